@@ -1,0 +1,143 @@
+"""Configuration: one frozen, typed object a job, read from YAML with dotted overrides, all errors told at once."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message lists every fault with its dotted path."""
+
+
+class Spec(BaseModel):
+    """Base of every configuration object: frozen, unknown keys refused, defaults validated too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def load(kind: type[S], path: str | Path | None = None, overrides: Sequence[str] = ()) -> S:
+    """Read a job's specification.
+
+    Args:
+        kind: the job's `Spec` class.
+        path: a YAML file; None for defaults alone.
+        overrides: `dotted.key=value` strings, values in YAML; they win over the file.
+
+    Raises:
+        ConfigError: the file cannot be read or is no mapping, an override is malformed, or any value is refused.
+    """
+    tree = _read(Path(path)) if path is not None else {}
+    for text in overrides:
+        _override(tree, text)
+    return parse(kind, tree, origin=str(path) if path is not None else "the given settings")
+
+
+def parse(kind: type[S], tree: Mapping[str, Any], origin: str = "the given settings") -> S:
+    """Validate a nested mapping as `kind`; see `load`."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        faults = "\n".join(f"  {line}" for line in dict.fromkeys(_explain(kind, error)))
+        raise ConfigError(f"{origin} is not a valid {kind.__name__} configuration:\n{faults}") from None
+
+
+def dump(spec: Spec) -> str:
+    """The specification as YAML that `load` takes back."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file; `ls jobs/*.yaml` shows the ones that ship") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping of keys, not a {type(tree).__name__}")
+    return tree
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(f"override {text!r}: write it as dotted.key=value")
+    for depth, name in enumerate(names[:-1]):
+        node = tree.setdefault(name, {})
+        if node is None:
+            node = tree[name] = {}
+        if not isinstance(node, dict):
+            inner = ".".join(names[: depth + 1])
+            raise ConfigError(f"override {text!r}: {inner} holds a {type(node).__name__}, not further keys")
+        tree = node
+    try:
+        tree[names[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {text!r}: the value is not valid YAML ({error})") from None
+
+
+def _explain(kind: type[Spec], error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        keys = [str(part) for part in fault["loc"]]
+        path, holder = _follow(kind, keys)
+        if fault["type"] == "extra_forbidden":
+            known = sorted(holder.model_fields) if holder else []
+            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            yield f"{path}: unknown key; {hint}"
+        elif fault["type"] == "missing":
+            yield f"{path}: missing; it has no default"
+        else:
+            yield f"{path}: {fault['msg'].removeprefix('Value error, ')} (got {str(fault['input'])[:80]!r})"
+
+
+def _follow(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | None]:
+    """The dotted path as the user wrote it (union tags left out) and the Spec that holds its last key."""
+    holder: type[Spec] | None = kind
+    options: list[type[Spec]] = []
+    shown: list[str] = []
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        if len(options) > 1:  # pydantic names the member of a union in the path: its tag, else its class
+            chosen = [option for option in options if key in (option.__name__, _tag(option))]
+            if chosen:
+                holder, options = chosen[0], []
+                continue
+        shown.append(key)
+        if last or holder is None:
+            continue
+        field = holder.model_fields.get(key)
+        if field is None:
+            if not key.isdigit():
+                holder = None
+            continue
+        options = list(_specs(field.annotation))
+        holder = options[0] if len(options) == 1 else (holder if options else None)
+    return ".".join(shown) or kind.__name__, holder
+
+
+def _tag(kind: type[Spec]) -> str | None:
+    field = kind.model_fields.get("name")
+    values = typing.get_args(field.annotation) if field else ()
+    return str(values[0]) if values else None
+
+
+def _specs(annotation: Any) -> Iterator[type[Spec]]:  # noqa: ANN401  (annotations have no common type)
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, Spec):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _specs(inner)

@@ -1,0 +1,98 @@
+"""The vocabulary of herbray: ranks, splits and the Arrow schema of each table. Nothing else defines a column name."""
+
+from typing import Final
+
+import pyarrow as pa
+
+VERSION: Final = 1
+"""Version of the tables below; written into every manifest."""
+
+RANKS: Final = ("order", "family", "genus", "species")
+"""Taxonomic ranks, from the widest to the narrowest."""
+
+SPLITS: Final = ("train", "validation", "herbarium", "species", "random", "unused")
+"""Walker et al. 2022: H is `herbarium`, S is `species`, R is `random`; `unused` rows are in no split."""
+
+TEST_SPLITS: Final = ("herbarium", "species", "random")
+
+SPECIMEN: Final = pa.schema(
+    [
+        pa.field("specimen_id", pa.string(), nullable=False),  # unique and stable
+        pa.field("order", pa.string()),  # the four ranks: null where undetermined
+        pa.field("family", pa.string()),
+        pa.field("genus", pa.string()),
+        pa.field("species", pa.string()),  # genus and epithet, e.g. "Rubus caesius"
+        pa.field("institution", pa.string()),  # code, e.g. "NY"
+        pa.field("gathering", pa.string()),  # collector + number + date: sheets that share it are duplicates
+        pa.field("catalog_number", pa.string()),
+        pa.field("license", pa.string()),
+        pa.field("rights_holder", pa.string()),
+        pa.field("reference", pa.string()),  # URL of the record
+        pa.field("true_species", pa.string()),  # the right name where it is known (synthetic sheets, expert review)
+    ]
+)
+"""What is known of a specimen: the columns that shards and embeddings repeat."""
+
+CATALOGUE: Final = SPECIMEN.insert(1, pa.field("image", pa.string(), nullable=False))
+"""One row a specimen; `image` is a path or URI and has not been opened."""
+
+SHARD: Final = pa.schema(
+    [
+        *SPECIMEN,
+        pa.field("width", pa.int32(), nullable=False),  # pixels, after resizing
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("jpeg", pa.binary(), nullable=False),
+    ]
+)
+"""One row an image; one row group a bag, all of one genus."""
+
+INDEX: Final = pa.schema(
+    [
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),  # relative to the shards folder
+        pa.field("row_group", pa.int32(), nullable=False),
+        pa.field("genus", pa.string(), nullable=False),
+        pa.field("rows", pa.int32(), nullable=False),
+    ]
+)
+"""One row a bag: all that the epoch plan needs to know of the shards."""
+
+QUARANTINE: Final = pa.schema(
+    [
+        pa.field("specimen_id", pa.string()),
+        pa.field("image", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),  # "catalogue" or "shard"
+        pa.field("reason", pa.string(), nullable=False),  # a short stable code, e.g. "truncated"
+        pa.field("detail", pa.string(), nullable=False),  # a sentence for people
+    ]
+)
+"""One row a refused input: nothing is lost silently."""
+
+RESULT: Final = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),  # "triplet", "autoencoder", "classifier", "untrained", …
+        pa.field("init", pa.string(), nullable=False),  # start weights: "random", "imagenet", …
+        pa.field("seed", pa.int64(), nullable=False),  # of the training run
+        pa.field("task", pa.string(), nullable=False),  # "identify", "discriminate", "mislabel"
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("level", pa.string(), nullable=False),  # a rank, or a pair "Syzygium–Eugenia"
+        pa.field("fold", pa.int32(), nullable=False),  # cross-validation fold or draw; -1 where there is none
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+    ]
+)
+"""Long form: one row a number. MLflow and the report read it; nothing else computes a score."""
+
+
+def embedding_schema(dim: int) -> pa.Schema:
+    """Columns of an embeddings table of `dim` numbers a specimen.
+
+    `split` is a column too, so that a folder of several splits reads as one table.
+    """
+    return pa.schema(
+        [
+            *SPECIMEN,
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
