@@ -1,0 +1,91 @@
+"""`herbray VERB config.yaml key=value …`: every job on this machine, or on the cluster that `RAY_ADDRESS` names."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from herbray import __version__, config
+
+VERBS: Final = {
+    "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
+    "shard": ("herbray.flow.shard", "Shard", "shard", "Split a catalogue and put its images into shards."),
+    "train": ("herbray.flow.train", "Train", "train", "Train an encoder and register it."),
+    "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
+    "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
+    "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
+    "demo": ("herbray.flow.demo", "Demo", "demo", "Run the whole story."),
+}
+"""Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
+
+app = typer.Typer(
+    help="herbray turns an archive of herbarium sheets into representations and measures what they are good for.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
+    """Run a verb; the exit code is 0, 1 (bad input, told in words) or 130 (interrupted).
+
+    `path` may be left out, also when the first word is an override.
+    """
+    if path is not None and "=" in str(path) and not path.exists():
+        path, overrides = None, [str(path), *overrides]
+    module, kind, function, _ = VERBS[verb]
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    loaded = importlib.import_module(module)
+    try:
+        done = getattr(loaded, function)(config.load(getattr(loaded, kind), path, overrides))
+    except ValueError as error:
+        print(f"herbray {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"herbray {verb}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    print(_summary(done))
+    return 0
+
+
+def _summary(done: object) -> str:
+    """One line for what a job returned."""
+    if isinstance(done, dict) and "counts" in done:
+        counts = done["counts"]
+        told = ", ".join(f"{name} {rows:,}" for name, rows in done.get("splits", {}).items())
+        parts = [f"{counts[key]:,} {key}" for key in ("input", "ok", "quarantined", "skipped") if key in counts]
+        return ", ".join(parts) + (f" ({told})" if told else "")
+    if hasattr(done, "num_rows"):
+        return f"{done.num_rows:,} results"
+    if hasattr(done, "uri"):
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(done.fitted.figures.items()))
+        return f"{done.uri}: {figures}"
+    return str(done)
+
+
+def _command(verb: str) -> None:
+    @app.command(verb, help=VERBS[verb][3])
+    def command(
+        path: Annotated[Path | None, typer.Argument(help="YAML file of the job", metavar="[CONFIG]")] = None,
+        overrides: Annotated[list[str] | None, typer.Argument(help="dotted.key=value")] = None,
+    ) -> None:
+        raise typer.Exit(run(verb, path, overrides or []))
+
+
+for _verb in VERBS:
+    _command(_verb)
+
+
+@app.command(help="Print the version.")
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the console script and of `jobs/`."""
+    app(args=list(argv) if argv is not None else None)

@@ -1,0 +1,97 @@
+"""The one door to a Ray cluster, and the progress that every job shows."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+console = Console(stderr=True)
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Be connected to a cluster: the one already joined, the one `RAY_ADDRESS` names, else one on this machine.
+
+    A cluster that was started here is stopped at the end.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=True, logging_level="warning")
+    else:
+        _start()
+    ctx = ray.data.DataContext.get_current()
+    ctx.enable_progress_bars = False
+    ctx.execution_options.preserve_order = True
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start() -> None:
+    """A local cluster whose socket paths stay short and whose store fits beside the work."""
+    cores = os.cpu_count() or 1
+    store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
+    ray.init(
+        address="local",
+        num_cpus=max(4, cores),  # two train workers and the tasks that feed them, on the smallest laptop too
+        object_store_memory=store,
+        include_dashboard=False,
+        log_to_driver=bool(os.environ.get("HERBRAY_VERBOSE")),
+        logging_level="error",
+        _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
+    )
+
+
+def _short_tmp() -> str:
+    """Unix sockets allow 107 characters of path; Ray uses about 60 of them."""
+    folder = tempfile.gettempdir()
+    return folder if len(folder) < 30 or sys.platform == "win32" else "/tmp"  # noqa: S108  (mkdtemp makes a private folder)
+
+
+def cpus() -> float:
+    """CPUs of the whole cluster."""
+    return float(ray.cluster_resources().get("CPU", 1.0))
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        unit = task.fields.get("unit", "")
+        return Text(f"{speed:,.0f} {unit}/s" if speed else f"– {unit}/s", style="cyan")
+
+
+def progress(unit: str) -> Progress:
+    """A bar with done, rate and time left, for work counted in `unit`s. In a log file it is one line at the end."""
+    return (
+        Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            refresh_per_second=2,
+        )
+        if unit
+        else Progress(console=console)
+    )
+
+
+def replace(path: Path, temporary: Path) -> None:
+    """Make a finished file visible at once: readers see the old one or the new one, never a half."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)

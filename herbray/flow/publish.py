@@ -1,0 +1,143 @@
+"""Tables → report: gathers what the page shows; computes nothing that a task should have computed."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from herbray import __version__, schema
+from herbray.config import Spec
+from herbray.data.draws import draws
+from herbray.flow.embed import read_embeddings, read_note
+from herbray.flow.evaluate import embeddings_folders
+from herbray.flow.shard import read_manifest
+from herbray.flow.train import read_metrics
+from herbray.report import EncoderNote, ReportData, Sheet, write_report
+
+
+class Report(Spec):
+    """The report job. Reads results, shards, embeddings and run folders, writes one HTML page."""
+
+    title: str = "herbray"
+    results: Path = Path("runs/results.parquet")
+    shards: Path = Path("runs/shards")
+    catalogue: Path | None = Field(None, description="its quarantined rows are shown too")
+    embeddings: tuple[Path, ...] = (Path("runs/embeddings"),)
+    runs: tuple[Path, ...] = Field((Path("runs/train"),), description="run folders, or folders of such folders")
+    out: Path = Path("runs/report.html")
+    sheets: int = Field(24, ge=0, le=200, description="example sheets")
+    settings: str = Field("", description="shown folded at the end of the page")
+    seed: int = 89
+
+
+def report(spec: Report) -> Path:
+    """Write the page.
+
+    Raises:
+        ValueError: the results, shards or embeddings are not there.
+    """
+    if not spec.results.exists():
+        raise ValueError(f"{spec.results}: no results here; run `herbray evaluate` with out={spec.results} first")
+    manifest = read_manifest(spec.shards)
+    folders = embeddings_folders(spec.embeddings)
+    trained = _trained(spec.runs)
+    notes = [_note(read_note(folder), trained) for folder in folders]
+    data = ReportData(
+        title=spec.title,
+        results=pq.read_table(spec.results, schema=schema.RESULT),
+        manifest=manifest,
+        encoders=notes,
+        curves=_curves(trained),
+        embeddings={note.model: read_embeddings(folder) for note, folder in zip(notes, folders, strict=True)},
+        sheets=list(_sheets(spec, manifest)),
+        quarantine=_quarantine(spec),
+        settings=spec.settings,
+        created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        version=__version__,
+    )
+    spec.out.parent.mkdir(parents=True, exist_ok=True)
+    write_report(data, spec.out)
+    return spec.out
+
+
+def _trained(paths: Sequence[Path]) -> dict[str, tuple[dict[str, Any], list[dict[str, float]]]]:
+    """Registered version → what its run folder says: its note and its reports."""
+    files = [
+        f for path in paths for f in ([path / "trained.json"] if (path / "trained.json").exists() else _below(path))
+    ]
+    found = {}
+    for file in files:
+        note = json.loads(file.read_text(encoding="utf-8"))
+        found[note["uri"]] = (note, read_metrics(file.parent / "metrics.jsonl"))
+    return found
+
+
+def _below(path: Path) -> list[Path]:
+    return sorted(path.glob("*/trained.json"))
+
+
+def _note(note: dict[str, Any], trained: dict[str, Any]) -> EncoderNote:
+    run, reports = trained.get(note["uri"], ({}, []))
+    figures = run.get("figures", {})
+    return EncoderNote(
+        model=note["model"],
+        init=note["init"],
+        seed=note["seed"],
+        version=note["version"],
+        epochs=figures.get("epoch", 0.0),
+        images=int(figures.get("images", 0)),
+        seconds=sum(_seconds(reports)),
+        knn=figures.get("val_knn"),
+        loss=figures.get("val_loss"),
+        run_id=run.get("run_id", ""),
+    )
+
+
+def _seconds(reports: Sequence[dict[str, float]]) -> Iterator[float]:
+    """Time in the training steps, from each report's images and rate."""
+    before = 0.0
+    for row in reports:
+        yield (row["images"] - before) / row["images_per_s"]
+        before = row["images"]
+
+
+def _curves(trained: dict[str, tuple[dict[str, Any], list[dict[str, float]]]]) -> pa.Table | None:
+    rows = [
+        {"model": note["objective"], "epoch": row["epoch"], "metric": metric, "value": row[metric]}
+        for note, reports in trained.values()
+        for row in reports
+        for metric in sorted(row)
+        if metric.startswith(("train_", "val_"))
+    ]
+    return pa.Table.from_pylist(rows) if rows else None
+
+
+def _sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
+    """A few sheets of each of a few genera: a seeded choice of row groups, spread over the splits."""
+    index = pq.read_table(spec.shards / "index.parquet").to_pylist()
+    order = np.argsort(draws(spec.seed, "examples", [f"{bag['file']}/{bag['row_group']}" for bag in index]))
+    each, left, seen = 4, spec.sheets, set[str]()
+    for bag in (index[i] for i in order):
+        if left <= 0:
+            return
+        if bag["genus"] in seen or bag["rows"] < min(each, left):
+            continue
+        seen.add(bag["genus"])
+        table = pq.ParquetFile(spec.shards / bag["file"]).read_row_group(bag["row_group"]).slice(0, min(each, left))
+        for row in table.to_pylist():
+            left -= 1
+            names = {name: row[name] for name in ("specimen_id", "genus", "species", "family", "institution")}
+            yield Sheet(jpeg=row["jpeg"], split=bag["split"], **names)
+
+
+def _quarantine(spec: Report) -> pa.Table:
+    folders = [spec.shards, *([spec.catalogue] if spec.catalogue else [])]
+    files = [folder / "quarantine.parquet" for folder in folders if (folder / "quarantine.parquet").exists()]
+    tables = [pq.read_table(file, schema=schema.QUARANTINE) for file in files]
+    return pa.concat_tables(tables) if tables else schema.QUARANTINE.empty_table()

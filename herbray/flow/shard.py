@@ -1,0 +1,217 @@
+"""Catalogue → shards: every image checked, made small and put beside others of its genus, by one task a file."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from pydantic import Field
+
+from herbray import __version__, schema
+from herbray.config import Spec
+from herbray.data import catalogue, images, plan
+from herbray.data.splits import Splits, split
+from herbray.flow import cluster
+
+
+class QuarantineLimit(ValueError):
+    """More images were refused than the job allows; everything is written, and the table says why."""
+
+
+class Shard(Spec):
+    """The shard job. Reads a catalogue folder, writes a shards folder."""
+
+    catalogue: Path = Path("runs/catalogue")
+    out: Path = Path("runs/shards")
+    splits: Splits = Splits()
+    side: int = Field(256, ge=16, le=2048, description="pixels of the short side")
+    quality: int = Field(90, ge=50, le=100, description="JPEG quality")
+    bag: int = Field(32, ge=1, description="most specimens in a row group")
+    file_rows: int = Field(2048, ge=1, description="a file is closed when it holds so many")
+    max_quarantined: float = Field(0.05, ge=0, le=1, description="share of refused images above which the job fails")
+    seed: int = 89
+
+
+def shard(spec: Shard) -> dict[str, Any]:
+    """Make the shards, or what is missing of them, and return the manifest.
+
+    Raises:
+        EmptySplit: a requested split has no specimen.
+        QuarantineLimit: too many images were refused.
+        RuntimeError: the counts do not add up.
+    """
+    table = catalogue.read(spec.catalogue)
+    about = json.loads((spec.catalogue / "manifest.json").read_text(encoding="utf-8"))
+    sides = split(table, spec.splits, spec.seed)
+    files = plan.shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
+    spec.out.mkdir(parents=True, exist_ok=True)
+    _sweep(spec.out, {file.path for file in files})
+    with cluster.connected():
+        notes = list(_make(spec, table, files))
+    return _finish(spec, table, about, notes)
+
+
+def read_index(shards: Path) -> pa.Table:
+    """The bags of a finished shards folder, in `schema.INDEX`.
+
+    Raises:
+        ValueError: the folder holds no finished shards.
+    """
+    try:
+        return pq.read_table(shards / "index.parquet", schema=schema.INDEX)
+    except FileNotFoundError:
+        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first") from None
+
+
+def read_manifest(shards: Path) -> dict[str, Any]:
+    """The manifest of a finished shards folder; raises ValueError as `read_index` does."""
+    try:
+        manifest: dict[str, Any] = json.loads((shards / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first") from None
+    return manifest
+
+
+def _sweep(out: Path, planned: set[str]) -> None:
+    """Remove what an earlier, different plan left behind, and files that a killed task left half-written."""
+    for path in out.glob("split=*/*"):
+        if path.relative_to(out).as_posix() not in planned:
+            path.unlink()
+
+
+def _make(spec: Shard, table: pa.Table, files: Sequence[plan.ShardFile]) -> Iterator[dict[str, Any]]:
+    """Run one task a file, few more at a time than there are CPUs; yield each file's note."""
+    make = ray.remote(num_cpus=1, max_retries=3)(_write_file)
+    waiting, running = list(reversed(files)), {}
+    ahead = int(cluster.cpus()) * 2
+    with cluster.progress("image") as bar:
+        job = bar.add_task("shard", total=sum(len(file.rows) for file in files), unit="image")
+        while waiting or running:
+            while waiting and len(running) < ahead:
+                file = waiting.pop()
+                rows = table.take(pa.array(file.rows)).combine_chunks()
+                sizes = [len(part) for part in file.bags]
+                running[make.remote(str(spec.out.absolute()), file.path, rows, sizes, spec.side, spec.quality)] = file
+            done, _ = ray.wait(list(running), num_returns=1)
+            for ref in done:
+                bar.advance(job, len(running.pop(ref).rows))
+                yield ray.get(ref)
+
+
+def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], side: int, quality: int) -> dict[str, Any]:
+    """Write one file of the plan unless it stands there already, and return its note (see `_note`)."""
+    path = Path(out, name)
+    print_ = plan.fingerprint(schema.VERSION, side, quality, bags, rows.select(["specimen_id", "image"]).to_pylist())
+    if path.exists():
+        note = _note(path)
+        if note and note["fingerprint"] == print_:
+            return note
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    refused: list[dict[str, str]] = []
+    sink = schema.SHARD
+    compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in sink}
+    index, first = [], 0
+    with pq.ParquetWriter(
+        temporary, sink, compression=compression, use_dictionary=False, write_statistics=False
+    ) as file:
+        for size in bags:
+            bag = _read_bag(rows.slice(first, size), side, quality, refused)
+            first += size
+            if bag.num_rows:
+                index.append({"row_group": len(index), "genus": bag["genus"][0].as_py(), "rows": bag.num_rows})
+                file.write_table(bag, row_group_size=bag.num_rows)
+        note = {"fingerprint": print_, "file": name, "rows": len(rows), "bags": index, "refused": refused}
+        file.add_key_value_metadata({"herbray": json.dumps(note)})
+    cluster.replace(path, temporary)
+    return note
+
+
+def _note(path: Path) -> dict[str, Any] | None:
+    """What a finished file says of itself: fingerprint, bags and refused rows. None when it cannot be read."""
+    try:
+        raw = (pq.read_metadata(path).metadata or {}).get(b"herbray")
+    except (OSError, pa.ArrowInvalid):
+        return None
+    note: dict[str, Any] | None = json.loads(raw) if raw else None
+    return note
+
+
+def _read_bag(rows: pa.Table, side: int, quality: int, refused: list[dict[str, str]]) -> pa.Table:
+    keep, pictures = [], []
+    for place, row in enumerate(rows.select(["specimen_id", "image"]).to_pylist()):
+        try:
+            pictures.append(images.shrink(images.read_bytes(row["image"]), side, quality))
+            keep.append(place)
+        except images.ImageRefused as error:
+            refused.append({**row, "stage": "shard", "reason": error.reason, "detail": str(error)})
+    bag = rows.take(pa.array(keep, pa.int64())).select(schema.SPECIMEN.names)
+    bag = bag.append_column("width", pa.array([p.width for p in pictures], pa.int32()))
+    bag = bag.append_column("height", pa.array([p.height for p in pictures], pa.int32()))
+    return bag.append_column("jpeg", pa.array([p.jpeg for p in pictures], pa.binary())).cast(schema.SHARD)
+
+
+def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    notes = sorted(notes, key=lambda note: str(note["file"]))
+    index = [
+        {"split": note["file"].split("/")[0].removeprefix("split="), "file": note["file"], **bag}
+        for note in notes
+        for bag in note["bags"]
+    ]
+    refused = [row for note in notes for row in note["refused"]]
+    ok = sum(row["rows"] for row in index)
+    planned = sum(note["rows"] for note in notes)
+    counts = {"input": table.num_rows, "ok": ok, "quarantined": len(refused), "skipped": table.num_rows - planned}
+    if counts["input"] != counts["ok"] + counts["quarantined"] + counts["skipped"]:
+        raise RuntimeError(f"{spec.out}: counts do not add up: {counts}; this is a fault of herbray, please report it")
+    rows = Counter[str]()
+    for row in index:
+        rows[row["split"]] += row["rows"]
+    manifest = {
+        "schema": schema.VERSION,
+        "herbray": __version__,
+        "counts": counts,
+        "reasons": dict(Counter(row["reason"] for row in refused).most_common()),
+        "splits": {name: rows[name] for name in schema.SPLITS if rows[name]},
+        "genera": {name: len({row["genus"] for row in index if row["split"] == name}) for name in rows},
+        "side": spec.side,
+        "source": about.get("source"),
+        "citation": about.get("citation", ""),
+        "seed": spec.seed,
+        "splits_spec": spec.splits.model_dump(mode="json"),
+        "fingerprint": plan.fingerprint([note["fingerprint"] for note in notes]),
+    }
+    _write_table(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
+    _write_table(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
+    _write_text(spec.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+    if planned and len(refused) > spec.max_quarantined * planned:
+        top = ", ".join(f"{reason} {count}" for reason, count in manifest["reasons"].items())
+        raise QuarantineLimit(
+            f"{spec.out}: {len(refused)} of {planned} images were refused ({top}), more than max_quarantined="
+            f"{spec.max_quarantined:g} allows; quarantine.parquet names each, a larger max_quarantined accepts them"
+        )
+    return manifest
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    cluster.replace(path, temporary)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    cluster.replace(path, temporary)
+
+
+def specimens(shards: Path, split_name: str) -> pa.Table:
+    """Specimen columns of a split, no image read."""
+    files = sorted((shards / f"split={split_name}").glob("part-*.parquet"))
+    tables = [pq.ParquetFile(file).read(columns=schema.SPECIMEN.names) for file in files]
+    return pa.concat_tables(tables) if tables else schema.SPECIMEN.empty_table()

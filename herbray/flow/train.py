@@ -1,0 +1,316 @@
+"""Ray Train around the worker's loop: DDP on any number of workers, one MLflow run, one registered version."""
+
+import functools
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from herbray import config, tracking
+from herbray.data import plan
+from herbray.flow import cluster, learn
+from herbray.flow.learn import Train
+from herbray.flow.shard import read_manifest
+from herbray.flow.stream import local, stream
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training run leaves: its figures, its encoder (folder with safetensors and JSON), its checkpoint."""
+
+    figures: dict[str, float]
+    encoder: Path
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted encoder with its place in the registry."""
+
+    fitted: Fitted
+    model: str
+    version: int
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        """For `herbray.load_encoder` and the embed job."""
+        return f"models:/{self.model}/{self.version}"
+
+
+def train(spec: Train) -> Trained:
+    """The training job: open a run, fit, register the encoder as a candidate."""
+    data = learn.material(spec)  # bad input is told before anything starts
+    spec.out.mkdir(parents=True, exist_ok=True)
+    uri = tracking.tracking_uri(spec.out.parent)
+    name = run_name(spec)
+    params = spec.model_dump(mode="json", exclude={"out"})
+    tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
+    run = tracking.open_run(uri, spec.experiment, name, params, tags, spec.out.parent / "mlartifacts")
+    try:
+        fitted = fit(spec, [TrackingCallback(run)], uri)
+        model = spec.register_as or f"herbray-{spec.objective.name}"
+        version = tracking.register(run, model, fitted.encoder, model_card(spec, data, fitted), "candidate", tags)
+    except BaseException:
+        tracking.finish(run, "FAILED")
+        raise
+    tracking.finish(run, "FINISHED")
+    trained = Trained(fitted, model, version, run.run_id)
+    note = {"model": model, "objective": spec.objective.name, "version": version, "uri": trained.uri}
+    note |= {"run_id": run.run_id, "figures": fitted.figures}
+    (spec.out / "trained.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    return trained
+
+
+def run_name(spec: Train) -> str:
+    """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped."""
+    settings = spec.model_dump(mode="json", exclude={"out", "shards", "workers", "cpus_per_worker", "max_failures"})
+    return f"{spec.objective.name}-{plan.fingerprint(settings, read_manifest(spec.shards)['fingerprint'])}"
+
+
+def fit(spec: Train, callbacks: Sequence[UserCallback] = (), uri: str | None = None) -> Fitted:
+    """Train an encoder; a training job and a trial of a sweep both call this.
+
+    Args:
+        spec: of the job; `workers=0` trains in this process.
+        callbacks: told every report.
+        uri: registry that a `models:/` start is pulled from.
+
+    Raises:
+        ValueError: bad input.
+        ray.train.TrainingFailedError: the workers failed more often than `max_failures`.
+    """
+    learn.material(spec)
+    weights = _start_weights(spec, uri)
+    return _fit_here(spec, weights) if spec.workers == 0 else _fit_on_ray(spec, weights, callbacks)
+
+
+def _start_weights(spec: Train, uri: str | None) -> Path | None:
+    """A registered encoder to start from, put where every worker can read it."""
+    if not spec.encoder.init.startswith("models:/"):
+        return None
+    return tracking.pull(spec.encoder.init, uri, cache=spec.out / "init")
+
+
+def _fit_here(spec: Train, weights: Path | None) -> Fitted:
+    history: list[dict[str, float]] = []
+    best = spec.out / "encoder"
+
+    def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
+        history.append(dict(figures))
+        _append(spec.out / "metrics.jsonl", figures)
+        scores = [row["val_knn"] for row in history if "val_knn" in row]
+        if checkpoint and (spec.keep == "last" or not scores or scores[-1] >= max(scores)):
+            _replace_folder(checkpoint / "encoder", best)
+
+    (spec.out / "metrics.jsonl").unlink(missing_ok=True)
+    spec.out.mkdir(parents=True, exist_ok=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    learn.learn(spec, weights, learn.World(device=device), local, None, report)
+    return Fitted(_chosen(history, spec.keep), best, None)
+
+
+def _fit_on_ray(spec: Train, weights: Path | None, callbacks: Sequence[UserCallback]) -> Fitted:
+    spec.out.mkdir(parents=True, exist_ok=True)
+    metrics = spec.out.absolute() / "metrics.jsonl"
+    with cluster.connected():
+        total, each = _share_of_cpus(spec)
+        scored = spec.keep == "best" and bool(learn.material(spec).validation)
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"spec": _absolute(spec), "weights": weights, "feed_cpus": each},
+            torch_config=TorchConfig(backend=None, timeout_s=300),
+            scaling_config=ScalingConfig(
+                num_workers=spec.workers,
+                use_gpu=ray.cluster_resources().get("GPU", 0) >= spec.workers,
+                resources_per_worker={"CPU": total},
+            ),
+            run_config=RunConfig(
+                name=run_name(spec),
+                storage_path=str(spec.out.absolute() / "ray"),
+                failure_config=FailureConfig(max_failures=spec.max_failures),
+                checkpoint_config=CheckpointConfig(
+                    num_to_keep=2, checkpoint_score_attribute="val_knn" if scored else None
+                ),
+                callbacks=[FileCallback(metrics), *callbacks],
+            ),
+        )
+        with _watched(metrics, spec):
+            result = trainer.fit()
+    kept = [(checkpoint, figures) for checkpoint, figures in result.best_checkpoints or [] if checkpoint]
+    if not kept:
+        raise RuntimeError(f"{spec.out}: training ended without a checkpoint")
+    figures = _chosen([figures for _, figures in kept], spec.keep)
+    checkpoint = Path(next(c for c, f in kept if f == figures).path)
+    _replace_folder(checkpoint / "encoder", spec.out / "encoder")
+    return Fitted({k: float(v) for k, v in figures.items()}, spec.out / "encoder", checkpoint)
+
+
+def _share_of_cpus(spec: Train) -> tuple[float, float]:
+    """CPUs that a worker reserves and that a task feeding it reserves.
+
+    Raises:
+        ValueError: the cluster is too small for so many workers.
+    """
+    have = cluster.cpus()
+    feed = max(0.25, min(1.0, have / (2 * spec.workers + 2)))
+    total = spec.cpus_per_worker or max(0.25, min(1.0, (have - feed * spec.workers) / spec.workers))
+    if total * spec.workers + feed > have:
+        raise ValueError(
+            f"{spec.workers} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
+            f"{have:g} CPUs: lower workers or cpus_per_worker"
+        )
+    return total, feed
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """Runs on every rank."""
+    context = ray.train.get_context()
+    spec: Train = settings["spec"]
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // max(1, context.get_local_world_size())))
+    world = learn.World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    started = ray.train.get_checkpoint()
+
+    def report(figures: Mapping[str, float], folder: Path | None) -> None:
+        mine = folder is not None and world.rank == 0
+        checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if mine else None
+        ray.train.report(dict(figures), checkpoint=checkpoint)
+
+    feed = functools.partial(_feed, cpus=settings["feed_cpus"])
+    with started.as_directory() if started else _nothing() as folder:
+        learn.learn(spec, settings["weights"], world, feed, Path(folder) if folder else None, report)
+
+
+def _feed(windows: Sequence[plan.Window], reader: Any, cpus: float) -> Iterator[Any]:  # noqa: ANN401
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    return stream(windows, reader, cpus)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+class FileCallback(UserCallback):
+    """Appends every report to a file of JSON lines: the learning curves, and what the progress bar reads."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` must be reachable from the controller and the driver."""
+        self.path = path
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
+        """Rank 0's figures are those of all ranks."""
+        _append(self.path, metrics[0])
+
+
+class TrackingCallback(UserCallback):
+    """Logs every report to the run while it runs."""
+
+    def __init__(self, run: tracking.Run) -> None:
+        """`run` was opened by the driver."""
+        self.run = run
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
+        """Steps are counted in images, which no change of batch or world size bends."""
+        tracking.log_metrics(self.run, metrics[0], step=int(metrics[0]["images"]))
+
+
+def _append(path: Path, figures: Mapping[str, float]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({name: float(value) for name, value in figures.items()}) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Reports of a run, in order; a resumed run's repeated ones only once, the later one."""
+    rows: dict[float, dict[str, float]] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            rows[row["images"]] = row
+    return [rows[key] for key in sorted(rows)]
+
+
+@contextmanager
+def _watched(metrics: Path, spec: Train) -> Iterator[None]:
+    """Show a bar of epochs with the last figures while the workers run elsewhere."""
+    over = threading.Event()
+    with cluster.progress("epoch") as bar:
+        job = bar.add_task(spec.objective.name, total=spec.epochs, unit="epoch")
+
+        def follow() -> None:
+            while not over.wait(1.0):
+                rows = read_metrics(metrics)
+                if rows:
+                    bar.update(job, completed=rows[-1]["epoch"], description=_describe(spec, rows))
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def _describe(spec: Train, rows: Sequence[Mapping[str, float]]) -> str:
+    scores = [row["val_knn"] for row in rows if "val_knn" in row]
+    score = f", k-NN {scores[-1]:.3f}" if scores else ""
+    return f"{spec.objective.name}: loss {rows[-1]['train_loss']:.3f}{score}"
+
+
+def _chosen(history: Sequence[Mapping[str, float]], keep: str) -> dict[str, float]:
+    """The report of the checkpoint to keep: the best by k-NN, the later of equals; else the last."""
+    scored = [row for row in history if "val_knn" in row] if keep == "best" else []
+    best: Callable[[Mapping[str, float]], tuple[float, float]] = lambda row: (row["val_knn"], row["images"])  # noqa: E731
+    return dict(max(scored, key=best) if scored else max(history, key=lambda row: row["images"]))
+
+
+def _absolute(spec: Train) -> Train:
+    return spec.model_copy(update={"shards": spec.shards.absolute(), "out": spec.out.absolute()})
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.replace(target)
+
+
+def model_card(spec: Train, data: learn.Material, fitted: Fitted) -> str:
+    """A page for people: what it is, what it learned from, how good, how to load."""
+    rows = data.manifest["splits"]
+    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(fitted.figures.items()))
+    model = spec.register_as or f"herbray-{spec.objective.name}"
+    return f"""# {model}
+
+ResNet-18 encoder of herbarium sheets, 512 numbers an image, trained as **{spec.objective.name}** from
+**{spec.encoder.init}** start weights on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera,
+seed {spec.seed}, input {spec.encoder.size} px.
+
+Data: {data.manifest["citation"] or "no citation was given"} (shards {data.manifest["fingerprint"]}).
+
+| figure | value |
+|---|---|
+{figures}
+
+Load it with `herbray.load_encoder("models:/{model}@candidate")`, which reads weights and JSON and runs no code, or with
+`mlflow.pyfunc.load_model`, which runs the code that is stored beside them.
+
+```yaml
+{config.dump(spec)}```
+"""
