@@ -1,0 +1,93 @@
+"""What a registered version holds: the encoder's two files, and an MLflow pyfunc model that runs without herbray."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+WEIGHTS: Final = "encoder.safetensors"
+CARD: Final = "encoder.json"
+FILES: Final = (WEIGHTS, CARD)
+FOLDER: Final = "artifacts"
+"""Where a registered version keeps `FILES`: MLflow's folder for the artifacts of a pyfunc model."""
+
+_REQUIREMENTS: Final = ("mlflow", "numpy", "torch", "torchvision", "pillow", "safetensors", "psutil")
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 over the encoder's two files, in hexadecimal: what a version is recognised by."""
+    whole = hashlib.sha256()
+    for file in FILES:
+        with (folder / file).open("rb") as stream:
+            whole.update(hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()
+
+
+def write_package(package: Path, folder: Path, dim: int, card: str, run_id: str, model_id: str) -> None:
+    """Write a folder that `mlflow.pyfunc.load_model` reads where herbray is not installed.
+
+    `mlflow.pyfunc` saves it as a model from code, so nothing is pickled: `served.py` of this folder, which loads
+    `portable.py` of herbray.model, which reads the encoder's two files.
+
+    Args:
+        package: made by this call.
+        folder: holds the encoder's two files.
+        dim: length of an embedding.
+        card: Markdown, becomes README.md.
+        run_id: the run that trained the encoder.
+        model_id: MLflow's identifier of the logged model.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mlflow warns of its own type hints when it is imported
+        import mlflow.pyfunc
+        from mlflow.models import Model
+
+    mlflow.pyfunc.save_model(
+        package,
+        python_model=str(Path(__file__).with_name("served.py")),
+        artifacts={"weights": str(folder / WEIGHTS), "card": str(folder / CARD), "portable": str(_portable())},
+        signature=_signature(dim),
+        input_example=_example(),
+        pip_requirements=_requirements(),
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+    )
+    (package / "README.md").write_text(card, encoding="utf-8")
+
+
+def _portable() -> Path:
+    """The file of `herbray.model.portable`, found without importing torch."""
+    spec = importlib.util.find_spec("herbray.model.portable")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("herbray.model.portable is not a file; install herbray unpacked")
+    return Path(spec.origin)
+
+
+def _signature(dim: int) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    return ModelSignature(
+        inputs=Schema([ColSpec("binary", "jpeg")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dim))]),
+    )
+
+
+def _example() -> dict[str, list[bytes]]:
+    """One blank sheet, for MLflow's page of how to call the model."""
+    stream = io.BytesIO()
+    Image.new("RGB", (48, 72), (226, 220, 200)).save(stream, "JPEG")
+    return {"jpeg": [stream.getvalue()]}
+
+
+def _requirements() -> list[str]:
+    """Packages at the versions in use, without addresses or local suffixes such as `+cu128`."""
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS]

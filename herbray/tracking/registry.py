@@ -1,0 +1,250 @@
+"""The model registry: registered versions, their aliases, and which of them is champion."""
+
+import logging
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from herbray.tracking.package import FILES, digest_of, write_package
+from herbray.tracking.runs import Run
+from herbray.tracking.store import client, entity_key, registry_uri
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+DIGEST_TAG: Final = "herbray.sha256"
+SCORE_TAG: Final = "herbray.score."
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
+_MODEL_URI: Final = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>\d{1,9}|latest))")
+_DESCRIPTION_LIMIT: Final = 4_900  # MLflow's column holds 5,000
+
+_log = logging.getLogger(__name__)
+
+
+class ModelNotFound(ValueError):
+    """No such model, alias or version in the registry; the message names those that exist."""
+
+
+def register(
+    run: Run,
+    name: str,
+    folder: Path,
+    card: str,
+    alias: str = "candidate",
+    tags: Mapping[str, str] | None = None,
+) -> int:
+    """Register the encoder in `folder` as the next version of model `name`.
+
+    The version is an MLflow pyfunc model made from code: it holds `encoder.safetensors` and `encoder.json` for
+    `load_encoder`, and a self-contained module for those who have MLflow and torch but not herbray. Registering the
+    same files for the same run again returns the version they have.
+
+    Args:
+        run: the run that trained the encoder.
+        name: letters, digits, `_ . -`.
+        folder: as written by `herbray.model.checkpoint.save_encoder`.
+        card: the model card in Markdown; stored whole as README.md and, cut if need be, as the version's description.
+        alias: set on the version, unless a later version has it already.
+        tags: of the version.
+
+    Returns:
+        The version number.
+
+    Raises:
+        ValueError: the name is not allowed, or a file is missing or not a readable encoder.
+    """
+    from herbray.model.checkpoint import read_encoder
+
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"model name {name!r}: use 1 to 100 letters, digits, '_', '.' and '-'")
+    if missing := [file for file in FILES if not (folder / file).is_file()]:
+        raise ValueError(
+            f"{folder}: lacks {' and '.join(missing)}; write it with herbray.model.checkpoint.save_encoder"
+        )
+    dim = read_encoder(folder)[0].dim  # what cannot be loaded is not registered
+    weights = digest_of(folder)
+    version = _registered(run, name, weights)
+    if version is None:
+        version = _create(run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: weights})
+    holder = _aliases(run.uri, name).get(alias)
+    if holder is None or holder < version:
+        set_alias(run.uri, name, alias, version)
+    return version
+
+
+def set_alias(uri: str, name: str, alias: str, version: int) -> None:
+    """Point `alias` at a version; an alias names one version at a time.
+
+    Raises:
+        ModelNotFound: no such model or version.
+    """
+    get_version(uri, name, version)
+    client(uri).set_registered_model_alias(name, alias, str(version))
+
+
+def promote_if_better(uri: str, name: str, version: int, metric: str, value: float) -> bool:
+    """Give `champion` to a version if its score is higher than the present champion's, and record the score.
+
+    The first version with a score becomes champion. A champion without a score of this metric, but with others, cannot
+    be compared and stays. Equal scores change nothing. The reason is logged and kept in the tag `herbray.promotion`.
+
+    Args:
+        uri: the store.
+        name: the registered model.
+        version: the version that was evaluated.
+        metric: what was measured and on what, such as `validation/knn`; higher is better.
+        value: its value for this version.
+
+    Returns:
+        Whether the version is champion now.
+
+    Raises:
+        ModelNotFound: no such model or version.
+    """
+    evaluated = get_version(uri, name, version)
+    key = entity_key(SCORE_TAG + metric)
+    champion = _aliases(uri, name).get("champion")
+    if math.isfinite(value):
+        client(uri).set_model_version_tag(name, str(version), key, repr(float(value)))
+    promoted, reason = _judge(uri, name, evaluated, champion, metric, value)
+    if promoted and champion != version:
+        set_alias(uri, name, "champion", version)
+    client(uri).set_model_version_tag(name, str(version), "herbray.promotion", reason)
+    _log.info("%s version %d: %s", name, version, reason)
+    return promoted
+
+
+def resolve(uri: str | None, model_uri: str) -> tuple[str, int]:
+    """The name and version number that a `models:/…` URI stands for now.
+
+    Args:
+        uri: the store; None for the environment's `MLFLOW_TRACKING_URI`.
+        model_uri: `models:/name@alias`, `models:/name/3` or `models:/name/latest` (the highest number).
+
+    Raises:
+        ValueError: not such a URI, or no registry is named.
+        ModelNotFound: no such model, alias or version.
+    """
+    uri = registry_uri(uri)
+    match = _MODEL_URI.fullmatch(model_uri)
+    if match is None:
+        raise ValueError(f"{model_uri!r}: write models:/name@alias, models:/name/3 or models:/name/latest")
+    name, alias, version = match["name"], match["alias"], match["version"]
+    if alias is not None:
+        known = _aliases(uri, name)
+        if alias not in known:
+            have = ", ".join(f"{name} (version {number})" for name, number in sorted(known.items())) or "none"
+            raise ModelNotFound(f"model {name!r} has no alias {alias!r}; its aliases: {have}")
+        return name, known[alias]
+    if version == "latest":
+        return name, max(_versions(uri, name))
+    get_version(uri, name, int(version))
+    return name, int(version)
+
+
+def get_version(uri: str, name: str, version: int) -> "ModelVersion":
+    """MLflow's record of one version.
+
+    Raises:
+        ModelNotFound: no such model or version.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client(uri).get_model_version(name, str(version))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    known = ", ".join(str(number) for number in _versions(uri, name))
+    raise ModelNotFound(f"model {name!r} has no version {version}; it has {known}")
+
+
+def _judge(
+    uri: str, name: str, evaluated: "ModelVersion", champion: int | None, metric: str, value: float
+) -> tuple[bool, str]:
+    """Whether the evaluated version is to be champion, and why."""
+    if not math.isfinite(value):
+        return False, f"not champion: {metric} is {value}"
+    if champion is None:
+        return True, f"champion: the first version with a score, {metric} {value:.6g}"
+    if champion == int(evaluated.version):
+        return True, f"champion: it was already, {metric} {value:.6g}"
+    tags = get_version(uri, name, champion).tags
+    best = tags.get(entity_key(SCORE_TAG + metric))
+    if best is None and any(key.startswith(SCORE_TAG) for key in tags):
+        return False, f"not champion: version {champion} has no score of {metric}; evaluate it first"
+    if best is None:
+        return True, f"champion: version {champion} had no score; {metric} {value:.6g}"
+    if value > float(best):
+        return True, f"champion: {metric} {value:.6g} is above {float(best):.6g} of version {champion}"
+    return False, f"not champion: {metric} {value:.6g} is not above {float(best):.6g} of version {champion}"
+
+
+def _registered(run: Run, name: str, weights: str) -> int | None:
+    """The version that this run already made of the same files."""
+    found = client(run.uri).search_model_versions(f"name = '{name}' and run_id = '{run.run_id}'")
+    return min((int(each.version) for each in found if each.tags.get(DIGEST_TAG) == weights), default=None)
+
+
+def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mapping[str, str]) -> int:
+    from mlflow.exceptions import MlflowException
+
+    store = client(run.uri)
+    experiment = store.get_run(run.run_id).info.experiment_id
+    model = store.create_logged_model(experiment, name=name, source_run_id=run.run_id)
+    with tempfile.TemporaryDirectory() as temporary:
+        package = Path(temporary) / "model"
+        write_package(package, folder, dim, card, run.run_id, model.model_id)
+        store.log_model_artifacts(model.model_id, str(package))
+    store.finalize_logged_model(model.model_id, "READY")
+    try:
+        store.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = store.create_model_version(
+        name,
+        source=f"models:/{model.model_id}",
+        run_id=run.run_id,
+        tags={key: str(value) for key, value in tags.items()},
+        description=card
+        if len(card) <= _DESCRIPTION_LIMIT
+        else f"{card[:_DESCRIPTION_LIMIT]}…\n\n(whole in README.md)",
+        model_id=model.model_id,
+    )
+    return int(made.version)
+
+
+def _versions(uri: str, name: str) -> list[int]:
+    """Numbers of all versions of a model, ascending; never empty."""
+    _record(uri, name)
+    found: list[int] = []
+    token = None
+    while True:
+        page = client(uri).search_model_versions(f"name = '{name}'", page_token=token)
+        found += [int(each.version) for each in page]
+        token = page.token
+        if not token:
+            break
+    if not found:
+        raise ModelNotFound(f"model {name!r} is registered but has no version yet")
+    return sorted(found)
+
+
+def _aliases(uri: str, name: str) -> dict[str, int]:
+    return {alias: int(version) for alias, version in _record(uri, name).aliases.items()}
+
+
+def _record(uri: str, name: str) -> "RegisteredModel":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client(uri).get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    known = ", ".join(sorted(model.name for model in client(uri).search_registered_models(max_results=20)))
+    raise ModelNotFound(f"no model {name!r} in this registry; it holds {known or 'none yet: train one first'}")

@@ -1,0 +1,58 @@
+"""The code of a registered version: MLflow runs this file where herbray is not installed; herbray never imports it.
+
+MLflow calls it a model from code. It may import only what the version's requirements name.
+"""
+
+import base64
+import importlib.util
+import uuid
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mlflow.models
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+
+class ServedEncoder(PythonModel):
+    """JPEG files in, embeddings out."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the encoder with the module that was registered beside it."""
+        portable = _import(Path(context.artifacts["portable"]))
+        self._encoder = portable.load(Path(context.artifacts["weights"]).parent)
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        """Embed sheets.
+
+        Args:
+            context: unused.
+            model_input: a column `jpeg` of JPEG files as bytes, or as base64 text.
+            params: unused.
+
+        Returns:
+            float32 [n, dim].
+        """
+        embeddings: np.ndarray = self._encoder.embed([_bytes(value) for value in model_input["jpeg"]])
+        return embeddings
+
+
+def _import(path: Path) -> ModuleType:
+    """The module in a file, under a name of its own: two versions in one process each keep their code."""
+    spec = importlib.util.spec_from_file_location(f"portable_{uuid.uuid4().hex}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path}: not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
+
+
+mlflow.models.set_model(ServedEncoder())
