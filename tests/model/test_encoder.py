@@ -1,0 +1,86 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from herbray.config import ConfigError, parse
+from herbray.model.checkpoint import EncoderCard, save_encoder
+from herbray.model.encoder import IMAGENET_FILE, EncoderRefused, EncoderSpec, build_encoder, imagenet_path
+
+
+class Trap:
+    def __reduce__(self):
+        return (Path.touch, (Path("trap-was-sprung"),))
+
+
+def same(a, b):
+    return all(torch.equal(t, b.state_dict()[name]) for name, t in a.state_dict().items())
+
+
+def test_random_start_follows_from_the_seed_and_leaves_the_generators_alone():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    spec = EncoderSpec(size=64)
+    first, second, other = build_encoder(spec, 1), build_encoder(spec, 1), build_encoder(spec, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same(first, second)
+    assert not same(first, other)
+    assert first.training
+
+
+def test_imagenet_weights_come_from_the_cache_or_a_given_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    spec = EncoderSpec(init="imagenet", size=64)
+    with pytest.raises(EncoderRefused, match=f"{IMAGENET_FILE}: no such file.*TORCH_HOME"):
+        build_encoder(spec, 0)
+    published = torchvision.models.resnet18(weights=None).state_dict()
+    published = {n: t for n, t in published.items() if not n.endswith("num_batches_tracked")}  # as the real file
+    imagenet_path().parent.mkdir(parents=True)
+    torch.save(published, imagenet_path())
+    encoder = build_encoder(spec, 0)
+    assert torch.equal(encoder.network.layer4[1].conv2.weight, published["layer4.1.conv2.weight"])
+    imagenet_path().rename(tmp_path / "elsewhere.pth")
+    assert same(encoder, build_encoder(spec, 5, tmp_path / "elsewhere.pth"))
+
+
+def test_imagenet_file_cannot_run_code_and_must_be_a_resnet18(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = EncoderSpec(init="imagenet", size=64)
+    (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(EncoderRefused, match="not a file of weights"):
+        build_encoder(spec, 0, tmp_path / "trap.pth")
+    torch.save(Trap(), tmp_path / "trap2.pth")
+    with pytest.raises(EncoderRefused, match="not a file of weights"):
+        build_encoder(spec, 0, tmp_path / "trap2.pth")
+    assert not Path("trap-was-sprung").exists()
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(EncoderRefused, match="not a mapping of tensors"):
+        build_encoder(spec, 0, tmp_path / "list.pth")
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "deep.pth")
+    with pytest.raises(EncoderRefused, match="not the weights of a resnet18"):
+        build_encoder(spec, 0, tmp_path / "deep.pth")
+
+
+def test_start_from_a_folder_takes_its_weights_at_any_size(tmp_path):
+    trained = build_encoder(EncoderSpec(size=64), 3)
+    facts = {"arch": "resnet18", "stem": "standard", "normalise": True, "size": 64, "dim": 512}
+    save_encoder(tmp_path, trained, EncoderCard(**facts, classes=(), objective="triplet", init="random", seed=3))
+    found = build_encoder(EncoderSpec(init=str(tmp_path), size=96), 0)
+    assert same(trained, found)
+    assert found.training
+    assert found(torch.rand(2, 3, 96, 96)).shape == (2, 512)
+    assert same(trained, build_encoder(EncoderSpec(init="models:/herbray-triplet@champion"), 0, tmp_path))
+    with pytest.raises(EncoderRefused, match=r"trained with normalise=True, but encoder\.normalise=False"):
+        build_encoder(EncoderSpec(init=str(tmp_path), normalise=False), 0)
+
+
+def test_a_registry_address_needs_a_resolved_folder():
+    with pytest.raises(EncoderRefused, match="pull it first"):
+        build_encoder(EncoderSpec(init="models:/herbray-triplet@champion"), 0)
+
+
+def test_imagenet_does_not_fit_the_cifar_stem():
+    with pytest.raises(ConfigError, match="init=imagenet has a standard stem"):
+        parse(EncoderSpec, {"init": "imagenet", "stem": "cifar"})
