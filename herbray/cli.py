@@ -89,3 +89,7 @@ def version() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script and of `jobs/`."""
     app(args=list(argv) if argv is not None else None)
+
+
+if __name__ == "__main__":
+    main()

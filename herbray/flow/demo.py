@@ -47,12 +47,12 @@ def demo(spec: Demo) -> Path:
         folders = [_untrained(spec, began)]
         for each in spec.train:
             _tell(began, "train", f"{each.objective.name} encoder from {each.encoder.init} start weights")
-            trained = train(_with(each, shards=shards.out, out=out / "train" / each.objective.name))
+            trained = train(_with(each, shards=shards.out, store=out, out=out / "train" / each.objective.name))
             _tell(began, "embed", f"test splits with {trained.uri}")
-            wanted = {"model": trained.uri, "shards": shards.out, "out": out / "embeddings"}
+            wanted = {"model": trained.uri, "shards": shards.out, "out": out / "embeddings", "store": out}
             folders.append(embed(_with(spec.embed, **wanted)))
         _tell(began, "evaluate", "three applications, every encoder")
-        judged = _with(spec.evaluate, embeddings=tuple(folders), out=out / "results.parquet")
+        judged = _with(spec.evaluate, embeddings=tuple(folders), store=out, out=out / "results.parquet")
         evaluate(judged)
     _tell(began, "report", "figures and one page")
     page = _with(
@@ -75,7 +75,7 @@ def _untrained(spec: Demo, began: float) -> Path:
     """Embeddings of the start weights, frozen: what training must beat."""
     first = spec.train[0]
     _tell(began, "embed", f"test splits with the frozen {first.encoder.init} start")
-    places = {"shards": spec.out / "shards", "out": spec.out / "embeddings"}
+    places = {"shards": spec.out / "shards", "out": spec.out / "embeddings", "store": spec.out}
     return embed(_with(spec.embed, model="start", start=first.encoder, seed=first.seed, **places))
 
 

@@ -39,6 +39,7 @@ class Embed(Spec):
     splits: tuple[str, ...] = schema.TEST_SPLITS
     actors: int | None = Field(None, ge=1, description="None: one a GPU, or one for two CPUs")
     batch: int = Field(64, ge=1)
+    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
 
 
@@ -109,7 +110,7 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
             encoder = build_encoder(spec.start, spec.seed)
             save_encoder(folder, encoder, _start_card(spec, encoder.dim))
         return folder.absolute(), {"name": name, "model": "untrained", "uri": "", "version": "untrained"}
-    uri = tracking.tracking_uri(spec.out.parent)
+    uri = tracking.tracking_uri(spec.store)
     if not spec.model.startswith("models:/"):
         folder = Path(spec.model)
         card = read_encoder(folder)[1]

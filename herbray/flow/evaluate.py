@@ -15,11 +15,7 @@ from herbray import schema, tracking
 from herbray.config import Spec
 from herbray.flow import cluster
 from herbray.flow.embed import read_embeddings, read_note
-from herbray.tasks import AnyTask
-from herbray.tasks.base import Embeddings, Score, TaskSpec, to_table
-from herbray.tasks.discriminate import Discriminate
-from herbray.tasks.identify import Identify
-from herbray.tasks.mislabel import Mislabel
+from herbray.tasks import AnyTask, Discriminate, Embeddings, Identify, Mislabel, Score, TaskSpec, to_table
 
 
 class Evaluate(Spec):
@@ -29,6 +25,7 @@ class Evaluate(Spec):
     tasks: tuple[AnyTask, ...] = (Identify(), Discriminate(), Mislabel())
     out: Path = Path("runs/results.parquet")
     champion: str = Field("identify/random/genus/accuracy", description="task/split/level/metric that earns the alias")
+    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
 
 
@@ -82,28 +79,10 @@ def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def pooled(table: pa.Table, name: str) -> pa.Table:
-    """Rows of a split, or of several joined by `+`.
-
-    Raises:
-        ValueError: one of them was not embedded.
-    """
-    names = name.split("+")
-    have = set(table["split"].unique().to_pylist())
-    missing = [n for n in names if n not in have]
-    if missing:
-        raise ValueError(f"split {', '.join(missing)} was not embedded; there are {', '.join(sorted(have))}")
-    return table.filter(pc.is_in(table["split"], pa.array(names)))
-
-
 def _scores(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Piece]) -> dict[Path, list[Score]]:
     run = ray.remote(num_cpus=1, max_retries=2)(_run_piece)
-    stored = {}
-    for piece in pieces:
-        key = (piece.folder, piece.split)
-        if key not in stored:
-            stored[key] = ray.put(Embeddings.from_table(pooled(tables[piece.folder], piece.split)))
-    refs = {run.remote(p.task, stored[p.folder, p.split], p.split, spec.seed): p for p in pieces}
+    stored = {folder: ray.put(Embeddings.from_table(table)) for folder, table in tables.items()}
+    refs = {run.remote(p.task, stored[p.folder], p.split, spec.seed): p for p in pieces}
     found: dict[Path, list[Score]] = {folder: [] for folder in tables}
     with cluster.progress("task") as bar:
         job = bar.add_task("evaluate", total=len(refs), unit="task")
@@ -141,7 +120,7 @@ def _record(spec: Evaluate, note: dict[str, Any], results: pa.Table) -> None:
     mine = results.filter(
         pc.and_(pc.equal(results["model"], note["model"]), pc.equal(results["seed"], note["seed"]))
     ).filter(pc.equal(pc.field("init"), note["init"]))
-    uri = tracking.tracking_uri(spec.out.parent)
+    uri = tracking.tracking_uri(spec.store)
     run = tracking.run_of(uri, name, int(version))
     tracking.log_results(run, mine)
     task, split, level, metric = spec.champion.split("/")

@@ -62,6 +62,7 @@ class Train(Spec):
     max_failures: int = Field(2, ge=0, description="how often a lost worker is replaced")
     register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
     experiment: str = "herbray"
+    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
 
 
@@ -333,6 +334,6 @@ def card(spec: Train, data: Material) -> EncoderCard:
         seed=spec.seed,
         shards_fingerprint=data.manifest["fingerprint"],
         citation=data.manifest["citation"],
-        spec=spec.model_dump(mode="json", exclude={"shards", "out"}),
+        spec=spec.model_dump(mode="json", exclude={"shards", "out", "store"}),
         herbray=__version__,
     )

@@ -53,11 +53,11 @@ def train(spec: Train) -> Trained:
     """The training job: open a run, fit, register the encoder as a candidate."""
     data = learn.material(spec)  # bad input is told before anything starts
     spec.out.mkdir(parents=True, exist_ok=True)
-    uri = tracking.tracking_uri(spec.out.parent)
+    uri = tracking.tracking_uri(spec.store)
     name = run_name(spec)
-    params = spec.model_dump(mode="json", exclude={"out"})
+    params = spec.model_dump(mode="json", exclude={"out", "store"})
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
-    run = tracking.open_run(uri, spec.experiment, name, params, tags, spec.out.parent / "mlartifacts")
+    run = tracking.open_run(uri, spec.experiment, name, params, tags)
     try:
         fitted = fit(spec, [TrackingCallback(run)], uri)
         model = spec.register_as or f"herbray-{spec.objective.name}"
@@ -75,7 +75,9 @@ def train(spec: Train) -> Trained:
 
 def run_name(spec: Train) -> str:
     """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped."""
-    settings = spec.model_dump(mode="json", exclude={"out", "shards", "workers", "cpus_per_worker", "max_failures"})
+    settings = spec.model_dump(
+        mode="json", exclude={"out", "store", "shards", "workers", "cpus_per_worker", "max_failures"}
+    )
     return f"{spec.objective.name}-{plan.fingerprint(settings, read_manifest(spec.shards)['fingerprint'])}"
 
 

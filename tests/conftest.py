@@ -1,0 +1,69 @@
+"""One local Ray cluster and one small herbarium serve all tests that need them."""
+
+import os
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before anything imports ray
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("RAY_ADDRESS", None)
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+from herbray.data import catalogue
+from herbray.data.catalogue import Catalogue
+from herbray.data.sources.synthetic import Synthetic
+from herbray.data.splits import Splits
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A real local cluster, started once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own start-up, nothing of ours
+        import ray
+        import ray.data
+
+        folder = tempfile.mkdtemp(prefix="hb", dir="/tmp")
+        ray.init(
+            address="local",
+            num_cpus=4,
+            object_store_memory=300 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            _temp_dir=folder,
+        )
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = True
+    yield ray
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def herbarium(tmp_path_factory):
+    """A catalogue folder of a few hundred drawn sheets, real JPEG files in the folder layout."""
+    root = tmp_path_factory.mktemp("herbarium")
+    source = Synthetic(path=root / "sheets", sheets=400, size=48, genera=8, species=24)
+    catalogue.build(Catalogue(source=source, out=root / "catalogue"))
+    return root / "catalogue"
+
+
+SPLITS = Splits(species=0.1, random=0.2, validation=0.25)
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory, cluster, herbarium):
+    """Shards of the small herbarium."""
+    from herbray.flow.shard import Shard, shard
+
+    out: Path = tmp_path_factory.mktemp("shards") / "shards"
+    shard(Shard(catalogue=herbarium, out=out, splits=SPLITS, side=40, bag=8, file_rows=64))
+    return out

@@ -1,0 +1,166 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from herbray import config, schema
+from herbray.data import catalogue, images
+from herbray.data.catalogue import Catalogue
+from herbray.data.splits import EmptySplit, Splits
+from herbray.flow.shard import QuarantineLimit, Shard, read_index, read_manifest, shard
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def rows_of(shards):
+    return [row for file in sorted(shards.glob("split=*/*.parquet")) for row in pq.ParquetFile(file).read().to_pylist()]
+
+
+def spec_of(catalogue_folder, out, **values):
+    settings = {"splits": Splits(species=0.1, random=0.2, validation=0.25), "side": 40, "bag": 8, "file_rows": 64}
+    return Shard(catalogue=catalogue_folder, out=out, **(settings | values))
+
+
+def test_counts_add_up_and_every_specimen_stands_once(shards, herbarium):
+    manifest = read_manifest(shards)
+    counts = manifest["counts"]
+    assert counts["input"] == counts["ok"] + counts["quarantined"] + counts["skipped"] == catalogue.read(herbarium).num_rows
+    ids = [row["specimen_id"] for row in rows_of(shards)]
+    assert len(ids) == len(set(ids)) == counts["ok"] == sum(manifest["splits"].values())
+    assert counts["quarantined"] == 0
+
+
+def test_the_index_tells_the_truth_about_every_row_group(shards):
+    index = read_index(shards)
+    assert index.schema == schema.INDEX
+    for bag in index.to_pylist():
+        group = pq.ParquetFile(shards / bag["file"]).read_row_group(bag["row_group"])
+        assert set(group["genus"].to_pylist()) == {bag["genus"]}
+        assert group.num_rows == bag["rows"] <= 8
+
+
+def test_every_image_has_the_wanted_short_side(shards):
+    for row in rows_of(shards)[:60]:
+        assert min(row["width"], row["height"]) == 40
+        assert images.squares([row["jpeg"]], 40).shape == (1, 40, 40, 3)
+
+
+def test_images_are_stored_uncompressed_and_labels_are_not(shards):
+    file = next(iter(sorted(shards.glob("split=train/*.parquet"))))
+    group = pq.ParquetFile(file).metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i).compression for i in range(group.num_columns)}
+    assert columns["jpeg"] == "UNCOMPRESSED"
+    assert columns["genus"] == "ZSTD"
+
+
+def test_a_second_run_rewrites_nothing_and_a_lost_file_is_made_again(tmp_path, shards, herbarium):
+    out = tmp_path / "shards"
+    shutil.copytree(shards, out)
+    files = sorted(out.glob("split=*/*.parquet"))
+    before = {file: file.stat().st_mtime_ns for file in files}
+    lost = files[1].read_bytes()
+    files[1].unlink()
+    files[2].write_bytes(b"torn")
+    shard(spec_of(herbarium, out))
+    after = {file: file.stat().st_mtime_ns for file in files}
+    assert {file for file in files if before[file] != after[file]} == {files[1], files[2]}
+    assert files[1].read_bytes() == lost
+    assert read_manifest(out) == read_manifest(shards)
+
+
+def test_another_plan_leaves_nothing_of_the_old_one(tmp_path, shards, herbarium):
+    out = tmp_path / "shards"
+    shutil.copytree(shards, out)
+    (out / "split=train" / ".part-00000.parquet.99.tmp").write_bytes(b"half")
+    manifest = shard(spec_of(herbarium, out, splits=Splits(species=0, random=0.3, validation=0.25), file_rows=500))
+    assert sum(manifest["splits"].values()) == len(rows_of(out))
+    assert not list(out.glob("split=species/*"))
+    assert not list(out.glob("*/.*"))
+
+
+def broken_catalogue(folder, herbarium):
+    """The small herbarium with three bad images among its files."""
+    table = catalogue.read(herbarium)
+    sheets = folder / "sheets"
+    sheets.mkdir(parents=True)
+    names = []
+    for place, path in enumerate(table["image"].to_pylist()):
+        name = f"{place:05d}.jpg"
+        data = open(path, "rb").read()
+        (sheets / name).write_bytes(data)
+        names.append(name)
+    return table, sheets, names
+
+
+def test_bad_images_are_quarantined_with_their_reason(tmp_path, herbarium):
+    table, sheets, names = broken_catalogue(tmp_path, herbarium)
+    bad = {names[3]: b"", names[50]: b"no image", names[99]: (sheets / names[99]).read_bytes()[:900]}
+    for name, data in bad.items():
+        (sheets / name).write_bytes(data)
+    (sheets / names[120]).unlink()
+    columns = table.drop_columns(["image"]).to_pylist()
+    with (sheets / "labels.csv").open("w", encoding="utf-8") as file:
+        file.write("specimen_id,image,order,family,genus,species,institution\n")
+        for row, name in zip(columns, names, strict=True):
+            file.write(",".join([row["specimen_id"], name, *(row[r] or "" for r in schema.RANKS), row["institution"]]) + "\n")
+    source = {"name": "folder", "path": str(sheets)}
+    folder = tmp_path / "catalogue"
+    catalogue.build(config.parse(Catalogue, {"source": source, "out": folder}))
+    splits = Splits(cap=None, home=None, species=0, random=0.2, validation=0.25, min_train=1)
+    manifest = shard(spec_of(folder, tmp_path / "shards", splits=splits))
+    refused = pq.read_table(tmp_path / "shards" / "quarantine.parquet").to_pylist()
+    assert {row["image"].rsplit("/", 1)[1]: row["reason"] for row in refused} == {
+        names[3]: "empty",
+        names[50]: "not-an-image",
+        names[99]: "truncated",
+        names[120]: "missing",
+    }
+    assert manifest["counts"]["quarantined"] == 4
+    assert manifest["counts"]["ok"] + 4 + manifest["counts"]["skipped"] == table.num_rows
+    with pytest.raises(QuarantineLimit, match="max_quarantined"):
+        shard(spec_of(folder, tmp_path / "shards", splits=splits, max_quarantined=0.001))
+
+
+def test_a_split_that_ends_up_empty_is_an_error(tmp_path, herbarium):
+    with pytest.raises(EmptySplit, match="herbarium"):
+        shard(spec_of(herbarium, tmp_path / "shards", splits=Splits(home="NOWHERE")))
+
+
+def test_shards_that_are_not_there_say_what_to_run(tmp_path):
+    with pytest.raises(ValueError, match="run `herbray shard`"):
+        read_manifest(tmp_path)
+
+
+def test_killed_in_the_middle_and_run_again(tmp_path, herbarium):
+    """SIGKILL of the whole job; the second run keeps what was finished and ends with every image once."""
+    out = tmp_path / "shards"
+    arguments = [f"catalogue={herbarium}", f"out={out}", "side=40", "bag=8", "file_rows=8", "splits.random=0.2"]
+    command = [sys.executable, "-m", "herbray.cli", "shard", *arguments]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    job = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        _until(lambda: len(list(out.glob("split=*/part-*.parquet"))) >= 2, job)
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    kept = {file: file.stat().st_mtime_ns for file in out.glob("split=*/part-*.parquet")}
+    assert not (out / "manifest.json").exists()
+    manifest = shard(config.load(Shard, None, arguments))
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    ids = [row["specimen_id"] for row in rows_of(out)]
+    assert len(ids) == len(set(ids)) == manifest["counts"]["ok"]
+    assert json.loads((out / "manifest.json").read_text())["counts"] == manifest["counts"]
+
+
+def _until(true, job, seconds=120):
+    end = time.monotonic() + seconds
+    while not true():
+        assert job.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < end, "the job made no file in time"
+        time.sleep(0.02)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from herbray.data import plan
+from herbray.data.plan import Stream
+from herbray.flow.shard import read_index
+from herbray.flow.stream import WindowReader, local, share, stream
+
+
+def windows_of(shards, epochs=2, group=4, **settings):
+    index = read_index(shards)
+    classes = plan.genera(index)
+    spec = Stream(**({"batch": 16, "window": 6, "align": 2} | settings))
+    return [w for epoch in range(epochs) for w in plan.epoch_plan(index, classes, spec, group, 89, epoch)]
+
+
+def same(one, two):
+    return (
+        (one.images == two.images).all()
+        and (one.labels == two.labels).all()
+        and (one.rows == two.rows).all()
+        and (one.seed, one.last) == (two.seed, two.last)
+    )
+
+
+def test_ray_gives_the_batches_of_the_plan_over_two_epochs_in_one_stream(shards):
+    windows, reader = windows_of(shards), WindowReader(shards, 40)
+    oracle, found = list(local(windows, reader)), list(stream(windows, reader, cpus=1))
+    assert len(found) == len(oracle) == sum(window.batches for window in windows)
+    assert all(same(one, two) for one, two in zip(found, oracle, strict=True))
+
+
+def test_batches_are_exact_and_grouped(shards):
+    for batch in local(windows_of(shards, epochs=1), WindowReader(shards, 40)):
+        assert batch.images.shape == (16, 40, 40, 3)
+        assert batch.images.dtype == np.uint8
+        assert (batch.labels.reshape(-1, 4) == batch.labels[::4, None]).all()
+
+
+def test_one_epoch_shows_every_training_specimen(shards):
+    seen = {int(row) for batch in local(windows_of(shards, epochs=1), WindowReader(shards, 40)) for row in batch.rows}
+    index = read_index(shards)
+    assert len(seen) == sum(bag["rows"] for bag in index.to_pylist() if bag["split"] == "train")
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_ranks_share_the_windows_evenly_and_none_is_taken_twice(shards, world):
+    windows = windows_of(shards, epochs=3)
+    shares = [share(windows, rank, world) for rank in range(world)]
+    assert len({len(part) for part in shares}) == 1
+    taken = [id(window) for part in shares for window in part]
+    assert len(taken) == len(set(taken)) > len(windows) - world
+
+
+def test_a_smaller_world_goes_on_where_a_larger_one_stopped(shards):
+    windows = windows_of(shards, epochs=4)
+    before = [window for rank in range(4) for window in share(windows, rank, 4)[:2]]
+    after = share(windows, 0, 1, consumed=8)
+    assert sorted(map(id, before + after)) == sorted(map(id, windows))
+
+
+def test_random_squares_move_and_centred_ones_do_not(shards):
+    one, two = windows_of(shards, epochs=2, align=1)[:2]
+    assert one.epoch == two.epoch or one.number == two.number
+    still = WindowReader(shards, 40, centre=True)
+    moving = WindowReader(shards, 40)
+    assert not all(same(a, b) for a, b in zip(still.batches(one), moving.batches(one), strict=True))
+
+
+def test_changed_shards_are_noticed(shards, tmp_path):
+    import dataclasses
+
+    window = windows_of(shards, epochs=1)[0]
+    wrong = dataclasses.replace(window.slices[0], rows=window.slices[0].rows + 1)
+    window = dataclasses.replace(window, slices=(wrong, *window.slices[1:]))
+    with pytest.raises(ValueError, match="the index says"):
+        list(WindowReader(shards, 40).batches(window))
