@@ -4,7 +4,7 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Self, final, get_args
+from typing import Annotated, ClassVar, Final, Self, TypeVar, final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ Objects = npt.NDArray[np.object_]
 Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+
+T = TypeVar("T")
 
 PAPER_SEED: Final = 89
 """The seed that Walker et al. 2022 used; a task's seed places its folds and draws, whichever encoder is tried."""
@@ -158,8 +160,18 @@ def _checked_split(pooled: str) -> str:
     return pooled
 
 
+def once(entries: tuple[T, ...]) -> tuple[T, ...]:
+    """Refuse a tuple that holds something twice: its scores would be there twice. For use as a validator."""
+    if len(set(entries)) < len(entries):
+        raise ValueError("an entry occurs twice")
+    return entries
+
+
 Pooled = Annotated[str, AfterValidator(_checked_split)]
 """A split, or several joined by "+"."""
+
+PooledSplits = Annotated[tuple[Pooled, ...], Field(min_length=1), AfterValidator(once)]
+"""Where a task is run: at least one split or pool of splits, each once."""
 
 
 class TaskSpec(Spec, ABC):
@@ -176,7 +188,7 @@ class TaskSpec(Spec, ABC):
     parallel_over: ClassVar[str | None] = None
 
     name: str
-    splits: Annotated[tuple[Pooled, ...], Field(min_length=1)]
+    splits: PooledSplits
 
     @abstractmethod
     def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:

@@ -2,10 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal, final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, Pooled, Score
+from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, Score, once
 from herbray.tasks.pairs import Pair, choose, members
 from herbray.tasks.probe import ProbeTask, binary_scores, cross_validate
 
@@ -24,9 +24,9 @@ class Discriminate(ProbeTask):
     parallel_over: ClassVar[str | None] = "pairs"
 
     name: Literal["discriminate"] = "discriminate"
-    splits: Annotated[tuple[Pooled, ...], Field(min_length=1)] = ("herbarium+random",)
+    splits: PooledSplits = ("herbarium+random",)
     max_iter: Annotated[int, Field(ge=1)] = 2500
-    pairs: tuple[Pair, ...] = ()
+    pairs: Annotated[tuple[Pair, ...], AfterValidator(once)] = ()
 
     def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:
         """Score each pair, the level being e.g. "Syzygium–Eugenia"; see `TaskSpec.run`.

@@ -3,10 +3,20 @@
 from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, Indices, Objects, Pooled, Score, UnscorableError, hinted
+from herbray.tasks.base import (
+    PAPER_SEED,
+    Embeddings,
+    Indices,
+    Objects,
+    PooledSplits,
+    Score,
+    UnscorableError,
+    hinted,
+    once,
+)
 from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores
 
 Level = Literal["order", "family", "genus", "species", "institution"]
@@ -28,8 +38,12 @@ class Identify(ProbeTask):
     parallel_over: ClassVar[str | None] = "ranks"
 
     name: Literal["identify"] = "identify"
-    splits: Annotated[tuple[Pooled, ...], Field(min_length=1)] = ("herbarium", "species", "random")
-    ranks: Annotated[tuple[Annotated[Level, hinted(Level)], ...], Field(min_length=1)] = ("genus", "family", "order")
+    splits: PooledSplits = ("herbarium", "species", "random")
+    ranks: Annotated[tuple[Annotated[Level, hinted(Level)], ...], Field(min_length=1), AfterValidator(once)] = (
+        "genus",
+        "family",
+        "order",
+    )
 
     def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:
         """Score each rank; see `TaskSpec.run`.

@@ -4,11 +4,11 @@ from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
 from cleanlab.filter import find_label_issues
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Mask, Pooled, Score
+from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Mask, PooledSplits, Score, once
 from herbray.tasks.pairs import Pair, choose, known_wrong, members
 from herbray.tasks.probe import ProbeTask, out_of_fold
 
@@ -33,10 +33,10 @@ class Mislabel(ProbeTask):
     parallel_over: ClassVar[str | None] = "pairs"
 
     name: Literal["mislabel"] = "mislabel"
-    splits: Annotated[tuple[Pooled, ...], Field(min_length=1)] = ("herbarium+random",)
+    splits: PooledSplits = ("herbarium+random",)
     max_iter: Annotated[int, Field(ge=1)] = 2500
     class_weight: Literal["balanced"] | None = None
-    pairs: tuple[Pair, ...] = ()
+    pairs: Annotated[tuple[Pair, ...], AfterValidator(once)] = ()
     share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     draws: Annotated[int, Field(ge=1)] = 20
 

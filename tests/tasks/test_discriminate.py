@@ -1,0 +1,98 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from herbray.config import ConfigError, load
+from herbray.tasks import Embeddings, UnscorableError
+from herbray.tasks.discriminate import Discriminate
+from herbray.tasks.pairs import Pair, choose, known_wrong
+
+CIRRA_DOLIA = Pair(positive="Dolia", negative="Cirra", kind="similar")
+
+
+def mean(scores, metric):
+    return np.mean([score.value for score in scores if score.metric == metric and score.fold >= 0])
+
+
+def test_separate_genera_are_told_apart_without_fault(embeddings_of):
+    embeddings = embeddings_of({"Cirra": 30, "Dolia": 10}, separation=30.0)
+    scores = Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
+    for metric in ("accuracy", "precision", "recall", "f1", "balanced_accuracy", "auroc"):
+        assert mean(scores, metric) == 1.0, metric
+    assert mean(scores, "majority") == 0.75
+    assert {score.level for score in scores} == {"Dolia–Cirra"}
+    assert {score.metric: score.value for score in scores if score.fold == -1} == {"rows": 40, "positives": 10}
+
+
+def test_turning_a_pair_round_turns_precision_and_leaves_accuracy(embeddings_of):
+    embeddings = embeddings_of({"Cirra": 40, "Dolia": 15}, separation=1.0)
+    turned = Pair(positive="Cirra", negative="Dolia", kind="similar")
+    scores = Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
+    others = Discriminate(pairs=(turned,)).run(embeddings, "random")
+    assert mean(scores, "recall") != mean(others, "recall")
+    assert mean(scores, "balanced_accuracy") == pytest.approx((mean(scores, "recall") + mean(others, "recall")) / 2)
+
+
+def test_a_missing_genus_is_told_with_those_that_are_there(embeddings_of):
+    embeddings = embeddings_of({"Cirra": 30, "Alba": 10}, separation=1.0)
+    with pytest.raises(
+        UnscorableError, match=r"split 'random', pair Dolia–Cirra: 0 specimens of 'Dolia'.*are of Cirra, Alba"
+    ):
+        Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
+
+
+def test_a_genus_with_fewer_specimens_than_folds_is_refused(embeddings_of):
+    embeddings = embeddings_of({"Cirra": 30, "Dolia": 4}, separation=1.0)
+    with pytest.raises(UnscorableError, match="4 specimens of 'Dolia', and 5 are needed"):
+        Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
+
+
+def test_pairs_are_chosen_by_the_labels_alone(five_genera):
+    embeddings = Embeddings.from_table(five_genera)  # Alba 30, Borea 20, Cirra 40, Dolia 12, Erema 24
+    wanted = (
+        Pair(positive="Alba", negative="Borea", kind="similar"),
+        Pair(positive="Alba", negative="Erema", kind="distinct"),
+    )
+    assert choose(embeddings, 5) == wanted
+    assert choose(dataclasses.replace(embeddings, features=embeddings.features[::-1]), 5) == wanted
+    assert {score.level for score in Discriminate().run(embeddings, "random")} == {"Alba–Borea", "Alba–Erema"}
+
+
+def test_specimens_known_to_be_wrong_do_not_count_towards_the_choice(five_genera):
+    embeddings = Embeddings.from_table(five_genera)
+    true_species = np.where(embeddings.genus == "Borea", "Alba alta", None)
+    true_species[np.flatnonzero(embeddings.genus == "Borea")[:10]] = "Borea alta"
+    reviewed = dataclasses.replace(embeddings, true_species=true_species)
+    assert known_wrong(reviewed).sum() == 10
+    assert choose(reviewed, 5)[0].level == "Cirra–Dolia"  # Borea is down to 10, Dolia has 12
+
+
+def test_one_kind_of_pair_stands_alone_where_the_other_is_not_to_be_had(embeddings_of):
+    assert [pair.kind for pair in choose(embeddings_of({"Alba": 9, "Borea": 9}, 1.0), 5)] == ["similar"]
+    assert [pair.level for pair in choose(embeddings_of({"Alba": 9, "Erema": 12}, 1.0), 5)] == ["Erema–Alba"]
+    with pytest.raises(UnscorableError, match="Alba, Cirra share a family or differ in order"):
+        choose(embeddings_of({"Alba": 9, "Cirra": 9, "Erema": 4}, 1.0), 5)
+    with pytest.raises(UnscorableError, match=r"\(none\)"):
+        choose(embeddings_of({"Alba": 3}, 1.0), 5)
+
+
+def test_a_genus_filed_under_two_families_follows_the_majority(five_genera):
+    embeddings = Embeddings.from_table(five_genera)
+    family = embeddings.family.copy()
+    family[np.flatnonzero(embeddings.genus == "Borea")[:3]] = "Eremaceae"
+    assert choose(dataclasses.replace(embeddings, family=family), 5) == choose(embeddings, 5)
+
+
+def test_pairs_are_read_from_settings_and_faults_told():
+    task = load(Discriminate, overrides=["pairs=[{positive: Syzygium, negative: Eugenia, kind: similar}]"])
+    assert task.pairs[0].level == "Syzygium–Eugenia"
+    assert task.max_iter == 2500
+    with pytest.raises(ConfigError, match="needs two genera"):
+        load(Discriminate, overrides=["pairs=[{positive: Eugenia, negative: Eugenia, kind: similar}]"])
+
+
+def test_parts_are_one_pair_each_where_pairs_are_named():
+    pairs = (CIRRA_DOLIA, Pair(positive="Alba", negative="Borea", kind="similar"))
+    assert [part.pairs for part in Discriminate(pairs=pairs).parts()] == [pairs[:1], pairs[1:]]
+    assert Discriminate().parts() == (Discriminate(),)

@@ -1,0 +1,60 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from herbray.tasks import UnscorableError
+from herbray.tasks.suspects import SUSPECT, suspects
+
+
+def test_sheets_filed_under_a_wrong_name_head_the_list_with_the_right_one_suggested(embeddings_of):
+    embeddings = embeddings_of({"Alba": 30, "Borea": 30, "Erema": 30}, separation=10.0)
+    genus = embeddings.genus.copy()
+    wrong = [2, 17, 40, 75]
+    names = {2: "Erema", 17: "Borea", 40: "Alba", 75: "Borea"}
+    for row, name in names.items():
+        genus[row] = name
+    table = suspects(dataclasses.replace(embeddings, genus=genus))
+    assert table.schema == SUSPECT
+    assert len(table) == 90
+    head = table.slice(0, 4).to_pylist()
+    assert {row["specimen_id"] for row in head} == set(embeddings.specimen_id[wrong])
+    for row in head:
+        assert row["suspected"]
+        assert row["suggested"] == row["specimen_id"].split("-")[0]
+        assert row["given"] != row["suggested"]
+        assert row["given_probability"] < row["suggested_probability"]
+    assert sum(table["suspected"].to_pylist()) < 8
+
+
+def test_the_suspected_come_first_and_then_the_least_confident(embeddings_of):
+    table = suspects(embeddings_of({"Alba": 30, "Borea": 30}, separation=1.0), rank="genus")
+    keys = [(not row["suspected"], row["given_probability"]) for row in table.to_pylist()]
+    assert keys == sorted(keys)
+    assert 0 < sum(table["suspected"].to_pylist()) < 60
+
+
+def test_specimens_without_a_name_or_of_rare_names_take_no_part(embeddings_of):
+    embeddings = embeddings_of({"Alba": 20, "Borea": 20, "Erema": 3}, separation=5.0)
+    genus = embeddings.genus.copy()
+    genus[0] = None
+    table = suspects(dataclasses.replace(embeddings, genus=genus))
+    assert len(table) == 39
+    assert "Alba-0000" not in table["specimen_id"].to_pylist()
+
+
+def test_one_name_alone_and_an_unknown_rank_are_refused(embeddings_of):
+    embeddings = embeddings_of({"Alba": 20, "Borea": 20}, separation=5.0)
+    with pytest.raises(UnscorableError, match="rank 'order': 1 names"):
+        suspects(embeddings, rank="order")
+    with pytest.raises(ValueError, match="did you mean 'species'"):
+        suspects(embeddings, rank="specie")
+
+
+def test_the_list_is_the_same_for_the_same_seed(embeddings_of):
+    embeddings = embeddings_of({"Alba": 20, "Borea": 20}, separation=1.0)
+    assert suspects(embeddings, seed=3).equals(suspects(embeddings, seed=3))
+    assert not np.allclose(
+        np.sort(suspects(embeddings, seed=3)["given_probability"]),
+        np.sort(suspects(embeddings, seed=4)["given_probability"]),
+    )
