@@ -60,7 +60,20 @@ def write_package(package: Path, folder: Path, dim: int, card: str, run_id: str,
         pip_requirements=_requirements(),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
+    _forget_paths(package / "MLmodel")
     (package / "README.md").write_text(card, encoding="utf-8")
+
+
+def _forget_paths(description: Path) -> None:
+    """Leave only paths within the package: MLflow writes down where on this machine each file came from."""
+    from mlflow.models import Model
+
+    model = Model.load(str(description))
+    flavour = model.flavors["python_function"]
+    flavour["model_code_path"] = Path(flavour["model_code_path"]).name
+    for artifact in flavour["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    model.save(str(description))
 
 
 def _portable() -> Path:

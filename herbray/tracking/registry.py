@@ -207,7 +207,7 @@ def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mappin
             raise
     made = store.create_model_version(
         name,
-        source=f"models:/{model.model_id}",
+        source=model.artifact_location,  # an SQLite store would look up models:/<id> in MLflow's global store instead
         run_id=run.run_id,
         tags={key: str(value) for key, value in tags.items()},
         description=card

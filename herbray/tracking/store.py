@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 _SQLITE: Final = "sqlite:///"
 _ENVIRONMENT: Final = "MLFLOW_TRACKING_URI"
+_SETTINGS: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a training run reports to its owner only
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a model does not take along the uv.lock of whatever folder we are in
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 _MLFLOW_NAME: Final = re.compile(r"[^\w.\- :/]")
 
 
@@ -64,8 +69,8 @@ def client(uri: str) -> "MlflowClient":
     Processes of one host may open a new SQLite store together: the tables are made under a lock of ours, since with
     MLflow's alone a second process was seen to fail with "table already exists".
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a training run reports to its owner only
-    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # nor does a model take along the uv.lock it finds
+    for setting, value in _SETTINGS.items():
+        os.environ.setdefault(setting, value)
     # mlflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates, and its type hints warn on import:
     # neither is ours to mend, and where warnings are errors they would stop us.
     with warnings.catch_warnings():

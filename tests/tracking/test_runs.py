@@ -11,13 +11,6 @@ from herbray.tracking.runs import _flatten
 from herbray.tracking.store import client, entity_key
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return tracking_uri(tmp_path_factory.mktemp("a store é"))
-
-
 def data_of(run):
     return client(run.uri).get_run(run.run_id).data
 

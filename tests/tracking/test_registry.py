@@ -1,0 +1,177 @@
+import pytest
+
+from herbray.model.checkpoint import EncoderRefused
+from herbray.tracking import ModelNotFound, open_run, promote_if_better, register, resolve, set_alias
+from herbray.tracking.store import client
+
+
+@pytest.fixture(scope="module")
+def run(uri):
+    return open_run(uri, "registry", "train", {})
+
+
+@pytest.fixture
+def name(request):
+    return request.node.name.replace("[", "-").rstrip("]")[:80]
+
+
+def tags_of(uri, name, version):
+    return client(uri).get_model_version(name, str(version)).tags
+
+
+def test_the_same_files_of_the_same_run_are_registered_once(run, encoders, name):
+    first = register(run, name, encoders[0], "# A card", tags={"purpose": "test"})
+    assert register(run, name, encoders[0], "# A card") == first == 1
+    assert register(run, name, encoders[1], "# A card") == 2
+    other = open_run(run.uri, "registry", "another run", {})
+    assert register(other, name, encoders[0], "# A card") == 3
+    assert tags_of(run.uri, name, 1)["purpose"] == "test"
+
+
+def test_candidate_is_the_latest_and_never_goes_back(run, encoders, name):
+    register(run, name, encoders[0], "")
+    assert resolve(run.uri, f"models:/{name}@candidate") == (name, 1)
+    register(run, name, encoders[1], "")
+    register(run, name, encoders[0], "")  # an old job that is started again
+    assert resolve(run.uri, f"models:/{name}@candidate") == (name, 2)
+
+
+def test_the_card_is_the_description_and_whole_in_the_package(run, encoders, name, tmp_path):
+    card = "# Card\n" + "long " * 2_000
+    register(run, name, encoders[0], card)
+    version = client(run.uri).get_model_version(name, "1")
+    assert version.description.startswith("# Card\nlong")
+    assert "README.md" in version.description
+    assert version.run_id == run.run_id
+    source = client(run.uri).get_logged_model(version.source.split("/")[-2]).artifact_location
+    assert version.source == source
+
+
+def test_nothing_of_this_machine_is_in_the_package(run, encoders, name):
+    from mlflow.artifacts import download_artifacts
+
+    register(run, name, encoders[0], "# Card")
+    source = client(run.uri).get_model_version_download_uri(name, "1")
+    package = download_artifacts(artifact_uri=source)
+    from pathlib import Path
+
+    texts = {
+        path.name: path.read_text()
+        for path in Path(package).rglob("*")
+        if path.suffix != ".safetensors" and path.is_file()
+    }
+    assert {"MLmodel", "README.md", "requirements.txt", "served.py", "portable.py", "encoder.json"} <= texts.keys()
+    assert texts["README.md"] == "# Card"
+    for file, text in texts.items():
+        assert str(encoders[0]) not in text, file
+        assert "herbray/tracking" not in text, file
+    requirements = texts["requirements.txt"].split()
+    assert all("==" in line and "/" not in line and "+" not in line for line in requirements)
+    assert {line.partition("==")[0] for line in requirements} >= {
+        "mlflow",
+        "torch",
+        "torchvision",
+        "safetensors",
+        "psutil",
+    }
+
+
+@pytest.mark.parametrize("wrong", ["", "a/b", "a:b", "a@b", "-a", "it's", "x" * 101])
+def test_names_that_a_uri_cannot_carry_are_refused(run, encoders, wrong):
+    with pytest.raises(ValueError, match="model name"):
+        register(run, wrong, encoders[0], "")
+
+
+def test_a_folder_without_an_encoder_is_refused(run, name, tmp_path):
+    with pytest.raises(ValueError, match=r"lacks encoder\.safetensors and encoder\.json"):
+        register(run, name, tmp_path, "")
+
+
+def test_what_cannot_be_loaded_is_not_registered(run, encoders, name, tmp_path):
+    (tmp_path / "encoder.safetensors").write_bytes(b"cut short")
+    (tmp_path / "encoder.json").write_bytes((encoders[0] / "encoder.json").read_bytes())
+    with pytest.raises(EncoderRefused):
+        register(run, name, tmp_path, "")
+    with pytest.raises(ModelNotFound):
+        resolve(run.uri, f"models:/{name}/1")
+
+
+def test_champion_moves_only_to_a_better_score(run, encoders, name):
+    uri = run.uri
+    for version, encoder in enumerate(encoders, 1):
+        assert register(run, name, encoder, "") == version
+    assert promote_if_better(uri, name, 1, "validation/knn", 0.6)
+    assert not promote_if_better(uri, name, 2, "validation/knn", 0.6)
+    assert not promote_if_better(uri, name, 2, "validation/knn", float("nan"))
+    assert resolve(uri, f"models:/{name}@champion") == (name, 1)
+    assert promote_if_better(uri, name, 2, "validation/knn", 0.61)
+    assert resolve(uri, f"models:/{name}@champion") == (name, 2)
+    assert tags_of(uri, name, 2)["herbray.promotion"] == "champion: validation/knn 0.61 is above 0.6 of version 1"
+    assert tags_of(uri, name, 1)["herbray.score.validation/knn"] == "0.6"
+
+
+def test_scores_of_different_metrics_are_not_compared(run, encoders, name):
+    for encoder in encoders:
+        register(run, name, encoder, "")
+    assert promote_if_better(run.uri, name, 1, "validation/knn", 0.6)
+    assert not promote_if_better(run.uri, name, 2, "herbarium/accuracy", 0.99)
+    assert "evaluate it first" in tags_of(run.uri, name, 2)["herbray.promotion"]
+
+
+def test_a_champion_named_by_hand_without_a_score_gives_way(run, encoders, name):
+    for encoder in encoders:
+        register(run, name, encoder, "")
+    set_alias(run.uri, name, "champion", 2)
+    assert promote_if_better(run.uri, name, 1, "validation/knn", 0.1)
+    assert resolve(run.uri, f"models:/{name}@champion") == (name, 1)
+
+
+def test_the_champion_evaluated_again_keeps_its_place(run, encoders, name):
+    register(run, name, encoders[0], "")
+    assert promote_if_better(run.uri, name, 1, "validation/knn", 0.6)
+    assert promote_if_better(run.uri, name, 1, "validation/knn", 0.5)
+    assert tags_of(run.uri, name, 1)["herbray.score.validation/knn"] == "0.5"
+
+
+def test_latest_is_the_highest_number(run, encoders, name):
+    for encoder in encoders:
+        register(run, name, encoder, "")
+    assert resolve(run.uri, f"models:/{name}/latest") == (name, 2)
+
+
+def test_what_is_not_there_is_told_with_what_is(run, encoders, name):
+    register(run, name, encoders[0], "")
+    with pytest.raises(ModelNotFound, match=f"no model 'nobody'.*{name}"):
+        resolve(run.uri, "models:/nobody@champion")
+    with pytest.raises(ModelNotFound, match=r"no alias 'champion'; its aliases: candidate \(version 1\)"):
+        resolve(run.uri, f"models:/{name}@champion")
+    with pytest.raises(ModelNotFound, match="no version 7; it has 1"):
+        resolve(run.uri, f"models:/{name}/7")
+    with pytest.raises(ModelNotFound, match="no version 7"):
+        set_alias(run.uri, name, "champion", 7)
+    with pytest.raises(ModelNotFound, match="no version 7"):
+        promote_if_better(run.uri, name, 7, "validation/knn", 1.0)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["models:/a", "models:/a/b/c", "models:/a@b/3", "models:/a/-1", "models:a@b", "runs:/a/b"]
+)
+def test_other_addresses_are_refused(run, wrong):
+    with pytest.raises(ValueError, match="write models:/name@alias"):
+        resolve(run.uri, wrong)
+
+
+def test_no_registry_is_made_by_looking_for_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match="set MLFLOW_TRACKING_URI"):
+        resolve(None, "models:/a@b")
+    with pytest.raises(ValueError, match="no such MLflow store"):
+        resolve(f"sqlite:///{tmp_path}/typo/mlflow.db", "models:/a@b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environment_names_the_registry(run, encoders, name, monkeypatch):
+    register(run, name, encoders[0], "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", run.uri)
+    assert resolve(None, f"models:/{name}@candidate") == (name, 1)
