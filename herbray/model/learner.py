@@ -1,0 +1,29 @@
+"""Encoder and objective in one module: what DDP wraps, what the optimizer sees, what a checkpoint holds."""
+
+from torch import Tensor, nn
+
+from herbray.model.objectives.base import Objective
+from herbray.model.portable import Encoder
+
+
+class Learner(nn.Module):
+    """An encoder and the objective that trains it. Every parameter takes part in every step."""
+
+    def __init__(self, encoder: Encoder, objective: Objective) -> None:
+        """Join the two."""
+        super().__init__()
+        self.encoder = encoder
+        self.objective = objective
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss of a batch.
+
+        Args:
+            images: Float [n, 3, s, s] in [0, 1].
+            labels: Int64 [n].
+
+        Returns:
+            See `Objective.forward`.
+        """
+        out: dict[str, Tensor] = self.objective(self.encoder(images), images, labels)
+        return out

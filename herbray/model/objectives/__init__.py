@@ -1,0 +1,21 @@
+"""The objectives. A new one is a file here and a line in `OBJECTIVES` and `AnyObjective`."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from herbray.model.objectives.autoencoder import Autoencoder
+from herbray.model.objectives.base import Objective, ObjectiveSpec
+from herbray.model.objectives.classifier import Classifier
+from herbray.model.objectives.triplet import Triplet
+
+__all__ = ["OBJECTIVES", "AnyObjective", "Objective", "ObjectiveSpec"]
+
+OBJECTIVES: Final[dict[str, type[ObjectiveSpec]]] = {
+    "triplet": Triplet,
+    "autoencoder": Autoencoder,
+    "classifier": Classifier,
+}
+
+AnyObjective = Annotated[Triplet | Autoencoder | Classifier, Field(discriminator="name")]
+"""Type of a configuration key that takes any of them."""
