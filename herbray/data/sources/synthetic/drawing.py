@@ -1,0 +1,178 @@
+"""One sheet, from what is known of it to pixels."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from herbray.data.sources.synthetic import furniture
+from herbray.data.sources.synthetic.flora import Taxon
+from herbray.data.sources.synthetic.habits import Press
+from herbray.data.sources.synthetic.institutions import Herbarium
+from herbray.data.sources.synthetic.plant import Pressed, press
+from herbray.data.sources.synthetic.strokes import Strokes
+from herbray.data.sources.synthetic.traits import Traits, descend
+
+VERSION: Final = 1
+"""Raise it whenever a sheet would come out differently: a folder of sheets remembers which version drew it."""
+
+_FINER: Final = 2  # everything is painted at this multiple of the size and reduced: smooth edges
+_GATHERED, _MOUNTED = 31, 32  # random streams: of a gathering, of a sheet
+
+
+@dataclass(frozen=True)
+class Subject:
+    """All that a sheet is drawn from."""
+
+    number: int  # of the sheet
+    gathering: int
+    taxon: Taxon  # what it truly is
+    herbarium: Herbarium
+    year: int
+    notes: tuple[str, ...]  # lines of the label
+
+
+def draw(subject: Subject, size: int, seed: int) -> npt.NDArray[np.uint8]:
+    """The sheet as uint8 RGB, (height, `size`, 3).
+
+    Duplicates of a gathering show the same plant's looks and age in other pieces on another herbarium's mount.
+    """
+    gathered = np.random.default_rng([seed, _GATHERED, subject.gathering])
+    rng = np.random.default_rng([seed, _MOUNTED, subject.number])
+    height = subject.herbarium.height(size)
+    wide, tall = size * _FINER, height * _FINER
+    traits = descend(subject.taxon.traits, subject.taxon.archetype, "plant", gathered)
+    condition = _condition(subject.year, gathered)
+    sheet = furniture.mount(subject.herbarium, wide, tall).copy()
+    _furnish(ImageDraw.Draw(sheet), subject, wide, tall, rng)
+    plant = Image.new("RGBA", (wide, tall))
+    _lay(ImageDraw.Draw(plant), traits, condition, subject.herbarium, wide, tall, rng)
+    return _photograph(sheet.reduce(_FINER), plant.reduce(_FINER), subject, rng)
+
+
+def _condition(year: int, rng: np.random.Generator) -> Press:
+    age = (2025 - year) / 160
+    return Press(
+        dried=float(np.clip(rng.beta(1.6, 1.6) * 0.8 + 0.35 * age - 0.05, 0, 1)),
+        season=("flower", "flower", "fruit", "sterile")[int(rng.random() * 4)],
+        vigour=float(rng.uniform(0.82, 1.18)),
+        stature=float(rng.uniform(0.85, 1.12)),
+    )
+
+
+def _lay(
+    canvas: ImageDraw.ImageDraw, traits: Traits, condition: Press, herbarium: Herbarium, wide: int, tall: int,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Press one plant, or two or three small ones, into the free part of the sheet and tape them down."""
+    left, top, right, bottom = furniture.paper(herbarium, wide, tall)
+    left, top = left + 0.05 * wide, top + 0.05 * wide
+    right, bottom = right - 0.05 * wide, bottom - 0.19 * wide
+    pressed = press(traits, condition, rng)
+    low_x, low_y, high_x, high_y = pressed.strokes.bounds()
+    copies = 1
+    if (high_x - low_x) * wide < 0.4 * (right - left) and (high_y - low_y) < 0.8:
+        copies = 2 + int(rng.random() < 0.35)
+    slot = (right - left) / copies
+    for index in range(copies):
+        if index:
+            pressed = press(traits, condition, rng)
+        _fit(canvas, pressed, (left + index * slot, top, left + (index + 1) * slot, bottom), wide, herbarium, rng)
+
+
+def _fit(
+    canvas: ImageDraw.ImageDraw, pressed: Pressed, box: furniture.Box, wide: int, herbarium: Herbarium,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Scale a plant into `box` (pixels): never beyond it, and enlarged only a little."""
+    low_x, low_y, high_x, high_y = pressed.strokes.bounds()
+    left, top, right, bottom = box
+    fits = min((right - left) / (high_x - low_x), (bottom - top) / (high_y - low_y))
+    scale = min(fits, 1.35 * wide) * rng.uniform(0.9, 1.0)
+    slack_x, slack_y = right - left - scale * (high_x - low_x), bottom - top - scale * (high_y - low_y)
+    x = left + slack_x * rng.uniform(0.3, 0.7) - scale * low_x
+    y = top + slack_y * rng.uniform(0.35, 0.75) + scale * high_y
+    pressed.strokes.paint(canvas, scale, x, y)
+    _tape(pressed, herbarium, rng).paint(canvas, scale, x, y)
+
+
+def _tape(pressed: Pressed, herbarium: Herbarium, rng: np.random.Generator) -> Strokes:
+    """Strips of gummed paper across the stem."""
+    strips = Strokes()
+    red, green, blue = (min(255, part + 10) for part in herbarium.paper)
+    shares = (0.12, 0.45, 0.78) if len(pressed.spines) == 1 else (0.4,)
+    for spine in pressed.spines:
+        for share in shares:
+            at = min(int((share + rng.uniform(-0.06, 0.06)) * len(spine)), len(spine) - 2)
+            along = spine[at + 1] - spine[at]
+            along = along / np.hypot(*along)
+            across = np.array([-along[1], along[0]]) * rng.uniform(0.028, 0.04)
+            ends = np.array([across, across, -across, -across]) + np.outer((1, -1, -1, 1), along * 0.006)
+            strips.fill(spine[at] + ends, (red, green, blue), (150, 140, 120))
+    return strips
+
+
+def _furnish(canvas: ImageDraw.ImageDraw, subject: Subject, wide: int, tall: int, rng: np.random.Generator) -> None:
+    herbarium = subject.herbarium
+    left, top, right, bottom = furniture.paper(herbarium, wide, tall)
+    shift_x, shift_y = rng.uniform(0, 0.03, 2) * wide
+    width, height = rng.uniform(0.34, 0.42) * wide, rng.uniform(0.19, 0.25) * wide
+    box = (right - shift_x - width, bottom - shift_y - height, right - shift_x, bottom - shift_y)
+    furniture.label(canvas, herbarium, box, subject.notes, rng)
+    if herbarium.stamp != "none":
+        x, y = left + rng.uniform(0.1, 0.16) * wide, bottom - rng.uniform(0.1, 0.14) * wide
+        furniture.stamp(canvas, herbarium, x, y, 0.075 * wide)
+    x, y = left + rng.uniform(0.24, 0.34) * wide, bottom - rng.uniform(0.075, 0.1) * wide
+    furniture.barcode(canvas, x, y, 0.14 * wide, subject.number)
+    if rng.random() < herbarium.envelope:
+        x, y = left + rng.uniform(0.02, 0.05) * wide, top + rng.uniform(0.02, 0.06) * wide
+        furniture.envelope(canvas, herbarium, x, y, 0.2 * wide)
+
+
+def _photograph(
+    sheet: Image.Image, plant: Image.Image, subject: Subject, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """Paper grain and age, the plant's shadow, its mottling, and the light of the institution's camera."""
+    width, height = sheet.size
+    alpha = plant.getchannel("A")
+    fall = max(1, width // 170)
+    shadow = ImageChops.offset(alpha, fall, fall).filter(ImageFilter.BoxBlur(fall * 0.8))
+    sheet.paste((70, 62, 50), mask=shadow.point([round(0.42 * level) for level in range(256)]))
+    sheet.paste(plant, mask=alpha)
+    grain, cloud = _textures(width, height)
+    rows, columns = (int(part) for part in rng.integers(0, 1 << 20, 2))
+    herbarium = subject.herbarium
+    age = (2025 - subject.year) / 160
+    exposure = rng.normal(1.0, 0.045)
+    warmth = (
+        np.array([1.0, 1.0 - 0.02 * age, 1.0 - 0.08 * age]) * herbarium.light * rng.normal(1.0, 0.008, 3) * exposure
+    )
+    pixels = np.asarray(sheet, dtype=np.float32)
+    mottled = np.asarray(alpha, dtype=np.float32) * (0.12 / 255) + 0.008 + 0.016 * age
+    field = 1 + mottled * np.roll(cloud, (rows, columns), (0, 1)) + 0.011 * np.roll(grain, (columns, rows), (0, 1))
+    field -= herbarium.falloff * _corners(width, height)
+    pixels = pixels * field[:, :, None] * warmth.astype(np.float32)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _textures(width: int, height: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Fine grain and soft clouds of unit deviation, (height, width); rolled, they never look the same."""
+    rng = np.random.default_rng(7)
+    grain = rng.standard_normal((height, width), dtype=np.float32)
+    cloud = np.zeros((height, width), np.float32)
+    for cells in (6, 14, 32, 70):
+        rows = round(cells * height / width)
+        coarse = np.pad(rng.standard_normal((rows, cells), dtype=np.float32), 3, mode="wrap")  # tiles without a seam
+        box = (3, 3, 3 + cells, 3 + rows)
+        cloud += np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC, box=box))
+    return grain, cloud / cloud.std()
+
+
+@lru_cache(maxsize=8)
+def _corners(width: int, height: int) -> npt.NDArray[np.float32]:
+    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
+    return np.asarray((y[:, None] ** 2 + x**2) / 2, dtype=np.float32)

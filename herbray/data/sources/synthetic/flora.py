@@ -1,0 +1,109 @@
+"""The flora: a tree of invented taxa whose looks are handed down order → family → genus → species."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from herbray.data.sources.synthetic import names
+from herbray.data.sources.synthetic.traits import ARCHETYPES, Archetype, Traits, ancestor, descend
+
+_STREAM: Final = {"order": 1, "family": 2, "genus": 3, "species": 4, "names": 5, "sizes": 6}
+
+
+@dataclass(frozen=True)
+class Taxon:
+    """A species with its lineage, its looks and its share of what is collected."""
+
+    order: str
+    family: str
+    genus: str
+    species: str  # genus and epithet
+    traits: Traits
+    archetype: Archetype
+    share: float  # of all gatherings; long-tailed, sums to 1 over a flora
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many taxa a flora has at each rank, all four positive and none smaller than the rank above."""
+
+    orders: int
+    families: int
+    genera: int
+    species: int
+
+
+@lru_cache(maxsize=8)
+def grow(sizes: Sizes, seed: int) -> tuple[Taxon, ...]:
+    """The species of a flora, a pure function of `sizes` and `seed`.
+
+    Siblings differ less than cousins: every rank adds its own variation to the looks of the one above. Some parents
+    have many children and most have few; a family is named after its first genus and an order after its first family.
+    """
+    sizing = np.random.default_rng([seed, _STREAM["sizes"]])
+    order_of = _parents(sizes.families, sizes.orders, sizing)
+    family_of = _parents(sizes.genera, sizes.families, sizing)
+    genus_of = _parents(sizes.species, sizes.genera, sizing)
+    genera = names.genera(sizes.genera, np.random.default_rng([seed, _STREAM["names"]]))
+
+    kinds = [ARCHETYPES[index % len(ARCHETYPES)] for index in range(sizes.orders)]
+    orders = [ancestor(kind, _rng(seed, "order", index)) for index, kind in enumerate(kinds)]
+    families = [
+        descend(orders[parent], kinds[parent], "family", _rng(seed, "family", index))
+        for index, parent in enumerate(order_of)
+    ]
+    lines = [
+        descend(families[parent], kinds[order_of[parent]], "genus", _rng(seed, "genus", index))
+        for index, parent in enumerate(family_of)
+    ]
+    stems = [names.stem(genera[family_of.index(family)][0]) for family in range(sizes.families)]
+    shares = _shares(genus_of, sizes.genera, sizing)
+    epithets = _epithets(genus_of, genera, seed)
+    taxa = []
+    for index, genus in enumerate(genus_of):
+        family = family_of[genus]
+        order = order_of[family]
+        taxa.append(
+            Taxon(
+                order=stems[order_of.index(order)] + "ales",
+                family=stems[family] + "aceae",
+                genus=genera[genus][0],
+                species=f"{genera[genus][0]} {epithets[index]}",
+                traits=descend(lines[genus], kinds[order], "species", _rng(seed, "species", index)),
+                archetype=kinds[order],
+                share=shares[index],
+            )
+        )
+    return tuple(taxa)
+
+
+def _rng(seed: int, rank: str, index: int) -> np.random.Generator:
+    return np.random.default_rng([seed, _STREAM[rank], index])
+
+
+def _parents(children: int, parents: int, rng: np.random.Generator) -> list[int]:
+    """The parent of each child: half of the children dealt evenly, the rest in long-tailed numbers; sorted."""
+    even = np.repeat(np.arange(parents), max(1, children // (2 * parents)))
+    weights = 1 / (1 + np.arange(parents)) ** 0.5
+    extra = rng.choice(parents, size=children - len(even), p=rng.permutation(weights / weights.sum()))
+    return [int(parent) for parent in np.sort(np.concatenate([even, extra]))]
+
+
+def _shares(genus_of: list[int], genera: int, rng: np.random.Generator) -> list[float]:
+    """How often each species is collected: Zipf over the genera, and again over the species of a genus."""
+    of_genus = rng.permutation(1 / (1 + np.arange(genera)) ** 0.6)
+    first = np.searchsorted(genus_of, genus_of)  # genus_of is sorted
+    weights = 1 / (1 + np.arange(len(genus_of)) - first) ** 0.8
+    totals = np.bincount(genus_of, weights=weights, minlength=genera)
+    shares = weights / totals[genus_of] * of_genus[genus_of]
+    return [float(share) for share in shares / shares.sum()]
+
+
+def _epithets(genus_of: list[int], genera: list[tuple[str, str]], seed: int) -> list[str]:
+    counts = np.bincount(genus_of, minlength=len(genera)).tolist()
+    found: list[str] = []
+    for genus, ((_, gender), count) in enumerate(zip(genera, counts, strict=True)):
+        found += names.epithets(count, gender, _rng(seed, "names", genus))
+    return found

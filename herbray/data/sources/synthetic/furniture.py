@@ -1,0 +1,191 @@
+"""What lies on a sheet beside the plant: ruler, colour chart, label, barcode, stamp, envelope."""
+
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from herbray.data.sources.synthetic.institutions import Herbarium
+from herbray.data.sources.synthetic.strokes import Colour
+
+_CHART: Final[tuple[Colour, ...]] = (
+    *((115, 82, 68), (194, 150, 130), (98, 122, 157), (87, 108, 67), (133, 128, 177), (103, 189, 170)),
+    *((214, 126, 44), (80, 91, 166), (193, 90, 99), (94, 60, 108), (157, 188, 64), (224, 163, 46)),
+    *((56, 61, 150), (70, 148, 73), (175, 54, 60), (231, 199, 31), (187, 86, 149), (8, 133, 161)),
+    *((243, 243, 242), (200, 200, 200), (160, 160, 160), (122, 122, 121), (85, 85, 85), (52, 52, 52)),
+)
+Box = tuple[float, float, float, float]
+
+
+@lru_cache(maxsize=16)
+def mount(herbarium: Herbarium, width: int, height: int) -> Image.Image:
+    """The empty sheet of a herbarium on its scanner, with ruler and colour chart: the same for all its sheets.
+
+    Args:
+        herbarium: whose sheet.
+        width: pixels.
+        height: pixels.
+
+    Returns:
+        An RGB image; copy it before painting.
+    """
+    image = Image.new("RGB", (width, height), herbarium.bed)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle(paper(herbarium, width, height), fill=herbarium.paper)
+    _ruler(draw, herbarium, width, height)
+    if herbarium.chart == "patches":
+        _patches(draw, width, height, herbarium)
+    elif herbarium.chart == "strip":
+        _strip(draw, width, height)
+    if herbarium.margins[1] > 0.05:
+        tone = (214, 214, 214)
+        draw.ellipse(_scaled((0.05, 0.02, 0.08, 0.05), width), outline=tone, width=max(1, width // 250))
+        _text(draw, (0.1 * width, 0.024 * width), herbarium.title.upper(), 0.024 * width, tone)
+    return image
+
+
+def paper(herbarium: Herbarium, width: int, height: int) -> Box:
+    """The pixels that the paper covers: left, top, right, bottom."""
+    left, top, right, bottom = (edge * width for edge in herbarium.margins)
+    return left, top, width - right - 1, height - bottom - 1
+
+
+def _ruler(draw: ImageDraw.ImageDraw, herbarium: Herbarium, width: int, height: int) -> None:
+    ink, ground = ((235, 235, 235), (12, 12, 12)) if herbarium.ruler_dark else ((20, 20, 20), (250, 250, 248))
+    upright = herbarium.ruler in ("left", "right")
+    length, thick = (0.62 if upright else 0.36) * width, 0.045 * width
+    x, y = {
+        "top": (0.58 * width, 0.014 * width),
+        "bottom": (0.32 * width, height - 0.062 * width),
+        "left": (0.008 * width, 0.16 * width),
+        "right": (width - 0.055 * width, 0.3 * width),
+    }[herbarium.ruler]
+    draw.rectangle((x, y, x + thick, y + length) if upright else (x, y, x + length, y + thick), fill=ground)
+    steps = 20
+    for step in range(steps):
+        at, reach = (step + 0.5) * length / steps, thick * (0.75 if step % 5 == 0 else 0.45)
+        if upright and not herbarium.ruler_dark:  # a chequered bar of centimetres
+            side = x + (step % 2) * thick / 2
+            draw.rectangle((side, y + at - length / steps / 2, side + thick / 2, y + at + length / steps / 2), fill=ink)
+        elif upright:
+            draw.line((x, y + at, x + reach, y + at), fill=ink, width=max(1, width // 300))
+        else:
+            draw.line((x + at, y, x + at, y + reach), fill=ink, width=max(1, width // 300))
+
+
+def _patches(draw: ImageDraw.ImageDraw, width: int, height: int, herbarium: Herbarium) -> None:
+    left = width - 0.23 * width - herbarium.margins[2] * width
+    top = herbarium.margins[1] * width + 0.015 * width
+    cell = 0.034 * width
+    draw.rectangle((left, top, left + 6 * cell + 4, top + 4 * cell + 4), fill=(24, 24, 24))
+    for index, tone in enumerate(_CHART):
+        x, y = left + index % 6 * cell + 3, top + index // 6 * cell + 3
+        draw.rectangle((x, y, x + 0.8 * cell, y + 0.8 * cell), fill=tone)
+
+
+def _strip(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
+    cell, top = 0.013 * width, height - 0.058 * width
+    for index, tone in enumerate((*_CHART[-6:], *_CHART[:18])):
+        x = 0.69 * width + index * cell
+        draw.rectangle((x, top, x + cell, top + 0.038 * width), fill=tone)
+    draw.rectangle((0.02 * width, top, 0.07 * width, top + 0.04 * width), fill=(176, 30, 66))
+
+
+def label(
+    draw: ImageDraw.ImageDraw, herbarium: Herbarium, box: Box, lines: tuple[str, ...], rng: np.random.Generator
+) -> None:
+    """A printed label: the herbarium's name, the plant's name blurred away (as in Half-Earth), then what was noted.
+
+    Args:
+        draw: on an RGB image.
+        herbarium: its title and label paper.
+        box: left, top, right, bottom in pixels.
+        lines: who, where and when, a line each.
+        rng: which words are how long.
+    """
+    left, top, right, bottom = box
+    wide, row = right - left, (bottom - top) / (len(lines) + 4.2)
+    shade: Colour = tuple(part - 60 for part in herbarium.label)  # type: ignore[assignment]
+    draw.rectangle((left + 2, top + 2, right + 2, bottom + 2), fill=tuple(part - 40 for part in herbarium.paper))
+    draw.rectangle(box, fill=herbarium.label, outline=shade)
+    ink = (46, 44, 48)
+    _text(draw, (left + 0.06 * wide, top + 0.35 * row), herbarium.title.upper(), 0.82 * row, ink, 0.88 * wide)
+    blur: Colour = tuple((4 * part + 60) // 5 for part in herbarium.label)  # type: ignore[assignment]
+    draw.rounded_rectangle(
+        (left + 0.08 * wide, top + 1.7 * row, left + rng.uniform(0.55, 0.85) * wide, top + 2.55 * row),
+        0.4 * row,
+        fill=blur,
+    )
+    for index, line in enumerate(lines):
+        _text(draw, (left + 0.06 * wide, top + (2.95 + index) * row), line, 0.7 * row, ink, 0.88 * wide)
+
+
+def barcode(draw: ImageDraw.ImageDraw, x: float, y: float, width: float, code: int) -> None:
+    """A barcode sticker whose bars are those of the number."""
+    draw.rectangle((x, y, x + width, y + 0.38 * width), fill=(252, 252, 252), outline=(200, 200, 200))
+    bars = f"{code * 2654435761 % 2**40:040b}"
+    cell = 0.86 * width / len(bars)
+    for index, bar in enumerate(bars):
+        if bar == "1":
+            at = x + 0.07 * width + index * cell
+            draw.rectangle((at, y + 0.06 * width, at + 0.8 * cell, y + 0.26 * width), fill=(24, 24, 24))
+    draw.line((x + 0.25 * width, y + 0.32 * width, x + 0.75 * width, y + 0.32 * width), fill=(70, 70, 70))
+
+
+def stamp(draw: ImageDraw.ImageDraw, herbarium: Herbarium, x: float, y: float, size: float) -> None:
+    """The owner's stamp, in thin ink."""
+    ink: Colour = tuple((2 * part + tone) // 3 for part, tone in zip(herbarium.ink, herbarium.paper, strict=True))  # type: ignore[assignment]
+    line = max(1, round(size / 40))
+    if herbarium.stamp == "diamond":
+        for shrink in (1.0, 0.8):
+            wide, tall = size * shrink, 0.62 * size * shrink
+            corners = ((x - wide, y), (x, y - tall), (x + wide, y), (x, y + tall), (x - wide, y))
+            draw.line(corners, fill=ink, width=line)
+    else:
+        tall = size if herbarium.stamp == "round" else 0.62 * size
+        for shrink in (1.0, 0.72):
+            draw.ellipse(
+                (x - size * shrink, y - tall * shrink, x + size * shrink, y + tall * shrink), outline=ink, width=line
+            )
+    for row in (-0.22, 0.0, 0.22):
+        reach = (0.48 - abs(row)) * size
+        draw.line((x - reach, y + row * size, x + reach, y + row * size), fill=ink, width=max(1, 2 * line))
+
+
+def envelope(draw: ImageDraw.ImageDraw, herbarium: Herbarium, x: float, y: float, size: float) -> None:
+    """A folded paper packet for fragments."""
+    tone: Colour = tuple(min(255, part + 6) for part in herbarium.paper)  # type: ignore[assignment]
+    edge: Colour = tuple(part - 46 for part in herbarium.paper)  # type: ignore[assignment]
+    fall = max(1.0, size / 60)
+    draw.rectangle((x + fall, y + fall, x + size + fall, y + 0.72 * size + fall), fill=edge)
+    draw.rectangle((x, y, x + size, y + 0.72 * size), fill=tone, outline=edge)
+    draw.line((x, y, x + 0.5 * size, y + 0.36 * size, x + size, y), fill=edge)
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    left, top, right, bottom = box
+    return left * scale, top * scale, right * scale, bottom * scale
+
+
+def _text(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: float, ink: Colour, room: float = 1e9
+) -> None:
+    """A line of print no wider than `room`; below six pixels, a run of dashes that looks like one."""
+    if size < 6:
+        x, pitch = at[0], 0.5 * size
+        for word in text.split():
+            end = min(x + pitch * len(word), at[0] + room)
+            draw.line((x, at[1] + size / 2, end, at[1] + size / 2), fill=ink, width=max(1, round(size / 3)))
+            x = end + pitch
+            if x >= at[0] + room:
+                break
+        return
+    font = _font(round(size))
+    share = min(1.0, room / max(1.0, font.getlength(text)))
+    draw.text(at, text if share == 1.0 else text[: int(share * len(text))], font=font, fill=ink)
+
+
+@lru_cache(maxsize=64)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,149 @@
+"""How drawn sheets lie on disk: in the layouts of the real sources, so that they can feed those too."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from herbray.data.sources.synthetic.institutions import herbarium
+from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect, collector_and_date
+from herbray.schema import CATALOGUE
+
+Layout = Literal["folder", "half_earth"]
+Holder = Literal["institution", "region"]
+
+LICENSE: Final = "CC0-1.0"
+
+
+def image_path(layout: Layout, specimens: Specimens, number: int) -> str:
+    """Where sheet `number` lies, relative to the herbarium's folder.
+
+    `folder`: images/000/000123.jpg. `half_earth`: train/images/000/42/123.jpg, the two folders being the category.
+    """
+    if layout == "folder":
+        return f"images/{number // 1000:03d}/{number:06d}.jpg"
+    category = int(specimens.named[number])
+    return f"train/images/{category // 100:03d}/{category % 100:02d}/{number}.jpg"
+
+
+def rows(collection: Collection, layout: Layout, start: int, stop: int) -> dict[str, list[str | None]]:
+    """The catalogue's columns for the sheets `start` to `stop`, with image paths relative to the folder."""
+    specimens = collect(collection)
+    table: dict[str, list[str | None]] = {name: [] for name in CATALOGUE.names}
+    for number in range(start, stop):
+        taxon = specimens.taxa[specimens.named[number]]
+        owner = herbarium(int(specimens.institution[number]), collection.seed)
+        who, when = collector_and_date(specimens, number)
+        row: dict[str, str | None] = {
+            "specimen_id": f"synthetic-{collection.seed}/{number:06d}",
+            "image": image_path(layout, specimens, number),
+            "order": taxon.order,
+            "family": taxon.family,
+            "genus": taxon.genus,
+            "species": taxon.species,
+            "institution": owner.code,
+            "gathering": f"{who} {when.isoformat()}",
+            "catalog_number": f"{owner.code}{number:08d}",
+            "license": LICENSE,
+            "rights_holder": owner.title,
+            "true_species": specimens.taxa[specimens.truth[number]].species,
+        }
+        for name, column in table.items():
+            column.append(row.get(name))
+    return table
+
+
+def write_labels(folder: Path, collection: Collection, layout: Layout) -> None:
+    """Write labels.csv: every catalogue column, `image` relative to `folder`. Left alone where it would not change."""
+
+    def lines() -> Iterator[list[str | None]]:
+        yield list(CATALOGUE.names)
+        for start in range(0, collection.sheets, 4096):
+            table = rows(collection, layout, start, min(start + 4096, collection.sheets))
+            yield from map(list, zip(*table.values(), strict=True))
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(lines())
+
+    _replace(folder / "labels.csv", write)
+
+
+def write_metadata(folder: Path, collection: Collection, size: int, holder: Holder) -> None:
+    """Write train/metadata.json as Herbarium 2021 Half-Earth has it; the herbaria are institutions or regions."""
+    specimens = collect(collection)
+    herbaria = [herbarium(index, collection.seed) for index in range(collection.institutions)]
+    numbers = range(collection.sheets)
+    sections: dict[str, Iterable[dict[str, Any]]] = {
+        "annotations": (
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": int(specimens.named[number]),
+                f"{holder}_id": int(specimens.institution[number]),
+            }
+            for number in numbers
+        ),
+        "categories": (
+            {"id": index, "name": taxon.species, "family": taxon.family, "order": taxon.order}
+            for index, taxon in enumerate(specimens.taxa)
+        ),
+        "images": (
+            {
+                "id": number,
+                "width": size,
+                "height": herbaria[int(specimens.institution[number])].height(size),
+                "file_name": image_path("half_earth", specimens, number).removeprefix("train/"),
+                "license": 0,
+            }
+            for number in numbers
+        ),
+        "licenses": [{"id": 0, "name": LICENSE, "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
+        f"{holder}s": ({"id": index, "name": owner.title} for index, owner in enumerate(herbaria)),
+    }
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8") as file:
+            file.write("{")
+            for place, (name, entries) in enumerate(sections.items()):
+                file.write(f'{"," if place else ""}\n"{name}": [')
+                for index, entry in enumerate(entries):
+                    file.write(("," if index else "") + "\n" + json.dumps(entry))
+                file.write("]")
+            file.write("}\n")
+
+    _replace(folder / "train" / "metadata.json", write)
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Mark a folder as holding the sheets of these settings.
+
+    Raises:
+        ValueError: it holds sheets of other settings, or other people's files.
+    """
+    mark = folder / "synthetic.json"
+    text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+    if mark.is_file():
+        held = json.loads(mark.read_text(encoding="utf-8"))
+        changed = [name for name in settings if held.get(name) != settings[name]]
+        if changed:
+            told = ", ".join(f"{name} {held.get(name)} → {settings[name]}" for name in changed)
+            raise ValueError(f"{folder} holds a herbarium drawn otherwise ({told}): choose another path, or delete it")
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no synthetic herbarium: choose a path of its own")
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(mark, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name, then put it in its place unless that already holds the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    write(new)
+    if path.is_file() and path.stat().st_size == new.stat().st_size and path.read_bytes() == new.read_bytes():
+        new.unlink()
+    else:
+        new.replace(path)

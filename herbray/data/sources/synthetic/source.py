@@ -1,0 +1,134 @@
+"""The source `synthetic`: an endless herbarium that needs no download and keeps the truth."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from herbray.data.sources.base import Refuse, SourceSpec
+from herbray.data.sources.synthetic import drawing, layouts
+from herbray.data.sources.synthetic.drawing import Subject
+from herbray.data.sources.synthetic.flora import Sizes
+from herbray.data.sources.synthetic.institutions import herbarium
+from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect, collector_and_date
+from herbray.data.sources.synthetic.studio import Job, draw_all
+from herbray.schema import CATALOGUE
+
+CITATION: Final = "Synthetic herbarium drawn by herbray; no plant in it exists. CC0 1.0."
+
+_BATCH: Final = 8192
+_PLACES: Final = ("stony slope above the river", "wet meadow", "open oak wood", "roadside", "cliff by the sea", "fen")
+
+
+class Synthetic(SourceSpec):
+    """A drawn herbarium: invented flora, several institutions, duplicates, and a known share of wrong names.
+
+    Leaf shape, margin, veins, arrangement, flowers and drying are inherited down order → family → genus → species, with
+    variation at each rank and from plant to plant. A wrongly determined sheet shows its true species and carries the
+    wrong name in `order` … `species`; `true_species` has the truth. Sheet i follows from the settings and i alone, so a
+    larger herbarium begins with the sheets of a smaller one; files that exist are not drawn again.
+
+    Attributes:
+        path: folder of the sheets, made where it is missing; it must be seen by every machine that reads images.
+        sheets: how many.
+        seed: of flora, collection and drawing.
+        size: width of a sheet in pixels, its short side; the height is 1.4 to 1.53 times that, by institution.
+        orders: taxa of each rank: `orders` ≤ `families` ≤ `genera` ≤ `species`.
+        families: likewise.
+        genera: likewise.
+        species: likewise.
+        institutions: herbaria, each with its own paper, ruler, label, light and flora; the first is the home herbarium.
+        home: share of gatherings whose first sheet goes to the home herbarium.
+        duplicates: expected share of sheets that are a second or third sheet of a gathering, in another herbarium.
+        errors: expected share of sheets with a wrong name, mostly of another genus of the family.
+        layout: `folder` (images/ and labels.csv) or `half_earth` (train/metadata.json as well).
+        holder: how `half_earth` spells the herbaria: the 2021 challenge says institution, earlier ones region.
+        workers: processes that draw; None for every core.
+    """
+
+    name: Literal["synthetic"] = "synthetic"
+    citation: str = CITATION
+    path: Path
+    sheets: int = Field(3600, ge=1)
+    seed: int = Field(89, ge=0)
+    size: int = Field(256, ge=32, le=4096)
+    orders: int = Field(5, ge=1)
+    families: int = Field(10, ge=1)
+    genera: int = Field(24, ge=1, le=5_000)
+    species: int = Field(96, ge=1, le=20_000)
+    institutions: int = Field(4, ge=1, le=100)
+    home: float = Field(0.6, gt=0, lt=1)
+    duplicates: float = Field(0.15, ge=0, le=0.5)
+    errors: float = Field(0.05, ge=0, le=1)
+    layout: layouts.Layout = "folder"
+    holder: layouts.Holder = "institution"
+    workers: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _ranks_nest(self) -> "Synthetic":
+        ranks = ("orders", "families", "genera", "species")
+        for wide, narrow in itertools.pairwise(ranks):
+            above, below = getattr(self, wide), getattr(self, narrow)
+            if above > below:
+                raise ValueError(f"{below} {narrow} cannot fill {above} {wide}: give each at least one")
+        return self
+
+    def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
+        """Draw the sheets that are missing, write the layout's tables, then stream the catalogue.
+
+        Raises:
+            ValueError: `path` holds sheets drawn with other settings, or files that are not ours.
+        """
+        folder = self.path.resolve()
+        collection = self.collection
+        layouts.claim(folder, self._drawn_with())
+        self._draw_missing(folder)
+        layouts.write_labels(folder, collection, self.layout)
+        if self.layout == "half_earth":
+            layouts.write_metadata(folder, collection, self.size, self.holder)
+        for start in range(0, self.sheets, _BATCH):
+            table = layouts.rows(collection, self.layout, start, min(start + _BATCH, self.sheets))
+            table["image"] = [str(folder / str(image)) for image in table["image"]]
+            yield pa.RecordBatch.from_pydict(table, schema=CATALOGUE)
+
+    @property
+    def collection(self) -> Collection:
+        """What the table of specimens follows from."""
+        return Collection(
+            flora=Sizes(self.orders, self.families, self.genera, self.species),
+            sheets=self.sheets,
+            institutions=self.institutions,
+            home=self.home,
+            duplicates=self.duplicates,
+            errors=self.errors,
+            seed=self.seed,
+        )
+
+    def _drawn_with(self) -> dict[str, object]:
+        """The settings that a folder of sheets belongs to: all that change a sheet or its place."""
+        settings = self.model_dump(mode="json", exclude={"name", "citation", "path", "sheets", "holder", "workers"})
+        return {**settings, "drawing": drawing.VERSION}
+
+    def _draw_missing(self, folder: Path) -> None:
+        specimens = collect(self.collection)
+        places = [folder / layouts.image_path(self.layout, specimens, number) for number in range(self.sheets)]
+        missing = [number for number, place in enumerate(places) if not place.is_file()]
+        jobs: Iterator[Job] = ((_subject(specimens, number, self.seed), places[number]) for number in missing)
+        draw_all(jobs, len(missing), self.size, self.seed, self.workers)
+
+
+def _subject(specimens: Specimens, number: int, seed: int) -> Subject:
+    owner = herbarium(int(specimens.institution[number]), seed)
+    who, when = collector_and_date(specimens, number)
+    place = _PLACES[int(specimens.gathering[number] * 7919 % len(_PLACES))]
+    return Subject(
+        number=number,
+        gathering=int(specimens.gathering[number]),
+        taxon=specimens.taxa[specimens.truth[number]],
+        herbarium=owner,
+        year=when.year,
+        notes=(place, f"{20 + int(specimens.gathering[number]) * 131 % 1900} m", f"leg. {who}", f"{when:%d %B %Y}"),
+    )
