@@ -63,21 +63,23 @@ class Mislabel(ProbeTask):
         }
         scores = [Score(self.name, split, pair.level, -1, metric, float(count)) for metric, count in counts.items()]
         for draw in range(self.draws):
-            given = swap_labels(truth, self.share, np.random.default_rng([seed, draw]))
+            given = swap_labels(truth, self.share, seed, draw)
             probabilities, converged = out_of_fold(sound.features, given, self, seed + draw)
             found = detection_scores(given != truth, given, probabilities) | {"converged": converged}
             scores += [Score(self.name, split, pair.level, draw, metric, value) for metric, value in found.items()]
         return scores
 
 
-def swap_labels(truth: Indices, share: float, generator: np.random.Generator) -> Indices:
+def swap_labels(truth: Indices, share: float, seed: int, draw: int = 0) -> Indices:
     """Give a share of each of the two classes the other's label, at least one row of each.
 
     Args:
         truth: [n] of 0 and 1.
         share: of each class.
-        generator: draws the rows.
+        seed: of all draws.
+        draw: which of them; each is independent of the others.
     """
+    generator = np.random.default_rng([seed, draw])
     given = truth.copy()
     for label, count in enumerate(_swaps(truth, share)):
         rows = generator.choice(np.flatnonzero(truth == label), size=count, replace=False)

@@ -67,11 +67,17 @@ def test_too_few_sound_specimens_are_refused(embeddings_of):
 @settings(max_examples=60, deadline=None)
 def test_swaps_take_the_share_of_each_genus_and_leave_enough_for_the_folds(sizes, share, seed):
     truth = np.repeat([0, 1], sizes)
-    labels = swap_labels(truth, share, np.random.default_rng(seed))
+    labels = swap_labels(truth, share, seed)
     for label, size in enumerate(sizes):
         assert (labels[truth == label] != label).sum() == max(1, round(share * size))
     assert np.bincount(labels).min() >= min(sizes)
-    assert np.array_equal(labels, swap_labels(truth, share, np.random.default_rng(seed)))
+    assert np.array_equal(labels, swap_labels(truth, share, seed))
+
+
+def test_draws_differ_in_the_rows_that_they_swap():
+    truth = np.repeat([0, 1], 50)
+    drawn = {tuple(swap_labels(truth, 0.1, seed=89, draw=draw)) for draw in range(20)}
+    assert len(drawn) == 20
 
 
 def test_rates_are_those_counted_by_hand():

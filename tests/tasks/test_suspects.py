@@ -29,6 +29,7 @@ def test_sheets_filed_under_a_wrong_name_head_the_list_with_the_right_one_sugges
 
 def test_the_suspected_come_first_and_then_the_least_confident(embeddings_of):
     table = suspects(embeddings_of({"Alba": 30, "Borea": 30}, separation=1.0), rank="genus")
+    assert all(row["given"] != row["suggested"] for row in table.to_pylist())
     keys = [(not row["suspected"], row["given_probability"]) for row in table.to_pylist()]
     assert keys == sorted(keys)
     assert 0 < sum(table["suspected"].to_pylist()) < 60
