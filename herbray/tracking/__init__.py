@@ -1,7 +1,7 @@
 """Runs and models in MLflow: the one place that imports it, and only when a function is called (it takes seconds)."""
 
 from herbray.tracking.pull import load_encoder, pull
-from herbray.tracking.registry import ModelNotFound, promote_if_better, register, resolve, set_alias
+from herbray.tracking.registry import ModelNotFound, promote_if_better, register, resolve, run_of, set_alias
 from herbray.tracking.runs import Run, finish, log_file, log_metrics, log_results, open_run
 from herbray.tracking.store import tracking_uri
 
@@ -18,6 +18,7 @@ __all__ = [
     "pull",
     "register",
     "resolve",
+    "run_of",
     "set_alias",
     "tracking_uri",
 ]

@@ -145,6 +145,20 @@ def resolve(uri: str | None, model_uri: str) -> tuple[str, int]:
     return name, int(version)
 
 
+def run_of(uri: str, name: str, version: int) -> Run:
+    """The run that trained a version, to write its evaluation beside its training.
+
+    Raises:
+        ModelNotFound: no such model or version.
+        ValueError: the version was registered without a run.
+    """
+    run_id = get_version(uri, name, version).run_id
+    if not run_id:
+        raise ValueError(f"version {version} of {name!r} names no run: it was not registered by herbray")
+    experiment = client(uri).get_experiment(client(uri).get_run(run_id).info.experiment_id)
+    return Run(uri, run_id, experiment.name)
+
+
 def get_version(uri: str, name: str, version: int) -> "ModelVersion":
     """MLflow's record of one version.
 

@@ -19,7 +19,6 @@ from herbray.schema import RESULT
 from herbray.tracking.store import client, digest, entity_key, sqlite_file
 
 NAME_TAG: Final = "herbray.run"
-SETTINGS_TAG: Final = "herbray.settings"  # digest of the parameters it was last opened with
 _VALUE_LIMIT: Final = 5_900  # MLflow cuts a parameter at 6,000 characters and a tag at 8,000
 _METRICS_A_CALL: Final = 1_000  # MLflow's limits for one request
 _PARAMS_A_CALL: Final = 100
@@ -49,9 +48,9 @@ def open_run(
 ) -> Run:
     """Go on with the run of this name, or begin one.
 
-    The newest run tagged `herbray.run = name` is taken up again if it has not finished, or if it finished with the
-    same parameters: a job that is started twice leaves one run. MLflow's parameters cannot be changed, so one that
-    differs in an interrupted run is kept in a tag `changed.<parameter>`. Two jobs at the same time need two names.
+    The newest run tagged `herbray.run = name` is taken up again, finished or not: a job that is started twice leaves
+    one run. So the name should hold a digest of all settings that bear on the outcome. MLflow's parameters cannot be
+    changed; one that differs now is kept in a tag `changed.<parameter>`. Two jobs at the same time need two names.
 
     Args:
         uri: the store, see `tracking_uri`.
@@ -76,10 +75,7 @@ def open_run(
         [experiment_id], f"tags.`{NAME_TAG}` = '{name}'", max_results=1, order_by=["attributes.start_time DESC"]
     )
     former = found[0] if found else None
-    settings = digest(json.dumps(flat, sort_keys=True))
-    if former and former.info.status == "FINISHED" and former.data.tags.get(SETTINGS_TAG) != settings:
-        former = None
-    labels = {NAME_TAG: name, SETTINGS_TAG: settings, "herbray.version": __version__, **(tags or {})}
+    labels = {NAME_TAG: name, "herbray.version": __version__, **(tags or {})}
     if parent is not None:
         labels["mlflow.parentRunId"] = parent.run_id
     run_id = former.info.run_id if former else store.create_run(experiment_id, run_name=name).info.run_id

@@ -80,7 +80,8 @@ def client(uri: str) -> "MlflowClient":
 
         with _first_use(uri):
             made = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            made.search_registered_models(max_results=1)  # opens the registry's side too
+            if sqlite_file(uri) is not None:
+                made.search_registered_models(max_results=1)  # opens the registry's side too, while we hold the lock
             return made
 
 
@@ -98,10 +99,10 @@ def _first_use(uri: str) -> Iterator[None]:
 
 
 def entity_key(text: str, limit: int = 250) -> str:
-    """`text` as MLflow allows a metric, parameter or tag to be named; distinct names stay distinct.
+    """`text` as MLflow allows a metric, parameter or tag to be named.
 
     An en dash, as in a pair of genera, becomes a hyphen. Any other character that MLflow refuses becomes `_`, and
-    then, as when the name is too long, a digest of the whole is appended.
+    then, as when the name is too long, a digest of the whole is appended, so that distinct names stay distinct.
     """
     name = text.replace("–", "-")
     safe = re.sub(r"/+", "/", _MLFLOW_NAME.sub("_", name)).strip("/ ")
