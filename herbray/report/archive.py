@@ -1,0 +1,162 @@
+"""What the page tells of the data: counts, splits, institutions, families and the refused inputs."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from herbray import schema
+from herbray.report.scores import clean, split_name, split_order
+
+_MOST_BARS = 12
+_MOST_REFUSED = 50
+_KNOWN = {"input", "ok", "quarantined", "skipped"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A name with its count and its share of the largest count, per cent, which is the bar's length."""
+
+    name: str
+    count: int
+    length: float
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One row of the table of sizes; None where it is not known."""
+
+    name: str
+    meaning: str
+    rows: int
+    share: float
+    genera: int | None
+    families: int | None
+    institutions: int | None
+
+
+_MEANING = {
+    "train": "the encoders learn from these",
+    "validation": "choose a checkpoint; no score is reported on them",
+    "herbarium": "sheets of institutions that training never saw",
+    "species": "species that training never saw, of genera that it knows",
+    "random": "held out at random from what remained",
+    "unused": "left out, e.g. genera with too few training images",
+}
+
+
+def split_rows(manifest: Mapping[str, Any], specimens: Sequence[Mapping[str, Any]]) -> list[SplitRow]:
+    """The table of sizes: rows from the manifest, genera, families and institutions from embedded specimens."""
+    sizes = {str(name): rows for name, rows in _mapping(manifest.get("splits")).items() if isinstance(rows, int)}
+    genera = _mapping(manifest.get("genera"))
+    total = sum(sizes.values()) or 1
+    rows = []
+    for split in sorted(sizes, key=split_order):
+        inside = [specimen for specimen in specimens if specimen["split"] == split]
+        known = genera.get(split)
+        counts = [_distinct(inside, rank) for rank in ("genus", "family", "institution")]
+        rows.append(
+            SplitRow(
+                split_name(split),
+                _MEANING.get(split, ""),
+                sizes[split],
+                sizes[split] / total,
+                known if isinstance(known, int) else counts[0],
+                counts[1],
+                counts[2],
+            )
+        )
+    return rows
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _distinct(specimens: Sequence[Mapping[str, Any]], column: str) -> int | None:
+    return len({specimen[column] for specimen in specimens} - {None}) if specimens else None
+
+
+def specimens(embeddings: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
+    """Every embedded specimen once, whatever number of models embedded it."""
+    found: dict[str, dict[str, Any]] = {}
+    columns = ["specimen_id", "order", "family", "genus", "institution", "split"]
+    for model in sorted(embeddings):
+        for row in embeddings[model].select(columns).to_pylist():
+            found.setdefault(row["specimen_id"], row)
+    return [found[key] for key in sorted(found)]
+
+
+def taxonomy(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, str | None]]:
+    """Family and order of each genus, the commonest where sheets disagree."""
+    seen: dict[str, Counter[tuple[str | None, str | None]]] = {}
+    for row in rows:
+        if row["genus"] is not None:
+            seen.setdefault(row["genus"], Counter())[row["family"], row["order"]] += 1
+    return {genus: max(names, key=lambda name: (names[name], str(name))) for genus, names in seen.items()}
+
+
+def bars(rows: Sequence[Mapping[str, Any]], column: str) -> list[Bar]:
+    """The commonest values of a column, the rest as one bar, unknown ones as another."""
+    counts = Counter(row[column] for row in rows if row[column] is not None)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [(clean(name, 40), count) for name, count in ranked[:_MOST_BARS]]
+    if len(ranked) > _MOST_BARS:
+        shown.append((f"{len(ranked) - _MOST_BARS} more", sum(count for _, count in ranked[_MOST_BARS:])))
+    unknown = len(rows) - sum(counts.values())
+    if unknown:
+        shown.append(("unknown", unknown))
+    longest = max((count for _, count in shown), default=1)
+    return [Bar(name, count, round(100 * count / longest, 1)) for name, count in shown]
+
+
+def counts(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """The manifest's counts that are whole numbers: input, ok, quarantined, skipped, then others by name."""
+    found = {str(key): value for key, value in _mapping(manifest.get("counts")).items() if isinstance(value, int)}
+    order = ["input", "ok", "quarantined", "skipped", *sorted(set(found) - _KNOWN)]
+    return {key: found[key] for key in order if key in found}
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The quarantine as the page shows it: reasons with counts, the first rows, and how many rows there are."""
+
+    reasons: tuple[tuple[str, str, int, str], ...]  # stage, reason, count, an example's detail
+    rows: tuple[tuple[str, str, str, str, str], ...]  # specimen, image, stage, reason, detail
+    total: int
+
+
+def refused(quarantine: pa.Table) -> Refused:
+    """Summarise `schema.QUARANTINE` rows, in an order that does not depend on theirs.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    missing = sorted(set(schema.QUARANTINE.names) - set(quarantine.column_names))
+    if missing:
+        raise ValueError(f"the quarantine table lacks the columns {', '.join(missing)}")
+    keys = ("stage", "reason", "specimen_id", "image", "detail")
+    rows = sorted([row[key] or "" for key in keys] for row in quarantine.to_pylist())
+    reasons = Counter((stage, reason) for stage, reason, *_ in rows)
+    examples = {(row[0], row[1]): row[4] for row in reversed(rows)}
+    ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return Refused(
+        tuple(
+            (clean(stage), clean(reason), count, clean(examples[stage, reason], 160))
+            for (stage, reason), count in ranked
+        ),
+        tuple(
+            (clean(specimen), _short(image), clean(stage), clean(reason), clean(detail, 160))
+            for stage, reason, specimen, image, detail in rows[:_MOST_REFUSED]
+        ),
+        len(rows),
+    )
+
+
+def _short(image: str) -> str:
+    """The last two parts of a path: enough to find the file, nothing of where this machine keeps it."""
+    parts = [part for part in re.split(r"[/\\]", image) if part]
+    return clean(("…/" if len(parts) > 2 else "") + "/".join(parts[-2:]), 80)

@@ -1,0 +1,82 @@
+"""What a report is made of: plain values, read by whoever calls `write_report`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class EncoderNote:
+    """How one encoder came to be.
+
+    Attributes:
+        model: the objective, e.g. "triplet", or "untrained".
+        init: start weights, e.g. "imagenet".
+        seed: of the training run.
+        version: registered name and version, e.g. "herbray-triplet v1", or "untrained".
+        epochs: passes over the training plan.
+        images: images seen, repeats counted.
+        seconds: wall-clock time of the training.
+        knn: k-NN genus accuracy on validation features; None where it was not measured.
+        loss: last training loss; its scale belongs to the objective.
+        run_id: of the tracking run.
+    """
+
+    model: str
+    init: str
+    seed: int
+    version: str
+    epochs: float
+    images: int
+    seconds: float
+    knn: float | None
+    loss: float | None
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One specimen for the contact sheet; its JPEG is untrusted and re-encoded before it is shown."""
+
+    jpeg: bytes
+    specimen_id: str
+    genus: str | None
+    species: str | None
+    family: str | None
+    institution: str | None
+    split: str
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the page shows; any part may be empty.
+
+    Attributes:
+        title: the page's heading.
+        results: `schema.RESULT` rows of every model and task.
+        manifest: of the shards; known keys are counts, splits, genera, source, citation, side, fingerprint, seed.
+        encoders: one note a trained or untrained encoder.
+        curves: columns model, epoch (float), metric, value; None where no training was recorded.
+        embeddings: model name to a `schema.embedding_schema` table, which may hold several splits.
+        sheets: example specimens.
+        quarantine: `schema.QUARANTINE` rows.
+        settings: the run's settings in YAML.
+        created: date and time, as the page shall show it.
+        version: of herbray.
+        projection: how the map is made; "auto" is UMAP where it is installed, else principal components.
+    """
+
+    title: str
+    results: pa.Table
+    manifest: Mapping[str, Any]
+    encoders: Sequence[EncoderNote]
+    curves: pa.Table | None
+    embeddings: Mapping[str, pa.Table]
+    sheets: Sequence[Sheet]
+    quarantine: pa.Table
+    settings: str
+    created: str
+    version: str
+    projection: Literal["auto", "umap", "pca"] = "auto"

@@ -1,0 +1,187 @@
+"""Long-form results summarised: the series that figures draw, and mean and spread of each cell.
+
+A *series* is one kind of encoder (objective and start weights), shown under one colour and marker everywhere. Its
+training seeds and its folds or draws are pooled into *cells*.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from herbray import schema
+
+UNTRAINED = "untrained"
+
+_PAPER_ORDER = ("triplet", "autoencoder", "classifier")
+_LOOK = {  # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ too
+    "triplet": ("#0072B2", "o"),
+    "autoencoder": ("#E69F00", "s"),
+    "classifier": ("#009E73", "D"),
+    UNTRAINED: ("#868686", "X"),
+}
+_OTHER_LOOKS = (("#CC79A7", "^"), ("#D55E00", "v"), ("#56B4E9", "P"), ("#B8A800", "*"))
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]+"
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One kind of encoder as the page shows it."""
+
+    model: str
+    init: str
+    label: str
+    colour: str
+    marker: str
+
+    @property
+    def trained(self) -> bool:
+        """False for the baseline."""
+        return self.model != UNTRAINED
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The finite values of one metric of one series, in order of seed and fold."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return math.fsum(self.values) / len(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation; None for a single value, which tells nothing of its spread."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+    def above(self, other: "Cell") -> bool:
+        """Whether the intervals mean ± sd lie apart, this one higher; False where either has no interval."""
+        if self.sd is None or other.sd is None:
+            return False
+        return self.mean - self.sd > other.mean + other.sd
+
+
+class Scores:
+    """Results by (series, task, split, level, metric)."""
+
+    def __init__(self, results: pa.Table) -> None:
+        """Index a `schema.RESULT` table; values that are not finite are left out and counted in `undefined`.
+
+        Raises:
+            ValueError: a column is missing.
+        """
+        missing = sorted(set(schema.RESULT.names) - set(results.column_names))
+        if missing:
+            raise ValueError(f"the results lack the columns {', '.join(missing)}; make them with herbray evaluate")
+        found: dict[tuple[str, str, str, str, str, str], list[tuple[int, int, float]]] = {}
+        self.undefined = 0
+        rows = results.select(schema.RESULT.names).to_pylist()
+        for row in rows:
+            if not math.isfinite(row["value"]):
+                self.undefined += 1
+                continue
+            key = (row["model"], row["init"], row["task"], row["split"], row["level"], row["metric"])
+            found.setdefault(key, []).append((row["seed"], row["fold"], row["value"]))
+        self._cells = {key: Cell(tuple(value for *_, value in sorted(values))) for key, values in found.items()}
+        self.series = list_series({(row["model"], row["init"]) for row in rows})
+        seeds = {(row["model"], row["init"], row["seed"]) for row in rows}
+        self.seeds = max(Counter((model, init) for model, init, _ in seeds).values(), default=0)
+
+    def cell(self, series: Series, task: str, split: str, level: str, metric: str) -> Cell | None:
+        """The values asked for, or None where there are none."""
+        return self._cells.get((series.model, series.init, task, split, level, metric))
+
+    def shared(self, task: str, split: str, level: str, metric: str) -> Cell | None:
+        """A value that does not depend on the encoder, such as the majority floor: any series' will do."""
+        cells = (self.cell(series, task, split, level, metric) for series in self.series)
+        return next((cell for cell in cells if cell is not None), None)
+
+    def tasks(self) -> list[str]:
+        """Names of the tasks, sorted."""
+        return sorted({key[2] for key in self._cells})
+
+    def splits(self, task: str) -> list[str]:
+        """Splits of a task: herbarium, species, random, then pooled ones."""
+        return sorted({key[3] for key in self._cells if key[2] == task}, key=split_order)
+
+    def levels(self, task: str) -> list[str]:
+        """Levels of a task: ranks from the narrowest, then others by name."""
+        return sorted({key[4] for key in self._cells if key[2] == task}, key=level_order)
+
+    def metrics(self, task: str) -> list[str]:
+        """Metrics of a task, sorted."""
+        return sorted({key[5] for key in self._cells if key[2] == task})
+
+
+def list_series(kinds: Iterable[tuple[str, str]]) -> tuple[Series, ...]:
+    """Series of (model, init) pairs: triplet, autoencoder, classifier, others by name, untrained last.
+
+    Start weights are part of the label only where a model comes with several.
+    """
+    kinds = sorted(set(kinds), key=lambda kind: (model_order(kind[0]), kind[1]))
+    inits = Counter(model for model, _ in kinds)
+    others = list(dict.fromkeys(model for model, _ in kinds if model not in _LOOK))
+    looks = _LOOK | {model: _OTHER_LOOKS[place % len(_OTHER_LOOKS)] for place, model in enumerate(others)}
+    series: list[Series] = []
+    for model, init in kinds:
+        label = model if inits[model] == 1 else f"{model} ({init})"
+        colour, marker = looks[model]
+        nth = sum(model == earlier.model for earlier in series)
+        series.append(Series(model, init, clean(label), colour, marker if nth == 0 else "<>hdp8"[(nth - 1) % 6]))
+    return tuple(series)
+
+
+def model_order(model: str) -> tuple[int, str]:
+    """Sorting key: the paper's three objectives, others by name, the untrained baseline."""
+    if model == UNTRAINED:
+        return len(_PAPER_ORDER) + 1, ""
+    return (_PAPER_ORDER.index(model), "") if model in _PAPER_ORDER else (len(_PAPER_ORDER), model)
+
+
+def split_order(split: str) -> tuple[int, int, str]:
+    """Sorting key: the splits of the paper in its order, pooled ones after them."""
+    order = {"train": 0, "validation": 1, "herbarium": 2, "species": 3, "random": 4, "unused": 5}
+    return split.count("+"), order.get(split, 9), split
+
+
+def level_order(level: str) -> tuple[int, str]:
+    """Sorting key: ranks from the narrowest, then anything else by name."""
+    ranks = tuple(reversed(schema.RANKS))
+    return (ranks.index(level), "") if level in ranks else (len(ranks), level)
+
+
+def split_name(split: str) -> str:
+    """A split as the page writes it: "H (herbarium)", "H + R (pooled)", "train"."""
+    parts = split.split("+")
+    if not all(part in schema.TEST_SPLITS for part in parts):
+        return clean(split)
+    letters = " + ".join(part[0].upper() for part in parts)
+    return f"{letters} ({parts[0] if len(parts) == 1 else 'pooled'})"
+
+
+def clean(text: object, limit: int = 120) -> str:
+    """Untrusted text made printable: one line, no control or direction characters, at most `limit` characters."""
+    shown = " ".join(_UNPRINTABLE.sub(" ", str(text)).split())
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def kinship(pair: str, taxonomy: Mapping[str, tuple[str | None, str | None]]) -> str:
+    """How near the two genera of a pair "A–B" are: "same family", "same order", "different orders", or ""."""
+    known = [taxonomy.get(genus) for genus in pair.split("–")]
+    if len(known) != 2 or known[0] is None or known[1] is None:
+        return ""
+    (family, order), (other_family, other_order) = known[0], known[1]
+    if family is not None and family == other_family:
+        return "same family"
+    if order is None or other_order is None:
+        return ""
+    return "same order" if order == other_order else "different orders"

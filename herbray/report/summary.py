@@ -1,0 +1,185 @@
+"""The summary in plain words, computed from the results and no bolder than they are.
+
+A lead is called only where the intervals mean ± one standard deviation lie apart; otherwise the page says "undecided".
+That is a rule of thumb, not a test: folds share specimens.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from herbray.report.scores import Cell, Scores, Series, clean, split_name
+
+LEADS, UNDECIDED, ALONE = "leads", "undecided", "only one"
+ABOVE, BELOW = "above", "below"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question: who scores highest, who comes next, what the untrained baseline scores.
+
+    Attributes:
+        question: what is compared, e.g. "genus on H (herbarium)".
+        leader: the trained series with the highest mean.
+        cell: its score.
+        rival: the next trained series and its score; None where there is no other.
+        lead: `LEADS`, `UNDECIDED` or `ALONE`.
+        baseline: the untrained series with the leader's start weights, else the best untrained one, and its score.
+        training: `ABOVE`, `UNDECIDED` or `BELOW` the baseline; None without a baseline.
+        floor: what guessing scores, if known.
+        order: all trained series from the highest, ">" where intervals lie apart and "≈" where they meet.
+        note: what else the reader must know of the leader's score.
+    """
+
+    question: str
+    leader: Series
+    cell: Cell
+    rival: tuple[Series, Cell] | None
+    lead: str
+    baseline: tuple[Series, Cell] | None
+    training: str | None
+    floor: float | None
+    order: str
+    note: str = ""
+
+
+def find(
+    scores: Scores,
+    question: str,
+    place: tuple[str, str, str, str],
+    floor: float | None = None,
+    veto: Callable[[Series, Series], bool] | None = None,
+) -> Finding | None:
+    """Compare all series in one (task, split, level, metric); None where no trained series has a value there.
+
+    Args:
+        scores: the results.
+        question: how the page names the comparison.
+        place: task, split, level and metric; more is better.
+        floor: what guessing scores.
+        veto: given the leader and another, says that the lead must not be called, whatever the intervals.
+    """
+    cells = [(one, cell) for one in scores.series if (cell := scores.cell(one, *place)) is not None]
+    ranked = sorted((pair for pair in cells if pair[0].trained), key=lambda pair: -pair[1].mean)
+    if not ranked:
+        return None
+    leader, cell = ranked[0]
+    rivals = ranked[1:]
+    lead = ALONE
+    if rivals:  # every rival, not the next alone: a wide interval further down may reach higher
+        clear = all(cell.above(other) and not (veto and veto(leader, one)) for one, other in rivals)
+        lead = LEADS if clear else UNDECIDED
+    baseline = _baseline(leader, [pair for pair in cells if not pair[0].trained])
+    training = None
+    if baseline:
+        vetoed = veto is not None and veto(leader, baseline[0])
+        training = ABOVE if cell.above(baseline[1]) and not vetoed else UNDECIDED
+        training = BELOW if baseline[1].above(cell) else training
+    rival = rivals[0] if rivals else None
+    return Finding(question, leader, cell, rival, lead, baseline, training, floor, _order(ranked))
+
+
+def _baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
+    """Training is judged against the same start weights where they were measured, else against the best baseline."""
+    same = [pair for pair in untrained if pair[0].init == leader.init]
+    return max(same or untrained, key=lambda pair: pair[1].mean, default=None)
+
+
+def _order(ranked: Sequence[tuple[Series, Cell]]) -> str:
+    text = ranked[0][0].label
+    for (_, higher), (one, cell) in pairwise(ranked):
+        text += f" {'>' if higher.above(cell) else '≈'} {one.label}"
+    return text
+
+
+def identification(scores: Scores, task: str, metric: str, floor: str | None) -> list[Finding]:
+    """Naming the genus, on each split; the narrowest rank there is where genus was not asked."""
+    levels = scores.levels(task)
+    level = "genus" if "genus" in levels else next(iter(levels), "")
+    findings = []
+    for split in scores.splits(task):
+        guess = scores.shared(task, split, level, floor) if floor else None
+        question = f"{clean(level)} on {split_name(split)}"
+        findings.append(find(scores, question, (task, split, level, metric), guess.mean if guess else None))
+    return [finding for finding in findings if finding]
+
+
+def discrimination(scores: Scores, task: str, metric: str, floor: float | None, pairs: Sequence[str]) -> list[Finding]:
+    """Telling two genera apart, each pair on each split."""
+    found = [
+        find(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, metric), floor)
+        for pair in pairs
+        for split in scores.splits(task)
+    ]
+    return [finding for finding in found if finding]
+
+
+def mislabels(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str]) -> list[Finding]:
+    """Finding planted errors; no lead is called for one who pays for it with clearly more false accusations."""
+
+    def judge(split: str, pair: str) -> Finding | None:
+        def dearer(leader: Series, other: Series) -> bool:
+            mine, theirs = (scores.cell(one, task, split, pair, fpr) for one in (leader, other))
+            return mine is not None and theirs is not None and mine.above(theirs)
+
+        finding = find(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, dearer)
+        cost = scores.cell(finding.leader, task, split, pair, fpr) if finding else None
+        return replace(finding, note=f"accuses {100 * cost.mean:.1f}% of right labels") if finding and cost else finding
+
+    found = [judge(split, pair) for pair in pairs for split in scores.splits(task)]
+    return [finding for finding in found if finding]
+
+
+def in_words(findings: Sequence[Finding], metric: str) -> list[str]:
+    """Who leads, the best figures beside the untrained ones, and what training was worth; `metric` in words."""
+    if not findings:
+        return ["No result for this application."]
+    return [_who_leads(findings), *_what_training_was_worth(findings), _figures(findings, metric)]
+
+
+def _who_leads(findings: Sequence[Finding]) -> str:
+    total = len(findings)
+    clear = Counter(finding.leader.label for finding in findings if finding.lead == LEADS)
+    if all(finding.lead == ALONE for finding in findings):
+        return f"Only {findings[0].leader.label} was measured, so there is no comparison."
+    if not clear:
+        highest = Counter(finding.leader.label for finding in findings)
+        names = ", ".join(f"{name} {_times(count, total)}" for name, count in highest.most_common())
+        return f"Undecided: the intervals of the best encoders overlap everywhere. Highest mean: {names}."
+    parts = [f"{name} leads clearly {_times(count, total)}" for name, count in clear.most_common()]
+    rest = total - sum(clear.values())
+    tail = f"; {rest} undecided" if rest else ""
+    text = " and ".join(parts) + tail + "."
+    return text[0].upper() + text[1:]
+
+
+def _what_training_was_worth(findings: Sequence[Finding]) -> list[str]:
+    judged = [finding for finding in findings if finding.training]
+    if not judged:
+        return ["There is no untrained baseline to compare with."]
+    above = sum(finding.training == ABOVE for finding in judged)
+    below = sum(finding.training == BELOW for finding in judged)
+    if above == len(judged):
+        return ["The best trained encoder is clearly above the untrained network throughout."]
+    text = f"The best trained encoder is clearly above the untrained network {_times(above, len(judged))}"
+    return [text + (f" and clearly below it {_times(below, len(judged))}." if below else ".")]
+
+
+def _figures(findings: Sequence[Finding], metric: str) -> str:
+    text = f"Best {metric}: {_range([finding.cell for finding in findings])}"
+    untrained = [finding.baseline[1] for finding in findings if finding.baseline]
+    return text + (f"; untrained: {_range(untrained)}." if untrained else ".")
+
+
+def _range(cells: Sequence[Cell]) -> str:
+    low, high = (f"{100 * end:.1f}" for end in (min(c.mean for c in cells), max(c.mean for c in cells)))
+    return f"{low}%" if low == high else f"{low}–{high}%"
+
+
+def _times(count: int, total: int) -> str:
+    if total == 1:
+        return "in the one comparison" if count else "in no comparison"
+    if count == total:
+        return f"in all {total} comparisons"
+    return f"in {count} of {total} comparisons"
