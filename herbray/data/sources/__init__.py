@@ -1,1 +1,16 @@
-"""Where catalogues come from: one module a source."""
+"""Where catalogues come from: one module a source, and the one list of them."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from herbray.data.sources.base import SourceSpec
+from herbray.data.sources.folder import Folder
+from herbray.data.sources.half_earth import HalfEarth
+from herbray.data.sources.synthetic import Synthetic
+
+SOURCES: Final[dict[str, type[SourceSpec]]] = {"synthetic": Synthetic, "folder": Folder, "half_earth": HalfEarth}
+"""Every source by its `name`; a new one is added here and to `Source`."""
+
+Source = Annotated[Synthetic | Folder | HalfEarth, Field(discriminator="name")]
+"""The `source` key of a configuration: `name` chooses the class."""

@@ -1,15 +1,16 @@
-"""What every source of specimens is: a specification that streams rows; and a wall around the file names it is given."""
+"""What every source of specimens is: a specification that streams rows, and a wall around file names."""
 
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
 
 import pyarrow as pa
 
 from herbray.config import Spec
+from herbray.schema import CATALOGUE
 
 Refuse: TypeAlias = Callable[[str | None, str | None, str, str], None]
 """`refuse(specimen_id, image, reason, detail)`: hand in an input row that cannot be used; it is kept for quarantine.
@@ -48,6 +49,23 @@ class SourceSpec(Spec, ABC):
         Raises:
             ValueError: the source as a whole cannot be read. A single bad row goes to `refuse` instead.
         """
+
+
+def batch(columns: Mapping[str, Sequence[str | None] | pa.Array]) -> pa.RecordBatch:
+    """A batch in the catalogue's schema from the columns that a source has; the others are null.
+
+    Raises:
+        ValueError: a column is unknown to the catalogue, or two columns differ in length.
+    """
+    unknown = sorted(columns.keys() - set(CATALOGUE.names))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such catalogue column; there are {', '.join(CATALOGUE.names)}")
+    rows = len(next(iter(columns.values()), ()))
+    arrays = [
+        pa.array(columns[name], pa.string()) if name in columns else pa.nulls(rows, pa.string())
+        for name in CATALOGUE.names
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=CATALOGUE)
 
 
 def genus_of(species: str | None) -> str | None:

@@ -1,0 +1,159 @@
+import csv
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from herbray.config import ConfigError, parse
+from herbray.data.sources.folder import Folder
+from herbray.schema import CATALOGUE
+
+SHARED = Path(__file__).parents[2].parent / "shared/data"
+
+
+def read(source):
+    refused = []
+    table = pa.Table.from_batches(source.read(lambda *row: refused.append(row)), schema=CATALOGUE)
+    return table, refused
+
+
+def write(folder, header, rows, encoding="utf-8"):
+    with (folder / "labels.csv").open("w", newline="", encoding=encoding) as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+@pytest.fixture
+def sheets(tmp_path):
+    folder = tmp_path / "sheets"
+    (folder / "images").mkdir(parents=True)
+    for name in ("a", "b"):
+        Image.new("RGB", (40, 60), "beige").save(folder / f"images/{name}.jpg")
+    return folder
+
+
+def test_columns_of_the_catalogues_own_names_need_no_mapping(sheets):
+    rows = [["images/a.jpg", "Rubus caesius", "NY", "x"], ["images/b.jpg", "Zea mays", "K", "y"]]
+    write(sheets, ["image", "species", "institution", "shelf"], rows)
+    table, refused = read(Folder(path=sheets))
+    assert refused == []
+    assert table["specimen_id"].to_pylist() == ["images/a.jpg", "images/b.jpg"]
+    assert table["species"].to_pylist() == ["Rubus caesius", "Zea mays"]
+    assert table["family"].null_count == 2
+    for path in table["image"].to_pylist():
+        assert Path(path).is_absolute()
+        with Image.open(path) as image:
+            assert image.size == (40, 60)
+
+
+def test_mapping_and_constants(sheets):
+    write(sheets, ["file", "barcode", "who", "institution"], [["images/a.jpg", "K1", "Spruce 12 1854", "wrong"]])
+    columns = {"image": "file", "specimen_id": "barcode", "gathering": "who"}
+    table, _ = read(Folder(path=sheets, columns=columns, constants={"institution": "K"}))
+    row = table.to_pylist()[0]
+    assert (row["specimen_id"], row["gathering"], row["institution"]) == ("K1", "Spruce 12 1854", "K")
+
+
+def test_a_spreadsheets_byte_order_mark_and_quoted_line_breaks(sheets):
+    write(sheets, ["image", "rights_holder"], [["images/a.jpg", 'Kew,\n"RBG"'], ["images/b.jpg", "Kew"]], "utf-8-sig")
+    table, refused = read(Folder(path=sheets))
+    assert table["rights_holder"].to_pylist() == ['Kew,\n"RBG"', "Kew"]
+    assert refused == []
+
+
+def test_paths_that_leave_the_folder_are_refused(sheets):
+    secret = sheets.parent / "secret.jpg"
+    secret.write_bytes(b"secret")
+    (sheets / "images/link.jpg").symlink_to(secret)
+    (sheets / "images/inner.jpg").symlink_to("a.jpg")
+    (sheets / "away").symlink_to(sheets.parent)
+    (sheets / "loop").symlink_to("loop")
+    bad = [
+        str(secret),
+        "../secret.jpg",
+        "images/../../secret.jpg",
+        "images/link.jpg",
+        "away/secret.jpg",
+        "images/..",
+        "/",
+    ]
+    good = ["images/a.jpg", "images/inner.jpg", "./images//b.jpg", "images/absent.jpg", "nowhere/c.jpg"]
+    write(sheets, ["image"], [[name] for pair in zip(bad, good + good, strict=False) for name in pair])
+    table, refused = read(Folder(path=sheets))
+    assert [row[1] for row in refused] == bad
+    assert {row[2] for row in refused} == {"outside"}
+    assert len(table) == len(bad)
+    assert all(os.path.realpath(path).startswith(str(sheets.resolve()) + "/") for path in table["image"].to_pylist())
+
+
+def test_rows_with_a_wrong_number_of_fields_are_refused_with_their_line(sheets):
+    write(sheets, ["image", "genus"], [["images/a.jpg", "A\nB"], ["images/b.jpg"], ["images/b.jpg", "B", "C"]])
+    table, refused = read(Folder(path=sheets))
+    assert len(table) == 1
+    assert [row[2:] for row in refused] == [
+        ("fields", "labels.csv, line 4: 1 fields where the header has 2"),
+        ("fields", "labels.csv, line 5: 3 fields where the header has 2"),
+    ]
+
+
+def test_a_missing_column_is_told_with_the_way_out(sheets):
+    write(sheets, ["file", "genus"], [["images/a.jpg", "A"]])
+    with pytest.raises(
+        ValueError, match=r"labels\.csv: no column 'image'; there are 'file', 'genus'.*columns=\{image: file"
+    ):
+        read(Folder(path=sheets))
+    with pytest.raises(ValueError, match=r"no column 'Sammler'.*holds the gathering"):
+        read(Folder(path=sheets, columns={"image": "file", "gathering": "Sammler"}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"image,genus\na.jpg,A\nb.jpg,\xe9\n", r"line 3: not UTF-8"),
+        (b'image,genus\na.jpg,A\nb.jpg,"B\nc.jpg,C\n', r"line 3: broken CSV .*quote"),
+        (b'image,genus\na.jpg,"A"x\n', r"line 2: broken CSV"),
+        (b"", "empty; write a header"),
+        (b"image,genus,genus\n", "genus more than once"),
+    ],
+)
+def test_a_broken_table_is_an_error_that_names_the_line(sheets, content, message):
+    (sheets / "labels.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read(Folder(path=sheets))
+
+
+def test_an_absent_table_is_told(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        read(Folder(path=tmp_path))
+
+
+def test_unknown_and_doubled_settings_are_told():
+    with pytest.raises(ConfigError, match="'genera' is no catalogue column; did you mean 'genus'"):
+        parse(Folder, {"path": "x", "columns": {"genera": "g"}})
+    with pytest.raises(ConfigError, match="keep one"):
+        parse(Folder, {"path": "x", "columns": {"genus": "g"}, "constants": {"genus": "A"}})
+
+
+def test_rows_are_streamed_in_batches(sheets, monkeypatch):
+    monkeypatch.setattr("herbray.data.sources.folder.BATCH_ROWS", 3)
+    write(sheets, ["image"], [[f"images/{i}.jpg"] for i in range(7)])
+    assert [batch.num_rows for batch in Folder(path=sheets).read(print)] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("pollen73", {"image": "file"}),
+        ("herbarium_leaves6", {"image": "file", "gathering": "sheet", "species": "class_name"}),
+    ],
+)
+def test_real_folders_of_labelled_images(name, columns):
+    if not (SHARED / name).is_dir():
+        pytest.skip("the shared data are not here")
+    table, refused = read(Folder(path=SHARED / name, columns=columns))
+    assert refused == []
+    assert len(table) > 2000
+    for column in ("order", "family", "genus", "species"):
+        assert table[column].null_count == 0
+    assert Path(table["image"][0].as_py()).is_file()
