@@ -1,0 +1,73 @@
+import os
+import socket
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.learner import Learner
+from herbray.model.objectives import OBJECTIVES
+
+WORLD = 2
+CASES = {"classifier": {}, "autoencoder": {"width": 2}}  # a triplet reaches over the batch: not separable
+
+
+def learner(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        objective = OBJECTIVES[name](**CASES[name]).build(512, 32, 3)
+    # Evaluation mode: batch norm by running statistics, so that a row's loss does not depend on its batch.
+    return Learner(build_encoder(EncoderSpec(size=32), 0), objective).eval()
+
+
+def batch():
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(8, 3, 32, 32, generator=generator), torch.randint(0, 3, (8,), generator=generator)
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def worker(rank, port, folder):
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=WORLD, timeout=timedelta(seconds=60))
+    found = {}
+    for name in CASES:
+        model = learner(name)
+        images, labels = (part[rank::WORLD] for part in batch())
+        wrapped = DistributedDataParallel(model)  # named: it must outlive the backward pass
+        wrapped(images, labels)["loss"].backward()
+        found[name] = gradients(model)
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_have_the_gradient_of_one_process(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(worker, (port, str(tmp_path)), nprocs=WORLD)
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    for name in CASES:
+        model = learner(name)
+        model(*batch())["loss"].backward()
+        for parameter, due in gradients(model).items():
+            for found in ranks:
+                torch.testing.assert_close(found[name][parameter], due, rtol=1e-3, atol=1e-6 + 1e-4 * due.abs().max())
+
+
+def test_forward_joins_encoder_and_objective_and_lists_every_parameter_once():
+    model = learner("classifier")
+    images, labels = batch()
+    due = model.objective(model.encoder(images), images, labels)
+    assert torch.equal(model(images, labels)["loss"], due["loss"])
+    count = sum(p.numel() for p in model.parameters())
+    assert count == 11_176_512 + 1024 + 512 * 512 + 1024 + 512 * 3
+    with pytest.raises(ValueError, match="this encoder was made for"):
+        model(images[:, :, :16, :16], labels)
