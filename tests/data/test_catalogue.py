@@ -1,0 +1,223 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from herbray.config import ConfigError, dump, parse
+from herbray.data import catalogue
+from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint
+from herbray.data.sources import SOURCES, Folder
+from herbray.data.sources.base import batch, genus_of
+from herbray.data.splits import Splits, split
+from herbray.schema import CATALOGUE, QUARANTINE, VERSION
+
+SHARED = Path(__file__).parents[2].parent / "shared/data"
+
+
+def job(tmp_path, lines, **settings):
+    sheets = tmp_path / "sheets"
+    sheets.mkdir(exist_ok=True)
+    (sheets / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    return Catalogue(source=Folder(path=sheets), out=tmp_path / "catalogue", **settings)
+
+
+def quarantine(spec):
+    return pq.read_table(spec.out / "quarantine.parquet")
+
+
+def test_a_catalogue_is_written_and_read_back(tmp_path):
+    spec = job(tmp_path, ["image,specimen_id,species", "a.jpg,K1,Rubus caesius", "b.jpg,K2,Zea mays"])
+    manifest = catalogue.build(spec)
+    table = catalogue.read(spec.out)
+    assert table.schema.equals(CATALOGUE)
+    assert quarantine(spec).schema.equals(QUARANTINE)
+    assert table["genus"].to_pylist() == ["Rubus", "Zea"]
+    assert manifest == json.loads((spec.out / "manifest.json").read_text())
+    assert (manifest["input"], manifest["ok"], manifest["quarantined"]) == (2, 2, 0)
+    assert manifest["schema_version"] == VERSION
+    assert manifest["source"]["name"] == "folder"
+    assert sorted(path.name for path in spec.out.iterdir()) == [
+        "catalogue.parquet",
+        "manifest.json",
+        "quarantine.parquet",
+    ]
+
+
+def test_text_is_tidied(tmp_path):
+    lines = [
+        "image,specimen_id,species,genus,family,institution",
+        "a.jpg , K1 ,  Isoe\u0308tes   lacustris\t,, \u00a0 , NY ",
+        "b.jpg,K2,indet.,Zea,,",
+        "c.jpg,K3,,,,",
+    ]
+    spec = job(tmp_path, lines)
+    manifest = catalogue.build(spec)
+    first, second, third = catalogue.read(spec.out).to_pylist()
+    assert (first["specimen_id"], first["institution"], first["family"]) == ("K1", "NY", None)
+    assert (first["species"], first["genus"]) == ("Isoëtes lacustris", "Isoëtes")
+    assert (second["genus"], second["institution"]) == ("Zea", None)
+    assert (third["genus"], third["species"]) == (None, None)
+    assert manifest["undetermined"] == 1
+
+
+def test_refused_rows_go_to_quarantine_and_the_counts_add_up(tmp_path):
+    lines = ["image,specimen_id,genus", "a.jpg,K1,A", "b.jpg,,A", ",K2,A", "c.jpg,K1,B", "../d.jpg,K3,A", "e.jpg,K4"]
+    spec = job(tmp_path, [*lines, "f.jpg,K2,A"], max_quarantined=1)
+    manifest = catalogue.build(spec)
+    assert catalogue.read(spec.out)["image"].to_pylist() == [str(tmp_path / "sheets" / n) for n in ("a.jpg", "f.jpg")]
+    assert (manifest["input"], manifest["ok"], manifest["quarantined"]) == (7, 2, 5)
+    assert manifest["reasons"] == {"duplicate": 1, "fields": 1, "no_id": 1, "no_image_path": 1, "outside": 1}
+    rows = {row["reason"]: row for row in quarantine(spec).to_pylist()}
+    assert rows["duplicate"]["specimen_id"] == "K1"
+    assert rows["duplicate"]["image"].endswith("c.jpg")
+    assert rows["outside"]["image"] == "../d.jpg"
+    assert {row["stage"] for row in rows.values()} == {"catalogue"}
+
+
+def test_too_many_refusals_raise_after_everything_is_written(tmp_path):
+    spec = job(tmp_path, ["image,genus", *(f"{i}.jpg,A" for i in range(9)), "../x.jpg,A"], max_quarantined=0.09)
+    with pytest.raises(QuarantineLimit, match=r"1 of 10 rows were refused \(outside: 1\)"):
+        catalogue.build(spec)
+    assert len(catalogue.read(spec.out)) == 9
+    assert len(quarantine(spec)) == 1
+    catalogue.build(spec.model_copy(update={"max_quarantined": 0.1}))
+
+
+def test_a_catalogue_of_nothing_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="gave no row at all"):
+        catalogue.build(job(tmp_path, ["image,genus"]))
+    with pytest.raises(QuarantineLimit):
+        catalogue.build(job(tmp_path, ["image,genus", "../a.jpg,A"], max_quarantined=1))
+
+
+def test_reading_what_is_no_catalogue(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        catalogue.read(tmp_path)
+    spec = job(tmp_path, ["image,genus", "a.jpg,A", "b.jpg,B"])
+    catalogue.build(spec)
+    whole = (spec.out / "manifest.json").read_text()
+    for wrong, message in (
+        (whole.replace('"ok": 2', '"ok": 3'), "do not belong together"),
+        (whole.replace(f'"schema_version": {VERSION}', '"schema_version": 99'), "tables of version 99"),
+        (whole[:40], "not a readable catalogue"),
+        ("[]", "not a readable catalogue"),
+    ):
+        (spec.out / "manifest.json").write_text(wrong)
+        with pytest.raises(ValueError, match=message):
+            catalogue.read(spec.out)
+    (spec.out / "manifest.json").write_text(whole)
+    (spec.out / "catalogue.parquet").write_bytes(b"PAR1 no table")
+    with pytest.raises(ValueError, match="not a readable catalogue"):
+        catalogue.read(spec.out)
+
+
+def test_a_failed_rebuild_does_not_pass_for_the_older_catalogue(tmp_path):
+    spec = job(tmp_path, ["image,genus", "a.jpg,A"])
+    catalogue.build(spec)
+    (spec.out / "quarantine.parquet").unlink()
+    (spec.out / "quarantine.parquet").mkdir()  # the second file cannot be put in place
+    with pytest.raises(OSError, match="quarantine"):
+        catalogue.build(spec)
+    with pytest.raises(ValueError, match="no such file"):
+        catalogue.read(spec.out)
+    assert not list(spec.out.glob(".*"))
+
+
+texts = st.none() | st.text(st.characters(codec="utf-8"), max_size=4)
+
+
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.randoms(), st.integers(1, 3))
+def test_the_fingerprint_does_not_depend_on_order_chunks_or_place(pairs, random, cut):
+    rows = [(f"K{i}", f"/one/place/{i}.jpg", genus, species) for i, (genus, species) in enumerate(pairs)]
+
+    def table(rows, place):
+        columns = dict(zip(("specimen_id", "image", "genus", "species"), zip(*rows, strict=True), strict=True))
+        columns["image"] = [image.replace("/one/place", place) for image in columns["image"]]
+        return pa.Table.from_batches([batch({name: list(column) for name, column in columns.items()})])
+
+    expected = fingerprint(table(rows, "/one/place"))
+    shuffled = random.sample(rows, len(rows))
+    assert (
+        fingerprint(pa.concat_tables([table(shuffled, "/else").slice(0, cut), table(shuffled, "/else").slice(cut)]))
+        == expected
+    )
+    changed = [*rows[:-1], (*rows[-1][:2], rows[-1][3], rows[-1][2])]
+    assert (fingerprint(table(changed, "/one/place")) == expected) == (changed == rows)
+
+
+def test_the_fingerprint_tells_apart_what_only_joins_alike():
+    def of(**columns):
+        base = {"specimen_id": ["1", "2"], "image": ["a", "b"]}
+        return fingerprint(pa.Table.from_batches([batch(base | columns)]))
+
+    tables = [{}, {"genus": ["ab", "c"]}, {"genus": ["a", "bc"]}, {"species": ["ab", "c"]}, {"genus": ["", None]}]
+    assert len({of(**columns) for columns in tables}) == len(tables)
+
+
+@pytest.mark.parametrize(
+    ("species", "genus"),
+    [
+        ("Rubus caesius", "Rubus"),
+        ("Rubus", "Rubus"),
+        ("Zea_mays", "Zea"),
+        ("× Sorbaronia fallax", "Sorbaronia"),
+        ("×Sorbaronia fallax", "Sorbaronia"),
+        ("x Sorbaronia fallax", "Sorbaronia"),
+        ("Isoëtes lacustris", "Isoëtes"),
+        ("Uva-ursi buxifolia", "Uva-ursi"),
+        ("zea_mays", None),
+        ("indet.", None),
+        ("R. caesius", None),
+        ("sp. 3", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_genus_of_a_species(species, genus):
+    assert genus_of(species) == genus
+
+
+def test_a_batch_of_unknown_columns_is_refused():
+    with pytest.raises(ValueError, match="genera: no such catalogue column"):
+        batch({"genera": ["A"]})
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_is_chosen_by_its_name_and_comes_back_from_yaml(name, tmp_path):
+    spec = parse(Catalogue, {"source": {"name": name, "path": str(tmp_path)}})
+    assert type(spec.source) is SOURCES[name]
+    (tmp_path / "job.yaml").write_text(dump(spec))
+    assert parse(Catalogue, json.loads(spec.model_dump_json())) == spec
+    with pytest.raises(ConfigError, match=r"source\.pth: unknown key; did you mean 'path'"):
+        parse(Catalogue, {"source": {"name": name, "path": "x", "pth": 1}})
+
+
+def test_the_drawn_herbarium_reads_alike_from_both_of_its_layouts(tmp_path):
+    tables = {}
+    for layout, source in (("folder", "folder"), ("half_earth", "half_earth")):
+        drawn = {"name": "synthetic", "path": str(tmp_path / layout), "layout": layout, "sheets": 40, "size": 32}
+        sizes = {"orders": 2, "families": 3, "genera": 4, "species": 8}
+        catalogue.build(parse(Catalogue, {"source": drawn | sizes, "out": str(tmp_path / layout / "drawn")}))
+        given = {"source": {"name": source, "path": str(tmp_path / layout)}, "out": str(tmp_path / layout / "read")}
+        catalogue.build(parse(Catalogue, given))
+        tables[layout] = catalogue.read(tmp_path / layout / "read")
+        assert all(Path(path).is_file() for path in tables[layout]["image"].to_pylist())
+    for column in ("order", "family", "genus", "species"):
+        assert sorted(tables["folder"][column].to_pylist()) == sorted(tables["half_earth"][column].to_pylist())
+
+
+def test_a_real_folder_from_labels_to_splits(tmp_path):
+    if not (SHARED / "herbarium_leaves6").is_dir():
+        pytest.skip("the shared data are not here")
+    columns = {"image": "file", "gathering": "sheet", "species": "class_name"}
+    spec = Catalogue(source=Folder(path=SHARED / "herbarium_leaves6", columns=columns), out=tmp_path)
+    manifest = catalogue.build(spec)
+    assert manifest["quarantined"] == 0
+    table = catalogue.read(tmp_path)
+    side = split(table, Splits(home=None, species=0, cap=None), seed=89)
+    sides = table.append_column("side", side).group_by("gathering").aggregate([("side", "count_distinct")])
+    assert set(sides["side_count_distinct"].to_pylist()) == {1}
