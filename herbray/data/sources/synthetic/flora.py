@@ -1,15 +1,18 @@
 """The flora: a tree of invented taxa whose looks are handed down order → family → genus → species."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from herbray.data.sources.synthetic import names
-from herbray.data.sources.synthetic.traits import ARCHETYPES, Archetype, Traits, ancestor, descend
+from herbray.data.sources.synthetic.traits import ARCHETYPES, LEAPS, Archetype, Traits, ancestor, descend
 
-_STREAM: Final = {"order": 1, "family": 2, "genus": 3, "species": 4, "names": 5, "sizes": 6}
+_GOLDEN: Final = (5**0.5 - 1) / 2
+_STREAM: Final = {"order": 1, "family": 2, "genus": 3, "species": 4, "names": 5, "sizes": 6, "turns": 7}
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ def grow(sizes: Sizes, seed: int) -> tuple[Taxon, ...]:
     kinds = [ARCHETYPES[index % len(ARCHETYPES)] for index in range(sizes.orders)]
     orders = [ancestor(kind, _rng(seed, "order", index)) for index, kind in enumerate(kinds)]
     families = [
-        descend(orders[parent], kinds[parent], "family", _rng(seed, "family", index))
-        for index, parent in enumerate(order_of)
+        descend(orders[parent], kinds[parent], "family", _rng(seed, "family", index), turn)
+        for index, (parent, turn) in enumerate(_turns(order_of, seed, "order"))
     ]
     lines = [
-        descend(families[parent], kinds[order_of[parent]], "genus", _rng(seed, "genus", index))
-        for index, parent in enumerate(family_of)
+        descend(families[parent], kinds[order_of[parent]], "genus", _rng(seed, "genus", index), turn)
+        for index, (parent, turn) in enumerate(_turns(family_of, seed, "family"))
     ]
     stems = [names.stem(genera[family_of.index(family)][0]) for family in range(sizes.families)]
     shares = _shares(genus_of, sizes.genera, sizing)
@@ -83,9 +86,16 @@ def _rng(seed: int, rank: str, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, _STREAM[rank], index])
 
 
+def _turns(parents: list[int], seed: int, rank: str) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """For each child its parent and where it looks among the choices: siblings look in different places."""
+    for index, parent in enumerate(parents):
+        start = np.random.default_rng([seed, _STREAM["turns"], _STREAM[rank], parent]).random(len(LEAPS))
+        yield parent, (start + (index - parents.index(parent)) * _GOLDEN) % 1
+
+
 def _parents(children: int, parents: int, rng: np.random.Generator) -> list[int]:
-    """The parent of each child: half of the children dealt evenly, the rest in long-tailed numbers; sorted."""
-    even = np.repeat(np.arange(parents), max(1, children // (2 * parents)))
+    """The parent of each child: two thirds of the children dealt evenly, the rest in long-tailed numbers; sorted."""
+    even = np.repeat(np.arange(parents), max(1, round(2 * children / (3 * parents))))[:children]
     weights = 1 / (1 + np.arange(parents)) ** 0.5
     extra = rng.choice(parents, size=children - len(even), p=rng.permutation(weights / weights.sum()))
     return [int(parent) for parent in np.sort(np.concatenate([even, extra]))]

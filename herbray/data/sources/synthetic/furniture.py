@@ -182,8 +182,10 @@ def _text(
                 break
         return
     font = _font(round(size))
-    share = min(1.0, room / max(1.0, font.getlength(text)))
-    draw.text(at, text if share == 1.0 else text[: int(share * len(text))], font=font, fill=ink)
+    wide = font.getlength(text)
+    if wide > room:
+        font = _font(max(4, int(size * room / wide)))
+    draw.text(at, text, font=font, fill=ink)
 
 
 @lru_cache(maxsize=64)

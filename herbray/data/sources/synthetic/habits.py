@@ -143,7 +143,7 @@ def _clothe(
     whorl = {"alternate": 1, "opposite": 2, "whorled": 4}[traits.arrangement]
     crowd = {1: 1.0, 2: 1.35, 4: 1.8}[whorl]
     big = traits.form in ("pinnate", "trifoliate", "digitate")
-    gap = traits.internode * crowd * (1.35 if big else 1.0)
+    gap = traits.internode * crowd * {"pinnate": 1.35, "trifoliate": 1.5, "digitate": 1.8}.get(traits.form, 1.0)
     nodes = max(3, min(16, round(length * (1 - bare) / gap)))
     places = bare + (1 - bare) * (np.arange(nodes) + 0.5) / nodes
     smaller = 1 - 0.5 * places**2 if traits.habit == "herb" else 1 - 0.3 * places**4

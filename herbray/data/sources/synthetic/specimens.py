@@ -22,8 +22,8 @@ _STREAMS: Final = {
         ("affinity", "species", "herbarium", "duplicate", "collector", "year", "day", "wrong", "kind", "which")
     )
 }
-_REGIONAL: Final = {"family": 0.8, "genus": 0.8, "species": 0.4}
-"""How unevenly herbaria hold taxa: standard deviation of the log of a herbarium's fondness, by rank."""
+_REGIONAL: Final = {"family": 0.7, "genus": 0.8, "species": 0.4}
+"""How unevenly herbaria hold taxa: standard deviation of the log of a herbarium's fondness, by rank; home is fair."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,13 @@ def _ranking(collection: Collection) -> Ints:
 
 
 def _species(taxa: tuple[Taxon, ...], herbarium: Ints, collection: Collection) -> Ints:
-    """What each gathering is: every herbarium collects in its own regions, so floras differ between them."""
+    """What each gathering is: all but the home herbarium favour regions of their own, so that floras differ."""
     rng = _rng(collection, "affinity")
     fondness = np.zeros((collection.institutions, len(taxa)))
     for rank, deviation in _REGIONAL.items():
         _, group = np.unique([getattr(taxon, rank) for taxon in taxa], return_inverse=True)
         fondness += deviation * rng.standard_normal((collection.institutions, group.max() + 1))[:, group]
+    fondness[0] = 0
     weights = np.exp(fondness) * [taxon.share for taxon in taxa]
     steps = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
     draw = _uniform(collection, "species", collection.sheets)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ LEAPS: Final = tuple(entry.name for entry in fields(Traits) if entry.name not in
 DRIFT: Final[Mapping[str, float]] = {"family": 0.2, "genus": 0.2, "species": 0.07, "plant": 0.03}
 """Standard deviation of a number around the rank above, as a share of its range."""
 
-LEAP: Final[Mapping[str, float]] = {"family": 0.7, "genus": 0.4, "species": 0.06, "plant": 0.0}
+LEAP: Final[Mapping[str, float]] = {"family": 1.0, "genus": 0.5, "species": 0.05, "plant": 0.0}
 """Chance that a rank draws a choice anew from what its order may look like."""
 
 
@@ -197,11 +198,25 @@ def ancestor(archetype: Archetype, rng: np.random.Generator) -> Traits:
     return Traits(**choices, **numbers)
 
 
-def descend(parent: Traits, archetype: Archetype, rank: str, rng: np.random.Generator) -> Traits:
-    """The looks of a child of `parent` at `rank` (a key of `DRIFT`): alike, with that rank's variation."""
+def descend(
+    parent: Traits,
+    archetype: Archetype,
+    rank: str,
+    rng: np.random.Generator,
+    turn: npt.NDArray[np.float64] | None = None,
+) -> Traits:
+    """The looks of a child of `parent`: alike, with the variation of its rank.
+
+    Args:
+        parent: looks of the rank above.
+        archetype: of the order.
+        rank: of the child, a key of `DRIFT`.
+        rng: what differs between children.
+        turn: for each of `LEAPS` where in the choices to look, in [0, 1); drawn where not given.
+    """
     changes: dict[str, Any] = {}
-    for name in LEAPS:
-        leap, which = rng.random(2)
+    leaps, drawn = rng.random((2, len(LEAPS)))
+    for name, leap, which in zip(LEAPS, leaps, drawn if turn is None else turn, strict=True):
         if leap < LEAP[rank]:
             options = _choice(archetype, name)
             changes[name] = options[int(which * len(options))]
