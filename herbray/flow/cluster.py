@@ -27,8 +27,9 @@ def connected() -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=True, logging_level="warning")
+    address = os.environ.get("RAY_ADDRESS")
+    if address:  # http://… is the dashboard's, for `ray job submit`; a driver on that machine finds the cluster itself
+        ray.init(address="auto" if address.startswith("http") else None, logging_level="warning")
     else:
         _start()
     ctx = ray.data.DataContext.get_current()

@@ -1,0 +1,61 @@
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from herbray import cli, config
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_a_job_and_its_yaml_loads(verb):
+    module, kind, function, _ = cli.VERBS[verb]
+    loaded = importlib.import_module(module)
+    spec = config.load(getattr(loaded, kind), ROOT / "jobs" / f"{verb}.yaml")
+    assert isinstance(spec, config.Spec)
+    assert callable(getattr(loaded, function))
+    assert f'main(["{verb}", ' in (ROOT / "jobs" / f"{verb}.py").read_text(encoding="utf-8")
+
+
+def test_every_yaml_that_ships_belongs_to_a_verb():
+    assert {path.stem for path in (ROOT / "jobs").glob("*.yaml")} == set(cli.VERBS)
+
+
+def test_a_wrong_key_ends_in_one_clear_line_and_exit_code_one(capsys):
+    assert cli.run("catalogue", ROOT / "jobs" / "catalogue.yaml", ["source.sheeets=3"]) == 1
+    error = capsys.readouterr().err
+    assert "source.sheeets: unknown key; did you mean 'sheets'?" in error
+
+
+def test_an_override_may_stand_where_the_file_would(capsys):
+    assert cli.run("shard", Path("catalogue=nowhere-at-all"), []) == 1
+    assert "nowhere-at-all" in capsys.readouterr().err
+
+
+def test_help_names_every_verb_and_is_quick_to_import():
+    code = "import sys, herbray.cli; print(sorted({'torch', 'ray', 'mlflow', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-m", "herbray.cli", "--help"], capture_output=True, text=True, check=True)
+    assert all(verb in done.stdout for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_of_the_documentation_resolve(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_commands_of_the_documentation_exist():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    targets = set(re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[0].split())
+    assert set(re.findall(r"`?make ([a-z]+)", text)) <= targets | {"the"}
+    assert set(re.findall(r"herbray ([a-z]+) (?:jobs/|my)", text)) <= set(cli.VERBS)
+    for path in re.findall(r"jobs/[a-z]+\.(?:py|yaml)", text):
+        assert (ROOT / path).exists(), path
