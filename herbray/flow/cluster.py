@@ -1,5 +1,6 @@
 """The one door to a Ray cluster, and the progress that every job shows."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -29,7 +30,7 @@ def connected() -> Iterator[None]:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     address = os.environ.get("RAY_ADDRESS")
     if address:  # http://… is the dashboard's, for `ray job submit`; a driver on that machine finds the cluster itself
-        ray.init(address="auto" if address.startswith("http") else None, logging_level="warning")
+        ray.init(address="auto" if address.startswith("http") else None, logging_level=logging.WARNING)
     else:
         _start()
     ctx = ray.data.DataContext.get_current()
@@ -51,7 +52,7 @@ def _start() -> None:
         object_store_memory=store,
         include_dashboard=False,
         log_to_driver=bool(os.environ.get("HERBRAY_VERBOSE")),
-        logging_level="error",
+        logging_level=logging.ERROR,
         _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
     )
 
@@ -62,9 +63,9 @@ def _short_tmp() -> str:
     return folder if len(folder) < 30 or sys.platform == "win32" else "/tmp"  # noqa: S108  (mkdtemp makes a private folder)
 
 
-def cpus() -> float:
-    """CPUs of the whole cluster."""
-    return float(ray.cluster_resources().get("CPU", 1.0))
+def resource(name: str) -> float:
+    """How much of "CPU" or "GPU" the whole cluster has."""
+    return float(ray.cluster_resources().get(name, 0.0))  # type: ignore[no-untyped-call]
 
 
 class _Rate(ProgressColumn):

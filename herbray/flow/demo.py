@@ -13,9 +13,10 @@ from herbray.data.catalogue import Catalogue
 from herbray.flow import cluster
 from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
+from herbray.flow.learn import Train
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
-from herbray.flow.train import Train, train
+from herbray.flow.train import train
 
 S = TypeVar("S", bound=Spec)
 

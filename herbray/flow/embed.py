@@ -156,7 +156,7 @@ class _Embedder:
 
     def __init__(self, encoder: str, shards: str, target: str, side: int, batch: int) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.encoder = read_encoder(Path(encoder))[0].eval().to(self.device, memory_format=torch.channels_last)
+        self.encoder = read_encoder(Path(encoder))[0].eval().to(self.device).to(memory_format=torch.channels_last)
         self.print = encoder_print(Path(encoder))
         self.shards, self.target, self.side, self.batch = Path(shards), Path(target), side, batch
 
@@ -191,13 +191,17 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
-    gpus = ray.cluster_resources().get("GPU", 0)
-    actors = spec.actors or int(gpus) or max(1, math.floor(cluster.cpus() / 2))
+    gpus = cluster.resource("GPU")
+    actors = spec.actors or int(gpus) or max(1, math.floor(cluster.resource("CPU") / 2))
     actors = min(actors, len(jobs))
     pool = ray.data.ActorPoolStrategy(size=actors)
     places = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch)
     data = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        _Embedder, fn_constructor_args=places, compute=pool, num_cpus=1, num_gpus=1 if gpus >= actors else 0
+        _Embedder,  # type: ignore[arg-type]  # a callable class is an actor
+        fn_constructor_args=places,
+        compute=pool,
+        num_cpus=1,
+        num_gpus=1 if gpus >= actors else 0,
     )
     rows = {job["file"]: pq.read_metadata(spec.shards / job["file"]).num_rows for job in jobs}
     with cluster.progress("image") as bar:

@@ -152,7 +152,7 @@ def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: 
         FloatingPointError: the loss is no longer finite.
     """
     data = material(spec)
-    learner = build_learner(spec, len(data.classes), weights).to(world.device, memory_format=torch.channels_last)
+    learner = build_learner(spec, len(data.classes), weights).to(world.device).to(memory_format=torch.channels_last)
     total = len(data.windows) // world.size
     optimizer = _optimizer(spec.optimizer, learner)
     steps = total * data.windows[0].batches
@@ -194,8 +194,8 @@ def _optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[spec.name]
-    return kind(groups, lr=spec.lr)
+    kind: type[torch.optim.Optimizer] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[spec.name]
+    return kind(groups, lr=spec.lr)  # type: ignore[call-arg]
 
 
 def _rate(spec: Optimizer, step: int, steps: int) -> float:

@@ -87,8 +87,9 @@ def _sweep(out: Path, planned: set[str]) -> None:
 def _make(spec: Shard, table: pa.Table, files: Sequence[plan.ShardFile]) -> Iterator[dict[str, Any]]:
     """Run one task a file, few more at a time than there are CPUs; yield each file's note."""
     make = ray.remote(num_cpus=1, max_retries=3)(_write_file)
-    waiting, running = list(reversed(files)), {}
-    ahead = int(cluster.cpus()) * 2
+    waiting = list(reversed(files))
+    running: dict[Any, plan.ShardFile] = {}
+    ahead = int(cluster.resource("CPU")) * 2
     with cluster.progress("image") as bar:
         job = bar.add_task("shard", total=sum(len(file.rows) for file in files), unit="image")
         while waiting or running:
@@ -116,7 +117,8 @@ def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], side: 
     refused: list[dict[str, str]] = []
     sink = schema.SHARD
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in sink}
-    index, first = [], 0
+    index: list[dict[str, Any]] = []
+    first = 0
     with pq.ParquetWriter(
         temporary, sink, compression=compression, use_dictionary=False, write_statistics=False
     ) as file:

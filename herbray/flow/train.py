@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +135,7 @@ def _fit_on_ray(spec: Train, weights: Path | None, callbacks: Sequence[UserCallb
             torch_config=TorchConfig(backend=None, timeout_s=300),
             scaling_config=ScalingConfig(
                 num_workers=spec.workers,
-                use_gpu=ray.cluster_resources().get("GPU", 0) >= spec.workers,
+                use_gpu=cluster.resource("GPU") >= (spec.workers or 1),
                 resources_per_worker={"CPU": total},
             ),
             run_config=RunConfig(
@@ -145,7 +145,7 @@ def _fit_on_ray(spec: Train, weights: Path | None, callbacks: Sequence[UserCallb
                 checkpoint_config=CheckpointConfig(
                     num_to_keep=2, checkpoint_score_attribute="val_knn" if scored else None
                 ),
-                callbacks=[FileCallback(metrics), *callbacks],
+                callbacks=[FileCallback(metrics), *callbacks],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
             ),
         )
         with _watched(metrics, spec):
@@ -165,7 +165,7 @@ def _share_of_cpus(spec: Train) -> tuple[float, float]:
     Raises:
         ValueError: the cluster is too small for so many workers.
     """
-    have = cluster.cpus()
+    have = cluster.resource("CPU")
     feed = max(0.25, min(1.0, have / (2 * spec.workers + 2)))
     total = spec.cpus_per_worker or max(0.25, min(1.0, (have - feed * spec.workers) / spec.workers))
     if total * spec.workers + feed > have:
@@ -277,8 +277,10 @@ def _describe(spec: Train, rows: Sequence[Mapping[str, float]]) -> str:
 def _chosen(history: Sequence[Mapping[str, float]], keep: str) -> dict[str, float]:
     """The report of the checkpoint to keep: the best by k-NN, the later of equals; else the last."""
     scored = [row for row in history if "val_knn" in row] if keep == "best" else []
-    best: Callable[[Mapping[str, float]], tuple[float, float]] = lambda row: (row["val_knn"], row["images"])  # noqa: E731
-    return dict(max(scored, key=best) if scored else max(history, key=lambda row: row["images"]))
+    figures = [((row["val_knn"], row["images"]), row) for row in scored] or [
+        ((0.0, row["images"]), row) for row in history
+    ]
+    return dict(max(figures, key=lambda pair: pair[0])[1])
 
 
 def _absolute(spec: Train) -> Train:
