@@ -15,14 +15,17 @@ from herbray import schema, tracking
 from herbray.config import Spec
 from herbray.flow import cluster
 from herbray.flow.embed import read_embeddings, read_note
-from herbray.tasks import TASKS, AnyTask, Embeddings, Score, TaskSpec, to_table
+from herbray.tasks import AnyTask, Embeddings, Score, TaskSpec, to_table
+from herbray.tasks.discriminate import Discriminate
+from herbray.tasks.identify import Identify
+from herbray.tasks.mislabel import Mislabel
 
 
 class Evaluate(Spec):
     """The evaluation job. Reads embeddings folders, writes one table of results in long form."""
 
     embeddings: tuple[Path, ...] = Field((Path("runs/embeddings"),), description="folders, or folders of such folders")
-    tasks: tuple[AnyTask, ...] = Field(default_factory=lambda: tuple(task() for task in TASKS.values()))
+    tasks: tuple[AnyTask, ...] = (Identify(), Discriminate(), Mislabel())
     out: Path = Path("runs/results.parquet")
     champion: str = Field("identify/random/genus/accuracy", description="task/split/level/metric that earns the alias")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")

@@ -276,11 +276,12 @@ def _describe(spec: Train, rows: Sequence[Mapping[str, float]]) -> str:
 
 def _chosen(history: Sequence[Mapping[str, float]], keep: str) -> dict[str, float]:
     """The report of the checkpoint to keep: the best by k-NN, the later of equals; else the last."""
-    scored = [row for row in history if "val_knn" in row] if keep == "best" else []
-    figures = [((row["val_knn"], row["images"]), row) for row in scored] or [
-        ((0.0, row["images"]), row) for row in history
-    ]
-    return dict(max(figures, key=lambda pair: pair[0])[1])
+
+    def rank(row: Mapping[str, float]) -> tuple[float, float]:
+        return (row.get("val_knn", 0.0) if keep == "best" else 0.0, row["images"])
+
+    saved = [row for row in history if "val_knn" in row] or history
+    return dict(sorted(saved, key=rank)[-1])
 
 
 def _absolute(spec: Train) -> Train:
