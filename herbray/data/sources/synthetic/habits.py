@@ -74,7 +74,7 @@ def _rosette(growth: Growth, traits: Traits, condition: Press, rng: np.random.Ge
     count = 7 + int(6 * rng.random())
     for angle in np.linspace(-1.45, 1.45, count) + rng.normal(0, 0.1, count):
         growth.leaves.append((0.0, 0.0, UP + angle, size * (0.75 + 0.25 * np.cos(angle)) * rng.uniform(0.75, 1.1)))
-    growth.roots.append((0.0, 0.0, 0.15 + 0.1 * rng.random()))
+    growth.roots.append((0.0, 0.0, (0.3 + 0.4 * size) * rng.uniform(0.4, 0.6)))
 
 
 def _tuft(growth: Growth, traits: Traits, condition: Press, rng: np.random.Generator) -> None:
@@ -92,7 +92,7 @@ def _tuft(growth: Growth, traits: Traits, condition: Press, rng: np.random.Gener
 def _fern(growth: Growth, traits: Traits, condition: Press, rng: np.random.Generator) -> None:
     """A few fronds from a short rhizome."""
     size = 1.15 * traits.length * condition.vigour
-    count = 2 + int(3 * rng.random())
+    count = 2 + int(4 * rng.random())
     foot = _path(-0.03, 0.0, -0.2, 0.09, 0.4, 0.3, rng)
     growth.stems.append((foot, 0.026, 0.018))
     for angle in np.linspace(-0.42, 0.42, count) + rng.normal(0, 0.09, count):

@@ -1,7 +1,7 @@
 """One leaf as outlines and veins: numbers in, polylines out, nothing painted yet."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ class Part:
     kind: str
     start: int
     stop: int
+    size: float  # of the blade it belongs to, as a share of the leaf's length
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def build(traits: Traits) -> Leaf:
     elif traits.form in ("trifoliate", "digitate"):
         pieces = _digitate(traits, stalk)
     else:
-        pieces = [(RIB, np.array([[0, 0], [stalk, 0]]))]
-        pieces += _place(_blade(traits, traits.slenderness, detail=_detail(traits)), stalk, 0.0, 0.0, 1 - stalk)
+        pieces = [Piece(RIB, np.array([[0, 0], [stalk, 0]]), 0.7)]
+        pieces += _place(_blade(traits, traits.slenderness, detail=_detail(traits)), stalk, 0.0, 1 - stalk)
     return _join(pieces)
 
 
@@ -53,20 +54,27 @@ def _detail(traits: Traits) -> int:
     return 30 if traits.form == "simple" else 60
 
 
-Piece = tuple[str, npt.NDArray[np.float64]]
+class Piece(NamedTuple):
+    """A part on its way to its place."""
+
+    kind: str
+    points: npt.NDArray[np.float64]
+    size: float = 1.0
 
 
 def _join(pieces: list[Piece]) -> Leaf:
-    ends = np.cumsum([len(points) for _, points in pieces]).tolist()
-    parts = (Part(kind, end - len(points), end) for (kind, points), end in zip(pieces, ends, strict=True))
-    return Leaf(np.concatenate([points for _, points in pieces]).astype(np.float32), tuple(parts))
+    ends = np.cumsum([len(piece.points) for piece in pieces]).tolist()
+    parts = (
+        Part(piece.kind, end - len(piece.points), end, piece.size) for piece, end in zip(pieces, ends, strict=True)
+    )
+    return Leaf(np.concatenate([piece.points for piece in pieces]).astype(np.float32), tuple(parts))
 
 
-def _place(pieces: list[Piece], x: float, y: float, angle: float, size: float) -> list[Piece]:
-    """Pieces scaled by `size`, turned by `angle` (radians) and moved to (x, y)."""
+def _place(pieces: list[Piece], x: float, angle: float, size: float) -> list[Piece]:
+    """Pieces scaled by `size`, turned by `angle` (radians) and moved to (x, 0)."""
     cos, sin = np.cos(angle) * size, np.sin(angle) * size
     turn = np.array([[cos, sin], [-sin, cos]])
-    return [(kind, points @ turn + (x, y)) for kind, points in pieces]
+    return [Piece(piece.kind, piece.points @ turn + (x, 0), piece.size * size) for piece in pieces]
 
 
 def _blade(traits: Traits, slenderness: float, detail: int, toothed: bool = True) -> list[Piece]:
@@ -94,10 +102,10 @@ def _blade(traits: Traits, slenderness: float, detail: int, toothed: bool = True
     lower = upper[::-1] * (1, -1)
     midrib = np.array([[0, 0], [1 / 3, 0], [2 / 3, 0], [0.99, 0]])
     return [
-        (BLADE, np.concatenate([upper, lower])),
-        (SHADE, np.concatenate([upper * (1, -1), midrib[::-1]])),
-        (VEINS, _veins(traits, slenderness)),
-        (RIB, midrib),
+        Piece(BLADE, np.concatenate([upper, lower])),
+        Piece(SHADE, np.concatenate([upper * (1, -1), midrib[::-1]])),
+        Piece(VEINS, _veins(traits, slenderness)),
+        Piece(RIB, midrib),
     ]
 
 
@@ -184,19 +192,20 @@ def _pinnate(traits: Traits, stalk: float) -> list[Piece]:
     if frond:
         outline = (1 - place) ** 0.8 * np.minimum(1, 0.55 + place / (0.7 * traits.widest + 0.05))
         sizes = outline * (1 - stalk) * 1.75 / traits.slenderness
-        leaflet = _blade(traits, 2.4 + 0.4 * traits.slenderness, detail=18)
+        room = 0.8 * (1 - stalk) / pairs  # pinnae hardly touch
+        leaflet = _blade(traits, max(2.4, float(sizes.max()) / room), detail=18)
     else:
         spacing = (1 - stalk) / pairs
         sizes = (0.75 + 0.5 * np.sin(np.pi * (0.15 + 0.7 * place))) * min(0.36, 1.45 * spacing)
         leaflet = _blade(traits, max(1.3, traits.slenderness), detail=18, toothed=traits.habit == "fern")
     tilt = np.radians(82 - 0.35 * traits.spread) if frond else np.radians(np.clip(traits.spread + 12, 40, 80))
-    pieces: list[Piece] = [(RIB, np.array([[0, 0], [0.5, 0], [0.97, 0]]))]
+    pieces: list[Piece] = [Piece(RIB, np.array([[0, 0], [0.5, 0], [0.97, 0]]), 0.7)]
     leaflet = _simplified(leaflet, keep_veins=not frond and sizes.max() > 0.14)
     for root, size, where in zip(roots, sizes, place, strict=True):
         for side in (1, -1):
-            pieces += _place(leaflet, root, 0.0, side * tilt * (1 - 0.25 * where), float(size))
+            pieces += _place(leaflet, root, side * tilt * (1 - 0.25 * where), float(size))
     if not frond:
-        pieces += _place(leaflet, 0.97 - 0.25 * float(sizes[-1]), 0.0, 0.0, float(sizes[-1]))
+        pieces += _place(leaflet, 0.97 - 0.25 * float(sizes[-1]), 0.0, float(sizes[-1]))
     return pieces
 
 
@@ -206,13 +215,13 @@ def _digitate(traits: Traits, stalk: float) -> list[Piece]:
     count = 3 if traits.form == "trifoliate" else 5 + 2 * round((traits.lobes - 3) / 3)
     fan = np.radians(np.linspace(-1, 1, count) * (88 if count == 3 else 125))
     leaflet = _simplified(_blade(traits, max(1.35, traits.slenderness), detail=28), keep_veins=True)
-    pieces: list[Piece] = [(RIB, np.array([[0, 0], [stalk, 0]]))]
+    pieces: list[Piece] = [Piece(RIB, np.array([[0, 0], [stalk, 0]]), 0.7)]
     for angle in sorted(fan, key=abs, reverse=True):
         size = (1 - stalk) * (1 - 0.28 * (abs(angle) / 2.2) ** 1.5)
-        pieces += _place(leaflet, stalk, 0.0, float(angle), float(size))
+        pieces += _place(leaflet, stalk, float(angle), float(size))
     return pieces
 
 
 def _simplified(pieces: list[Piece], keep_veins: bool) -> list[Piece]:
     """A leaflet without the parts that nobody would see on it."""
-    return [piece for piece in pieces if piece[0] != VEINS or keep_veins]
+    return [piece for piece in pieces if piece.kind != VEINS or keep_veins]

@@ -181,4 +181,4 @@ def roots(strokes: Strokes, x: float, y: float, size: float, rng: np.random.Gene
         step = reach / 6
         path = np.stack([x + np.cumsum(np.sin(bend)) * step, y - np.cumsum(np.cos(bend)) * step], axis=1)
         path[0] = x, y
-        strokes.ribbon(path, (96 + int(30 * length), 74, 48), 0.007, 0.002)
+        strokes.ribbon(path, (98 + int(24 * length), 80, 56), 0.007, 0.002)

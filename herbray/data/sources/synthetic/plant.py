@@ -80,10 +80,11 @@ def _lay_leaves(
     flat = _bent(shape.points, placed, bend, narrow)
     shade = rng.normal(0, 0.06, count)
     underside = rng.random(count) < 0.2
-    for points, light, turned in zip(flat, shade, underside, strict=True):
+    for points, size, light, turned in zip(flat, placed[:, 3], shade, underside, strict=True):
         base = organs.tinted(tone, float(np.clip(light + 0.16 * turned, -0.3, 0.35)))
         dark, edge = organs.tinted(base, -0.1), organs.tinted(base, -0.38)
         vein = organs.tinted(base, -0.3 if turned else 0.22)
+        looks = {leaf.VEINS: (vein, 0.004), leaf.RIB: (edge, 0.014)}
         for part in shape.parts:
             run = points[part.start : part.stop]
             if part.kind == leaf.BLADE:
@@ -91,9 +92,8 @@ def _lay_leaves(
             elif part.kind == leaf.SHADE:
                 strokes.fill(run, dark)
             else:
-                strokes.line(
-                    run, vein if part.kind == leaf.VEINS else edge, 0.001 if part.kind == leaf.VEINS else 0.004
-                )
+                ink, width = looks[part.kind]
+                strokes.line(run, ink, width * size * part.size)
 
 
 def _bent(points: leaf.Points, placed: Points, bend: Points, narrow: Points) -> npt.NDArray[np.float32]:

@@ -43,7 +43,10 @@ class Strokes:
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def paint(self, draw: ImageDraw.ImageDraw, scale: float, x: float, y: float) -> None:
-        """Paint on an RGBA image, opaque; a point (u, v) falls on pixel (x + scale·u, y − scale·v)."""
+        """Paint on an image of four bytes a pixel: red, green, blue and cover.
+
+        A point (u, v) falls on pixel (x + scale · u, y − scale · v).
+        """
         every = np.concatenate(self.points) * (scale, -scale) + (x, y)
         flat = every.ravel().tolist()
         start = 0

@@ -220,7 +220,7 @@ def descend(
         if leap < LEAP[rank]:
             options = _choice(archetype, name)
             changes[name] = options[int(which * len(options))]
-    for name, step in zip(NUMBERS, rng.standard_normal(len(NUMBERS)), strict=True):
+    for name, step in zip(NUMBERS, rng.standard_normal(len(NUMBERS)).tolist(), strict=True):
         low, high = _range(archetype, name)
         changes[name] = _reflect(getattr(parent, name) + DRIFT[rank] * step * (high - low), low, high)
     return replace(parent, **changes)
