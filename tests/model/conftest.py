@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Networks this small lose more to threads that wait for one another than they gain, on a busy machine above all."""
+    """Networks this small lose more to threads that wait for one another than they gain."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
