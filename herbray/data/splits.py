@@ -77,7 +77,7 @@ def split(catalogue: pa.Table, spec: Splits, seed: int) -> pa.Array:
         ValueError: the catalogue is empty or repeats an id, `home` is unknown to it, or one genus only would train.
     """
     order = _by_id(catalogue)
-    rows = _Rows.of(catalogue.take(order))
+    rows = _Rows.of(catalogue.select(["specimen_id", "genus", "species", "institution", "gathering"]).take(order))
     steps: list[str] = []
     side = _sides(rows, spec, seed, steps)
     _check(rows, side, spec, steps)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from herbray.config import ConfigError, dump, parse
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint
-from herbray.data.sources import SOURCES, Folder
+from herbray.data.sources import SOURCES, Folder, HalfEarth
 from herbray.data.sources.base import batch, genus_of
 from herbray.data.splits import Splits, split
 from herbray.schema import CATALOGUE, QUARANTINE, VERSION
@@ -62,6 +62,14 @@ def test_text_is_tidied(tmp_path):
     assert (second["genus"], second["institution"]) == ("Zea", None)
     assert (third["genus"], third["species"]) == (None, None)
     assert manifest["undetermined"] == 1
+
+
+def test_a_files_name_is_left_as_it_is(tmp_path):
+    images = [{"id": number, "file_name": name} for number, name in enumerate(["a.jpg ", " b.jpg"])]
+    (tmp_path / "metadata.json").write_text(json.dumps({"images": images}))
+    catalogue.build(Catalogue(source=HalfEarth(path=tmp_path), out=tmp_path / "out"))
+    paths = catalogue.read(tmp_path / "out")["image"].to_pylist()
+    assert paths == [f"{tmp_path}/a.jpg ", f"{tmp_path}/ b.jpg"]
 
 
 def test_refused_rows_go_to_quarantine_and_the_counts_add_up(tmp_path):

@@ -122,6 +122,16 @@ def test_a_second_annotation_gives_a_second_row_of_the_same_id(tmp_path):
     assert table["specimen_id"].to_pylist().count("half-earth-2021/7") == 2
 
 
+def test_more_rows_than_a_batch_are_all_there(tmp_path, monkeypatch):
+    content = metadata()
+    content["images"] += [{"id": number, "file_name": f"{number}.jpg"} for number in range(20, 25)]
+    expected, _ = read(write(tmp_path, content))
+    monkeypatch.setattr("herbray.data.sources.half_earth.BATCH_ROWS", 2)
+    batches = list(HalfEarth(path=tmp_path).read(print))
+    assert [part.num_rows for part in batches] == [2, 1, 2, 2, 1]
+    assert pa.Table.from_batches(batches).equals(expected)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -140,9 +150,10 @@ def test_broken_metadata_are_an_error_that_names_the_place(tmp_path, content, me
         read(write(tmp_path, content))
 
 
-def test_an_endless_element_is_refused_before_it_fills_memory(tmp_path):
+@pytest.mark.parametrize("start", ['{"id": "x', "1.0", "[[0], "])
+def test_an_endless_element_is_refused_before_it_fills_memory(tmp_path, start):
     with pytest.raises(ValueError, match="not valid JSON"):
-        read(write(tmp_path, '{"images": [{"id": "' + "x" * (json_stream.LIMIT * 2)))
+        read(write(tmp_path, f'{{"images": [{start}' + "0" * (json_stream.LIMIT * 2)))
 
 
 json_values = st.recursive(

@@ -101,12 +101,14 @@ class _Window:
             except RecursionError:
                 raise self.fault("nested too deeply") from None
             except ValueError as error:  # perhaps only cut by the window's edge
-                if self.ended or len(self.text) - self.place > LIMIT:
-                    raise self.fault(f"{error}; was the download cut short?") from None
+                what = str(error)
             else:
                 if self.ended or self.text[end : end + 1] not in _MORE_DIGITS:
                     self.place = end
                     return value
+                what = "a number without end"
+            if self.ended or len(self.text) - self.place > LIMIT:
+                raise self.fault(f"{what}; was the download cut short?")
             self.more()
 
     def more(self) -> bool:
