@@ -102,7 +102,7 @@ def read(folder: Path) -> pa.Table:
         raise ValueError(f"{folder}: not a readable catalogue ({error}); run `herbray catalogue` again") from None
     if table is None:
         raise ValueError(f"{folder}: tables of version {version}, this herbray reads {VERSION}; build it again")
-    if not table.schema.equals(CATALOGUE) or len(table) != manifest.get("ok"):
+    if not table.schema.equals(CATALOGUE) or len(table) != manifest["counts"]["ok"]:
         raise ValueError(f"{folder}: manifest and table do not belong together; run `herbray catalogue` again")
     return table
 
@@ -211,9 +211,7 @@ def _manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table) -> dict[str
         "herbray": __version__,
         "source": spec.source.model_dump(mode="json"),
         "citation": spec.source.citation,
-        "input": len(kept) + len(quarantine),
-        "ok": len(kept),
-        "quarantined": len(quarantine),
+        "counts": {"input": len(kept) + len(quarantine), "ok": len(kept), "quarantined": len(quarantine), "skipped": 0},
         "reasons": _counts(quarantine["reason"]),
         "names": {rank: pc.count_distinct(kept[rank]).as_py() for rank in RANKS},
         "undetermined": kept["genus"].null_count,

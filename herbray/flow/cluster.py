@@ -33,6 +33,7 @@ def connected() -> Iterator[None]:
         ray.init(address="auto" if address.startswith("http") else None, logging_level=logging.WARNING)
     else:
         _start()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of every execution; the bars below are ours
     ctx = ray.data.DataContext.get_current()
     ctx.enable_progress_bars = False
     ctx.execution_options.preserve_order = True
@@ -70,25 +71,24 @@ def resource(name: str) -> float:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        unit = task.fields.get("unit", "")
-        return Text(f"{speed:,.0f} {unit}/s" if speed else f"– {unit}/s", style="cyan")
+        """Mean since the start: Ray reports in bursts, and a rate of bursts says nothing."""
+        elapsed, unit = task.elapsed, task.fields.get("unit", "")
+        if not elapsed or not task.completed:
+            return Text(f"– {unit}/s", style="cyan")
+        rate = task.completed / elapsed
+        return Text(f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{60 * rate:,.1f} {unit}/min", style="cyan")
 
 
-def progress(unit: str) -> Progress:
-    """A bar with done, rate and time left, for work counted in `unit`s. In a log file it is one line at the end."""
-    return (
-        Progress(
-            TextColumn("{task.description:<12}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=console,
-            refresh_per_second=2,
-        )
-        if unit
-        else Progress(console=console)
+def progress() -> Progress:
+    """A bar with done, rate and time left; give tasks a `unit`. In a log file it is one line at the end."""
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=console,
+        refresh_per_second=2,
     )
 
 

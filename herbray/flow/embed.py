@@ -204,7 +204,7 @@ def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], s
         num_gpus=1 if gpus >= actors else 0,
     )
     rows = {job["file"]: pq.read_metadata(spec.shards / job["file"]).num_rows for job in jobs}
-    with cluster.progress("image") as bar:
+    with cluster.progress() as bar:
         task = bar.add_task("embed", total=sum(rows.values()), unit="image")
         for note in _notes(data):
             bar.advance(task, note["rows"])

@@ -87,7 +87,7 @@ def _scores(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Piec
     stored = {folder: ray.put(Embeddings.from_table(table)) for folder, table in tables.items()}
     refs = {run.remote(p.task, stored[p.folder], p.split, spec.seed): p for p in pieces}
     found: dict[Path, list[Score]] = {folder: [] for folder in tables}
-    with cluster.progress("task") as bar:
+    with cluster.progress() as bar:
         job = bar.add_task("evaluate", total=len(refs), unit="task")
         for ref in _as_they_end(list(refs)):
             found[refs[ref].folder] += _got(ref)

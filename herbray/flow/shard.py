@@ -90,7 +90,7 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[plan.ShardFile]) -> Iter
     waiting = list(reversed(files))
     running: dict[Any, plan.ShardFile] = {}
     ahead = int(cluster.resource("CPU")) * 2
-    with cluster.progress("image") as bar:
+    with cluster.progress() as bar:
         job = bar.add_task("shard", total=sum(len(file.rows) for file in files), unit="image")
         while waiting or running:
             while waiting and len(running) < ahead:

@@ -250,7 +250,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def _watched(metrics: Path, spec: Train) -> Iterator[None]:
     """Show a bar of epochs with the last figures while the workers run elsewhere."""
     over = threading.Event()
-    with cluster.progress("epoch") as bar:
+    with cluster.progress() as bar:
         job = bar.add_task(spec.objective.name, total=spec.epochs, unit="epoch")
 
         def follow() -> None:

@@ -37,7 +37,7 @@ def test_a_catalogue_is_written_and_read_back(tmp_path):
     assert quarantine(spec).schema.equals(QUARANTINE)
     assert table["genus"].to_pylist() == ["Rubus", "Zea"]
     assert manifest == json.loads((spec.out / "manifest.json").read_text())
-    assert (manifest["input"], manifest["ok"], manifest["quarantined"]) == (2, 2, 0)
+    assert manifest["counts"] == {"input": 2, "ok": 2, "quarantined": 0, "skipped": 0}
     assert manifest["schema_version"] == VERSION
     assert manifest["source"]["name"] == "folder"
     assert sorted(path.name for path in spec.out.iterdir()) == [
@@ -77,7 +77,7 @@ def test_refused_rows_go_to_quarantine_and_the_counts_add_up(tmp_path):
     spec = job(tmp_path, [*lines, "f.jpg,K2,A"], max_quarantined=1)
     manifest = catalogue.build(spec)
     assert catalogue.read(spec.out)["image"].to_pylist() == [str(tmp_path / "sheets" / n) for n in ("a.jpg", "f.jpg")]
-    assert (manifest["input"], manifest["ok"], manifest["quarantined"]) == (7, 2, 5)
+    assert manifest["counts"] == {"input": 7, "ok": 2, "quarantined": 5, "skipped": 0}
     assert manifest["reasons"] == {"duplicate": 1, "fields": 1, "no_id": 1, "no_image_path": 1, "outside": 1}
     rows = {row["reason"]: row for row in quarantine(spec).to_pylist()}
     assert rows["duplicate"]["specimen_id"] == "K1"
@@ -224,7 +224,7 @@ def test_a_real_folder_from_labels_to_splits(tmp_path):
     columns = {"image": "file", "gathering": "sheet", "species": "class_name"}
     spec = Catalogue(source=Folder(path=SHARED / "herbarium_leaves6", columns=columns), out=tmp_path)
     manifest = catalogue.build(spec)
-    assert manifest["quarantined"] == 0
+    assert manifest["counts"]["quarantined"] == 0
     table = catalogue.read(tmp_path)
     side = split(table, Splits(home=None, species=0, cap=None), seed=89)
     sides = table.append_column("side", side).group_by("gathering").aggregate([("side", "count_distinct")])
