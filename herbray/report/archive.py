@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from herbray import schema
 from herbray.report.scores import clean, split_name, split_order
@@ -48,25 +49,24 @@ _MEANING = {
 }
 
 
-def split_rows(manifest: Mapping[str, Any], specimens: Sequence[Mapping[str, Any]]) -> list[SplitRow]:
+def split_rows(manifest: Mapping[str, Any], specimens: pa.Table) -> list[SplitRow]:
     """The table of sizes: rows from the manifest, genera, families and institutions from embedded specimens."""
     sizes = {str(name): rows for name, rows in _mapping(manifest.get("splits")).items() if isinstance(rows, int)}
     genera = _mapping(manifest.get("genera"))
     total = sum(sizes.values()) or 1
     rows = []
     for split in sorted(sizes, key=split_order):
-        inside = [specimen for specimen in specimens if specimen["split"] == split]
+        inside = specimens.filter(pc.field("split") == split)
         known = genera.get(split)
-        counts = [_distinct(inside, rank) for rank in ("genus", "family", "institution")]
         rows.append(
             SplitRow(
-                split_name(split),
-                _MEANING.get(split, ""),
-                sizes[split],
-                sizes[split] / total,
-                known if isinstance(known, int) else counts[0],
-                counts[1],
-                counts[2],
+                name=split_name(split),
+                meaning=_MEANING.get(split, ""),
+                rows=sizes[split],
+                share=sizes[split] / total,
+                genera=known if isinstance(known, int) else _distinct(inside, "genus"),
+                families=_distinct(inside, "family"),
+                institutions=_distinct(inside, "institution"),
             )
         )
     return rows
@@ -76,37 +76,36 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _distinct(specimens: Sequence[Mapping[str, Any]], column: str) -> int | None:
-    return len({specimen[column] for specimen in specimens} - {None}) if specimens else None
+def _distinct(specimens: pa.Table, column: str) -> int | None:
+    return pc.count_distinct(specimens[column]).as_py() if specimens.num_rows else None
 
 
-def specimens(embeddings: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
-    """Every embedded specimen once, whatever number of models embedded it."""
-    found: dict[str, dict[str, Any]] = {}
-    columns = ["specimen_id", "order", "family", "genus", "institution", "split"]
+def specimens(embeddings: Mapping[str, pa.Table]) -> pa.Table:
+    """Every embedded specimen once, without its embeddings, whatever number of models embedded it."""
+    columns = ("specimen_id", "order", "family", "genus", "institution", "split")
+    found = pa.table({name: pa.array([], pa.string()) for name in columns})
     for model in sorted(embeddings):
-        for row in embeddings[model].select(columns).to_pylist():
-            found.setdefault(row["specimen_id"], row)
-    return [found[key] for key in sorted(found)]
+        table = embeddings[model].select(columns)
+        new = pc.invert(pc.is_in(table["specimen_id"], value_set=found["specimen_id"]))
+        found = pa.concat_tables([found, table.filter(new).cast(found.schema)])
+    return found
 
 
-def taxonomy(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, str | None]]:
+def taxonomy(specimens: pa.Table) -> dict[str, tuple[str | None, str | None]]:
     """Family and order of each genus, the commonest where sheets disagree."""
-    seen: dict[str, Counter[tuple[str | None, str | None]]] = {}
-    for row in rows:
-        if row["genus"] is not None:
-            seen.setdefault(row["genus"], Counter())[row["family"], row["order"]] += 1
-    return {genus: max(names, key=lambda name: (names[name], str(name))) for genus, names in seen.items()}
+    names = specimens.group_by(["genus", "family", "order"]).aggregate([([], "count_all")]).to_pylist()
+    names.sort(key=lambda row: (row["count_all"], str((row["family"], row["order"]))))
+    return {row["genus"]: (row["family"], row["order"]) for row in names if row["genus"] is not None}
 
 
-def bars(rows: Sequence[Mapping[str, Any]], column: str) -> list[Bar]:
+def bars(specimens: pa.Table, column: str) -> list[Bar]:
     """The commonest values of a column, the rest as one bar, unknown ones as another."""
-    counts = Counter(row[column] for row in rows if row[column] is not None)
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(specimens[column]).to_pylist()}
+    unknown = counts.pop(None, 0)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = [(clean(name, 40), count) for name, count in ranked[:_MOST_BARS]]
     if len(ranked) > _MOST_BARS:
         shown.append((f"{len(ranked) - _MOST_BARS} more", sum(count for _, count in ranked[_MOST_BARS:])))
-    unknown = len(rows) - sum(counts.values())
     if unknown:
         shown.append(("unknown", unknown))
     longest = max((count for _, count in shown), default=1)

@@ -20,7 +20,7 @@ class EncoderNote:
         images: images seen, repeats counted.
         seconds: wall-clock time of the training.
         knn: k-NN genus accuracy on validation features; None where it was not measured.
-        loss: last training loss; its scale belongs to the objective.
+        loss: the last one, of validation where that was measured; its scale belongs to the objective.
         run_id: of the tracking run.
     """
 

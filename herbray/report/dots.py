@@ -98,11 +98,11 @@ def _paint(
     axes: Axes, scores: Scores, series: Sequence[Series], task: str, panel: _Panel, floor: str | float | None
 ) -> None:
     step = min(0.17, 0.7 / len(series))
+    for place, one in enumerate(series):
+        cells = [scores.cell(one, task, split, level, panel.metric) for _, split, level in panel.stops]
+        shift = (place - (len(series) - 1) / 2) * step
+        _dots(axes, [(column + shift, cell) for column, cell in enumerate(cells) if cell is not None], one)
     for column, (_, split, level) in enumerate(panel.stops):
-        for place, one in enumerate(series):
-            cell = scores.cell(one, task, split, level, panel.metric)
-            if cell is not None:
-                _dot(axes, column + (place - (len(series) - 1) / 2) * step, cell, one)
         guess = scores.shared(task, split, level, floor) if isinstance(floor, str) else None
         height = guess.mean if guess else floor
         if isinstance(height, float):
@@ -114,9 +114,11 @@ def _paint(
     percent(axes)
 
 
-def _dot(axes: Axes, x: float, cell: Cell, one: Series) -> None:
+def _dots(axes: Axes, cells: Sequence[tuple[float, Cell]], one: Series) -> None:
+    x, means = [x for x, _ in cells], [cell.mean for _, cell in cells]
+    intervals = [cell.sd if cell.sd is not None else 0.0 for _, cell in cells]  # no interval: the dot covers it
     style = {"fmt": one.marker, "color": one.colour, "markersize": 6.5, "markeredgewidth": 0, "elinewidth": 1.6}
-    axes.errorbar(x, cell.mean, yerr=cell.sd, **style)  # type: ignore[arg-type]
+    axes.errorbar(x, means, yerr=intervals, **style)  # type: ignore[arg-type]
 
 
 def _limits(axes: Axes, floor: str | float | None) -> None:

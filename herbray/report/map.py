@@ -88,7 +88,7 @@ def _points(table: pa.Table) -> _Points | None:
     """At most `MOST_POINTS` specimens, chosen by their identifier alone, so that every model shows the same."""
     column = table.column("embedding").combine_chunks()
     width = column.type.list_size
-    features = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).astype(np.float64)
+    features = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
     ids = table.column("specimen_id").to_pylist()
     usable = np.flatnonzero(np.isfinite(features).all(axis=1))
     lots = {row: hashlib.sha256(ids[row].encode("utf-8", "replace")).digest() for row in usable.tolist()}
@@ -99,7 +99,7 @@ def _points(table: pa.Table) -> _Points | None:
     splits = table.column("split").take(rows).to_pylist()
     sizes = Counter(splits)
     fit = "train" if sizes["train"] >= 3 else max(sizes, key=lambda split: (sizes[split], split))
-    return _Points(features[rows], families, splits, np.array(splits) == fit)
+    return _Points(features[rows].astype(np.float64), families, splits, np.array(splits) == fit)
 
 
 def _principal(points: _Points) -> Floats:

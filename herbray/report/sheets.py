@@ -72,6 +72,7 @@ def _thumbnail(sheet: Sheet) -> Thumbnail | None:
                 image.draft("RGB", (SIDE, SIDE))  # decode at reduced scale
                 small = image.convert("RGB")
         small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        small.info.clear()  # else the comment and the profile of the file would be written too
         out = io.BytesIO()
         small.save(out, "JPEG", quality=78, optimize=True)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -94,6 +94,6 @@ def _note(scores: Scores, task: str, split: str, level: str, notes: Sequence[tup
     parts = []
     for metric, label, form in notes:
         cell = scores.shared(task, split, level, metric)
-        if cell:
+        if cell and cell.mean:  # nothing left out is not worth a word
             parts.append(f"{label} {format(cell.mean, form)}")
     return " · ".join(parts)
