@@ -31,7 +31,7 @@ def curves(table: pa.Table, name: str) -> Drawing | None:
             axes.set_visible(place < len(panels))
         for axes, (title, keys) in zip(grid.flat, panels, strict=False):
             for model, metric in keys:
-                epochs, values = zip(*sorted(lines[model, metric]), strict=True)
+                epochs, values = _mean_line(lines[model, metric])
                 dashed = "--" if metric.startswith("val") and "loss" in metric else "-"
                 one = series[model]
                 mark = one.marker if len(epochs) < 12 else ""
@@ -48,9 +48,17 @@ def curves(table: pa.Table, name: str) -> Drawing | None:
     alt = f"Learning curves of {', '.join(one.label for one in series.values())}: {', '.join(t for t, _ in panels)}."
     caption = (
         "k-NN accuracy is the one figure that all objectives share. Losses do not compare across objectives; "
-        "solid: training, dashed: validation."
+        "solid: training, dashed: validation. Several runs of one model are shown as their mean."
     )
     return render(paint, name, alt, caption)
+
+
+def _mean_line(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Epochs and values; where several runs of a model tell the same epoch, their mean."""
+    found: dict[float, list[float]] = {}
+    for epoch, value in sorted(points):
+        found.setdefault(epoch, []).append(value)
+    return list(found), [math.fsum(values) / len(values) for values in found.values()]
 
 
 def _curve_panels(

@@ -377,7 +377,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_bytes(page, tmp_p
         "write_report(report_data(), pathlib.Path(sys.argv[2]))\n"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Pacific/Auckland", "SOURCE_DATE_EPOCH": "1"}
-    (tmp_path / "matplotlibrc").write_text("font.size: 30\nlines.linewidth: 9\n")
+    (tmp_path / "matplotlibrc").write_text("axes.linewidth: 9\nxtick.labelsize: 30\n")
     command = [sys.executable, "-c", script, str(Path(__file__).resolve()), str(tmp_path / "other.html")]
     subprocess.run(command, check=True, env=environment | {"MATPLOTLIBRC": str(tmp_path)}, timeout=120)
     assert digest(tmp_path / "other.html") == hashlib.sha256(page.source.encode()).hexdigest()
