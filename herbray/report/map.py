@@ -71,17 +71,20 @@ def draw_map(embeddings: Mapping[str, pa.Table], method: Literal["auto", "umap",
     def paint() -> Figure:
         return _paint(points, places, colours)
 
+    shown = ", ".join(map(clean, top)) or "family"
+    alt = f"Two-dimensional map of {', '.join(map(clean, points))}, coloured by {shown}."
+    return render(paint, name, alt, _caption(points, umap))
+
+
+def _caption(points: Mapping[str, _Points], umap: bool) -> str:
     fitted = sorted({split for found in points.values() for split in np.array(found.splits)[found.fitted]})
     how = "UMAP (15 neighbours, minimum distance 0.1)" if umap else "First two principal components"
     count = max(len(found.splits) for found in points.values())
-    caption = (
-        f"{how}, fitted on {', '.join(map(split_name, fitted))}; other splits projected onto it. {count:,} specimens, "
-        "the same in every panel; colours: the largest families. Axes have no unit: read neighbourhoods, not distances."
+    return (
+        f"{how}, fitted on {', '.join(map(split_name, fitted))}; other splits projected onto it. At most {count:,} "
+        "specimens a panel, chosen by identifier alone; colours: the largest families. Axes have no unit"
+        + ("; read neighbourhoods, not distances." if umap else ".")
     )
-    alt = (
-        f"Two-dimensional map of {', '.join(map(clean, points))}, coloured by {', '.join(map(clean, top)) or 'family'}."
-    )
-    return render(paint, name, alt, caption)
 
 
 def _points(table: pa.Table) -> _Points | None:
