@@ -139,19 +139,19 @@ def test_a_folder_with_other_files_is_not_drawn_into(tmp_path):
 
 
 def test_more_of_a_wide_rank_than_of_a_narrow_one_is_refused():
-    with pytest.raises(ConfigError, match="3 genera cannot fill 10 families"):
+    with pytest.raises(ConfigError, match="3 genera cannot fill 8 families"):
         parse(Synthetic, {"path": "x", "genera": 3})
 
 
 def test_the_flora_is_a_tree_of_the_asked_size():
-    taxa = grow(Sizes(5, 10, 24, 96), 89)
+    taxa = grow(Sizes(5, 8, 24, 96), 89)
     for narrow, wide in (("species", "genus"), ("genus", "family"), ("family", "order")):
         parents = {}
         for taxon in taxa:
             parents.setdefault(getattr(taxon, narrow), set()).add(getattr(taxon, wide))
         assert all(len(found) == 1 for found in parents.values())
     counts = [len({getattr(taxon, rank) for taxon in taxa}) for rank in schema.RANKS]
-    assert counts == [5, 10, 24, 96]
+    assert counts == [5, 8, 24, 96]
     assert sum(taxon.share for taxon in taxa) == pytest.approx(1)
 
 
@@ -169,7 +169,7 @@ def test_names_follow_the_code_of_nomenclature_and_its_grammar():
 @pytest.mark.skipif(not TAXONOMY.is_dir(), reason="lists of real names are not here")
 def test_no_default_name_is_a_real_plant_nor_a_code_a_real_herbarium():
     real = {rank: set((TAXONOMY / f"{rank}.txt").read_text().split()) for rank in ("genus", "family")}
-    taxa = grow(Sizes(5, 10, 24, 96), 89)
+    taxa = grow(Sizes(5, 8, 24, 96), 89)
     assert not {taxon.genus for taxon in taxa} & real["genus"]
     assert not {taxon.family for taxon in taxa} & real["family"]
     with (TAXONOMY / "institutions_grscicoll.csv").open(newline="", encoding="utf-8") as file:
@@ -285,7 +285,7 @@ def test_half_earth_metadata_joins_to_the_same_catalogue(tmp_path, holder):
             row["family"],
             row["order"],
         )
-        assert kinds[f"{holder}s"][note[f"{holder}_id"]]["name"] == row["rights_holder"]
+        assert kinds[f"{holder}s"][note[f"{holder}_id"]]["name"] == row["institution"]
         path = spec.path.resolve() / "train" / image["file_name"]
         assert str(path) == row["image"]
         with Image.open(path) as picture:

@@ -101,7 +101,7 @@ def write_metadata(folder: Path, collection: Collection, size: int, holder: Hold
             for number in numbers
         ),
         "licenses": [{"id": 0, "name": LICENSE, "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
-        f"{holder}s": ({"id": index, "name": owner.title} for index, owner in enumerate(herbaria)),
+        f"{holder}s": ({"id": index, "name": owner.code} for index, owner in enumerate(herbaria)),
     }
 
     def write(path: Path) -> None:

@@ -56,7 +56,7 @@ class Synthetic(SourceSpec):
     seed: int = Field(89, ge=0)
     size: int = Field(256, ge=32, le=4096)
     orders: int = Field(5, ge=1)
-    families: int = Field(10, ge=1)
+    families: int = Field(8, ge=1)
     genera: int = Field(24, ge=1, le=5_000)
     species: int = Field(96, ge=1, le=20_000)
     institutions: int = Field(4, ge=1, le=100)
