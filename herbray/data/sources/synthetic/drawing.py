@@ -13,7 +13,7 @@ from herbray.data.sources.synthetic.flora import Taxon
 from herbray.data.sources.synthetic.habits import Press
 from herbray.data.sources.synthetic.institutions import Herbarium
 from herbray.data.sources.synthetic.plant import Pressed, press
-from herbray.data.sources.synthetic.strokes import Strokes
+from herbray.data.sources.synthetic.strokes import Strokes, tinted
 from herbray.data.sources.synthetic.traits import Traits, descend
 
 VERSION: Final = 1
@@ -102,7 +102,7 @@ def _fit(
 def _tape(pressed: Pressed, herbarium: Herbarium, rng: np.random.Generator) -> Strokes:
     """Strips of gummed paper across the stem."""
     strips = Strokes()
-    red, green, blue = (min(255, part + 10) for part in herbarium.paper)
+    gummed = tinted(herbarium.paper, 0.4)
     shares = (0.12, 0.45, 0.78) if len(pressed.spines) == 1 else (0.4,)
     for spine in pressed.spines:
         for share in shares:
@@ -111,7 +111,7 @@ def _tape(pressed: Pressed, herbarium: Herbarium, rng: np.random.Generator) -> S
             along = along / np.hypot(*along)
             across = np.array([-along[1], along[0]]) * rng.uniform(0.028, 0.04)
             ends = np.array([across, across, -across, -across]) + np.outer((1, -1, -1, 1), along * 0.006)
-            strips.fill(spine[at] + ends, (red, green, blue), (150, 140, 120))
+            strips.fill(spine[at] + ends, gummed, (150, 140, 120))
     return strips
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from herbray.data.sources.synthetic.institutions import Herbarium
-from herbray.data.sources.synthetic.strokes import Colour
+from herbray.data.sources.synthetic.strokes import Colour, mixed, tinted
 
 _CHART: Final[tuple[Colour, ...]] = (
     *((115, 82, 68), (194, 150, 130), (98, 122, 157), (87, 108, 67), (133, 128, 177), (103, 189, 170)),
@@ -40,7 +40,7 @@ def mount(herbarium: Herbarium, width: int, height: int) -> Image.Image:
         _strip(draw, width, height)
     if herbarium.margins[1] > 0.05:
         tone = (214, 214, 214)
-        draw.ellipse(_scaled((0.05, 0.02, 0.08, 0.05), width), outline=tone, width=max(1, width // 250))
+        draw.ellipse((0.05 * width, 0.02 * width, 0.08 * width, 0.05 * width), outline=tone, width=max(1, width // 250))
         _text(draw, (0.1 * width, 0.024 * width), herbarium.title.upper(), 0.024 * width, tone)
     return image
 
@@ -106,12 +106,11 @@ def label(
     """
     left, top, right, bottom = box
     wide, row = right - left, (bottom - top) / (len(lines) + 4.2)
-    shade: Colour = tuple(part - 60 for part in herbarium.label)  # type: ignore[assignment]
-    draw.rectangle((left + 2, top + 2, right + 2, bottom + 2), fill=tuple(part - 40 for part in herbarium.paper))
-    draw.rectangle(box, fill=herbarium.label, outline=shade)
+    draw.rectangle((left + 2, top + 2, right + 2, bottom + 2), fill=tinted(herbarium.paper, -0.18))
+    draw.rectangle(box, fill=herbarium.label, outline=tinted(herbarium.label, -0.25))
     ink = (46, 44, 48)
     _text(draw, (left + 0.06 * wide, top + 0.35 * row), herbarium.title.upper(), 0.82 * row, ink, 0.88 * wide)
-    blur: Colour = tuple((4 * part + 60) // 5 for part in herbarium.label)  # type: ignore[assignment]
+    blur = tinted(herbarium.label, -0.16)
     draw.rounded_rectangle(
         (left + 0.08 * wide, top + 1.7 * row, left + rng.uniform(0.55, 0.85) * wide, top + 2.55 * row),
         0.4 * row,
@@ -135,7 +134,7 @@ def barcode(draw: ImageDraw.ImageDraw, x: float, y: float, width: float, code: i
 
 def stamp(draw: ImageDraw.ImageDraw, herbarium: Herbarium, x: float, y: float, size: float) -> None:
     """The owner's stamp, in thin ink."""
-    ink: Colour = tuple((2 * part + tone) // 3 for part, tone in zip(herbarium.ink, herbarium.paper, strict=True))  # type: ignore[assignment]
+    ink = mixed(herbarium.ink, herbarium.paper, 0.33)
     line = max(1, round(size / 40))
     if herbarium.stamp == "diamond":
         for shrink in (1.0, 0.8):
@@ -155,17 +154,11 @@ def stamp(draw: ImageDraw.ImageDraw, herbarium: Herbarium, x: float, y: float, s
 
 def envelope(draw: ImageDraw.ImageDraw, herbarium: Herbarium, x: float, y: float, size: float) -> None:
     """A folded paper packet for fragments."""
-    tone: Colour = tuple(min(255, part + 6) for part in herbarium.paper)  # type: ignore[assignment]
-    edge: Colour = tuple(part - 46 for part in herbarium.paper)  # type: ignore[assignment]
+    tone, edge = tinted(herbarium.paper, 0.2), tinted(herbarium.paper, -0.2)
     fall = max(1.0, size / 60)
     draw.rectangle((x + fall, y + fall, x + size + fall, y + 0.72 * size + fall), fill=edge)
     draw.rectangle((x, y, x + size, y + 0.72 * size), fill=tone, outline=edge)
     draw.line((x, y, x + 0.5 * size, y + 0.36 * size, x + size, y), fill=edge)
-
-
-def _scaled(box: Box, scale: float) -> Box:
-    left, top, right, bottom = box
-    return left * scale, top * scale, right * scale, bottom * scale
 
 
 def _text(

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from herbray.data.sources.synthetic.names import HERBARIA
-from herbray.data.sources.synthetic.strokes import Colour
+from herbray.data.sources.synthetic.strokes import Colour, colour
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,13 @@ def herbarium(index: int, seed: int) -> Herbarium:
 
 
 def _by_lot(rng: np.random.Generator) -> Herbarium:
-    paper = np.array([233, 226, 206]) + rng.normal(0, 1, 3) * (6, 7, 14)
+    lightness, yellowness = rng.normal(0, 1, 2)
+    paper = np.array([233, 226, 206]) + 5 * lightness - yellowness * np.array([0, 3, 14])
     bedded = rng.random() < 0.5
     ruler = ("top", "left", "right", "bottom")[int(rng.random() * 4)]
     edges = [0.07 if edge == ruler else 0.025 for edge in ("left", "top", "right", "bottom")]
     dark = int(18 + 40 * rng.random())
-    tint = _colour(paper)
+    tint = colour(paper)
     return Herbarium(
         code="",
         title="",
@@ -73,14 +74,9 @@ def _by_lot(rng: np.random.Generator) -> Herbarium:
         ruler_dark=bool(rng.random() < 0.5),
         chart=("none", "strip", "patches")[int(rng.random() * 3)],
         stamp=("none", "round", "diamond", "oval")[int(rng.random() * 4)],
-        ink=_colour(rng.uniform(40, 130, 3)),
-        label=_colour(paper + 14),
+        ink=colour(rng.uniform(40, 130, 3)),
+        label=colour(paper + 14),
         envelope=float(0.6 * rng.random()),
         light=(float(rng.normal(1, 0.02)), float(rng.normal(1, 0.01)), float(rng.normal(0.98, 0.03))),
         falloff=float(0.12 * rng.random()),
     )
-
-
-def _colour(tone: np.ndarray) -> Colour:
-    red, green, blue = (int(part) for part in np.clip(tone, 0, 255))
-    return red, green, blue

@@ -126,7 +126,10 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     mark = folder / "synthetic.json"
     text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
     if mark.is_file():
-        held = json.loads(mark.read_text(encoding="utf-8"))
+        try:
+            held = dict(json.loads(mark.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{mark} cannot be read ({error}): delete {folder}, it will be drawn again") from None
         changed = [name for name in settings if held.get(name) != settings[name]]
         if changed:
             told = ", ".join(f"{name} {held.get(name)} → {settings[name]}" for name in changed)

@@ -5,18 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from herbray.data.sources.synthetic.strokes import Colour, Strokes
+from herbray.data.sources.synthetic.strokes import Colour, Strokes, mixed, tinted
 from herbray.data.sources.synthetic.traits import PALETTES, Traits
 
 Points = npt.NDArray[np.float64]
 _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 13)[:-1]), np.sin(np.linspace(0, 2 * np.pi, 13)[:-1])], axis=1)
-
-
-def tinted(colour: Colour, share: float) -> Colour:
-    """`colour` made lighter (share > 0) or darker (share < 0) by that share."""
-    goal = 255 if share > 0 else 0
-    red, green, blue = (round(part + abs(share) * (goal - part)) for part in colour)
-    return red, green, blue
 
 
 def inflorescence(
@@ -109,12 +102,7 @@ def _stalks(
 
 def _petal_colour(traits: Traits, rng: np.random.Generator) -> Colour:
     """The species' petal colour, faded by an amount of its own on every sheet."""
-    fade = 0.55 * rng.random()
-    red, green, blue = (
-        round(part + fade * (brown - part))
-        for part, brown in zip(PALETTES[traits.palette], (146, 112, 78), strict=True)
-    )
-    return red, green, blue
+    return mixed(PALETTES[traits.palette], (146, 112, 78), 0.55 * float(rng.random()))
 
 
 def _flower(

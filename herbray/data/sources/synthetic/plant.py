@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from herbray.data.sources.synthetic import leaf, organs
 from herbray.data.sources.synthetic.habits import HABITS, Growth, Press
-from herbray.data.sources.synthetic.strokes import Colour, Strokes
+from herbray.data.sources.synthetic.strokes import Colour, Strokes, colour, tinted
 from herbray.data.sources.synthetic.traits import Traits
 
 Points = npt.NDArray[np.float64]
@@ -51,19 +51,12 @@ def _spines(growth: Growth) -> list[Points]:
 def colours(traits: Traits, condition: Press, rng: np.random.Generator) -> tuple[Colour, Colour]:
     """Stem and leaf colour: how a plant was dried and how old it is counts for more than its species."""
     brown = np.clip(0.3 * traits.drying + 0.7 * condition.dried, 0, 1)
-    green, khaki, dark = np.array([88, 104, 58]), np.array([128, 112, 62]), np.array([84, 58, 38])
-    leaf_tone = (
-        green + (khaki - green) * min(1.0, 2 * brown) if brown < 0.5 else khaki + (dark - khaki) * (2 * brown - 1)
-    )
+    scale = ((88, 104, 58), (128, 112, 62), (84, 58, 38))  # green, khaki, dark brown
+    leaf_tone = np.array([np.interp(2 * brown, (0, 1, 2), channel) for channel in zip(*scale, strict=True)])
     leaf_tone = leaf_tone * (0.88 + 0.24 * rng.random())
     wood = np.array([104, 78, 50]) * (0.8 + 0.4 * rng.random())
     stem_tone = wood if traits.habit == "shrub" else 0.6 * leaf_tone + 0.4 * wood
-    return _colour(stem_tone), _colour(leaf_tone)
-
-
-def _colour(tone: Points) -> Colour:
-    red, green, blue = (int(part) for part in np.clip(tone, 0, 255))
-    return red, green, blue
+    return colour(stem_tone), colour(leaf_tone)
 
 
 def _lay_leaves(
@@ -81,9 +74,9 @@ def _lay_leaves(
     shade = rng.normal(0, 0.06, count)
     underside = rng.random(count) < 0.2
     for points, size, light, turned in zip(flat, placed[:, 3], shade, underside, strict=True):
-        base = organs.tinted(tone, float(np.clip(light + 0.16 * turned, -0.3, 0.35)))
-        dark, edge = organs.tinted(base, -0.1), organs.tinted(base, -0.38)
-        vein = organs.tinted(base, -0.3 if turned else 0.22)
+        base = tinted(tone, float(np.clip(light + 0.16 * turned, -0.3, 0.35)))
+        dark, edge = tinted(base, -0.1), tinted(base, -0.38)
+        vein = tinted(base, -0.3 if turned else 0.22)
         looks = {leaf.VEINS: (vein, 0.004), leaf.RIB: (edge, 0.014)}
         for part in shape.parts:
             run = points[part.start : part.stop]

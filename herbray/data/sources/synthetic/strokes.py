@@ -10,6 +10,24 @@ from PIL import ImageDraw
 Colour = tuple[int, int, int]
 
 
+def colour(tone: npt.NDArray[Any]) -> Colour:
+    """The nearest colour to three numbers."""
+    red, green, blue = (int(part) for part in np.clip(tone, 0, 255))
+    return red, green, blue
+
+
+def tinted(tone: Colour, share: float) -> Colour:
+    """`tone` made lighter (share > 0) or darker (share < 0): that share of the way to white or to black."""
+    red, green, blue = tone
+    goal, step = (255, share) if share > 0 else (0, -share)
+    return round(red + step * (goal - red)), round(green + step * (goal - green)), round(blue + step * (goal - blue))
+
+
+def mixed(one: Colour, other: Colour, share: float) -> Colour:
+    """`share` of the way from `one` to `other`."""
+    return colour(np.array(one) + share * (np.array(other) - one))
+
+
 @final
 @dataclass
 class Strokes:
