@@ -2,9 +2,10 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,7 @@ class Report(Spec):
     runs: tuple[Path, ...] = Field((Path("runs/train"),), description="run folders, or folders of such folders")
     out: Path = Path("runs/report.html")
     sheets: int = Field(24, ge=0, le=200, description="example sheets")
+    projection: Literal["auto", "umap", "pca"] = Field("auto", description="the map; auto: UMAP where it is installed")
     settings: str = Field("", description="shown folded at the end of the page")
     seed: int = 89
 
@@ -54,12 +56,13 @@ def report(spec: Report) -> Path:
         manifest=manifest,
         encoders=notes,
         curves=_curves(trained),
-        embeddings={note.model: read_embeddings(folder) for note, folder in zip(notes, folders, strict=True)},
+        embeddings=dict(zip(_labels(notes), map(read_embeddings, folders), strict=True)),
         sheets=list(_sheets(spec, manifest)),
         quarantine=_quarantine(spec),
         settings=spec.settings,
         created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         version=__version__,
+        projection=spec.projection,
     )
     spec.out.parent.mkdir(parents=True, exist_ok=True)
     write_report(data, spec.out)
@@ -97,6 +100,12 @@ def _note(note: dict[str, Any], trained: dict[str, Any]) -> EncoderNote:
         loss=figures.get("val_loss"),
         run_id=run.get("run_id", ""),
     )
+
+
+def _labels(notes: Sequence[EncoderNote]) -> list[str]:
+    """A name for each encoder's panel of the map: its model, and what tells it from another of that model."""
+    many = Counter(note.model for note in notes)
+    return [n.model if many[n.model] == 1 else f"{n.model}, {n.init}, seed {n.seed}, {n.version}" for n in notes]
 
 
 def _seconds(reports: Sequence[dict[str, float]]) -> Iterator[float]:
