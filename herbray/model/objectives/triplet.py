@@ -18,13 +18,19 @@ Mining = Literal["random", "all", "semi_hard", "hard"]
 
 
 class Triplet(ObjectiveSpec):
-    """Distances are Euclidean. With `normalise` they are between unit vectors, at most 2."""
+    """Distances are Euclidean. With `normalise` they are between unit vectors, at most 2.
+
+    The defaults were the best of ten settings in 120 steps from random weights on drawn sheets of 48 px. `hard` from
+    random weights collapses to one point; it is for a network that already tells genera apart.
+    """
 
     name: Literal["triplet"] = "triplet"
     group: int = Field(4, ge=1, description="rows of one genus that stand side by side in a batch")
-    margin: float = Field(0.2, gt=0)
+    margin: float = Field(0.1, gt=0)
     normalise: bool = Field(True, description="measure distance between unit vectors")
-    mining: Mining = Field("semi_hard", description="which triplets of a batch count; see `Triplets`")
+    mining: Mining = Field(
+        "all", description="which triplets of a batch count: every one, or those that `mine` chooses"
+    )
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
         """See `ObjectiveSpec.build`; none of the three matters."""

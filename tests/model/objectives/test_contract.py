@@ -10,7 +10,11 @@ from herbray.model.objectives import OBJECTIVES, AnyObjective
 
 SIZE = 32
 MININGS = ("random", "all", "semi_hard", "hard")
-CASES = [("classifier", {}), ("autoencoder", {"width": 8}), *(("triplet", {"mining": name}) for name in MININGS)]
+CASES = [
+    ("classifier", {}),
+    ("autoencoder", {"width": 8}),
+    *(("triplet", {"mining": name, "margin": 0.5}) for name in MININGS),
+]
 
 
 class Job(Spec):
