@@ -46,6 +46,7 @@ def connected() -> Iterator[None]:
 def _start() -> None:
     """A local cluster whose socket paths stay short and whose store fits beside the work."""
     cores = os.cpu_count() or 1
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ warnings speak of Ray Data's own actors
     store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
     ray.init(
         address="local",

@@ -151,6 +151,7 @@ def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: 
         ValueError: bad input, see `material`.
         FloatingPointError: the loss is no longer finite.
     """
+    torch.set_flush_denormal(True)  # else Adam's second moments of dead weights take the processor's slow path
     data = material(spec)
     learner = build_learner(spec, len(data.classes), weights).to(world.device).to(memory_format=torch.channels_last)
     total = len(data.windows) // world.size
@@ -195,7 +196,7 @@ def _optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     kind: type[torch.optim.Optimizer] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[spec.name]
-    return kind(groups, lr=spec.lr)  # type: ignore[call-arg]
+    return kind(groups, lr=spec.lr, fused=True)  # type: ignore[call-arg]
 
 
 def _rate(spec: Optimizer, step: int, steps: int) -> float:

@@ -21,6 +21,7 @@ _SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a training run reports to its owner only
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model does not take along the uv.lock of whatever folder we are in
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # else it tells of each migration and each signature
 }
 _MLFLOW_NAME: Final = re.compile(r"[^\w.\- :/]")
 
