@@ -30,7 +30,11 @@ def spec_of(catalogue_folder, out, **values):
 def test_counts_add_up_and_every_specimen_stands_once(shards, herbarium):
     manifest = read_manifest(shards)
     counts = manifest["counts"]
-    assert counts["input"] == counts["ok"] + counts["quarantined"] + counts["skipped"] == catalogue.read(herbarium).num_rows
+    assert (
+        counts["input"]
+        == counts["ok"] + counts["quarantined"] + counts["skipped"]
+        == catalogue.read(herbarium).num_rows
+    )
     ids = [row["specimen_id"] for row in rows_of(shards)]
     assert len(ids) == len(set(ids)) == counts["ok"] == sum(manifest["splits"].values())
     assert counts["quarantined"] == 0
@@ -108,7 +112,9 @@ def test_bad_images_are_quarantined_with_their_reason(tmp_path, herbarium):
     with (sheets / "labels.csv").open("w", encoding="utf-8") as file:
         file.write("specimen_id,image,order,family,genus,species,institution\n")
         for row, name in zip(columns, names, strict=True):
-            file.write(",".join([row["specimen_id"], name, *(row[r] or "" for r in schema.RANKS), row["institution"]]) + "\n")
+            file.write(
+                ",".join([row["specimen_id"], name, *(row[r] or "" for r in schema.RANKS), row["institution"]]) + "\n"
+            )
     source = {"name": "folder", "path": str(sheets)}
     folder = tmp_path / "catalogue"
     catalogue.build(config.parse(Catalogue, {"source": source, "out": folder}))

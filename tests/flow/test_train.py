@@ -14,14 +14,21 @@ from herbray.flow.learn import Train
 from herbray.flow.train import fit, read_metrics, train
 from herbray.model.checkpoint import read_encoder
 
-SMALL = {"encoder": {"size": 32}, "stream": {"batch": 16, "window": 8, "align": 2}, "epochs": 2, "optimizer": {"lr": 1e-3}}
+SMALL = {
+    "encoder": {"size": 32},
+    "stream": {"batch": 16, "window": 8, "align": 2},
+    "epochs": 2,
+    "optimizer": {"lr": 1e-3},
+}
 
 
 def spec_of(shards, out, **values):
     return config.parse(Train, SMALL | {"shards": shards, "out": out, "store": out, "workers": 0} | values)
 
 
-@pytest.mark.parametrize("objective", [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "classifier"}])
+@pytest.mark.parametrize(
+    "objective", [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "classifier"}]
+)
 def test_each_objective_trains_in_this_process_and_repeats_itself(shards, tmp_path, objective):
     fits = [fit(spec_of(shards, tmp_path / str(i), objective=objective)) for i in range(2)]
     rows = [read_metrics(tmp_path / str(i) / "metrics.jsonl") for i in range(2)]
@@ -94,7 +101,9 @@ def test_two_workers_train_log_and_register(story):
     assert (trained.model, trained.version) == ("herbray-triplet", 1)
     encoder = herbray.load_encoder("models:/herbray-triplet@candidate", tracking.tracking_uri(out))
     local, card = read_encoder(spec.out / "encoder")
-    assert all(torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), local.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), local.state_dict().values(), strict=True)
+    )
     assert card.objective == "triplet"
     assert json.loads((spec.out / "trained.json").read_text())["run_id"] == trained.run_id
 
@@ -152,7 +161,9 @@ def test_evaluate_scores_logs_and_crowns(story, shards):
 
 def test_evaluate_names_a_split_that_was_not_embedded(story, shards):
     out, *_ = story
-    folder = embed(Embed(model="start", start={"size": 32}, shards=shards, splits=("random",), out=out / "one", store=out))
+    folder = embed(
+        Embed(model="start", start={"size": 32}, shards=shards, splits=("random",), out=out / "one", store=out)
+    )
     spec = config.parse(Evaluate, {"embeddings": [folder], "tasks": [{"name": "identify", "splits": ["herbarium"]}]})
     with pytest.raises(ValueError, match="herbarium"):
         evaluate(spec)
