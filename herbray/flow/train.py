@@ -59,7 +59,7 @@ def train(spec: Train) -> Trained:
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
     run = tracking.open_run(uri, spec.experiment, name, params, tags)
     try:
-        fitted = fit(spec, [TrackingCallback(run)], uri)
+        fitted = fit(spec, [TrackingCallback(run)])
         model = spec.register_as or f"herbray-{spec.objective.name}"
         version = tracking.register(run, model, fitted.encoder, model_card(spec, data, fitted), "candidate", tags)
     except BaseException:
@@ -81,28 +81,27 @@ def run_name(spec: Train) -> str:
     return f"{spec.objective.name}-{plan.fingerprint(settings, read_manifest(spec.shards)['fingerprint'])}"
 
 
-def fit(spec: Train, callbacks: Sequence[UserCallback] = (), uri: str | None = None) -> Fitted:
+def fit(spec: Train, callbacks: Sequence[UserCallback] = ()) -> Fitted:
     """Train an encoder; a training job and a trial of a sweep both call this.
 
     Args:
         spec: of the job; `workers=0` trains in this process.
         callbacks: told every report.
-        uri: registry that a `models:/` start is pulled from.
 
     Raises:
         ValueError: bad input.
         ray.train.TrainingFailedError: the workers failed more often than `max_failures`.
     """
     learn.material(spec)
-    weights = _start_weights(spec, uri)
+    weights = _start_weights(spec)
     return _fit_here(spec, weights) if spec.workers == 0 else _fit_on_ray(spec, weights, callbacks)
 
 
-def _start_weights(spec: Train, uri: str | None) -> Path | None:
+def _start_weights(spec: Train) -> Path | None:
     """A registered encoder to start from, put where every worker can read it."""
     if not spec.encoder.init.startswith("models:/"):
         return None
-    return tracking.pull(spec.encoder.init, uri, cache=spec.out / "init")
+    return tracking.pull(spec.encoder.init, tracking.tracking_uri(spec.store), cache=spec.out / "init")
 
 
 def _fit_here(spec: Train, weights: Path | None) -> Fitted:

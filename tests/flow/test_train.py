@@ -22,8 +22,8 @@ SMALL = {
 }
 
 
-def spec_of(shards, out, **values):
-    return config.parse(Train, SMALL | {"shards": shards, "out": out, "store": out, "workers": 0} | values)
+def spec_of(folder, out, **values):
+    return config.parse(Train, SMALL | {"shards": folder, "out": out, "store": out, "workers": 0} | values)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_weights(shards, tmp_path):
         ({"encoder": {"size": 64}}, "encoder.size=64 px, but"),
         ({"stream": {"batch": 10}, "objective": {"name": "triplet", "group": 4}}, "groups of 4"),
         ({"shards": "nowhere"}, "run `herbray shard`"),
-        ({"encoder": {"size": 32, "init": "models:/nobody@champion"}}, "nobody"),
+        ({"encoder": {"size": 32, "init": "models:/nobody@champion"}}, "no such MLflow store"),
     ],
 )
 def test_bad_input_is_told_before_anything_starts(shards, tmp_path, values, message):
