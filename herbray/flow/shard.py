@@ -50,6 +50,7 @@ def shard(spec: Shard) -> dict[str, Any]:
     sides = split(table, spec.splits, spec.seed)
     files = plan.shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
+    (spec.out / "manifest.json").unlink(missing_ok=True)  # written last, removed first: without it nothing is finished
     _sweep(spec.out, {file.path for file in files})
     with cluster.connected():
         notes = list(_make(spec, table, files))
