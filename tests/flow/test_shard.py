@@ -133,8 +133,8 @@ def test_bad_images_are_quarantined_with_their_reason(tmp_path, herbarium):
 
 
 def test_a_split_that_ends_up_empty_is_an_error(tmp_path, herbarium):
-    with pytest.raises(EmptySplit, match="species"):
-        shard(spec_of(herbarium, tmp_path / "shards", splits=Splits(species=1e-6)))
+    with pytest.raises(EmptySplit, match="random"):
+        shard(spec_of(herbarium, tmp_path / "shards", splits=Splits(random=1e-9, species=0)))
     with pytest.raises(ValueError, match="NOWHERE"):
         shard(spec_of(herbarium, tmp_path / "shards", splits=Splits(home="NOWHERE")))
 
