@@ -13,7 +13,7 @@ from herbray.data.catalogue import Catalogue
 from herbray.flow import cluster
 from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
-from herbray.flow.learn import Train
+from herbray.flow.material import Train
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
 from herbray.flow.train import train

@@ -3,128 +3,27 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pyarrow as pa
 import torch
 import torch.distributed as dist
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from herbray import __version__
-from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow.shard import read_index, read_manifest
-from herbray.flow.stream import Batch, WindowReader, local, share
-from herbray.model.augment import Augment, augment, prepare
+from herbray.flow.material import Material, Optimizer, Train, World, material
+from herbray.flow.stream import Batch, WindowReader, share
+from herbray.flow.validate import validate
+from herbray.model.augment import augment
 from herbray.model.checkpoint import EncoderCard, load_training, save_encoder, save_training
-from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder import build_encoder
 from herbray.model.learner import Learner
-from herbray.model.metrics import knn_accuracy
-from herbray.model.objectives import AnyObjective
-from herbray.model.objectives.triplet import Triplet
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float], Path | None], None]
-
-
-class Optimizer(Spec):
-    """How the parameters move."""
-
-    name: Literal["adamw", "adam"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps with a rising rate")
-
-
-class Train(Spec):
-    """The training job. Reads a shards folder, writes a run folder and registers an encoder."""
-
-    shards: Path = Path("runs/shards")
-    out: Path = Path("runs/train/triplet")
-    objective: AnyObjective = Triplet()
-    encoder: EncoderSpec = EncoderSpec()
-    optimizer: Optimizer = Optimizer()
-    augment: Augment = Augment()
-    stream: plan.Stream = plan.Stream()
-    epochs: int = Field(25, ge=1)
-    keep: Literal["best", "last"] = "best"
-    validate_rows: int = Field(4096, ge=2, description="most validation specimens that are looked at")
-    neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
-    reports: int = Field(4, ge=1, description="how often an epoch tells its loss; a checkpoint is made at its end")
-    workers: int = Field(2, ge=0, description="DDP workers; 0 trains in this process, without Ray")
-    cpus_per_worker: float | None = Field(None, gt=0, description="None: what leaves a CPU for the tasks that feed")
-    max_failures: int = Field(2, ge=0, description="how often a lost worker is replaced")
-    register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
-    experiment: str = "herbray"
-    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
-    seed: int = 89
-
-
-@dataclass(frozen=True)
-class World:
-    """A worker's place among the others."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the shards folder says, read once: labels, plan and reader. No image is touched."""
-
-    index: pa.Table
-    manifest: dict[str, Any]
-    classes: list[str]
-    windows: list[plan.Window]
-    validation: list[plan.Window]
-
-    @property
-    def per_epoch(self) -> int:
-        """Windows in an epoch."""
-        return max(window.number for window in self.windows) + 1
-
-
-def material(spec: Train) -> Material:
-    """Read the index and lay out all epochs.
-
-    Raises:
-        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on, or
-            a batch that the objective's group does not divide.
-    """
-    manifest, index = read_manifest(spec.shards), read_index(spec.shards)
-    if spec.encoder.size > manifest["side"]:
-        raise ValueError(
-            f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
-            f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
-        )
-    classes = plan.genera(index)
-    if len(classes) < 2:
-        raise ValueError(
-            f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
-        )
-    group = spec.objective.group
-    windows = [
-        window
-        for epoch in range(spec.epochs)
-        for window in plan.epoch_plan(index, classes, spec.stream, group, spec.seed, epoch)
-    ]
-    return Material(index, manifest, classes, windows, _validation(spec, index, classes))
-
-
-def _validation(spec: Train, index: pa.Table, classes: Sequence[str]) -> list[plan.Window]:
-    """Windows of the validation split, the first in the plan's order until `validate_rows` are reached."""
-    if "validation" not in index["split"].to_pylist():
-        return []
-    stream = spec.stream.model_copy(update={"balance": 0.0})
-    windows = plan.epoch_plan(index, classes, stream, spec.objective.group, spec.seed, 0, "validation")
-    return windows[: math.ceil(spec.validate_rows / (windows[0].batches * windows[0].batch))]
 
 
 def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
@@ -262,49 +161,6 @@ class _Meter:
         figures["images_per_s"] = self.rows * self.world.size / max(1e-9, time.monotonic() - self.since)
         self._reset()
         return figures
-
-
-@torch.no_grad()
-def validate(spec: Train, data: Material, learner: Learner, world: World) -> dict[str, float]:
-    """k-NN genus accuracy of validation features, the one figure that all objectives share, and the objective's loss.
-
-    Each rank takes its share of the windows; features meet on every rank. A specimen counts once.
-    """
-    if not data.validation:
-        return {}
-    if world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
-        for buffer in learner.buffers():
-            dist.broadcast(buffer, 0)
-    learner.eval()
-    torch.manual_seed(spec.seed)  # an objective may draw pairs
-    reader = WindowReader(spec.shards, data.manifest["side"], centre=True)
-    found: dict[int, tuple[Tensor, int]] = {}
-    losses: list[float] = []
-    for batch in local(data.validation[world.rank :: world.size], reader):
-        images = prepare(torch.tensor(batch.images).to(world.device), spec.encoder.size)
-        labels = torch.tensor(batch.labels).to(world.device)
-        features = learner.encoder(images.contiguous(memory_format=torch.channels_last))
-        losses.append(float(learner.objective(features, images, labels)["loss"]))
-        for row, label, feature in zip(batch.rows.tolist(), batch.labels.tolist(), features.float().cpu(), strict=True):
-            found[row] = (feature, label)
-    for other, more in _gather((found, losses), world):
-        found |= other
-        losses += more
-    rows = sorted(found)
-    features = torch.stack([found[row][0] for row in rows])
-    labels = torch.tensor([found[row][1] for row in rows])
-    return {"val_knn": knn_accuracy(features, labels, spec.neighbours), "val_loss": sum(losses) / len(losses)}
-
-
-def _gather(mine: tuple[dict[int, Any], list[float]], world: World) -> Iterator[tuple[dict[int, Any], list[float]]]:
-    """What the other ranks found."""
-    if world.size == 1:
-        return
-    everyone: list[Any] = [None] * world.size
-    dist.all_gather_object(everyone, mine)
-    for rank, theirs in enumerate(everyone):
-        if rank != world.rank:
-            yield theirs
 
 
 def _save(

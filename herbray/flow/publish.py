@@ -17,8 +17,8 @@ from herbray.config import Spec
 from herbray.data.draws import draws
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.evaluate import embeddings_folders
+from herbray.flow.reports import read_metrics
 from herbray.flow.shard import read_manifest
-from herbray.flow.train import read_metrics
 from herbray.report import EncoderNote, ReportData, Sheet, write_report
 
 

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,12 @@ import torch
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from herbray import config, tracking
+from herbray import tracking
 from herbray.data import plan
 from herbray.flow import cluster, learn
-from herbray.flow.learn import Train
+from herbray.flow.card import model_card
+from herbray.flow.material import Train, World, material
+from herbray.flow.reports import FileCallback, TrackingCallback, append, watched
 from herbray.flow.shard import read_manifest
 from herbray.flow.stream import local, stream
 
@@ -51,7 +52,7 @@ class Trained:
 
 def train(spec: Train) -> Trained:
     """The training job: open a run, fit, register the encoder as a candidate."""
-    data = learn.material(spec)  # bad input is told before anything starts
+    data = material(spec)  # bad input is told before anything starts
     spec.out.mkdir(parents=True, exist_ok=True)
     uri = tracking.tracking_uri(spec.store)
     name = run_name(spec)
@@ -61,7 +62,9 @@ def train(spec: Train) -> Trained:
     try:
         fitted = fit(spec, [TrackingCallback(run)])
         model = spec.register_as or f"herbray-{spec.objective.name}"
-        version = tracking.register(run, model, fitted.encoder, model_card(spec, data, fitted), "candidate", tags)
+        version = tracking.register(
+            run, model, fitted.encoder, model_card(spec, data, fitted.figures), "candidate", tags
+        )
     except BaseException:
         tracking.finish(run, "FAILED")
         raise
@@ -92,7 +95,7 @@ def fit(spec: Train, callbacks: Sequence[UserCallback] = ()) -> Fitted:
         ValueError: bad input.
         ray.train.TrainingFailedError: the workers failed more often than `max_failures`.
     """
-    learn.material(spec)
+    material(spec)
     weights = _start_weights(spec)
     return _fit_here(spec, weights) if spec.workers == 0 else _fit_on_ray(spec, weights, callbacks)
 
@@ -110,7 +113,7 @@ def _fit_here(spec: Train, weights: Path | None) -> Fitted:
 
     def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
         history.append(dict(figures))
-        _append(spec.out / "metrics.jsonl", figures)
+        append(spec.out / "metrics.jsonl", figures)
         scores = [row["val_knn"] for row in history if "val_knn" in row]
         if checkpoint and (spec.keep == "last" or not scores or scores[-1] >= max(scores)):
             _replace_folder(checkpoint / "encoder", best)
@@ -118,7 +121,7 @@ def _fit_here(spec: Train, weights: Path | None) -> Fitted:
     (spec.out / "metrics.jsonl").unlink(missing_ok=True)
     spec.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    learn.learn(spec, weights, learn.World(device=device), local, None, report)
+    learn.learn(spec, weights, World(device=device), local, None, report)
     return Fitted(_chosen(history, spec.keep), best, None)
 
 
@@ -127,7 +130,7 @@ def _fit_on_ray(spec: Train, weights: Path | None, callbacks: Sequence[UserCallb
     metrics = spec.out.absolute() / "metrics.jsonl"
     with cluster.connected():
         total, each = _share_of_cpus(spec)
-        scored = spec.keep == "best" and bool(learn.material(spec).validation)
+        scored = spec.keep == "best" and bool(material(spec).validation)
         trainer = TorchTrainer(
             _worker,
             train_loop_config={"spec": _absolute(spec), "weights": weights, "feed_cpus": each},
@@ -147,7 +150,7 @@ def _fit_on_ray(spec: Train, weights: Path | None, callbacks: Sequence[UserCallb
                 callbacks=[FileCallback(metrics), *callbacks],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
             ),
         )
-        with _watched(metrics, spec):
+        with watched(metrics, spec):
             result = trainer.fit()
     kept = [(checkpoint, figures) for checkpoint, figures in result.best_checkpoints or [] if checkpoint]
     if not kept:
@@ -181,7 +184,7 @@ def _worker(settings: dict[str, Any]) -> None:
     spec: Train = settings["spec"]
     cores = os.cpu_count() or 1
     torch.set_num_threads(max(1, cores // max(1, context.get_local_world_size())))
-    world = learn.World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     started = ray.train.get_checkpoint()
 
     def report(figures: Mapping[str, float], folder: Path | None) -> None:
@@ -206,73 +209,6 @@ def _nothing() -> Iterator[None]:
     yield None
 
 
-class FileCallback(UserCallback):
-    """Appends every report to a file of JSON lines: the learning curves, and what the progress bar reads."""
-
-    def __init__(self, path: Path) -> None:
-        """`path` must be reachable from the controller and the driver."""
-        self.path = path
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
-        """Rank 0's figures are those of all ranks."""
-        _append(self.path, metrics[0])
-
-
-class TrackingCallback(UserCallback):
-    """Logs every report to the run while it runs."""
-
-    def __init__(self, run: tracking.Run) -> None:
-        """`run` was opened by the driver."""
-        self.run = run
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
-        """Steps are counted in images, which no change of batch or world size bends."""
-        tracking.log_metrics(self.run, metrics[0], step=int(metrics[0]["images"]))
-
-
-def _append(path: Path, figures: Mapping[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({name: float(value) for name, value in figures.items()}) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Reports of a run, in order; a resumed run's repeated ones only once, the later one."""
-    rows: dict[float, dict[str, float]] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            rows[row["images"]] = row
-    return [rows[key] for key in sorted(rows)]
-
-
-@contextmanager
-def _watched(metrics: Path, spec: Train) -> Iterator[None]:
-    """Show a bar of epochs with the last figures while the workers run elsewhere."""
-    over = threading.Event()
-    with cluster.progress() as bar:
-        job = bar.add_task(spec.objective.name, total=spec.epochs, unit="epoch")
-
-        def follow() -> None:
-            while not over.wait(1.0):
-                rows = read_metrics(metrics)
-                if rows:
-                    bar.update(job, completed=rows[-1]["epoch"], description=_describe(spec, rows))
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-
-def _describe(spec: Train, rows: Sequence[Mapping[str, float]]) -> str:
-    scores = [row["val_knn"] for row in rows if "val_knn" in row]
-    score = f", k-NN {scores[-1]:.3f}" if scores else ""
-    return f"{spec.objective.name}: loss {rows[-1]['train_loss']:.3f}{score}"
-
-
 def _chosen(history: Sequence[Mapping[str, float]], keep: str) -> dict[str, float]:
     """The report of the checkpoint to keep: the best by k-NN, the later of equals; else the last."""
 
@@ -293,28 +229,3 @@ def _replace_folder(source: Path, target: Path) -> None:
     shutil.copytree(source, temporary)
     shutil.rmtree(target, ignore_errors=True)
     temporary.replace(target)
-
-
-def model_card(spec: Train, data: learn.Material, fitted: Fitted) -> str:
-    """A page for people: what it is, what it learned from, how good, how to load."""
-    rows = data.manifest["splits"]
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(fitted.figures.items()))
-    model = spec.register_as or f"herbray-{spec.objective.name}"
-    return f"""# {model}
-
-ResNet-18 encoder of herbarium sheets, 512 numbers an image, trained as **{spec.objective.name}** from
-**{spec.encoder.init}** start weights on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera,
-seed {spec.seed}, input {spec.encoder.size} px.
-
-Data: {data.manifest["citation"] or "no citation was given"} (shards {data.manifest["fingerprint"]}).
-
-| figure | value |
-|---|---|
-{figures}
-
-Load it with `herbray.load_encoder("models:/{model}@candidate")`, which reads weights and JSON and runs no code, or with
-`mlflow.pyfunc.load_model`, which runs the code that is stored beside them.
-
-```yaml
-{config.dump(spec)}```
-"""

@@ -10,8 +10,9 @@ from herbray.data.plan import Stream
 from herbray.flow import learn
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
 from herbray.flow.evaluate import Evaluate, evaluate
-from herbray.flow.learn import Train
-from herbray.flow.train import fit, read_metrics, train
+from herbray.flow.material import Train, World, material
+from herbray.flow.reports import read_metrics
+from herbray.flow.train import fit, train
 from herbray.model.checkpoint import read_encoder
 
 SMALL = {
@@ -42,7 +43,7 @@ def test_each_objective_trains_in_this_process_and_repeats_itself(shards, tmp_pa
 
 def test_resumed_in_mid_epoch_it_ends_with_the_same_weights(shards, tmp_path):
     spec = spec_of(shards, tmp_path, optimizer={"lr": 1e-3, "schedule": "cosine"})
-    data = learn.material(spec)
+    data = material(spec)
     stop = data.per_epoch + 1  # one window into the second epoch
 
     def run(restore, save_at):
@@ -56,7 +57,7 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_weights(shards, tmp_path):
         reader = learn.WindowReader(spec.shards, data.manifest["side"])
         for number, window in enumerate(data.windows[begin:], begin + 1):
             for batch in reader.batches(window):
-                learn._step(learner, optimizer, scheduler, batch, spec, learn.World())
+                learn._step(learner, optimizer, scheduler, batch, spec, World())
             if number == save_at:
                 learn._save(tmp_path / "saved", spec, data, learner, optimizer, scheduler, {"consumed": number})
         return learner.state_dict()
@@ -170,6 +171,6 @@ def test_evaluate_names_a_split_that_was_not_embedded(story, shards):
 
 
 def test_stream_settings_do_not_depend_on_the_world(shards, tmp_path):
-    one = learn.material(spec_of(shards, tmp_path, workers=1))
-    two = learn.material(spec_of(shards, tmp_path, workers=2, stream=Stream(batch=16, window=8, align=2).model_dump()))
+    one = material(spec_of(shards, tmp_path, workers=1))
+    two = material(spec_of(shards, tmp_path, workers=2, stream=Stream(batch=16, window=8, align=2).model_dump()))
     assert one.windows == two.windows

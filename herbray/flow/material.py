@@ -1,0 +1,114 @@
+"""The training job's settings, and what its shards say before an image is touched."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import torch
+from pydantic import Field
+
+from herbray.config import Spec
+from herbray.data import plan
+from herbray.flow.shard import read_index, read_manifest
+from herbray.model.augment import Augment
+from herbray.model.encoder import EncoderSpec
+from herbray.model.objectives import AnyObjective
+from herbray.model.objectives.triplet import Triplet
+
+
+class Optimizer(Spec):
+    """How the parameters move."""
+
+    name: Literal["adamw", "adam"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps with a rising rate")
+
+
+class Train(Spec):
+    """The training job. Reads a shards folder, writes a run folder and registers an encoder."""
+
+    shards: Path = Path("runs/shards")
+    out: Path = Path("runs/train/triplet")
+    objective: AnyObjective = Triplet()
+    encoder: EncoderSpec = EncoderSpec()
+    optimizer: Optimizer = Optimizer()
+    augment: Augment = Augment()
+    stream: plan.Stream = plan.Stream()
+    epochs: int = Field(25, ge=1)
+    keep: Literal["best", "last"] = "best"
+    validate_rows: int = Field(4096, ge=2, description="most validation specimens that are looked at")
+    neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
+    reports: int = Field(4, ge=1, description="how often an epoch tells its loss; a checkpoint is made at its end")
+    workers: int = Field(2, ge=0, description="DDP workers; 0 trains in this process, without Ray")
+    cpus_per_worker: float | None = Field(None, gt=0, description="None: what leaves a CPU for the tasks that feed")
+    max_failures: int = Field(2, ge=0, description="how often a lost worker is replaced")
+    register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
+    experiment: str = "herbray"
+    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
+    seed: int = 89
+
+
+@dataclass(frozen=True)
+class World:
+    """A worker's place among the others."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the shards folder says, read once: labels, plan and reader. No image is touched."""
+
+    index: pa.Table
+    manifest: dict[str, Any]
+    classes: list[str]
+    windows: list[plan.Window]
+    validation: list[plan.Window]
+
+    @property
+    def per_epoch(self) -> int:
+        """Windows in an epoch."""
+        return max(window.number for window in self.windows) + 1
+
+
+def material(spec: Train) -> Material:
+    """Read the index and lay out all epochs.
+
+    Raises:
+        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on, or
+            a batch that the objective's group does not divide.
+    """
+    manifest, index = read_manifest(spec.shards), read_index(spec.shards)
+    if spec.encoder.size > manifest["side"]:
+        raise ValueError(
+            f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
+            f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
+        )
+    classes = plan.genera(index)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
+        )
+    group = spec.objective.group
+    windows = [
+        window
+        for epoch in range(spec.epochs)
+        for window in plan.epoch_plan(index, classes, spec.stream, group, spec.seed, epoch)
+    ]
+    return Material(index, manifest, classes, windows, _validation(spec, index, classes))
+
+
+def _validation(spec: Train, index: pa.Table, classes: Sequence[str]) -> list[plan.Window]:
+    """Windows of the validation split, the first in the plan's order until `validate_rows` are reached."""
+    if "validation" not in index["split"].to_pylist():
+        return []
+    stream = spec.stream.model_copy(update={"balance": 0.0})
+    windows = plan.epoch_plan(index, classes, stream, spec.objective.group, spec.seed, 0, "validation")
+    return windows[: math.ceil(spec.validate_rows / (windows[0].batches * windows[0].batch))]

@@ -1,0 +1,57 @@
+"""The one figure that all objectives share: k-NN genus accuracy of validation features."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from herbray.flow.material import Material, Train, World
+from herbray.flow.stream import WindowReader, local
+from herbray.model.augment import prepare
+from herbray.model.learner import Learner
+from herbray.model.metrics import knn_accuracy
+
+
+@torch.no_grad()
+def validate(spec: Train, data: Material, learner: Learner, world: World) -> dict[str, float]:
+    """k-NN genus accuracy of validation features, the one figure that all objectives share, and the objective's loss.
+
+    Each rank takes its share of the windows; features meet on every rank. A specimen counts once.
+    """
+    if not data.validation:
+        return {}
+    if world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
+        for buffer in learner.buffers():
+            dist.broadcast(buffer, 0)
+    learner.eval()
+    torch.manual_seed(spec.seed)  # an objective may draw pairs
+    reader = WindowReader(spec.shards, data.manifest["side"], centre=True)
+    found: dict[int, tuple[Tensor, int]] = {}
+    losses: list[float] = []
+    for batch in local(data.validation[world.rank :: world.size], reader):
+        images = prepare(torch.tensor(batch.images).to(world.device), spec.encoder.size)
+        labels = torch.tensor(batch.labels).to(world.device)
+        features = learner.encoder(images.contiguous(memory_format=torch.channels_last))
+        losses.append(float(learner.objective(features, images, labels)["loss"]))
+        for row, label, feature in zip(batch.rows.tolist(), batch.labels.tolist(), features.float().cpu(), strict=True):
+            found[row] = (feature, label)
+    for other, more in _gather((found, losses), world):
+        found |= other
+        losses += more
+    rows = sorted(found)
+    features = torch.stack([found[row][0] for row in rows])
+    labels = torch.tensor([found[row][1] for row in rows])
+    return {"val_knn": knn_accuracy(features, labels, spec.neighbours), "val_loss": sum(losses) / len(losses)}
+
+
+def _gather(mine: tuple[dict[int, Any], list[float]], world: World) -> Iterator[tuple[dict[int, Any], list[float]]]:
+    """What the other ranks found."""
+    if world.size == 1:
+        return
+    everyone: list[Any] = [None] * world.size
+    dist.all_gather_object(everyone, mine)
+    for rank, theirs in enumerate(everyone):
+        if rank != world.rank:
+            yield theirs
