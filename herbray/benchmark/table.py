@@ -1,0 +1,109 @@
+"""The outcome as tables: one layout, drawn on the terminal by rich and in Markdown by `page`."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from herbray.benchmark.figures import Spread, laps_of, ratio, spread
+from herbray.benchmark.race import Lap
+from herbray.benchmark.record import Entry, Record
+
+MARKS: Final = {True: "met", False: "not met", None: "–"}
+
+
+def contenders(entry: Entry, laps: Sequence[Lap]) -> list[str]:
+    """Names of those that ran, herbray first."""
+    names = list(dict.fromkeys(lap.contender for lap in laps if lap.case == entry.case))
+    return sorted(names, key=lambda name: not _is_ours(name))
+
+
+def header(entry: Entry) -> tuple[str, ...]:
+    """Column names of a case's table."""
+    one = entry.unit.removesuffix("s") if not entry.unit.endswith("ss") else entry.unit
+    return (
+        "contender",
+        f"{entry.unit}/s",
+        f"CPU ms/{one}",
+        "seconds a lap",
+        "peak MiB",
+        "cost in CPU, ours = 1",
+        "time, ours = 1",
+    )
+
+
+def rows(entry: Entry, laps: Sequence[Lap]) -> list[tuple[str, ...]]:
+    """One row a contender; the missing ones last, with their reasons in place of figures.
+
+    Each figure is the median over rounds with the least and the most; the two ratios compare with the first of ours, as
+    medians of the rounds' own ratios.
+    """
+    names = contenders(entry, laps)
+    ours = next((name for name in names if _is_ours(name)), None)
+    told: list[tuple[str, ...]] = []
+    for name in names:
+        peaks = [lap.peak_mib for lap in laps_of(laps, entry.case, name) if lap.peak_mib is not None]
+        told.append(
+            (
+                name,
+                _figure(spread(laps, entry.case, name, "rate")),
+                _figure(spread(laps, entry.case, name, "cpu_ms")),
+                _figure(spread(laps, entry.case, name, "wall")),
+                f"{max(peaks):,.0f}" if peaks else "",
+                _ratio(None if ours is None else ratio(laps, entry.case, ours, name, "cpu_ms")),
+                _ratio(None if ours is None else ratio(laps, entry.case, ours, name, "rate")),
+            )
+        )
+    blank = ("",) * 5
+    return told + [(name, f"missing: {reason}", *blank) for name, reason in entry.missing.items()]
+
+
+def show(done: Record, console: Console | None = None) -> None:
+    """Print a record: a table a case, the promises, and a warning where the machine was busy."""
+    console = console or Console()
+    for entry in done.cases:
+        table = Table(title=entry.case, title_justify="left")
+        names = header(entry)
+        empty = [i for i, column in enumerate(zip(*rows(entry, done.laps), strict=True)) if i and not any(column)]
+        kept = [i for i in range(len(names)) if i not in empty]
+        for i in kept:
+            table.add_column(names[i], justify="right" if i else "left")
+        for row in rows(entry, done.laps):
+            table.add_row(*(escape(row[i]) for i in kept))
+        console.print(table)
+    for verdict in done.verdicts:
+        colour = {True: "green", False: "red", None: "yellow"}[verdict.met]
+        line = escape(f"{verdict.case}: {verdict.promise}: measured {verdict.measured}")
+        console.print(f"[{colour}]{MARKS[verdict.met]:>7}[/] {line}", soft_wrap=True)
+    if warning := busy(done):
+        console.print(f"[yellow]{escape(warning)}[/]")
+
+
+def busy(done: Record) -> str:
+    """A remark on a run under more load than the machine has cores, else nothing."""
+    if done.load <= 1:
+        return ""
+    return f"Under load: up to {done.load:.2f} runnable processes a core during the laps; compare CPU time, not rates."
+
+
+def _is_ours(name: str) -> bool:
+    return name == "herbray" or name.startswith("herbray: ")
+
+
+def _figure(value: Spread | None) -> str:
+    if value is None:
+        return ""
+    return f"{_short(value.median)} ({_short(value.low)}–{_short(value.high)})"
+
+
+def _short(number: float) -> str:
+    """Three significant digits, no exponent."""
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if number >= 10 else f"{number:.2f}" if number >= 1 else f"{number:.3g}"
+
+
+def _ratio(value: Spread | None) -> str:
+    return "" if value is None else f"{value.median:.2f} ×"
