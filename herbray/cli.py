@@ -3,13 +3,17 @@
 import importlib
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from herbray import __version__, config
+from herbray.lock import held
+from herbray.redact import redacted
 
 VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
@@ -19,6 +23,7 @@ VERBS: Final = {
     "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
     "demo": ("herbray.flow.demo", "Demo", "demo", "Run the whole story."),
+    "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Look whether this machine and its cluster are fit."),
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
 
@@ -31,25 +36,47 @@ app = typer.Typer(
 
 
 def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
-    """Run a verb; the exit code is 0, 1 (bad input, told in words) or 130 (interrupted).
+    """Run a verb; the exit code is 0, 1 (bad input, told in words; a fault, with its traceback) or 130 (interrupted).
 
     `path` may be left out, also when the first word is an override.
     """
     if path is not None and "=" in str(path) and not path.exists():
         path, overrides = None, [str(path), *overrides]
     module, kind, function, _ = VERBS[verb]
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     loaded = importlib.import_module(module)
     try:
-        done = getattr(loaded, function)(config.load(getattr(loaded, kind), path, overrides))
+        spec = config.load(getattr(loaded, kind), path, overrides)
+        with held(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
+            done = getattr(loaded, function)(spec)
     except ValueError as error:
-        print(f"herbray {verb}: {error}", file=sys.stderr)
+        print(f"herbray {verb}: {_printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"herbray {verb}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+    except Exception:  # a fault of herbray or of the machine: the whole story, less what may not be shown
+        print(_printable(traceback.format_exc()), file=sys.stderr, end="")
+        return 1
     print(_summary(done))
     return 0
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _printable(super().format(record))
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def _printable(text: str) -> str:
+    """A message may quote names from metadata: neither control characters in them nor secrets reach the terminal."""
+    letters = redacted(text)
+    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in letters)
 
 
 def _summary(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)

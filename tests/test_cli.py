@@ -1,4 +1,5 @@
 import importlib
+import logging
 import re
 import subprocess
 import sys
@@ -61,3 +62,23 @@ def test_commands_of_the_documentation_exist():
     assert set(re.findall(r"herbray ([a-z]+) (?:jobs/|my)", text)) <= set(cli.VERBS)
     for path in re.findall(r"jobs/[a-z]+\.(?:py|yaml)", text):
         assert (ROOT / path).exists(), path
+
+
+def test_a_fault_tells_its_story_without_secrets(tmp_path, capsys, monkeypatch):
+    def broken(spec):
+        raise RuntimeError(f"API request to http://ann:s3cret@host:5000/api failed \x1b[31m {spec.seed}")
+
+    monkeypatch.setattr(importlib.import_module(cli.VERBS["shard"][0]), "shard", broken)
+    assert cli.run("shard", None, ["seed=7", f"out={tmp_path}/out"]) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "http://***@host:5000/api failed" in told
+    assert "\x1b" not in told
+    assert "s3cret" not in told
+
+
+def test_logs_hold_neither_secrets_nor_control_characters():
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "at %s", ("http://ann:s3cret@host\x1b[2J\r",), None)
+    shown = cli._Formatter("%(message)s").format(record)
+    assert "s3cret" not in shown
+    assert shown == "at http://***@host\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}"

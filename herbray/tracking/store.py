@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import re
+import urllib.parse
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +34,10 @@ def tracking_uri(folder: Path) -> str:
         folder: holds `mlflow.db`; made if missing. Untouched where the environment names a store.
 
     Raises:
-        ValueError: the path holds a `?`, which an SQLite URI cannot carry.
+        ValueError: the path holds a `?`, which an SQLite URI cannot carry; or see `checked`.
     """
     if uri := os.environ.get(_ENVIRONMENT, "").strip():
-        return uri
+        return checked(uri)
     path = (folder / "mlflow.db").absolute()
     if "?" in str(path):
         raise ValueError(f"{path}: an SQLite store's path may not hold '?'; choose another folder")
@@ -48,13 +49,29 @@ def registry_uri(uri: str | None) -> str:
     """`uri`, else the environment's; MLflow's own default, a new database in the working directory, is refused.
 
     Raises:
-        ValueError: neither is given, or the SQLite file does not exist (MLflow would make an empty one).
+        ValueError: neither is given, or the SQLite file does not exist (MLflow would make an empty one); or see
+            `checked`.
     """
     uri = uri or os.environ.get(_ENVIRONMENT, "").strip()
     if not uri:
         raise ValueError(f"no model registry is named: set {_ENVIRONMENT}, or pass uri='sqlite:////folder/mlflow.db'")
     if (path := sqlite_file(uri)) is not None and not path.is_file():
         raise ValueError(f"{path}: no such MLflow store; is the path right? A run of `herbray train` makes one")
+    return checked(uri)
+
+
+def checked(uri: str) -> str:
+    """`uri`, if it is no server's address with a password in it: MLflow repeats the address in its errors and logs.
+
+    Raises:
+        ValueError: it is; the message does not repeat it.
+    """
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme in ("http", "https") and "@" in parts.netloc:
+        raise ValueError(
+            f"the tracking store's address holds a name or password, which would show in logs: take it out of "
+            f"{_ENVIRONMENT} and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, also on the cluster's nodes"
+        )
     return uri
 
 

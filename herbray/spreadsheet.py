@@ -1,0 +1,48 @@
+"""Tables for spreadsheet programs: CSV in which no text becomes a formula."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+STARTS: Final = tuple("=+-@\t\r\n＝＋－＠")
+"""A spreadsheet program may take a text that starts so for a formula, which may run programs or fetch addresses.
+
+The list is that of OWASP's page on CSV injection, with the full-width forms that some programs read alike.
+"""
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    """Write a table as CSV (RFC 4180, UTF-8 with a byte order mark, which spreadsheet programs want).
+
+    Texts that could be read as a formula get an apostrophe in front; numbers stay numbers, null stays empty. The file
+    appears whole or not at all.
+
+    Args:
+        table: columns of text, numbers, truth values.
+        path: its folder must exist.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8-sig", errors="replace", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([harmless(name) for name in table.column_names])
+            for part in table.to_batches(max_chunksize=4096):
+                columns = [[_cell(value) for value in column.to_pylist()] for column in part.columns]
+                writer.writerows(zip(*columns, strict=True))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def harmless(text: str) -> str:
+    """A text that no spreadsheet program takes for a formula: itself, or itself after an apostrophe."""
+    return f"'{text}" if text.lstrip(" \u00a0").startswith(STARTS) else text
+
+
+def _cell(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    return harmless(str(value))
