@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from herbray.redact import redacted
 from herbray.report import applications, archive
 from herbray.report.content import EncoderNote, ReportData
 from herbray.report.curves import curves
@@ -52,6 +53,7 @@ def _environment() -> jinja2.Environment:
         "duration": _duration,
         "score": _score,
         "percent": _percent,
+        "redacted": redacted,
     }
     return environment
 

@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from herbray import __version__
+from herbray.redact import redacted
 from herbray.schema import RESULT
 from herbray.tracking.store import client, digest, entity_key, sqlite_file
 
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Run:
     """A run's address: enough to write to it from any process or machine that reaches `uri`."""
 
-    uri: str
+    uri: str = field(repr=False)  # a database's may hold a password
     run_id: str
     experiment: str
 
@@ -230,9 +231,9 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 def _text(value: Any) -> str:  # noqa: ANN401  (settings are of any kind)
     if isinstance(value, str | Path):
-        return str(value)
+        return redacted(str(value))
     plain = list(value) if isinstance(value, Sequence) else value
-    return json.dumps(plain, default=str, ensure_ascii=False)
+    return redacted(json.dumps(plain, default=str, ensure_ascii=False))
 
 
 def _bounded(text: str, limit: int = _VALUE_LIMIT) -> str:

@@ -441,3 +441,8 @@ def test_a_browser_renders_it_without_a_complaint(tmp_path):
     assert 'id="settings"' in done.stdout
     assert "<img src=" in done.stdout
     assert "<img src=x" not in done.stdout.replace('"', "")
+
+
+def test_secrets_in_settings_are_not_shown(tmp_path):
+    page = page_of(tmp_path, lean(settings="path: https://ann:s3cret@host/x?token=s3cret\n"))
+    assert "https://***@host/x?token=***" in page.text

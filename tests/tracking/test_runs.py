@@ -8,7 +8,7 @@ import pytest
 from herbray.schema import RESULT
 from herbray.tracking import Run, finish, log_file, log_metrics, log_results, open_run, tracking_uri
 from herbray.tracking.runs import _flatten
-from herbray.tracking.store import client, entity_key
+from herbray.tracking.store import client, entity_key, registry_uri
 
 
 def data_of(run):
@@ -227,3 +227,21 @@ def test_flattening_leaves_the_order_and_keeps_text_bare():
         ("b.a", "true"),
         ("a", "[1, 2]"),
     ]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_password_in_the_address_of_the_store_is_refused_and_not_repeated(tmp_path, monkeypatch, scheme):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://ann:s3cret@tracking:5000")
+    for function in (lambda: tracking_uri(tmp_path), lambda: registry_uri(None)):
+        with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASSWORD") as told:
+            function()
+        assert "s3cret" not in str(told.value)
+
+
+def test_a_password_of_a_database_does_not_show_when_a_run_is_printed():
+    assert "s3cret" not in repr(Run("postgresql://ann:s3cret@db/mlflow", "x", "y"))
+
+
+def test_secrets_in_settings_do_not_become_parameters():
+    flat = dict(_flatten({"init": "https://ann:s3cret@host/x", "more": ["https://host/x?token=s3cret"]}))
+    assert flat == {"init": "https://***@host/x", "more": '["https://host/x?token=***"]'}
