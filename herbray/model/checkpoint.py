@@ -151,7 +151,8 @@ def load_training(
         The position.
 
     Raises:
-        ValueError: no such file, not a training state, or one of another learner, optimizer or scheduler.
+        ValueError: no such file, not a training state, one of another learner, optimizer or scheduler, or numbers that
+            are not finite. Learner and optimizer may have been filled in part.
     """
     path = folder / TRAINING_FILE
     try:
@@ -162,6 +163,7 @@ def load_training(
         raise ValueError(f"{path}: not a training state that can be read safely ({type(error).__name__})") from None
     if not isinstance(state, dict) or state.keys() != {"learner", "optimizer", "scheduler", "position"}:
         raise ValueError(f"{path}: not a training state")
+    position = _position(state["position"], path)
     if (state["scheduler"] is None) != (scheduler is None):
         raise ValueError(f"{path}: one of the checkpoint and the run has a scheduler, the other none")
     try:
@@ -171,8 +173,32 @@ def load_training(
             scheduler.load_state_dict(state["scheduler"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: made by another learner or optimizer: {error}") from None
-    position: Position = state["position"]
+    _check_filled(learner, optimizer, path)
     return position
+
+
+def _position(found: object, path: Path) -> Position:
+    if not isinstance(found, dict) or not all(
+        type(key) is str and type(value) in (int, float, str) for key, value in found.items()
+    ):
+        raise ValueError(f"{path}: not a training state: its position is no mapping of numbers and strings")
+    return found
+
+
+def _check_filled(learner: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """What torch's own loading lets pass: numbers that are not finite, and moments of another shape."""
+    for name, tensor in learner.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity; the run diverged: lower optimizer.lr")
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if not isinstance(value, torch.Tensor):
+                continue
+            if value.ndim and value.shape != parameter.shape:
+                shapes = f"{tuple(value.shape)} for a parameter of {tuple(parameter.shape)}"
+                raise ValueError(f"{path}: made by another learner or optimizer: {name} is {shapes}")
+            if not torch.isfinite(value).all():
+                raise ValueError(f"{path}: the optimizer's {name} holds NaN or infinity; the run diverged")
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from herbray.config import Spec
 from herbray.model.checkpoint import read_encoder
-from herbray.model.portable import SIZES, Encoder, EncoderRefused
+from herbray.model.portable import SIZES, Encoder, EncoderRefused, check_finite
 
 __all__ = ["IMAGENET_FILE", "Encoder", "EncoderSpec", "build_encoder", "imagenet_path"]
 
@@ -98,6 +98,7 @@ def _load_imagenet(encoder: Encoder, path: Path) -> None:
         raise EncoderRefused(f"{path}: not a file of weights ({type(error).__name__})") from None
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise EncoderRefused(f"{path}: not a mapping of tensors; wanted torchvision's {IMAGENET_FILE}")
+    check_finite(tensors, path)
     kept = {name: t for name, t in tensors.items() if not name.startswith("fc.")}
     counters = {n: t for n, t in encoder.network.state_dict().items() if n.endswith("num_batches_tracked")}
     try:

@@ -210,3 +210,24 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert load_training(tmp_path, learner, optimizer, scheduler) == {"consumed": 1}
     assert os.listdir(tmp_path) == ["training.pt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda s: s["learner"]["0.weight"].fill_(float("nan")), "0.weight holds NaN"),
+        (lambda s: s["optimizer"]["state"][1]["exp_avg"].fill_(float("inf")), "optimizer's exp_avg holds NaN"),
+        (lambda s: s["optimizer"]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg is \(3,\)"),
+        (lambda s: s["position"].update(consumed=torch.tensor(3)), "position is no mapping"),
+        (lambda s: s.update(position=[3]), "position is no mapping"),
+    ],
+)
+def test_training_state_with_odd_numbers_is_refused(tmp_path, change, told):
+    trained = run()
+    step(*trained, 0)
+    save_training(tmp_path, *trained, {"consumed": 3})
+    state = torch.load(tmp_path / "training.pt", weights_only=True)
+    change(state)
+    torch.save(state, tmp_path / "training.pt")
+    with pytest.raises(ValueError, match=told):
+        load_training(tmp_path, *run())

@@ -61,6 +61,11 @@ def test_imagenet_file_cannot_run_code_and_must_be_a_resnet18(tmp_path, monkeypa
     torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "deep.pth")
     with pytest.raises(EncoderRefused, match="not the weights of a resnet18"):
         build_encoder(spec, 0, tmp_path / "deep.pth")
+    broken = torchvision.models.resnet18(weights=None).state_dict()
+    broken["conv1.weight"][0] = float("inf")
+    torch.save(broken, tmp_path / "broken.pth")
+    with pytest.raises(EncoderRefused, match=r"conv1\.weight holds NaN or infinity"):
+        build_encoder(spec, 0, tmp_path / "broken.pth")
 
 
 def test_start_from_a_folder_takes_its_weights_at_any_size(tmp_path):
