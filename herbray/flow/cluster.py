@@ -1,7 +1,9 @@
 """The one door to a Ray cluster, and the progress that every job shows."""
 
+import contextlib
 import logging
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -46,6 +48,7 @@ def connected() -> Iterator[None]:
 def _start() -> None:
     """A local cluster whose socket paths stay short and whose store fits beside the work."""
     cores = os.cpu_count() or 1
+    _private_token()
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ warnings speak of Ray Data's own actors
     store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
     ray.init(
@@ -57,6 +60,18 @@ def _start() -> None:
         logging_level=logging.ERROR,
         _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
     )
+
+
+def _private_token() -> None:
+    """The token of clusters on this machine, for its owner alone: Ray would make the same file for all to read."""
+    path = Path.home() / ".ray" / "auth_token"
+    if path.exists() or any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # another job of ours was quicker
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(32))
 
 
 def _short_tmp() -> str:
