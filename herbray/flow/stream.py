@@ -1,93 +1,44 @@
-"""The epoch plan as a stream of ready batches, through Ray or in this process: the same batches, bit for bit."""
+"""The epoch plan as a stream of ready batches, by any of four ways: the same batches, bit for bit."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
+from pydantic import Field
 
-from herbray.data import images, plan
+from herbray.config import Spec
+from herbray.data import plan
+from herbray.flow.decode import Allocate, ahead, pageable
+from herbray.flow.pixels import PixelCache
+from herbray.flow.window import Batch, Draft, Pixels, WindowReader, decode, develop, fetch, names, views
 
-
-@dataclass(frozen=True)
-class Batch:
-    """One ready batch of n rows.
-
-    Attributes:
-        images: UInt8 [n, side, side, 3], RGB.
-        labels: Int64 [n], places in the class list; -1 for a genus outside it.
-        rows: Int64 [n], bag × 2³² + row: names a specimen of the shards.
-        seed: of the batch's augmentation.
-        last: whether the batch closes its window.
-    """
-
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    seed: int
-    last: bool
+__all__ = ["Batch", "Loader", "WindowReader", "cached", "local", "share", "stream", "threaded", "threads_of"]
 
 
-class WindowReader:
-    """Turns a window into its batches: reads the row groups, orders the rows, decodes.
+class Loader(Spec):
+    """Where and with how much help bytes become pixels. Changes speed, and no batch: no part of a run's identity."""
 
-    Args:
-        root: the shards folder.
-        side: pixels of the shards' short side.
-        centre: cut squares from the centre (evaluation) instead of where the plan says.
-    """
+    decode: Literal["trainer", "tasks"] = Field(
+        "trainer",
+        description="trainer: threads beside the step, a tenth of the bytes; tasks: Ray's, where CPU nodes stand by",
+    )
+    threads: int | None = Field(None, ge=1, description="that decode for a worker; None: its share of the cores")
+    ahead: int = Field(3, ge=1, description="batches decoded before they are asked for")
+    windows: int = Field(2, ge=1, description="windows read before they are asked for, each about 40 MB of JPEG")
+    cache: Path | None = Field(
+        None, description="folder for decoded pixels, ten times the bytes of the shards; None: decode every time"
+    )
+    cache_gb: float = Field(64.0, gt=0, description="most that the decoded pixels may take, in 10⁹ bytes")
 
-    def __init__(self, root: Path, side: int, centre: bool = False) -> None:
-        """Open nothing yet: the reader travels to Ray tasks."""
-        self.root, self.side, self.centre = str(root), side, centre
 
-    def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Ray's side of `batches`: a row with a window's JSON in, a row a batch out."""
-        for batch in self.batches(plan.Window.from_json(row["window"])):
-            yield {
-                "images": batch.images,
-                "labels": batch.labels,
-                "rows": batch.rows,
-                "seed": batch.seed,
-                "last": batch.last,
-            }
-
-    def batches(self, window: plan.Window) -> Iterator[Batch]:
-        """The window's batches, in order.
-
-        Raises:
-            ValueError: a row group is not what the index says; the shards were changed or damaged.
-        """
-        order = plan.order(window)
-        jpegs = self._read(window)
-        labels = np.array([part.label for part in window.slices], np.int64)
-        bags = np.array([part.bag for part in window.slices], np.int64)
-        for number in range(window.batches):
-            place, row = order.slice[number], order.row[number]
-            picked = [jpegs[int(p)][int(r)].as_py() for p, r in zip(place, row, strict=True)]
-            pixels = images.squares(picked, self.side, None if self.centre else order.offset[number])
-            last = number + 1 == window.batches
-            yield Batch(pixels, labels[place], bags[place] << 32 | row, int(order.seeds[number]), last)
-
-    def _read(self, window: plan.Window) -> list[pa.ChunkedArray]:
-        files: OrderedDict[str, pq.ParquetFile] = OrderedDict()
-        columns = []
-        for part in window.slices:
-            if part.file not in files:
-                files[part.file] = pq.ParquetFile(Path(self.root, part.file), memory_map=True)
-            column = files[part.file].read_row_group(part.row_group, columns=["jpeg"])["jpeg"]
-            if len(column) != part.rows:
-                raise ValueError(
-                    f"{self.root}/{part.file}: row group {part.row_group} holds {len(column)} rows, the index says "
-                    f"{part.rows}; run `herbray shard` again"
-                )
-            columns.append(column)
-        return columns
+DEFAULT: Final = Loader()
+"""Settings of whoever gives none."""
 
 
 def share(windows: Sequence[plan.Window], rank: int, world: int, consumed: int = 0) -> list[plan.Window]:
@@ -106,26 +57,144 @@ def share(windows: Sequence[plan.Window], rank: int, world: int, consumed: int =
     return list(rest[: len(rest) // world * world][rank::world])
 
 
+def threads_of(loader: Loader, workers: int = 1) -> int:
+    """Threads that decode for one of `workers` workers on this machine: never more than its share of the cores."""
+    cores: int = joblib.cpu_count()  # heeds affinity and the container's quota
+    mine = max(1, cores // max(1, workers))
+    return min(mine, loader.threads or mine)
+
+
 def local(windows: Iterable[plan.Window], reader: WindowReader) -> Iterator[Batch]:
-    """Batches made in this process: the oracle of the tests, validation, and machines without Ray."""
+    """Batches made in this process, one after the other: the oracle of the tests."""
     for window in windows:
         yield from reader.batches(window)
 
 
-def stream(windows: Sequence[plan.Window], reader: WindowReader, cpus: float, ahead: int = 2) -> Iterator[Batch]:
-    """Batches made by Ray tasks, one a window, of all epochs in one execution: no restart between epochs.
+def threaded(
+    windows: Iterable[plan.Window],
+    reader: WindowReader,
+    loader: Loader = DEFAULT,
+    threads: int | None = None,
+    allocate: Allocate = pageable,
+) -> Iterator[Batch]:
+    """Batches read in this process and decoded ahead of use: validation, and machines without Ray.
+
+    Args:
+        windows: in order.
+        reader: of the shards.
+        loader: settings.
+        threads: that decode; None for what `threads_of` says.
+        allocate: memory for one batch.
+    """
+
+    def drafts() -> Generator[Draft, None, None]:
+        for window in windows:
+            yield from reader.drafts(window, views(reader.read(window)["jpeg"]), decode)
+
+    return ahead(drafts(), reader.side, threads or threads_of(loader), loader.ahead, allocate)
+
+
+def cached(
+    windows: Sequence[plan.Window],
+    reader: WindowReader,
+    cache: PixelCache,
+    loader: Loader = DEFAULT,
+    threads: int | None = None,
+    allocate: Allocate = pageable,
+) -> Iterator[Batch]:
+    """Batches cut from decoded pixels; `cache` was filled with the files of `windows`. Arguments as `threaded`."""
+    return ahead(cache.drafts(windows, reader), reader.side, threads or threads_of(loader), loader.ahead, allocate)
+
+
+def stream(
+    windows: Sequence[plan.Window],
+    reader: WindowReader,
+    cpus: float,
+    loader: Loader = DEFAULT,
+    threads: int | None = None,
+    allocate: Allocate = pageable,
+) -> Iterator[Batch]:
+    """Batches that Ray tasks feed, one task a window, of all epochs in one execution: no restart between epochs.
+
+    With `decode="trainer"` the tasks fetch JPEGs and threads of this process decode them; with `decode="tasks"` they
+    send pixels.
 
     Args:
         windows: what this rank takes, in order.
-        reader: makes the batches.
+        reader: of the shards.
         cpus: that each task reserves.
-        ahead: batches fetched before they are asked for.
-    """
-    import ray  # here, so that a machine with a GPU and no Ray can use the reader
+        loader: settings.
+        threads: that decode in this process; None for what `threads_of` says.
+        allocate: memory for one batch.
 
+    Raises:
+        RuntimeError: the rows that come are not those of the plan; Ray did not preserve their order.
+    """
     if not windows:
-        return
+        return iter(())
+    drafts = {"trainer": _from_jpegs, "tasks": _from_pixels}[loader.decode](windows, reader, cpus, loader)
+    return ahead(drafts, reader.side, threads or threads_of(loader), loader.ahead, allocate)
+
+
+def _from_jpegs(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader
+) -> Generator[Draft, None, None]:
+    tables = _tables(windows, functools.partial(fetch, reader), cpus, loader.windows)
+    counts = (sum(part.rows for part in window.slices) for window in windows)
+    for window, table in zip(windows, _cut(tables, counts), strict=True):
+        _check(table, names(window))
+        yield from reader.drafts(window, views(table["jpeg"]), decode)
+
+
+def _from_pixels(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader
+) -> Generator[Draft, None, None]:
+    tables = _tables(windows, functools.partial(develop, reader), cpus, loader.windows)
+    wanted = (
+        draft
+        for window in windows
+        for draft in reader.drafts(window, range(sum(part.rows for part in window.slices)), decode)
+    )
+    counts = (window.batch for window in windows for _ in range(window.batches))
+    for draft, table in zip(wanted, _cut(tables, counts), strict=True):
+        _check(table, draft.rows)
+        flat = table["pixels"].combine_chunks().flatten().to_numpy()
+        yield replace(draft, fill=functools.partial(_copy, flat.reshape(-1, reader.side, reader.side, 3)))
+
+
+def _copy(pixels: Pixels, start: int, stop: int, out: Pixels) -> None:
+    out[start:stop] = pixels[start:stop]
+
+
+def _tables(
+    windows: Sequence[plan.Window], task: Callable[[pa.Table], Any], cpus: float, ahead: int
+) -> Iterator[pa.Table]:
+    """What the tasks send, in order: whole blocks, as they lie in the object store."""
+    import ray.data  # here, so that a machine with a GPU and no Ray can use the rest
+
     items = [{"window": window.to_json()} for window in windows]
-    data = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(reader.__call__, num_cpus=cpus)
-    for row in data.iterator().iter_batches(batch_size=1, prefetch_batches=ahead, batch_format="numpy"):
-        yield Batch(row["images"][0], row["labels"][0], row["rows"][0], int(row["seed"][0]), bool(row["last"][0]))
+    data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        task, batch_size=None, batch_format="pyarrow", num_cpus=cpus
+    )
+    return iter(data.iterator().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead))
+
+
+def _cut(tables: Iterator[pa.Table], counts: Iterable[int]) -> Iterator[pa.Table]:
+    """The rows of the tables in parts of so many: whatever Ray made of its blocks."""
+    held: list[pa.Table] = []
+    for count in counts:
+        have = sum(table.num_rows for table in held)
+        while have < count and (table := next(tables, None)) is not None:
+            held.append(table)
+            have += table.num_rows
+        whole = pa.concat_tables(held)
+        yield whole.slice(0, count)
+        held = [whole.slice(count)] if have > count else []
+
+
+def _check(table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
+    if not np.array_equal(table["row"].to_numpy(), rows):
+        raise RuntimeError(
+            "the stream's rows are not those of the plan: set DataContext.execution_options.preserve_order before "
+            "Ray Data is used, as flow/cluster.py does"
+        )

@@ -4,7 +4,7 @@ import pytest
 from herbray.data import plan
 from herbray.data.plan import Stream
 from herbray.flow.shard import read_index
-from herbray.flow.stream import WindowReader, local, share, stream
+from herbray.flow.stream import Loader, WindowReader, local, share, stream
 
 
 def windows_of(shards, epochs=2, group=4, **settings):
@@ -75,3 +75,13 @@ def test_changed_shards_are_noticed(shards, tmp_path):
     window = dataclasses.replace(window, slices=(wrong, *window.slices[1:]))
     with pytest.raises(ValueError, match="the index says"):
         list(WindowReader(shards, 40).batches(window))
+
+
+@pytest.mark.parametrize("decode", ["trainer", "tasks"])
+def test_wherever_the_jpegs_are_decoded_the_batches_are_the_same(shards, decode):
+    windows, reader = windows_of(shards, epochs=1), WindowReader(shards, 40)
+    oracle = list(local(windows, reader))
+    found = list(stream(windows, reader, cpus=1, loader=Loader(decode=decode, ahead=2), threads=3))
+    assert len(found) == len(oracle)
+    assert all(same(one, two) for one, two in zip(found, oracle, strict=True))
+    assert all(batch.images.flags.writeable for batch in found)
