@@ -73,7 +73,7 @@ RESULT: Final = pa.schema(
         pa.field("model", pa.string(), nullable=False),  # "triplet", "autoencoder", "classifier", "untrained", …
         pa.field("init", pa.string(), nullable=False),  # start weights: "random", "imagenet", …
         pa.field("seed", pa.int64(), nullable=False),  # of the training run
-        pa.field("task", pa.string(), nullable=False),  # "identify", "discriminate", "mislabel"
+        pa.field("task", pa.string(), nullable=False),  # a key of herbray.tasks.TASKS
         pa.field("split", pa.string(), nullable=False),
         pa.field("level", pa.string(), nullable=False),  # a rank, or a pair "Syzygium–Eugenia"
         pa.field("fold", pa.int32(), nullable=False),  # cross-validation fold or draw; -1 where there is none
@@ -82,6 +82,60 @@ RESULT: Final = pa.schema(
     ]
 )
 """Long form: one row a number. MLflow and the report read it; nothing else computes a score."""
+
+
+OUTCOME: Final = pa.schema(
+    [
+        *list(RESULT)[:6],  # model, init, seed, task, split, level
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("lower_is_better", pa.bool_(), nullable=False),
+        pa.field("specimen_id", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),  # the metric is the weighted mean of the values
+    ]
+)
+"""One row a specimen and metric, folds and draws pooled: what intervals and comparisons are computed from."""
+
+COMPARISON: Final = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("level", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("model_a", pa.string(), nullable=False),
+        pa.field("init_a", pa.string(), nullable=False),
+        pa.field("seeds_a", pa.int32(), nullable=False),  # training runs
+        pa.field("model_b", pa.string(), nullable=False),
+        pa.field("init_b", pa.string(), nullable=False),
+        pa.field("seeds_b", pa.int32(), nullable=False),
+        pa.field("specimens", pa.int64(), nullable=False),  # that both have
+        pa.field("difference", pa.float64(), nullable=False),  # mean of a less mean of b
+        pa.field("low", pa.float64(), nullable=False),  # ends of the bootstrap interval of the difference
+        pa.field("high", pa.float64(), nullable=False),
+        pa.field("better", pa.string(), nullable=False),  # "a", "b" or "undecided"
+    ]
+)
+"""One row a metric and two kinds of encoder, compared on the same specimens."""
+
+SUSPECT: Final = pa.schema(
+    [
+        pa.field("place", pa.int32(), nullable=False),  # in the list, from 1
+        pa.field("specimen_id", pa.string(), nullable=False),
+        pa.field("rank", pa.string(), nullable=False),  # of the names: "genus", …
+        pa.field("given", pa.string(), nullable=False),  # the name it is filed under
+        pa.field("suggested", pa.string(), nullable=False),  # the likeliest other name
+        pa.field("given_probability", pa.float64(), nullable=False),
+        pa.field("suggested_probability", pa.float64(), nullable=False),
+        pa.field("suspected", pa.bool_(), nullable=False),  # by confident learning
+        pa.field("neighbours", pa.list_(pa.string()), nullable=False),  # ids of the most similar sheets, nearest first
+        pa.field("neighbour_names", pa.list_(pa.string()), nullable=False),  # what those are filed under
+        pa.field("image", pa.string()),  # path or URI, where the catalogue is at hand
+        pa.field("institution", pa.string()),
+        pa.field("catalog_number", pa.string()),
+        pa.field("reference", pa.string()),
+    ]
+)
+"""A curators' list: one row a specimen, most doubtful first."""
 
 
 def embedding_schema(dim: int) -> pa.Schema:

@@ -4,19 +4,46 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from herbray.tasks.base import Embeddings, Score, TaskSpec, UnscorableError, to_table
+from herbray.tasks.base import Embeddings, TaskSpec, UnscorableError
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
+from herbray.tasks.leakage import Leakage
 from herbray.tasks.mislabel import Mislabel
+from herbray.tasks.noise import Noise
+from herbray.tasks.outcomes import Measured, Outcome, Score, to_outcome_table, to_table
+from herbray.tasks.planted import Planted
+from herbray.tasks.retrieval import Retrieval
+from herbray.tasks.silhouette import Silhouette
+from herbray.tasks.transfer import Transfer
 
 TASKS: Final[dict[str, type[TaskSpec]]] = {
     "identify": Identify,
     "discriminate": Discriminate,
     "mislabel": Mislabel,
+    "noise": Noise,
+    "planted": Planted,
+    "retrieval": Retrieval,
+    "silhouette": Silhouette,
+    "transfer": Transfer,
+    "leakage": Leakage,
 }
-"""Every task by its name."""
+"""Every task by its name: the paper's three, then what herbray measures beside them."""
 
-AnyTask = Annotated[Identify | Discriminate | Mislabel, Field(discriminator="name")]
+AnyTask = Annotated[
+    Identify | Discriminate | Mislabel | Noise | Planted | Retrieval | Silhouette | Transfer | Leakage,
+    Field(discriminator="name"),
+]
 """The settings of one of `TASKS`, told apart by `name`."""
 
-__all__ = ["TASKS", "AnyTask", "Embeddings", "Score", "TaskSpec", "UnscorableError", "to_table"]
+__all__ = [
+    "TASKS",
+    "AnyTask",
+    "Embeddings",
+    "Measured",
+    "Outcome",
+    "Score",
+    "TaskSpec",
+    "UnscorableError",
+    "to_outcome_table",
+    "to_table",
+]

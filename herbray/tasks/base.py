@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from herbray import schema
 from herbray.config import Spec
+from herbray.tasks.outcomes import Measured, Score
 
 Objects = npt.NDArray[np.object_]
 Indices = npt.NDArray[np.intp]
@@ -25,7 +26,7 @@ T = TypeVar("T")
 PAPER_SEED: Final = 89
 """The seed that Walker et al. 2022 used; a task's seed places its folds and draws, whichever encoder is tried."""
 
-_LABELS: Final = ("order", "family", "genus", "species", "institution", "true_species", "split")
+_LABELS: Final = ("order", "family", "genus", "species", "institution", "gathering", "true_species", "split")
 
 
 class UnscorableError(ValueError):
@@ -54,6 +55,7 @@ class Embeddings:
     genus: Objects
     species: Objects
     institution: Objects
+    gathering: Objects
     true_species: Objects
     split: Objects
 
@@ -119,27 +121,6 @@ class Embeddings:
         return chosen
 
 
-@dataclass(frozen=True)
-class Score:
-    """One number of one task: a row of `schema.RESULT` less the encoder's three columns.
-
-    Raises:
-        ValueError: the value is not finite. A figure that is undefined has no score.
-    """
-
-    task: str
-    split: str
-    level: str
-    fold: int
-    metric: str
-    value: float
-
-    def __post_init__(self) -> None:
-        """Refuse what no mean may be taken of."""
-        if not np.isfinite(self.value):
-            raise ValueError(f"{self.task}, {self.split}, {self.level}, fold {self.fold}: {self.metric} = {self.value}")
-
-
 def parse_splits(pooled: str) -> tuple[str, ...]:
     """The names in "herbarium+random".
 
@@ -191,8 +172,8 @@ class TaskSpec(Spec, ABC):
     splits: PooledSplits
 
     @abstractmethod
-    def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:
-        """Score one encoder on one split.
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+        """Score one encoder on one split, and say what each specimen contributed.
 
         Args:
             embeddings: of this split at least; specimens of other splits are passed over.
@@ -204,26 +185,17 @@ class TaskSpec(Spec, ABC):
         """
 
     @final
+    def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:
+        """The scores alone; see `measure`."""
+        return self.measure(embeddings, split, seed).scores
+
+    @final
     def parts(self) -> tuple[Self, ...]:
         """Narrower settings whose scores, put together, are this task's: what may be run side by side."""
         field = self.parallel_over
         if field is None or not getattr(self, field):
             return (self,)
         return tuple(self.model_copy(update={field: (entry,)}) for entry in getattr(self, field))
-
-
-def to_table(scores: Sequence[Score], model: str, init: str, seed: int) -> pa.Table:
-    """Scores of one encoder as `schema.RESULT`.
-
-    Args:
-        scores: in any order, which is kept.
-        model: the encoder's objective, e.g. "triplet".
-        init: its start weights, e.g. "imagenet".
-        seed: of its training run.
-    """
-    own = {name: [getattr(score, name) for score in scores] for name in Score.__dataclass_fields__}
-    encoder = {"model": [model] * len(scores), "init": [init] * len(scores), "seed": [seed] * len(scores)}
-    return pa.table({**encoder, **own}, schema=schema.RESULT)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -2,11 +2,13 @@
 
 from typing import Annotated, ClassVar, Literal, final
 
+import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, Score, once
-from herbray.tasks.pairs import Pair, choose, members
+from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
+from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.pairs import Pair, choose, likeness, members
 from herbray.tasks.probe import ProbeTask, binary_scores, cross_validate
 
 
@@ -15,7 +17,8 @@ class Discriminate(ProbeTask):
     """Tell two genera apart by cross-validation (Walker et al. 2022: Syzygium from Eugenia, and from Dendrobium).
 
     Accuracy and F1 of two pairs don't compare, since the shares of the genera differ; balanced accuracy and
-    AUROC do. Scores of each fold: see `probe.binary_scores`; at fold -1 `rows` and `positives`.
+    AUROC do. Scores of each fold: see `probe.binary_scores`; at fold -1 `rows`, `positives`, `similar` (1 where the
+    pair is of that kind, 0 where it is "distinct") and how near the genera are to this encoder, see `pairs.likeness`.
 
     Attributes:
         pairs: the genera; empty lets `pairs.choose` take them from the labels.
@@ -28,8 +31,10 @@ class Discriminate(ProbeTask):
     max_iter: Annotated[int, Field(ge=1)] = 2500
     pairs: Annotated[tuple[Pair, ...], AfterValidator(once)] = ()
 
-    def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:
-        """Score each pair, the level being e.g. "Syzygium–Eugenia"; see `TaskSpec.run`.
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+        """Score each pair, the level being e.g. "Syzygium–Eugenia"; see `TaskSpec.measure`.
+
+        Outcomes are `accuracy` and `balanced_accuracy`.
 
         Raises:
             UnscorableError: a genus has fewer specimens than there are folds, or no pair can be chosen.
@@ -37,13 +42,15 @@ class Discriminate(ProbeTask):
         rows = embeddings.of_split(split)
         pairs = self.pairs or choose(rows, self.folds)
         with threadpool_limits(limits=self.threads):
-            return [score for pair in pairs for score in self._pair(rows, split, pair, seed)]
+            return sum((self._pair(rows, split, pair, seed) for pair in pairs), Measured())
 
-    def _pair(self, embeddings: Embeddings, split: str, pair: Pair, seed: int) -> list[Score]:
+    def _pair(self, embeddings: Embeddings, split: str, pair: Pair, seed: int) -> Measured:
         rows, labels = members(embeddings, pair, self.folds, f"{self.name}, split {split!r}")
-        counts = {"rows": len(rows), "positives": labels.sum()}
-        scores = [Score(self.name, split, pair.level, -1, metric, float(count)) for metric, count in counts.items()]
+        place = Place(self.name, split, pair.level)
+        scores = place.scores({"rows": len(rows), "positives": labels.sum(), "similar": pair.kind == "similar"})
+        scores += place.scores(likeness(embeddings, pair))
+        hit = np.zeros(len(rows), dtype=bool)
         for fold in cross_validate(embeddings.features[rows], labels, self, seed):
-            for metric, value in binary_scores(labels[fold.test], fold).items():
-                scores.append(Score(self.name, split, pair.level, fold.number, metric, value))
-        return scores
+            scores += place.scores(binary_scores(labels[fold.test], fold), fold.number)
+            hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
+        return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))

@@ -9,15 +9,13 @@ from threadpoolctl import threadpool_limits
 from herbray.tasks.base import (
     PAPER_SEED,
     Embeddings,
-    Indices,
-    Objects,
     PooledSplits,
-    Score,
     UnscorableError,
     hinted,
     once,
 )
-from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores
+from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores, usable
 
 Level = Literal["order", "family", "genus", "species", "institution"]
 
@@ -45,17 +43,17 @@ class Identify(ProbeTask):
         "order",
     )
 
-    def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:
-        """Score each rank; see `TaskSpec.run`.
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+        """Score each rank; outcomes `accuracy` and `balanced_accuracy`; see `TaskSpec.measure`.
 
         Raises:
             UnscorableError: fewer than two classes of a rank have as many rows as there are folds.
         """
         rows = embeddings.of_split(split)
         with threadpool_limits(limits=self.threads):
-            return [score for rank in self.ranks for score in self._rank(rows, split, rank, seed)]
+            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> list[Score]:
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
         rows, labels, counts = usable(embeddings.rank(rank), self.folds)
         if counts["classes"] < 2:
             raise UnscorableError(
@@ -64,34 +62,10 @@ class Identify(ProbeTask):
                 f"{self.folds} folds need, and at least two must; embed more specimens, lower `folds`, "
                 "or leave the rank out"
             )
-        scores = [Score(self.name, split, rank, -1, metric, float(count)) for metric, count in counts.items()]
+        place = Place(self.name, split, rank)
+        scores = place.scores(counts)
+        hit = np.zeros(len(rows), dtype=bool)
         for fold in cross_validate(embeddings.features[rows], labels, self, seed):
-            for metric, value in macro_scores(labels[fold.test], fold).items():
-                scores.append(Score(self.name, split, rank, fold.number, metric, value))
-        return scores
-
-
-def usable(labels: Objects, at_least: int) -> tuple[Indices, Indices, dict[str, int]]:
-    """The rows whose class has `at_least` of them.
-
-    Args:
-        labels: [n] str, None where undetermined.
-        at_least: rows that a class needs.
-
-    Returns:
-        The rows [m], ascending; their classes [m] as numbers in alphabetical order; and the counts `classes`, `rows`,
-        `classes_left_out`, `rows_left_out` (of small classes), `rows_undetermined`.
-    """
-    named = np.flatnonzero([label is not None for label in labels])
-    names, inverse, sizes = np.unique(labels[named].astype(str), return_inverse=True, return_counts=True)
-    kept = sizes >= at_least
-    keep = kept[inverse]
-    renumber = np.cumsum(kept) - 1
-    counts = {
-        "classes": int(kept.sum()),
-        "rows": int(keep.sum()),
-        "classes_left_out": len(names) - int(kept.sum()),
-        "rows_left_out": len(named) - int(keep.sum()),
-        "rows_undetermined": len(labels) - len(named),
-    }
-    return named[keep], renumber[inverse[keep]], counts
+            scores += place.scores(macro_scores(labels[fold.test], fold), fold.number)
+            hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
+        return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))

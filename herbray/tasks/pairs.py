@@ -70,6 +70,34 @@ def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
+def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
+    """How near the two genera of a pair lie in a representation.
+
+    Args:
+        embeddings: of the split, other genera among them.
+        pair: two genera of it.
+
+    Returns:
+        `separation`: the distance of the two genera's means over the root mean square distance of their specimens
+        from the own mean, both genera weighing the same (Fisher's criterion, its root; 0 where all coincide); it has
+        no unit, and is comparable between encoders. `similarity`, where other genera are there: the share of the
+        others whose mean lies farther from the positive's than the negative's does, 1 for the nearest of all genera.
+    """
+    named = np.flatnonzero([genus is not None for genus in embeddings.genus])
+    names, codes, sizes = np.unique(embeddings.genus[named].astype(str), return_inverse=True, return_counts=True)
+    features = embeddings.features[named].astype(np.float64)
+    means = np.zeros((len(names), features.shape[1]))
+    np.add.at(means, codes, features)
+    means /= sizes[:, None]
+    here, there = np.searchsorted(names, [pair.positive, pair.negative])
+    distance = np.linalg.norm(means - means[here], axis=1)
+    spread = [((features[codes == genus] - means[genus]) ** 2).sum(axis=1).mean() for genus in (here, there)]
+    width = float(np.sqrt(np.mean(spread)))
+    found = {"separation": float(distance[there]) / width if width else 0.0}
+    others = np.delete(distance, [here, there])
+    return found | ({"similarity": float((others > distance[there]).mean())} if len(others) else {})
+
+
 def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:
     """Rows of a pair's two genera and their classes: 1 the positive, 0 the negative; both [m].
 

@@ -16,18 +16,17 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from herbray.tasks.base import Floats, Indices, TaskSpec, UnscorableError
+from herbray.tasks.base import Floats, Indices, Objects, TaskSpec, UnscorableError
 
 
-class ProbeTask(TaskSpec, ABC):
-    """A task that reads everything off cross-validated linear probes (Walker et al. 2022, their archived code).
+class LinearTask(TaskSpec, ABC):
+    """A task that reads everything off linear probes (Walker et al. 2022, their archived code).
 
     The solver is scikit-learn's L-BFGS in float64, as in the paper. Turning the features into the row space of the
     training fold leaves the optimum where it is, but was measured no faster: it takes more iterations to the same
     tolerance.
 
     Attributes:
-        folds: of the stratified, shuffled cross-validation.
         C: inverse strength of the L2 penalty.
         class_weight: "balanced" weighs classes by their inverse frequency; null weighs rows alike.
         max_iter: iterations of a fit; a fit that reaches it scores `converged` 0.
@@ -36,12 +35,21 @@ class ProbeTask(TaskSpec, ABC):
             right where many tasks run side by side.
     """
 
-    folds: Annotated[int, Field(ge=2)] = 5
     C: Annotated[float, Field(gt=0)] = 1.0
     class_weight: Literal["balanced"] | None = "balanced"
     max_iter: Annotated[int, Field(ge=1)] = 5000
     tol: Annotated[float, Field(gt=0)] = 1e-4
     threads: Annotated[int, Field(ge=1)] = 1
+
+
+class ProbeTask(LinearTask, ABC):
+    """A task whose probes are cross-validated.
+
+    Attributes:
+        folds: of the stratified, shuffled cross-validation.
+    """
+
+    folds: Annotated[int, Field(ge=2)] = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +69,51 @@ class Fold:
     probabilities: Floats
     majority: int
     converged: bool
+
+
+def usable(labels: Objects, at_least: int) -> tuple[Indices, Indices, dict[str, int]]:
+    """The rows whose class has `at_least` of them.
+
+    Args:
+        labels: [n] str, None where undetermined.
+        at_least: rows that a class needs.
+
+    Returns:
+        The rows [m], ascending; their classes [m] as numbers in alphabetical order; and the counts `classes`, `rows`,
+        `classes_left_out`, `rows_left_out` (of small classes), `rows_undetermined`.
+    """
+    named = np.flatnonzero([label is not None for label in labels])
+    names, inverse, sizes = np.unique(labels[named].astype(str), return_inverse=True, return_counts=True)
+    kept = sizes >= at_least
+    keep = kept[inverse]
+    renumber = np.cumsum(kept) - 1
+    counts = {
+        "classes": int(kept.sum()),
+        "rows": int(keep.sum()),
+        "classes_left_out": len(names) - int(kept.sum()),
+        "rows_left_out": len(named) - int(keep.sum()),
+        "rows_undetermined": len(labels) - len(named),
+    }
+    return named[keep], renumber[inverse[keep]], counts
+
+
+def fit_once(
+    fitted: npt.NDArray[np.float32], labels: Indices, tested: npt.NDArray[np.float32], task: LinearTask
+) -> Fold:
+    """Fit one probe and ask it about other specimens.
+
+    Args:
+        fitted: [n, d] features.
+        labels: [n] their classes 0 to k-1, every one of them there, two at least.
+        tested: [m, d] features.
+        task: the probe's settings.
+
+    Returns:
+        A fold of number -1 whose rows are those of `tested`.
+    """
+    probe, converged = _fit(_pipeline(task), fitted.astype(np.float64), labels)
+    majority = int(np.bincount(labels).argmax())
+    return Fold(-1, np.arange(len(tested)), probe.predict_proba(tested.astype(np.float64)), majority, converged)
 
 
 def cross_validate(features: npt.NDArray[np.float32], labels: Indices, task: ProbeTask, seed: int) -> Iterator[Fold]:
@@ -102,12 +155,14 @@ def out_of_fold(features: npt.NDArray[np.float32], labels: Indices, task: ProbeT
     return probabilities, float(np.mean(converged))
 
 
-def macro_scores(truth: Indices, fold: Fold) -> dict[str, float]:
+def macro_scores(truth: Indices, fold: Fold, present_only: bool = False) -> dict[str, float]:
     """Scores of one fold over k classes that count alike; a class never predicted has precision 0.
 
     Args:
-        truth: [m] classes of the fold's rows, each class at least once.
+        truth: [m] classes of the fold's rows.
         fold: the probe's probabilities for them.
+        present_only: leave classes without a row out of every mean, in place of counting their recall as 0; for
+            rows that are no stratified part of what was fitted.
 
     Returns:
         `accuracy`; macro `precision`, `recall`, `f1`; `balanced_accuracy`, which equals macro recall where every class
@@ -117,7 +172,9 @@ def macro_scores(truth: Indices, fold: Fold) -> dict[str, float]:
     classes = np.arange(fold.probabilities.shape[1])
     predicted = fold.probabilities.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
-    scores = {"precision": precision.mean(), "recall": recall.mean(), "f1": f1.mean()}
+    entered = support > 0 if present_only else np.ones(len(classes), dtype=bool)
+    macro = {"precision": precision, "recall": recall, "f1": f1}
+    scores = {name: values[entered].mean() for name, values in macro.items()}
     scores["balanced_accuracy"] = recall[support > 0].mean()
     one_hot = truth[:, None] == classes
     mixed = one_hot.any(axis=0) & ~one_hot.all(axis=0)
@@ -151,7 +208,7 @@ def _common_scores(truth: Indices, fold: Fold) -> dict[str, float]:
     }
 
 
-def _pipeline(task: ProbeTask) -> Pipeline:
+def _pipeline(task: LinearTask) -> Pipeline:
     regression = LogisticRegression(C=task.C, class_weight=task.class_weight, max_iter=task.max_iter, tol=task.tol)
     return make_pipeline(StandardScaler(), regression)
 

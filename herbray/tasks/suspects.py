@@ -1,32 +1,29 @@
-"""A curator's list: specimens whose filed name the representation doubts, most doubtful first."""
+"""A curator's list: specimens whose filed name the representation doubts, most doubtful first, with the evidence."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, UnscorableError
-from herbray.tasks.identify import usable
-from herbray.tasks.mislabel import Mislabel, suspected
-from herbray.tasks.probe import out_of_fold
+from herbray import schema
+from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.detect import confident
+from herbray.tasks.mislabel import Mislabel
+from herbray.tasks.neighbours import Near, all_nearest, embeddings_units
+from herbray.tasks.probe import out_of_fold, usable
 
-SUSPECT: Final = pa.schema(
-    [
-        pa.field("specimen_id", pa.string(), nullable=False),
-        pa.field("rank", pa.string(), nullable=False),
-        pa.field("given", pa.string(), nullable=False),  # the name it is filed under
-        pa.field("suggested", pa.string(), nullable=False),  # the likeliest other name
-        pa.field("given_probability", pa.float64(), nullable=False),
-        pa.field("suggested_probability", pa.float64(), nullable=False),
-        pa.field("suspected", pa.bool_(), nullable=False),  # by confident learning
-    ]
-)
-"""One row a specimen that took part."""
+SUSPECT: Final = pa.schema(list(schema.SUSPECT)[:10])
+"""What embeddings alone can tell of `schema.SUSPECT`: one row a specimen that took part."""
 
 
 def suspects(
-    embeddings: Embeddings, rank: str = "genus", settings: Mislabel | None = None, seed: int = PAPER_SEED
+    embeddings: Embeddings,
+    rank: str = "genus",
+    settings: Mislabel | None = None,
+    seed: int = PAPER_SEED,
+    neighbours: int = 5,
 ) -> pa.Table:
     """Rank specimens by how much their filed name is doubted, all splits of the embeddings together.
 
@@ -38,6 +35,8 @@ def suspects(
         rank: "order", "family", "genus" or "species".
         settings: of the probe; the mislabel task's own by default. Pairs, share and draws play no part.
         seed: of the folds.
+        neighbours: how many of the most similar sheets are named as evidence; none of the own gathering. They may be
+            too rare a name to take part, or undetermined, which reads "".
 
     Returns:
         A table in `SUSPECT`.
@@ -56,21 +55,38 @@ def suspects(
         )
     with threadpool_limits(limits=settings.threads):
         probabilities, _ = out_of_fold(embeddings.features[rows], given, settings, seed)
-    flagged = suspected(given, probabilities)
+        near = all_nearest(embeddings.features, embeddings_units(embeddings), neighbours)
+    doubt = confident(given, probabilities)
+    worst_first = np.lexsort((np.arange(len(rows)), probabilities[np.arange(len(rows)), given], ~doubt.flagged))
+    columns = _columns(embeddings, rank, rows, given, probabilities)
+    columns |= {"suspected": doubt.flagged, **_evidence(embeddings.specimen_id, names, near, rows)}
+    values = {name: column[worst_first].tolist() for name, column in columns.items()}
+    return pa.table({"place": range(1, len(rows) + 1), **values}, schema=SUSPECT)
+
+
+def _columns(
+    embeddings: Embeddings, rank: str, rows: Indices, given: Indices, probabilities: Floats
+) -> dict[str, npt.NDArray[Any]]:
+    names = embeddings.rank(rank)[rows]
     every = np.arange(len(rows))
-    confidence = probabilities[every, given]
     rivals = probabilities.copy()
     rivals[every, given] = -1.0
     best = rivals.argmax(axis=1)
-    worst_first = np.lexsort((every, confidence, ~flagged))
-    class_names = np.unique(names[rows].astype(str))
-    columns = {
+    return {
         "specimen_id": embeddings.specimen_id[rows],
         "rank": np.full(len(rows), rank, dtype=object),
-        "given": names[rows],
-        "suggested": class_names[best].astype(object),
-        "given_probability": confidence,
+        "given": names,
+        "suggested": np.unique(names.astype(str)).astype(object)[best],
+        "given_probability": probabilities[every, given],
         "suggested_probability": rivals[every, best],
-        "suspected": flagged,
     }
-    return pa.table({name: values[worst_first] for name, values in columns.items()}, schema=SUSPECT)
+
+
+def _evidence(ids: Objects, names: Objects, near: Near, rows: Indices) -> dict[str, Objects]:
+    """Ids and filed names of each row's neighbours, as lists in an array of objects."""
+    found = {name: np.empty(len(rows), dtype=object) for name in ("neighbours", "neighbour_names")}
+    for at, row in enumerate(rows.tolist()):
+        others = near.neighbours[row][near.valid[row]]
+        found["neighbours"][at] = ids[others].tolist()
+        found["neighbour_names"][at] = ["" if name is None else name for name in names[others]]
+    return found

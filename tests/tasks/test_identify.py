@@ -3,7 +3,8 @@ import pyarrow as pa
 import pytest
 
 from herbray.tasks import Embeddings, UnscorableError
-from herbray.tasks.identify import Identify, usable
+from herbray.tasks.identify import Identify
+from herbray.tasks.probe import usable
 
 SIZES = {"Alba": 25, "Borea": 25, "Cirra": 25, "Erema": 25}
 

@@ -10,6 +10,7 @@ from herbray import schema
 from herbray.config import ConfigError, load
 from herbray.tasks import TASKS, Embeddings, Score, UnscorableError, to_table
 from herbray.tasks.identify import Identify
+from herbray.tasks.probe import ProbeTask
 
 
 def with_column(table, name, values):
@@ -114,11 +115,20 @@ def test_an_unknown_rank_is_answered_with_the_nearest(five_genera):
         ("splits=[random+random]", "twice"),
         ("splits=[random, random]", "occurs twice"),
         ("splits=[]", "at least 1"),
-        ("folds=1", "greater than or equal to 2"),
-        ("fold=5", "did you mean 'folds'"),
+        ("splitz=[random]", "did you mean 'splits'"),
+        ("threads=0", "greater than or equal to 1"),
     ],
 )
 def test_wrong_settings_are_refused_by_every_task(kind, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load(kind, overrides=[override])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TASKS.values() if issubclass(kind, ProbeTask)])
+@pytest.mark.parametrize(
+    ("override", "message"), [("folds=1", "greater than or equal to 2"), ("fold=5", "did you mean 'folds'")]
+)
+def test_wrong_settings_are_refused_by_every_cross_validated_task(kind, override, message):
     with pytest.raises(ConfigError, match=message):
         load(kind, overrides=[override])
 

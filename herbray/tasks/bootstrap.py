@@ -1,0 +1,167 @@
+"""How sure a figure is: bootstrap intervals over specimens, and encoders compared on the same specimens.
+
+The probe, its folds and the neighbours stay as they were; what is resampled is which specimens are asked. So an
+interval tells how the figure would vary with other specimens of the same kind, for these encoders.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from herbray import schema
+from herbray.config import Spec
+from herbray.tasks.base import PAPER_SEED, Floats
+from herbray.tasks.outcomes import Outcome, Score
+
+
+class Bootstrap(Spec):
+    """Settings of intervals and comparisons.
+
+    Attributes:
+        resamples: how often the specimens are drawn anew, with replacement (Efron 1979); 0 for no intervals.
+        level: of the interval, between its percentiles.
+    """
+
+    resamples: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The percentiles at which an interval begins and ends."""
+        tail = 50.0 * (1.0 - self.level)
+        return tail, 100.0 - tail
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One metric of one training run."""
+
+    model: str
+    init: str
+    seed: int
+    outcome: Outcome
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What is compared: runs that differ in their seed only are one kind."""
+        return self.model, self.init
+
+
+def intervals(outcomes: Sequence[Outcome], settings: Bootstrap, seed: int = PAPER_SEED) -> list[Score]:
+    """Ends of the percentile interval of each outcome's mean, at fold -1: metric "accuracy" → `accuracy_low`, `_high`.
+
+    The interval is of the pooled metric (`Outcome.mean`), which may differ in the third decimal from the mean over
+    folds. A metric of a single specimen has none.
+    """
+    found = []
+    for outcome in outcomes if settings.resamples else ():
+        if len(outcome.value) < 2:
+            continue
+        means = resampled_means(outcome.value[:, None], outcome.weight[:, None], settings.resamples, seed)
+        for end, value in zip(("low", "high"), np.nanpercentile(means[:, 0], settings.ends), strict=True):
+            metric = f"{outcome.metric}_{end}"
+            found.append(Score(outcome.task, outcome.split, outcome.level, -1, metric, float(value)))
+    return found
+
+
+def resampled_means(values: Floats, weights: Floats, resamples: int, seed: int) -> Floats:
+    """Weighted means of columns over rows drawn with replacement, the same rows for all columns.
+
+    Args:
+        values: [n, c].
+        weights: [n, c], at least 0.
+        resamples: how often n rows are drawn.
+        seed: of the draws, which follow from it and n alone.
+
+    Returns:
+        [resamples, c]; NaN where all rows drawn weigh 0.
+    """
+    generator = np.random.default_rng(seed)
+    n, columns = values.shape
+    parts = np.hstack([values * weights, weights])
+    sums = np.empty((resamples, 2 * columns))
+    for row in range(resamples):
+        sums[row] = np.bincount(generator.integers(0, n, n), minlength=n) @ parts
+    total = sums[:, columns:]
+    return np.divide(sums[:, :columns], total, out=np.full_like(total, np.nan), where=total > 0)
+
+
+def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SEED) -> pa.Table:
+    """Every two kinds of encoder in one metric, on the specimens that all runs share.
+
+    In each resample the specimens are drawn once, for all runs alike, and of each kind as many training runs as it
+    has, with replacement; the difference of the two kinds' means is taken. So its interval covers the choice of
+    specimens and, where a kind has several seeds, that of the seed. One kind is better where the interval leaves
+    0 out. Intervals are not widened for the number of comparisons.
+
+    Args:
+        samples: of one task, split, level and metric, at least one each run.
+        settings: of the bootstrap; without resamples nothing is compared.
+        seed: of the draws.
+
+    Returns:
+        `schema.COMPARISON`, kinds in alphabetical order.
+    """
+    samples = sorted(samples, key=lambda sample: (*sample.kind, sample.seed))
+    kinds = sorted({sample.kind for sample in samples})
+    shared = _shared(samples)
+    if not settings.resamples or len(kinds) < 2 or len(shared) < 2:
+        return schema.COMPARISON.empty_table()
+    values, weights = _aligned(samples, shared)
+    every = np.vstack([_means(values, weights), resampled_means(values, weights, settings.resamples, seed)])
+    columns = {kind: [at for at, sample in enumerate(samples) if sample.kind == kind] for kind in kinds}
+    means = {kind: _of_kind(every[:, columns[kind]], [seed, at]) for at, kind in enumerate(kinds)}
+    rows = []
+    for a, b in combinations(kinds, 2):
+        row = _row(means[a] - means[b], samples[0].outcome, settings)
+        if row:
+            names = {"model_a": a[0], "init_a": a[1], "seeds_a": len(columns[a])}
+            names |= {"model_b": b[0], "init_b": b[1], "seeds_b": len(columns[b])}
+            rows.append(row | names | {"specimens": len(shared)})
+    return pa.Table.from_pylist(rows, schema=schema.COMPARISON)
+
+
+def _shared(samples: Sequence[Sample]) -> list[str]:
+    ids = [set(sample.outcome.specimen_id) for sample in samples]
+    return sorted(set.intersection(*ids)) if ids else []
+
+
+def _aligned(samples: Sequence[Sample], shared: Sequence[str]) -> tuple[Floats, Floats]:
+    place = {name: at for at, name in enumerate(shared)}
+    values, weights = np.zeros((2, len(shared), len(samples)))
+    for column, sample in enumerate(samples):
+        known = np.array([name in place for name in sample.outcome.specimen_id], dtype=bool)
+        rows = [place[name] for name in sample.outcome.specimen_id[known]]
+        values[rows, column], weights[rows, column] = sample.outcome.value[known], sample.outcome.weight[known]
+    return values, weights
+
+
+def _means(values: Floats, weights: Floats) -> Floats:
+    total = weights.sum(axis=0)
+    means: Floats = np.divide((values * weights).sum(axis=0), total, out=np.full_like(total, np.nan), where=total > 0)
+    return means
+
+
+def _of_kind(every: Floats, seed: list[int]) -> Floats:
+    """Means over a kind's runs: [1 + resamples], first of all runs, then of runs drawn anew in each resample."""
+    runs = every.shape[1]
+    drawn = np.random.default_rng(seed).integers(0, runs, (len(every) - 1, runs))
+    resampled = np.take_along_axis(every[1:], drawn, axis=1).mean(axis=1)
+    return np.concatenate([[every[0].mean()], resampled])
+
+
+def _row(difference: Floats, outcome: Outcome, settings: Bootstrap) -> dict[str, Any] | None:
+    """The columns that tell the difference; None where too few resamples have one."""
+    if np.isnan(difference[0]) or np.isnan(difference[1:]).mean() > 0.5:
+        return None
+    low, high = np.nanpercentile(difference[1:], settings.ends)
+    better = "undecided"
+    if low > 0 or high < 0:
+        better = "a" if (low > 0) != outcome.lower_is_better else "b"
+    keys = {name: getattr(outcome, name) for name in ("task", "split", "level", "metric")}
+    return keys | {"difference": float(difference[0]), "low": float(low), "high": float(high), "better": better}

@@ -1,0 +1,42 @@
+"""Application 3 at other shares of wrong names: where does finding them break down?"""
+
+from typing import Annotated, ClassVar, Literal, final
+
+from pydantic import AfterValidator, Field
+from threadpoolctl import threadpool_limits
+
+from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
+from herbray.tasks.outcomes import Measured
+from herbray.tasks.swaps import SwapTask
+
+Share = Annotated[float, Field(gt=0, lt=0.5)]
+
+
+@final
+class Noise(SwapTask):
+    """The mislabel task along a sweep of shares; the level is the pair and the share, "Syzygium–Eugenia @ 20%".
+
+    Draw n swaps the same specimens here as in the mislabel task at the same share.
+
+    Attributes:
+        shares: of each genus' specimens whose name is swapped.
+        draws: of each share.
+    """
+
+    parallel_over: ClassVar[str | None] = "shares"
+
+    name: Literal["noise"] = "noise"
+    splits: PooledSplits = ("herbarium+random",)
+    class_weight: Literal["balanced"] | None = None
+    shares: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(once)] = (0.05, 0.1, 0.2, 0.3, 0.4)
+    draws: Annotated[int, Field(ge=1)] = 5
+
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+        """Score each draw of each pair at each share; see `TaskSpec.measure`.
+
+        Raises:
+            UnscorableError: a genus has fewer specimens than there are folds, or no pair can be chosen.
+        """
+        shares = [(share, f" @ {100 * share:g}%") for share in self.shares]
+        with threadpool_limits(limits=self.threads):
+            return self._measure_pairs(embeddings, split, shares, seed)

@@ -1,0 +1,169 @@
+"""What a task gives back: its scores, and what each specimen contributed to them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from herbray import schema
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of one task: a row of `schema.RESULT` less the encoder's three columns.
+
+    Raises:
+        ValueError: the value is not finite. A figure that is undefined has no score.
+    """
+
+    task: str
+    split: str
+    level: str
+    fold: int
+    metric: str
+    value: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no mean may be taken of."""
+        if not np.isfinite(self.value):
+            raise ValueError(f"{self.task}, {self.split}, {self.level}, fold {self.fold}: {self.metric} = {self.value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A metric taken apart: it is the mean of the specimens' values, weighted. What a bootstrap resamples.
+
+    Folds and draws are pooled, so that a specimen stands here once.
+
+    Attributes:
+        task: its name; `split`, `level` and `metric` as in the scores.
+        specimen_id: [n].
+        value: [n], e.g. 1 where the specimen was named rightly and 0 where not.
+        weight: [n], at least 0, some above; e.g. 1 for an accuracy, 1 / size of the class for a balanced accuracy.
+        lower_is_better: e.g. of a false-positive rate.
+
+    Raises:
+        ValueError: the arrays differ in length, a number is not finite, a weight is negative, or no weight is above 0.
+    """
+
+    task: str
+    split: str
+    level: str
+    metric: str
+    specimen_id: npt.NDArray[np.object_]
+    value: npt.NDArray[np.float64]
+    weight: npt.NDArray[np.float64]
+    lower_is_better: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what has no mean."""
+        where = f"{self.task}, {self.split}, {self.level}, {self.metric}"
+        if not len(self.specimen_id) == len(self.value) == len(self.weight):
+            raise ValueError(f"{where}: ids, values and weights differ in number")
+        if not (np.isfinite(self.value).all() and np.isfinite(self.weight).all()):
+            raise ValueError(f"{where}: a value or a weight is not finite")
+        if (self.weight < 0).any() or not (self.weight > 0).any():
+            raise ValueError(f"{where}: weights are at least 0 and some are above")
+
+    @property
+    def mean(self) -> float:
+        """The metric, folds and draws pooled."""
+        return float(self.value @ self.weight / self.weight.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All that a task has found out: scores, and outcomes of those metrics that are means over specimens."""
+
+    scores: list[Score] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def __add__(self, other: "Measured") -> "Measured":
+        """Both, one after the other."""
+        return Measured(self.scores + other.scores, self.outcomes + other.outcomes)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results belong: makes scores and outcomes of one task, split and level."""
+
+    task: str
+    split: str
+    level: str
+
+    def scores(self, values: Mapping[str, float], fold: int = -1) -> list[Score]:
+        """A score each metric; those that are not finite are left out."""
+        found = {metric: float(value) for metric, value in values.items()}
+        return [
+            Score(self.task, self.split, self.level, fold, metric, value)
+            for metric, value in found.items()
+            if np.isfinite(value)
+        ]
+
+    def outcome(
+        self,
+        metric: str,
+        specimen_id: npt.NDArray[np.object_],
+        value: npt.ArrayLike,
+        weight: npt.ArrayLike = 1.0,
+        *,
+        lower_is_better: bool = False,
+    ) -> list[Outcome]:
+        """An outcome of this place; none where no specimen has any weight.
+
+        List those specimens that may have weight, whichever encoder is tried: comparisons are made on those that
+        all encoders list.
+        """
+        values = np.asarray(value, dtype=np.float64)
+        weights = np.broadcast_to(np.asarray(weight, dtype=np.float64), values.shape)
+        if not (weights > 0).any():
+            return []
+        return [Outcome(self.task, self.split, self.level, metric, specimen_id, values, weights, lower_is_better)]
+
+    def hits(
+        self, specimen_id: npt.NDArray[np.object_], hit: npt.NDArray[np.bool_], classes: npt.NDArray[np.intp]
+    ) -> list[Outcome]:
+        """`accuracy` and `balanced_accuracy` of specimens named rightly or not.
+
+        Args:
+            specimen_id: [n].
+            hit: [n].
+            classes: [n] the true ones, as numbers; each weighs the same in the balanced accuracy.
+        """
+        share = 1.0 / np.bincount(classes)[classes]
+        return [
+            *self.outcome("accuracy", specimen_id, hit),
+            *self.outcome("balanced_accuracy", specimen_id, hit, share),
+        ]
+
+
+def to_table(scores: Sequence[Score], model: str, init: str, seed: int) -> pa.Table:
+    """Scores of one encoder as `schema.RESULT`.
+
+    Args:
+        scores: in any order, which is kept.
+        model: the encoder's objective, e.g. "triplet".
+        init: its start weights, e.g. "imagenet".
+        seed: of its training run.
+    """
+    own = {name: [getattr(score, name) for score in scores] for name in Score.__dataclass_fields__}
+    encoder = {"model": [model] * len(scores), "init": [init] * len(scores), "seed": [seed] * len(scores)}
+    return pa.table({**encoder, **own}, schema=schema.RESULT)
+
+
+def to_outcome_table(outcomes: Sequence[Outcome], model: str, init: str, seed: int) -> pa.Table:
+    """Outcomes of one encoder as `schema.OUTCOME`; arguments as in `to_table`."""
+    tables = [_outcome_rows(outcome, model, init, seed) for outcome in outcomes]
+    return pa.concat_tables(tables) if tables else schema.OUTCOME.empty_table()
+
+
+def _outcome_rows(outcome: Outcome, model: str, init: str, seed: int) -> pa.Table:
+    keys: dict[str, str | int | bool] = {"model": model, "init": init, "seed": seed}
+    keys |= {name: getattr(outcome, name) for name in ("task", "split", "level", "metric", "lower_is_better")}
+    columns = {name: pa.repeat(value, len(outcome.value)) for name, value in keys.items()}
+    columns |= {name: pa.array(getattr(outcome, name)) for name in ("specimen_id", "value", "weight")}
+    return pa.table({name: columns[name].cast(schema.OUTCOME.field(name).type) for name in schema.OUTCOME.names}).cast(
+        schema.OUTCOME
+    )

@@ -1,0 +1,94 @@
+"""Real wrong names, where the truth of each determination is known: are they found among all genera?"""
+
+from typing import Annotated, ClassVar, Literal, final
+
+import numpy as np
+from pydantic import AfterValidator, Field
+from threadpoolctl import threadpool_limits
+
+from herbray.tasks.base import PAPER_SEED, Embeddings, Mask, Objects, PooledSplits, UnscorableError, hinted, once
+from herbray.tasks.detect import Doubt, contributions, detection_scores, every_doubt, first, precision_at
+from herbray.tasks.neighbours import all_nearest, embeddings_units
+from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.probe import ProbeTask, out_of_fold, usable
+
+Rank = Literal["genus", "species"]
+
+
+@final
+class Planted(ProbeTask):
+    """Look for the wrong names that a collection really holds, all genera at once, as a curator would.
+
+    It needs specimens whose true species is known: the synthetic herbarium's, or reviewed ones. Unlike the mislabel
+    task it swaps nothing. The three methods of `detect` are scored alike; a specimen whose name is too rare to
+    be learnt, or whose truth is not known, takes no part.
+
+    All scores are at fold -1: `rows`, `wrong`, `chance` (the share of wrong names: the precision of a list in random
+    order), `rows_left_out`, `converged`; of each method (prefixes as in `detect.METHODS`) those of
+    `detect.detection_scores`, and `precision_at_first`: the share of wrong names among the `first` on the list.
+    Outcomes are the same but `precision`.
+
+    Attributes:
+        ranks: at which a name is wrong: a wrong species of the right genus is right at rank genus.
+        first: how far down the list a curator looks; the whole list where it is shorter.
+        neighbours: how many vote on a name; sheets of the own gathering have no vote.
+    """
+
+    parallel_over: ClassVar[str | None] = "ranks"
+
+    name: Literal["planted"] = "planted"
+    splits: PooledSplits = ("herbarium+species+random",)
+    class_weight: Literal["balanced"] | None = None
+    max_iter: Annotated[int, Field(ge=1)] = 2500
+    ranks: Annotated[tuple[Annotated[Rank, hinted(Rank)], ...], Field(min_length=1), AfterValidator(once)] = ("genus",)
+    first: Annotated[int, Field(ge=1)] = 50
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = 10
+
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+        """Score each rank; see `TaskSpec.measure`.
+
+        Raises:
+            UnscorableError: no truth is known, no name is wrong, every name is, or fewer than two names have as many
+                specimens as there are folds.
+        """
+        rows = embeddings.of_split(split)
+        with threadpool_limits(limits=self.threads):
+            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
+
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+        truth = true_names(embeddings.true_species, rank)
+        names = embeddings.rank(rank).copy()
+        names[[name is None for name in truth]] = None
+        rows, given, counts = usable(names, self.folds)
+        wrong = (truth[rows] != names[rows]).astype(bool)
+        if counts["classes"] < 2 or not wrong.any() or wrong.all():
+            raise UnscorableError(
+                f"planted, split {split!r}, rank {rank!r}: of {len(rows)} specimens with a known truth, in "
+                f"{counts['classes']} classes of {self.folds} or more, {int(wrong.sum())} bear a wrong name; two "
+                "classes and some wrong names are needed. Leave the task out where `true_species` is not known"
+            )
+        chosen = embeddings.take(rows)
+        probabilities, converged = out_of_fold(chosen.features, given, self, seed)
+        near = all_nearest(chosen.features, embeddings_units(chosen), self.neighbours)
+        place = Place(self.name, split, rank)
+        numbers = {"rows": len(rows), "wrong": wrong.sum(), "chance": wrong.mean(), "converged": converged}
+        found = Measured(place.scores(numbers | {"rows_left_out": len(embeddings) - len(rows)}))
+        for prefix, doubt in every_doubt(given, probabilities, near).items():
+            found += self._method(place, prefix, chosen.specimen_id, wrong, doubt)
+        return found
+
+    def _method(self, place: Place, prefix: str, ids: Objects, wrong: Mask, doubt: Doubt) -> Measured:
+        leading = np.zeros(len(wrong), dtype=bool)
+        leading[first(doubt, self.first)] = True
+        scores = detection_scores(wrong, doubt) | {"precision_at_first": precision_at(wrong, doubt, self.first)}
+        outcomes = place.outcome(prefix + "precision_at_first", ids, wrong, leading)
+        for name, (value, part) in contributions(wrong, doubt).items():
+            outcomes += place.outcome(prefix + name, ids[part], value[part], lower_is_better=name == "fpr")
+        return Measured(place.scores({prefix + name: value for name, value in scores.items()}), outcomes)
+
+
+def true_names(true_species: Objects, rank: str) -> Objects:
+    """The true names [n] at a rank, "genus" or "species"; None where the truth is not known."""
+    if rank == "species":
+        return true_species
+    return np.array([None if name is None else name.split(" ")[0] for name in true_species], dtype=object)

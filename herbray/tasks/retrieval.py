@@ -1,0 +1,118 @@
+"""Retrieval: are the most similar sheets of the same genus, family, order? No probe is fitted."""
+
+from typing import Annotated, ClassVar, Literal, final
+
+import numpy as np
+from pydantic import AfterValidator, Field
+from threadpoolctl import threadpool_limits
+
+from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, PooledSplits, TaskSpec, UnscorableError, hinted
+from herbray.tasks.base import once as each_once
+from herbray.tasks.neighbours import Integers, Near, embeddings_units, nearest, tally, vote
+from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.probe import usable
+
+Rank = Literal["order", "family", "genus", "species"]
+
+
+@final
+class Retrieval(TaskSpec):
+    """Rank all other sheets of the split by cosine and see which of them bear the same name.
+
+    A sheet of the same gathering is not ranked: a duplicate is found by its label and its press, not by its taxon. A
+    query that has no other sheet of its name is not asked, but is ranked for others; a sheet undetermined at the rank
+    is neither. For a query let R be the number of sheets of its name among those ranked, and rel(i) be 1 where the
+    i-th nearest bears its name, else 0 (Musgrave, Belongie & Lim 2020, arXiv 2003.08505):
+
+        precision at i   P(i) = (rel(1) + … + rel(i)) / i
+        `map_at_r`       (1/R) · sum over i = 1 … R of P(i) · rel(i)
+        `r_precision`    P(R)
+        `recall_at_k`    1 where any of rel(1) … rel(k) is 1, else 0
+        `knn_accuracy`   1 where most of the k nearest bear its name; ties go to the nearer ones, summed
+
+    each a mean over queries; at fold -1, with `rows` (queries), `classes`, `majority` (the accuracy of always naming
+    the commonest), `rows_left_out` and `rows_undetermined`. Nothing is drawn: any seed gives the same.
+
+    Attributes:
+        ranks: at which names are compared.
+        k: neighbours that vote in `knn_accuracy`.
+        recall_at: the k of each `recall_at_k`.
+        threads: of the linear algebra.
+    """
+
+    parallel_over: ClassVar[str | None] = "ranks"
+
+    name: Literal["retrieval"] = "retrieval"
+    splits: PooledSplits = ("herbarium", "species", "random")
+    ranks: Annotated[tuple[Annotated[Rank, hinted(Rank)], ...], Field(min_length=1), AfterValidator(each_once)] = (
+        "genus",
+        "family",
+        "order",
+    )
+    k: Annotated[int, Field(ge=1, le=1000)] = 5
+    recall_at: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1), AfterValidator(each_once)
+    ] = (1, 5, 10)
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+        """Score each rank; outcomes are all its metrics; see `TaskSpec.measure`.
+
+        Raises:
+            UnscorableError: no two sheets of different gatherings bear the same name at a rank.
+        """
+        del seed
+        rows = embeddings.of_split(split)
+        with threadpool_limits(limits=self.threads):
+            return sum((self._rank(rows, split, rank) for rank in self.ranks), Measured())
+
+    def _rank(self, embeddings: Embeddings, split: str, rank: str) -> Measured:
+        rows, codes, counts = usable(embeddings.rank(rank), 1)
+        named = embeddings.take(rows)
+        units = embeddings_units(named)
+        relevant = partners(codes, units)
+        asked = relevant > 0
+        if not asked.any():
+            raise UnscorableError(
+                f"retrieval, split {split!r}, rank {rank!r}: no two sheets of different gatherings bear one name; "
+                "embed more specimens or leave the rank out"
+            )
+        values = self._values(named, codes, units, relevant)
+        place = Place(self.name, split, rank)
+        sizes = np.bincount(codes[asked])
+        numbers = {"rows": asked.sum(), "classes": (sizes > 0).sum(), "majority": sizes.max() / sizes.sum()}
+        numbers |= {"rows_left_out": (~asked).sum(), "rows_undetermined": counts["rows_undetermined"]}
+        means = {metric: value[asked].mean() for metric, value in values.items()}
+        ids = named.specimen_id[asked]
+        outcomes = [one for metric, value in values.items() for one in place.outcome(metric, ids, value[asked])]
+        return Measured(place.scores(numbers | means), outcomes)
+
+    def _values(self, named: Embeddings, codes: Indices, units: Indices, relevant: Integers) -> dict[str, Floats]:
+        most = np.maximum(relevant, max(self.k, *self.recall_at, 1))
+        blocks = [self._block(near, codes, relevant) for near in nearest(named.features, units, most)]
+        return {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
+
+    def _block(self, near: Near, codes: Indices, relevant: Integers) -> dict[str, Floats]:
+        """Values [m] of the rows of a block, each metric; those without partners get 0."""
+        hit = (codes[near.neighbours] == codes[near.rows][:, None]) & near.valid
+        place = np.arange(1, hit.shape[1] + 1)
+        within = place <= relevant[near.rows][:, None]
+        r = np.maximum(relevant[near.rows], 1)
+        precision = np.cumsum(hit, axis=1) / place
+        values = {
+            "knn_accuracy": vote(_cut(near, self.k), codes) == codes[near.rows],
+            "map_at_r": (precision * hit * within).sum(axis=1) / r,
+            "r_precision": (hit & within).sum(axis=1) / r,
+        }
+        values |= {f"recall_at_{k}": hit[:, :k].any(axis=1) for k in self.recall_at}
+        return {metric: value.astype(np.float64) for metric, value in values.items()}
+
+
+def partners(codes: Indices, units: Indices) -> Integers:
+    """How many rows of its class, but of another unit, each row has: [n]."""
+    both = codes.astype(np.int64) * (int(units.max()) + 1 if len(units) else 1) + units
+    return tally(codes, codes) - tally(both, both)
+
+
+def _cut(near: Near, k: int) -> Near:
+    return Near(near.rows, near.neighbours[:, :k], near.cosine[:, :k], near.valid[:, :k])

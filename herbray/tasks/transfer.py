@@ -1,0 +1,90 @@
+"""Transfer: a probe fitted on one split names the specimens of another, as a tool would in a new herbarium."""
+
+from typing import Annotated, ClassVar, Literal, Self, final
+
+import numpy as np
+from pydantic import AfterValidator, Field, model_validator
+from threadpoolctl import threadpool_limits
+
+from herbray.tasks.base import (
+    PAPER_SEED,
+    Embeddings,
+    Pooled,
+    PooledSplits,
+    UnscorableError,
+    hinted,
+    once,
+    parse_splits,
+)
+from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.probe import LinearTask, fit_once, macro_scores, usable
+
+Rank = Literal["order", "family", "genus", "species"]
+
+
+@final
+class Transfer(LinearTask):
+    """Fit the probe of identify on one split, test it on another; the `split` of a score is the tested one.
+
+    Within H alone a probe can learn the flora and the labels of that herbarium; fitted on R, it cannot. A tested
+    specimen of a name that the fitted split lacks is left out. All at fold -1: `probe.macro_scores` over the names that
+    are tested, `rows` and `classes` tested, `rows_fitted`, `classes_fitted`, `rows_unknown` (of names that are not
+    fitted), `rows_undetermined`. Outcomes are `accuracy` and `balanced_accuracy`. Nothing is drawn: any seed gives
+    the same.
+
+    Attributes:
+        fitted_on: the split, or pool of splits, that the probe knows.
+        ranks: each gets a probe of its own.
+        at_least: specimens that a name needs in the fitted split.
+    """
+
+    parallel_over: ClassVar[str | None] = "ranks"
+
+    name: Literal["transfer"] = "transfer"
+    splits: PooledSplits = ("herbarium",)
+    fitted_on: Pooled = "random"
+    ranks: Annotated[tuple[Annotated[Rank, hinted(Rank)], ...], Field(min_length=1), AfterValidator(once)] = (
+        "genus",
+        "family",
+        "order",
+    )
+    at_least: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for split in self.splits:
+            if both := set(parse_splits(split)) & set(parse_splits(self.fitted_on)):
+                raise ValueError(f"{', '.join(sorted(both))}: fitted and tested; a probe would know the answers")
+        return self
+
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+        """Score each rank; see `TaskSpec.measure`.
+
+        Raises:
+            UnscorableError: a split is missing, the fitted one has fewer than two names, or none of them is tested.
+        """
+        del seed
+        fitted, tested = embeddings.of_split(self.fitted_on), embeddings.of_split(split)
+        with threadpool_limits(limits=self.threads):
+            return sum((self._rank(fitted, tested, split, rank) for rank in self.ranks), Measured())
+
+    def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measured:
+        rows, labels, counts = usable(fitted.rank(rank), self.at_least)
+        names = np.unique(fitted.rank(rank)[rows].astype(str))
+        asked = tested.rank(rank)
+        undetermined = np.array([name is None for name in asked], dtype=bool)
+        known = np.flatnonzero(np.isin(asked.astype(str), names) & ~undetermined)
+        if len(names) < 2 or not len(known):
+            raise UnscorableError(
+                f"transfer, {self.fitted_on!r} to {split!r}, rank {rank!r}: {len(names)} names are fitted, and "
+                f"{len(known)} tested specimens bear one; two names and a specimen are needed"
+            )
+        truth = np.searchsorted(names, asked[known].astype(str))
+        fold = fit_once(fitted.features[rows], labels, tested.features[known], self)
+        place = Place(self.name, split, rank)
+        numbers = {"rows": len(known), "classes": len(np.unique(truth)), "rows_undetermined": int(undetermined.sum())}
+        numbers |= {"rows_fitted": len(rows), "classes_fitted": counts["classes"]}
+        numbers |= {"rows_unknown": len(asked) - len(known) - numbers["rows_undetermined"]}
+        scores = place.scores(numbers | macro_scores(truth, fold, present_only=True))
+        hit = fold.probabilities.argmax(axis=1) == truth
+        return Measured(scores, place.hits(tested.specimen_id[known], hit, truth))

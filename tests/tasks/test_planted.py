@@ -1,0 +1,77 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from herbray.tasks import UnscorableError
+from herbray.tasks.detect import METHODS
+from herbray.tasks.planted import Planted
+
+SIZES = {"Alba": 60, "Borea": 60, "Cirra": 60, "Erema": 60}
+
+
+def with_wrong_names(embeddings, every):
+    """True names are those of the clouds; each `every`-th sheet is filed under the next genus."""
+    genera = sorted(SIZES)
+    genus = embeddings.genus.copy()
+    species = embeddings.species.copy()
+    for row in range(3, len(genus), every):
+        genus[row] = genera[(genera.index(genus[row]) + 1) % len(genera)]
+        species[row] = f"{genus[row]} alta"
+    return dataclasses.replace(embeddings, genus=genus, species=species, true_species=embeddings.species)
+
+
+def counts(scores):
+    return {score.metric: score.value for score in scores}
+
+
+def test_wrong_names_head_every_list_where_genera_lie_apart(embeddings_of):
+    embeddings = with_wrong_names(embeddings_of(SIZES, 9.0), 20)
+    found = counts(Planted(first=12).run(embeddings, "random"))
+    assert (found["rows"], found["wrong"], found["chance"]) == (240, 12, 0.05)
+    for prefix in METHODS:
+        assert found[prefix + "precision_at_first"] > 0.9, prefix
+        assert found[prefix + "precision_at_n"] == found[prefix + "precision_at_first"]
+        assert found[prefix + "tpr"] > 0.9
+        assert found[prefix + "fpr"] < 0.1
+        assert found[prefix + "auroc"] > 0.97
+
+
+def test_without_signal_a_list_is_no_better_than_chance(embeddings_of):
+    embeddings = with_wrong_names(embeddings_of(SIZES, 0.0), 5)
+    found = counts(Planted(first=100).run(embeddings, "random"))
+    for prefix in METHODS:
+        assert found[prefix + "precision_at_first"] == pytest.approx(found["chance"], abs=0.12), prefix
+        assert found[prefix + "auroc"] == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_wrong_species_of_the_right_genus_is_wrong_at_rank_species_only(embeddings_of):
+    embeddings = embeddings_of({"Alba": 40, "Erema": 40}, 5.0)
+    true_species = embeddings.species.copy()
+    true_species[:4] = "Alba nova"
+    reviewed = dataclasses.replace(embeddings, true_species=true_species)
+    assert counts(Planted(ranks=("species",)).run(reviewed, "random"))["wrong"] == 4
+    with pytest.raises(UnscorableError, match="planted, split 'random', rank 'genus': of 80 .* 0 bear a wrong name"):
+        Planted().run(reviewed, "random")
+
+
+def test_unreviewed_and_rare_specimens_take_no_part(embeddings_of):
+    embeddings = with_wrong_names(embeddings_of(SIZES | {"Dolia": 3}, 5.0), 20)
+    true_species = embeddings.true_species.copy()
+    true_species[:10] = None
+    found = counts(Planted().run(dataclasses.replace(embeddings, true_species=true_species), "random"))
+    dolia = int((embeddings.genus == "Dolia").sum())
+    assert found["rows"] == 243 - 10 - dolia
+    assert found["rows_left_out"] == 10 + dolia
+
+
+def test_without_truth_the_task_is_refused(embeddings_of):
+    with pytest.raises(UnscorableError, match="Leave the task out where `true_species` is not known"):
+        Planted().run(embeddings_of(SIZES, 1.0), "random")
+
+
+def test_truth_may_name_a_genus_that_nobody_files(embeddings_of):
+    embeddings = embeddings_of({"Alba": 40, "Erema": 40}, 5.0)
+    true_species = np.array([*["Nova rara"] * 3, *embeddings.species[3:]], dtype=object)
+    found = counts(Planted().run(dataclasses.replace(embeddings, true_species=true_species), "random"))
+    assert found["wrong"] == 3

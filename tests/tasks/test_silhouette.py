@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from herbray.tasks import UnscorableError
+from herbray.tasks.silhouette import Silhouette
+
+
+def by_hand(features, names, distance):
+    values = []
+    for row in range(len(names)):
+        means = {}
+        for name in set(names):
+            others = [other for other in range(len(names)) if other != row and names[other] == name]
+            means[name] = np.mean([distance(features[row], features[other]) for other in others])
+        own = means.pop(names[row])
+        values.append((min(means.values()) - own) / max(own, *means.values() and [min(means.values())]))
+    return values
+
+
+def euclidean(a, b):
+    return np.sqrt(((a - b) ** 2).sum())
+
+
+def cosine(a, b):
+    return 1 - a @ b / np.sqrt((a @ a) * (b @ b))
+
+
+def test_values_are_those_of_the_definition_in_plain_loops(embeddings_of):
+    embeddings = embeddings_of({"Alba": 9, "Borea": 7, "Erema": 2, "Dolia": 1}, 2.0, dim=4)
+    found = Silhouette(ranks=("genus",)).measure(embeddings, "random")
+    rows = embeddings.genus != "Dolia"
+    features, names = embeddings.features[rows].astype(float), embeddings.genus[rows]
+    for outcome, distance in zip(found.outcomes, (cosine, euclidean), strict=True):
+        assert outcome.metric == distance.__name__
+        assert outcome.value.tolist() == pytest.approx(by_hand(features, names, distance), abs=1e-6)
+    counts = {score.metric: score.value for score in found.scores}
+    assert (counts["rows"], counts["classes"], counts["rows_left_out"]) == (18, 3, 1)
+
+
+def test_of_many_specimens_a_seeded_sample_is_taken(embeddings_of):
+    embeddings = embeddings_of({"Alba": 60, "Borea": 60}, 3.0)
+    task = Silhouette(ranks=("genus",), most=50)
+    found = task.measure(embeddings, "random", 1)
+    assert len(found.outcomes[0].value) == 50
+    assert task.run(embeddings, "random", 1) == found.scores != task.run(embeddings, "random", 2)
+    whole = {score.metric: score.value for score in Silhouette(ranks=("genus",)).run(embeddings, "random")}
+    assert found.outcomes[1].mean == pytest.approx(whole["euclidean"], abs=0.1)
+
+
+def test_one_name_alone_has_no_silhouette(embeddings_of):
+    with pytest.raises(UnscorableError, match="rank 'genus': 1 names"):
+        Silhouette().run(embeddings_of({"Alba": 9, "Borea": 1}, 1.0), "random")
