@@ -1,6 +1,5 @@
 """Encoder + shards → embeddings: an actor pool, one output file a shard file, each specimen once."""
 
-import hashlib
 import json
 import math
 import os
@@ -8,21 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.data
-import torch
 from pydantic import Field
 
 from herbray import __version__, schema, tracking
 from herbray.config import Spec
-from herbray.data import images
 from herbray.data.plan import fingerprint
 from herbray.flow import cluster
-from herbray.flow.shard import read_manifest
-from herbray.model.augment import prepare
+from herbray.flow.embedder import Embedder, encoder_print
+from herbray.flow.manifest import read_manifest
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 
@@ -38,7 +34,7 @@ class Embed(Spec):
     out: Path = Path("runs/embeddings")
     splits: tuple[str, ...] = schema.TEST_SPLITS
     actors: int | None = Field(None, ge=1, description="None: one a GPU, or one for two CPUs")
-    batch: int = Field(64, ge=1)
+    batch: int | None = Field(None, ge=1, description="None: 64 on a CPU, 512 on a GPU")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
 
@@ -146,61 +142,44 @@ def _start_card(spec: Embed, dim: int) -> EncoderCard:
     )
 
 
-def encoder_print(folder: Path) -> str:
-    """Fingerprint of an encoder's weights."""
-    return hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()[:16]
+class _Actor:
+    """An embedder in a process of its own; one shard file a call."""
 
-
-class _Embedder:
-    """An actor: one encoder in memory, one shard file in, one embeddings file out."""
-
-    def __init__(self, encoder: str, shards: str, target: str, side: int, batch: int) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.encoder = read_encoder(Path(encoder))[0].eval().to(self.device).to(memory_format=torch.channels_last)
-        self.print = encoder_print(Path(encoder))
-        self.shards, self.target, self.side, self.batch = Path(shards), Path(target), side, batch
+    def __init__(self, encoder: str, shards: str, target: str, side: int, batch: int | None, cpus: int) -> None:
+        self.embedder = Embedder(Path(encoder), side, _threads(cpus), batch)
+        self.shards, self.target = Path(shards), Path(target)
 
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
-        source = pq.ParquetFile(self.shards / job["file"], memory_map=True)
-        table = source.read(columns=[*schema.SPECIMEN.names, "jpeg"])
-        parts = [self._embed(part) for part in table.select(["jpeg"]).to_batches(max_chunksize=self.batch)]
-        features = np.concatenate(parts) if parts else np.empty((0, self.encoder.dim), np.float32)
-        if not np.isfinite(features).all():
-            raise ValueError(f"{job['file']}: the encoder gives numbers that are not finite; it is not usable")
         split = job["file"].split("/")[0].removeprefix("split=")
-        out = table.drop_columns(["jpeg"]).append_column("split", pa.array([split] * table.num_rows, pa.string()))
-        flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), self.encoder.dim)
-        out = out.append_column("embedding", flat).cast(schema.embedding_schema(self.encoder.dim))
-        _write(self.target / job["file"], out.replace_schema_metadata({"encoder": self.print}))
-        return {"file": job["file"], "rows": table.num_rows}
-
-    @torch.inference_mode()
-    def _embed(self, part: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
-        pixels = images.squares(part["jpeg"].to_pylist(), self.side)
-        square = prepare(torch.from_numpy(pixels).to(self.device), self.encoder.size)
-        features: torch.Tensor = self.encoder(square.contiguous(memory_format=torch.channels_last))
-        result: np.ndarray[Any, np.dtype[np.float32]] = features.float().cpu().numpy()
-        return result
+        rows = self.embedder.file(self.shards / job["file"], split, self.target / job["file"])
+        return {"file": job["file"], "rows": rows}
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    cluster.replace(path, temporary)
+def _threads(cpus: int) -> int:
+    """Cores behind so many of this node's CPUs: a cluster on a laptop claims more than there are."""
+    here = ray.get_runtime_context().get_node_id()
+    real = (os.cpu_count() or 1) / _nodes()[here]
+    return max(1, min(cpus, math.floor(cpus * real)))
+
+
+def _nodes() -> dict[str, float]:
+    """CPUs of each living node that has any."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    sizes = {node["NodeID"]: float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]}
+    return {node: size for node, size in sizes.items() if size > 0}
 
 
 def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
-    gpus = cluster.resource("GPU")
-    actors = spec.actors or int(gpus) or max(1, math.floor(cluster.resource("CPU") / 2))
-    actors = min(actors, len(jobs))
-    pool = ray.data.ActorPoolStrategy(size=actors)
-    places = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch)
+    cpus, gpus = cluster.resource("CPU"), cluster.resource("GPU")
+    actors = min(spec.actors or int(gpus) or max(1, math.floor(cpus / 2)), len(jobs))
+    share = max(1, math.floor(cpus / actors)) if actors > 1 else max(1, math.floor(cpus) - 1)
+    share = min(share, max(1, math.floor(min(_nodes().values()))))  # an actor does not reach over two nodes
+    places = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch, share)
     data = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        _Embedder,  # type: ignore[arg-type]  # a callable class is an actor
+        _Actor,  # type: ignore[arg-type]  # a callable class is an actor
         fn_constructor_args=places,
-        compute=pool,
-        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(size=actors),
+        num_cpus=share,
         num_gpus=1 if gpus >= actors else 0,
     )
     rows = {job["file"]: pq.read_metadata(spec.shards / job["file"]).num_rows for job in jobs}

@@ -1,6 +1,7 @@
 """What one training worker does: windows in, steps, figures and checkpoints out. Knows neither Ray, MLflow nor Tune."""
 
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,16 +15,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from herbray import __version__
 from herbray.data import plan
+from herbray.flow.device import Placed, placed
 from herbray.flow.material import Material, Optimizer, Train, World, material
 from herbray.flow.stream import Batch, WindowReader, share
 from herbray.flow.validate import validate
 from herbray.model.augment import augment
 from herbray.model.checkpoint import EncoderCard, load_training, save_encoder, save_training
+from herbray.model.compiled import worthwhile
 from herbray.model.encoder import build_encoder
 from herbray.model.learner import Learner
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float], Path | None], None]
+"""Takes figures and, on rank 0 at an epoch's end, a checkpoint folder, which it owns and removes."""
 
 
 def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
@@ -53,31 +57,45 @@ def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: 
     torch.set_flush_denormal(True)  # else Adam's second moments of dead weights take the processor's slow path
     data = material(spec)
     learner = build_learner(spec, len(data.classes), weights).to(world.device).to(memory_format=torch.channels_last)
-    total = len(data.windows) // world.size
+    steps = len(data.windows) // world.size * data.windows[0].batches
     optimizer = _optimizer(spec.optimizer, learner)
-    steps = total * data.windows[0].batches
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(spec.optimizer, step, steps))
     consumed = 0
     if restore is not None:
         consumed = int(load_training(restore, learner, optimizer, scheduler)["consumed"])
-    model = DistributedDataParallel(learner) if world.size > 1 else learner
+    model = _wrapped(learner, world, worthwhile(spec.compile, world.device, steps))
     reader = WindowReader(spec.shards, data.manifest["side"])
     meter = _Meter(world)
     every = max(1, data.per_epoch // (spec.reports * world.size))
-    for batch in feed(share(data.windows, world.rank, world.size, consumed), reader):
-        meter.add(_step(model, optimizer, scheduler, batch, spec, world), len(batch.labels))
+    windows = share(data.windows, world.rank, world.size, consumed)
+    for batch in placed(feed(windows, reader), world.device):
+        meter.add(_step(model, optimizer, scheduler, batch, spec), len(batch.labels))
         if not batch.last:
             continue
         before, consumed = consumed, consumed + world.size
         last = len(data.windows) - consumed < world.size
         if last or consumed // data.per_epoch > before // data.per_epoch:
             figures = meter.figures() | _place(data, consumed, optimizer) | validate(spec, data, learner, world)
-            with tempfile.TemporaryDirectory(prefix="herbray-") as folder:
-                if world.rank == 0:
-                    _save(Path(folder), spec, data, learner, optimizer, scheduler, figures | {"consumed": consumed})
-                report(figures, Path(folder))
+            position = figures | {"consumed": consumed}
+            report(figures, _saved(spec, data, learner, optimizer, scheduler, position) if world.rank == 0 else None)
+            meter.restart()
         elif (consumed // world.size) % every == 0:
             report(meter.figures() | _place(data, consumed, optimizer), None)
+
+
+def _wrapped(learner: Learner, world: World, compiled: bool) -> nn.Module:
+    """What takes a step: compiled in place, so that names of parameters stay; under DDP where there are others.
+
+    Batch-norm statistics are not copied from rank 0 at every step: a step in training mode does not read them, and
+    `validate` copies them before they are read.
+    """
+    if world.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every batch has one shape
+    if compiled:
+        learner.encoder.compile(dynamic=False)
+    if world.size == 1:
+        return learner
+    return DistributedDataParallel(learner, gradient_as_bucket_view=True, broadcast_buffers=False)
 
 
 def _place(data: Material, consumed: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
@@ -112,18 +130,16 @@ def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
-    batch: Batch,
+    batch: Placed,
     spec: Train,
-    world: World,
 ) -> dict[str, Tensor]:
     """One optimizer step. Every random number in it follows from the batch's own seed: a resumed run draws the same."""
     model.train()
     torch.manual_seed(batch.seed)
-    pixels = torch.tensor(batch.images).to(world.device, non_blocking=True)  # copied: Ray's arrays are read-only
-    images = augment(pixels, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
-    labels = torch.tensor(batch.labels).to(world.device).repeat_interleave(spec.objective.views)
-    fast = world.device.type == "cuda"  # bf16 is ten times slower than fp32 on a CPU without it
-    with torch.autocast(world.device.type, torch.bfloat16, enabled=fast):
+    images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
+    labels = batch.labels.repeat_interleave(spec.objective.views)
+    device = images.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):  # on a CPU without it, ten times slower
         out: dict[str, Tensor] = model(images.contiguous(memory_format=torch.channels_last), labels)
     optimizer.zero_grad(set_to_none=True)
     out["loss"].backward()  # type: ignore[no-untyped-call]
@@ -137,9 +153,10 @@ class _Meter:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._reset()
+        self.restart()
 
-    def _reset(self) -> None:
+    def restart(self) -> None:
+        """Begin anew: what lies between two steps does not count."""
         self.sums: dict[str, Tensor] = {}
         self.steps, self.rows, self.since = 0, 0, time.monotonic()
 
@@ -159,22 +176,27 @@ class _Meter:
         if not math.isfinite(figures["train_loss"]):
             raise FloatingPointError(f"the training loss is {figures['train_loss']}: lower optimizer.lr")
         figures["images_per_s"] = self.rows * self.world.size / max(1e-9, time.monotonic() - self.since)
-        self._reset()
+        self.restart()
         return figures
 
 
-def _save(
-    folder: Path,
+def _saved(
     spec: Train,
     data: Material,
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     position: Mapping[str, float],
-) -> None:
-    """A checkpoint: all that a resumed run needs, and the encoder on its own, ready to be registered."""
-    save_training(folder, learner, optimizer, scheduler, dict(position))
-    save_encoder(folder / "encoder", learner.encoder, card(spec, data))
+) -> Path:
+    """A checkpoint in a new folder: all that a resumed run needs, and the encoder alone, ready to be registered."""
+    folder = Path(tempfile.mkdtemp(prefix="herbray-"))
+    try:
+        save_training(folder, learner, optimizer, scheduler, dict(position))
+        save_encoder(folder / "encoder", learner.encoder, card(spec, data))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def card(spec: Train, data: Material) -> EncoderCard:

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow.shard import read_index, read_manifest
+from herbray.flow.manifest import read_index, read_manifest
 from herbray.model.augment import Augment
+from herbray.model.compiled import Compile
 from herbray.model.encoder import EncoderSpec
 from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
@@ -45,7 +46,10 @@ class Train(Spec):
     neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
     reports: int = Field(4, ge=1, description="how often an epoch tells its loss; a checkpoint is made at its end")
     workers: int = Field(2, ge=0, description="DDP workers; 0 trains in this process, without Ray")
-    cpus_per_worker: float | None = Field(None, gt=0, description="None: what leaves a CPU for the tasks that feed")
+    cpus_per_worker: float | None = Field(
+        None, gt=0, description="None: one beside a GPU; without GPUs what the tasks that feed leave"
+    )
+    compile: Compile = Field("auto", description="torch.compile; auto: on CUDA, in long runs; never on a CPU")
     max_failures: int = Field(2, ge=0, description="how often a lost worker is replaced")
     register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
     experiment: str = "herbray"

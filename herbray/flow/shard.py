@@ -17,6 +17,9 @@ from herbray.config import Spec
 from herbray.data import catalogue, images, plan
 from herbray.data.splits import Splits, split
 from herbray.flow import cluster
+from herbray.flow.manifest import read_index, read_manifest
+
+__all__ = ["QuarantineLimit", "Shard", "read_index", "read_manifest", "shard"]
 
 
 class QuarantineLimit(ValueError):
@@ -55,27 +58,6 @@ def shard(spec: Shard) -> dict[str, Any]:
     with cluster.connected():
         notes = list(_make(spec, table, files))
     return _finish(spec, table, about, notes)
-
-
-def read_index(shards: Path) -> pa.Table:
-    """The bags of a finished shards folder, in `schema.INDEX`.
-
-    Raises:
-        ValueError: the folder holds no finished shards.
-    """
-    try:
-        return pq.read_table(shards / "index.parquet", schema=schema.INDEX)
-    except FileNotFoundError:
-        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first") from None
-
-
-def read_manifest(shards: Path) -> dict[str, Any]:
-    """The manifest of a finished shards folder; raises ValueError as `read_index` does."""
-    try:
-        manifest: dict[str, Any] = json.loads((shards / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first") from None
-    return manifest
 
 
 def _sweep(out: Path, planned: set[str]) -> None:

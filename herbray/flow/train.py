@@ -2,28 +2,28 @@
 
 import functools
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ray.train
-import ray.train.torch
 import torch
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from herbray import tracking
 from herbray.data import plan
-from herbray.flow import cluster, learn
+from herbray.flow import learn
 from herbray.flow.card import model_card
+from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
-from herbray.flow.reports import FileCallback, TrackingCallback, append, watched
-from herbray.flow.shard import read_manifest
+from herbray.flow.reports import append, read_metrics
 from herbray.flow.stream import local, stream
+
+if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
+    from ray.train import UserCallback
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ def train(spec: Train) -> Trained:
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
     run = tracking.open_run(uri, spec.experiment, name, params, tags)
     try:
-        fitted = fit(spec, [TrackingCallback(run)])
+        fitted = fit(spec, _listeners(spec, run))
+        for figures in read_metrics(spec.out / "metrics.jsonl") if spec.workers == 0 else ():
+            tracking.log_metrics(run, figures, step=int(figures["images"]))
         model = spec.register_as or f"herbray-{spec.objective.name}"
         version = tracking.register(
             run, model, fitted.encoder, model_card(spec, data, fitted.figures), "candidate", tags
@@ -76,15 +78,24 @@ def train(spec: Train) -> Trained:
     return trained
 
 
+def _listeners(spec: Train, run: tracking.Run) -> "list[UserCallback]":
+    """Who hears reports while workers train on Ray."""
+    if spec.workers == 0:
+        return []
+    from herbray.flow.callbacks import TrackingCallback
+
+    return [TrackingCallback(run)]
+
+
 def run_name(spec: Train) -> str:
     """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped."""
     settings = spec.model_dump(
-        mode="json", exclude={"out", "store", "shards", "workers", "cpus_per_worker", "max_failures"}
+        mode="json", exclude={"out", "store", "shards", "workers", "cpus_per_worker", "max_failures", "compile"}
     )
     return f"{spec.objective.name}-{plan.fingerprint(settings, read_manifest(spec.shards)['fingerprint'])}"
 
 
-def fit(spec: Train, callbacks: Sequence[UserCallback] = ()) -> Fitted:
+def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
     """Train an encoder; a training job and a trial of a sweep both call this.
 
     Args:
@@ -117,6 +128,8 @@ def _fit_here(spec: Train, weights: Path | None) -> Fitted:
         scores = [row["val_knn"] for row in history if "val_knn" in row]
         if checkpoint and (spec.keep == "last" or not scores or scores[-1] >= max(scores)):
             _replace_folder(checkpoint / "encoder", best)
+        if checkpoint:
+            shutil.rmtree(checkpoint)
 
     (spec.out / "metrics.jsonl").unlink(missing_ok=True)
     spec.out.mkdir(parents=True, exist_ok=True)
@@ -125,7 +138,13 @@ def _fit_here(spec: Train, weights: Path | None) -> Fitted:
     return Fitted(_chosen(history, spec.keep), best, None)
 
 
-def _fit_on_ray(spec: Train, weights: Path | None, callbacks: Sequence[UserCallback]) -> Fitted:
+def _fit_on_ray(spec: Train, weights: Path | None, callbacks: "Sequence[UserCallback]") -> Fitted:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from herbray.flow import cluster
+    from herbray.flow.callbacks import FileCallback, watched
+
     spec.out.mkdir(parents=True, exist_ok=True)
     metrics = spec.out.absolute() / "metrics.jsonl"
     with cluster.connected():
@@ -133,7 +152,7 @@ def _fit_on_ray(spec: Train, weights: Path | None, callbacks: Sequence[UserCallb
         scored = spec.keep == "best" and bool(material(spec).validation)
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"spec": _absolute(spec), "weights": weights, "feed_cpus": each},
+            train_loop_config={"spec": _absolute(spec), "weights": weights, "cpus": total, "feed_cpus": each},
             torch_config=TorchConfig(backend=None, timeout_s=300),
             scaling_config=ScalingConfig(
                 num_workers=spec.workers,
@@ -167,9 +186,14 @@ def _share_of_cpus(spec: Train) -> tuple[float, float]:
     Raises:
         ValueError: the cluster is too small for so many workers.
     """
+    from herbray.flow import cluster
+
     have = cluster.resource("CPU")
     feed = max(0.25, min(1.0, have / (2 * spec.workers + 2)))
-    total = spec.cpus_per_worker or max(0.25, min(1.0, (have - feed * spec.workers) / spec.workers))
+    rest = have / spec.workers - feed
+    if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
+        rest = 1.0 if cluster.resource("GPU") >= spec.workers else float(math.floor(rest))
+    total = spec.cpus_per_worker or max(0.25, rest)
     if total * spec.workers + feed > have:
         raise ValueError(
             f"{spec.workers} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
@@ -180,17 +204,20 @@ def _share_of_cpus(spec: Train) -> tuple[float, float]:
 
 def _worker(settings: dict[str, Any]) -> None:
     """Runs on every rank."""
+    import ray.train.torch
+    from ray.train import CheckpointUploadMode
+
     context = ray.train.get_context()
     spec: Train = settings["spec"]
-    cores = os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // max(1, context.get_local_world_size())))
+    cores = (os.cpu_count() or 1) // max(1, context.get_local_world_size())  # a cluster may claim more than there are
+    torch.set_num_threads(max(1, min(cores, int(settings["cpus"]))))
     world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     started = ray.train.get_checkpoint()
 
     def report(figures: Mapping[str, float], folder: Path | None) -> None:
-        mine = folder is not None and world.rank == 0
-        checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if mine else None
-        ray.train.report(dict(figures), checkpoint=checkpoint)
+        """Hand over and go on: the copy to the store and the controller's next look do not hold up a step."""
+        checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
+        ray.train.report(dict(figures), checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
 
     feed = functools.partial(_feed, cpus=settings["feed_cpus"])
     with started.as_directory() if started else _nothing() as folder:
@@ -198,6 +225,8 @@ def _worker(settings: dict[str, Any]) -> None:
 
 
 def _feed(windows: Sequence[plan.Window], reader: Any, cpus: float) -> Iterator[Any]:  # noqa: ANN401
+    import ray.data
+
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import herbray
 from herbray import config, tracking
 from herbray.data.plan import Stream
 from herbray.flow import learn
+from herbray.flow.device import placed
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
 from herbray.flow.evaluate import Evaluate, evaluate
-from herbray.flow.material import Train, World, material
+from herbray.flow.material import Train, material
 from herbray.flow.reports import read_metrics
 from herbray.flow.train import fit, train
 from herbray.model.checkpoint import read_encoder
@@ -51,19 +53,20 @@ def test_resumed_in_mid_epoch_it_ends_with_the_same_weights(shards, tmp_path):
         optimizer = learn._optimizer(spec.optimizer, learner)
         steps = len(data.windows) * data.windows[0].batches
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learn._rate(spec.optimizer, step, steps))
-        begin = 0
+        begin, saved = 0, None
         if restore:
             begin = int(learn.load_training(restore, learner, optimizer, scheduler)["consumed"])
         reader = learn.WindowReader(spec.shards, data.manifest["side"])
         for number, window in enumerate(data.windows[begin:], begin + 1):
-            for batch in reader.batches(window):
-                learn._step(learner, optimizer, scheduler, batch, spec, World())
+            for batch in placed(reader.batches(window), torch.device("cpu")):
+                learn._step(learner, optimizer, scheduler, batch, spec)
             if number == save_at:
-                learn._save(tmp_path / "saved", spec, data, learner, optimizer, scheduler, {"consumed": number})
-        return learner.state_dict()
+                saved = learn._saved(spec, data, learner, optimizer, scheduler, {"consumed": number})
+        return learner.state_dict(), saved
 
-    whole = run(None, stop)
-    resumed = run(tmp_path / "saved", None)
+    whole, saved = run(None, stop)
+    resumed, _ = run(saved, None)
+    shutil.rmtree(saved)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 

@@ -13,15 +13,23 @@ from herbray.model.learner import Learner
 from herbray.model.objectives import OBJECTIVES
 
 WORLD = 2
-CASES = {"classifier": {}, "autoencoder": {"width": 2}}  # a triplet reaches over the batch: not separable
+CASES = {
+    "classifier": {},
+    "autoencoder": {"width": 2},
+    "triplet": {},  # reaches over the batch: gathers the ranks' features
+    "triplet semi-hard": {"mining": "semi_hard", "margin": 0.5},
+}
 
 
 def learner(name):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        objective = OBJECTIVES[name](**CASES[name]).build(512, 32, 3)
-    # Evaluation mode: batch norm by running statistics, so that a row's loss does not depend on its batch.
-    return Learner(build_encoder(EncoderSpec(size=32), 0), objective).eval()
+        objective = OBJECTIVES[name.split()[0]](**CASES[name]).build(512, 32, 3)
+    # Evaluation mode: batch norm by running statistics, so that a row's features do not depend on its batch.
+    made = Learner(build_encoder(EncoderSpec(size=32), 0), objective).eval()
+    if name.startswith("triplet"):  # has no norm of its own, and gathers in training alone
+        made.objective.train()
+    return made
 
 
 def batch():
@@ -42,8 +50,9 @@ def worker(rank, port, folder):
         model = learner(name)
         images, labels = (part[rank::WORLD] for part in batch())
         wrapped = DistributedDataParallel(model)  # named: it must outlive the backward pass
-        wrapped(images, labels)["loss"].backward()
-        found[name] = gradients(model)
+        out = wrapped(images, labels)
+        out["loss"].backward()
+        found[name] = {"gradients": gradients(model), "out": {key: value.detach() for key, value in out.items()}}
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -56,10 +65,15 @@ def test_two_ranks_have_the_gradient_of_one_process(tmp_path):
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
     for name in CASES:
         model = learner(name)
-        model(*batch())["loss"].backward()
+        out = model(*batch())
+        out["loss"].backward()
+        means = {key: sum(found[name]["out"][key].double() for found in ranks) / WORLD for key in out}
+        for key, value in out.items():
+            torch.testing.assert_close(means[key].item(), value.item(), rtol=1e-4, atol=1e-6)
         for parameter, due in gradients(model).items():
             for found in ranks:
-                torch.testing.assert_close(found[name][parameter], due, rtol=1e-3, atol=1e-6 + 1e-4 * due.abs().max())
+                mine = found[name]["gradients"][parameter]
+                torch.testing.assert_close(mine, due, rtol=1e-3, atol=1e-6 + 1e-4 * due.abs().max())
 
 
 def test_forward_joins_encoder_and_objective_and_lists_every_parameter_once():

@@ -5,13 +5,14 @@ Walker et al. 2022 is `mining=random normalise=false margin=1.0 group=2`: there 
 positive and its negative are drawn at random.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from herbray.model.gather import everyone
 from herbray.model.objectives.base import Objective, ObjectiveSpec
 
 Mining = Literal["random", "all", "semi_hard", "hard"]
@@ -55,6 +56,8 @@ class _TripletLoss(Objective):
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean hinge, the share of triplets inside the margin, and the mean distances. Zero without any triplet."""
         del images
+        if self.training:  # in evaluation ranks may hold different numbers of batches
+            features, labels = everyone(features, labels)
         points = features.float()
         if self.normalise:
             points = functional.normalize(points, dim=1)
@@ -66,7 +69,8 @@ class _TripletLoss(Objective):
         hinge = functional.relu(near - far + self.margin) * chosen.counts
         count = chosen.counts.sum().clamp_min(1)
         loss = hinge.sum() / count + 0.0 * features.sum()  # a batch without a triplet keeps its graph, which DDP needs
-        return _figures(loss, (hinge > 0).sum() / count, near, far, chosen.counts)
+        near, far = ((length.detach() * chosen.counts).sum() / count for length in (near, far))
+        return {"loss": loss, "active": (hinge.detach() > 0).sum() / count, "near": near, "far": far}
 
 
 def mine(points: Tensor, labels: Tensor, mining: Literal["random", "semi_hard", "hard"]) -> Triplets:
@@ -83,21 +87,43 @@ def mine(points: Tensor, labels: Tensor, mining: Literal["random", "semi_hard", 
         labels: Int64 [n]; rows of label -1 are in no triplet.
         mining: the rule.
     """
-    same, other = _pairs(labels)
     if mining == "random":
-        return _random(labels, same, other, torch.randint(2**31, ()))
+        return _random(labels, *_pairs(labels), torch.randint(2**31, ()))
+    found, paired = _mates(labels)
     lengths = distances(points)
+    rivals = lengths.masked_fill(_barred(labels), torch.inf)  # no rival is never the nearest
+    near = lengths.gather(1, found)
     rows = torch.arange(len(labels), device=labels.device)
     if mining == "hard":
-        positive = lengths.masked_fill(~same, -1).argmax(dim=1)
-        negative = lengths.masked_fill(~other, torch.inf).argmin(dim=1)
-        return Triplets(rows, positive, negative, same.any(dim=1) & other.any(dim=1))
-    anchor, positive = same.nonzero(as_tuple=True)
-    far, rival = lengths[anchor], other[anchor]
-    farther = rival & (far > lengths[anchor, positive].unsqueeze(1))
-    nearest = far.masked_fill(~farther, torch.inf).argmin(dim=1)
-    farthest = far.masked_fill(~rival, -1).argmax(dim=1)
-    return Triplets(anchor, positive, torch.where(farther.any(dim=1), nearest, farthest), rival.any(dim=1))
+        positive = found.gather(1, near.masked_fill(~paired, -1).argmax(dim=1, keepdim=True)).squeeze(1)
+        far, negative = rivals.min(dim=1)
+        return Triplets(rows, positive, negative, paired.any(dim=1) & far.isfinite())
+    anchor = rows.unsqueeze(1).expand_as(found)
+    some = rivals.isfinite().any(dim=1, keepdim=True).expand_as(found)
+    return Triplets(anchor[paired], found[paired], _beyond(near, paired, rivals)[paired], some[paired])
+
+
+def _beyond(near: Tensor, paired: Tensor, rivals: Tensor) -> Tensor:
+    """For each pair the nearest rival that is farther than the pair is long, else the farthest: Int64 [n, g].
+
+    Rivals fall into the gaps between an anchor's sorted pairs; the nearest of each gap, carried inwards, answers all
+    pairs at once. A distance and its column travel as one integer, which orders as the distance does (IEEE 754).
+
+    Args:
+        near: Float32 [n, g], lengths of pairs.
+        paired: Bool [n, g], which of them are pairs.
+        rivals: Float32 [n, n], infinite where there is no rival.
+    """
+    n, slots = near.shape
+    reach, order = near.masked_fill(~paired, torch.inf).sort(dim=1)
+    gap = torch.searchsorted(reach, rivals)  # how many pairs are shorter
+    keys = (rivals.view(torch.int32).long() << 32) + torch.arange(n, device=near.device)
+    nothing = torch.full((n, slots + 1), torch.iinfo(torch.int64).max, device=near.device)
+    nearest = nothing.scatter_reduce_(1, gap, keys, "amin").flip(1).cummin(dim=1).values.flip(1)[:, 1:]
+    nearest = torch.empty_like(nearest).scatter_(1, order, nearest)
+    farthest = rivals.masked_fill(rivals.isinf(), -1).argmax(dim=1, keepdim=True)
+    infinite = torch.tensor(torch.inf).view(torch.int32).long() << 32
+    return torch.where(nearest < infinite, nearest & 0xFFFFFFFF, farthest)
 
 
 def distances(points: Tensor) -> Tensor:
@@ -105,12 +131,30 @@ def distances(points: Tensor) -> Tensor:
 
     Distances too small for the precision of the expanded square are 0 and have gradient 0, where the root has none.
     """
-    with torch.autocast(points.device.type, enabled=False):  # half precision would lose the small distances
-        squares = points.square().sum(dim=1)
-        sums = squares.unsqueeze(1) + squares
-        expanded = sums - 2 * points @ points.T
-    apart = expanded > 1e-6 * sums.detach()
-    return torch.where(apart, torch.where(apart, expanded, 1.0).sqrt(), 0.0)
+    lengths: Tensor = _Distances.apply(points)
+    return lengths
+
+
+class _Distances(torch.autograd.Function):
+    """Keeps the points and the distances alone, and goes back with one matrix product instead of two."""
+
+    @staticmethod
+    def forward(ctx: Any, points: Tensor) -> Tensor:  # noqa: ANN401  (autograd's own context)
+        with torch.autocast(points.device.type, enabled=False):  # half precision would lose the small distances
+            squares = points.square().sum(dim=1)
+            sums = squares.unsqueeze(1) + squares
+            expanded = torch.addmm(sums, points, points.T, alpha=-2)
+        lengths = expanded.masked_fill_(expanded <= 1e-6 * sums, 0).sqrt_()
+        ctx.save_for_backward(points, lengths)
+        return lengths
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        points, lengths = ctx.saved_tensors
+        with torch.autocast(points.device.type, enabled=False):
+            pull = (gradient / lengths).masked_fill_(lengths == 0, 0)
+            pull = pull + pull.T
+            return torch.addmm(pull.sum(dim=1, keepdim=True) * points, pull, points, alpha=-1)
 
 
 def _length(vectors: Tensor) -> Tensor:
@@ -121,21 +165,54 @@ def _length(vectors: Tensor) -> Tensor:
 
 
 def _all(points: Tensor, labels: Tensor, margin: float) -> dict[str, Tensor]:
-    """Mean over the triplets inside the margin, of all that the batch holds."""
-    same, other = _pairs(labels)
+    """Mean over the triplets inside the margin, of all that the batch holds, in memory of n² for up to n³ triplets.
+
+    The sum of hinges is linear in the distances: each counts as often as its pair is in an active triplet. Those counts
+    come from sorting each anchor's few positives and looking up where its rivals fall among them.
+    """
     lengths = distances(points)
-    anchor, positive = same.nonzero(as_tuple=True)
-    near, far, rival = lengths[anchor, positive], lengths[anchor], other[anchor]
-    hinge = functional.relu(near.unsqueeze(1) - far + margin) * rival
-    active = (hinge > 0).sum()
-    loss = hinge.sum() / active.clamp_min(1) + 0.0 * points.sum()
-    return _figures(loss, active / rival.sum().clamp_min(1), near.unsqueeze(1), far, rival)
+    with torch.no_grad():
+        found, paired = _mates(labels)
+        near = lengths.gather(1, found)
+        reach, order = (near + margin).masked_fill(~paired, -torch.inf).sort(dim=1)
+        barred = _barred(labels)
+        passed = torch.searchsorted(reach, lengths.masked_fill(barred, torch.inf), right=True)  # positives left behind
+        slots = reach.shape[1]
+        tally = torch.zeros(len(points), slots + 1, dtype=torch.int64, device=points.device)
+        within = tally.scatter_add_(1, passed, torch.ones_like(passed)).cumsum(dim=1)[:, :slots]  # rivals in reach
+        active = within.sum()
+        counts = (passed - slots).to(lengths.dtype)
+        counts.scatter_add_(1, found.gather(1, order), within.to(lengths.dtype))
+        counts /= active.clamp_min(1)
+        rivals, mates = (~barred).sum(dim=1), paired.sum(dim=1)
+        triplets = rivals.mul(mates).sum().clamp_min(1)
+        figures = {
+            "active": active / triplets,
+            "near": (near.mul(paired).sum(dim=1) * rivals).sum() / triplets,
+            "far": (lengths.masked_fill(barred, 0).sum(dim=1) * mates).sum() / triplets,
+        }
+    return {"loss": (counts * lengths).sum() + margin * (active > 0), **figures}
 
 
-def _figures(loss: Tensor, active: Tensor, near: Tensor, far: Tensor, counts: Tensor) -> dict[str, Tensor]:
-    count = counts.sum().clamp_min(1)
-    means = {name: (value.detach() * counts).sum() / count for name, value in (("near", near), ("far", far))}
-    return {"loss": loss, "active": active.detach(), **means}
+def _mates(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's genus: Int64 [n, g] rows in ascending order, and Bool [n, g], which of them are its positives.
+
+    g is the size of the largest genus. Padding and the row itself are no positives; a row of label -1 has none.
+    """
+    order = labels.argsort(stable=True)
+    _, genus, sizes = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    slot = torch.arange(int(sizes.max()), device=labels.device)
+    first = (sizes.cumsum(0) - sizes)[genus].unsqueeze(1)
+    found = order[(first + slot).clamp_max(len(labels) - 1)]
+    rows = torch.arange(len(labels), device=labels.device).unsqueeze(1)
+    paired = (slot < sizes[genus].unsqueeze(1)) & (found != rows) & (labels >= 0).unsqueeze(1)
+    return found, paired
+
+
+def _barred(labels: Tensor) -> Tensor:
+    """Bool [n, n]: two rows that are not known to be of two genera."""
+    unknown = labels < 0
+    return (labels.unsqueeze(1) == labels).logical_or_(unknown).logical_or_(unknown.unsqueeze(1))
 
 
 def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,66 @@
+"""Who hears the reports of workers on Ray: the file, the tracked run, the bar on the screen."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.train import UserCallback
+
+from herbray import tracking
+from herbray.flow import cluster
+from herbray.flow.material import Train
+from herbray.flow.reports import append, read_metrics
+
+
+class FileCallback(UserCallback):
+    """Appends every report to the file of `reports`."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` must be reachable from the controller and the driver."""
+        self.path = path
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
+        """Rank 0's figures are those of all ranks."""
+        append(self.path, metrics[0])
+
+
+class TrackingCallback(UserCallback):
+    """Logs every report to the run while it runs."""
+
+    def __init__(self, run: tracking.Run) -> None:
+        """`run` was opened by the driver."""
+        self.run = run
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
+        """Steps are counted in images, which no change of batch or world size bends."""
+        tracking.log_metrics(self.run, metrics[0], step=int(metrics[0]["images"]))
+
+
+@contextmanager
+def watched(metrics: Path, spec: Train) -> Iterator[None]:
+    """Show a bar of epochs with the last figures while the workers run elsewhere."""
+    over = threading.Event()
+    with cluster.progress() as bar:
+        job = bar.add_task(spec.objective.name, total=spec.epochs, unit="epoch")
+
+        def follow() -> None:
+            while not over.wait(1.0):
+                rows = read_metrics(metrics)
+                if rows:
+                    bar.update(job, completed=rows[-1]["epoch"], description=_describe(spec, rows))
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def _describe(spec: Train, rows: Sequence[Mapping[str, float]]) -> str:
+    scores = [row["val_knn"] for row in rows if "val_knn" in row]
+    score = f", k-NN {scores[-1]:.3f}" if scores else ""
+    return f"{spec.objective.name}: loss {rows[-1]['train_loss']:.3f}{score}"

@@ -1,0 +1,95 @@
+"""One encoder in memory: shard files in, embeddings files out. Needs no Ray: an actor is one of these."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from herbray import schema
+from herbray.data import images
+from herbray.flow.decode import ahead, pageable, pinned
+from herbray.flow.window import Draft, Pixels, views
+from herbray.model.checkpoint import read_encoder
+from herbray.model.inference import ready
+
+_DEPTH = 3  # batches decoded before they are asked for
+
+
+class Embedder:
+    """Decodes on threads, embeds on the device.
+
+    Args:
+        encoder: its folder.
+        side: pixels of the shards' short side.
+        threads: that decode, and that compute where the device is the CPU.
+        batch: images at a time; None: as many as fill a GPU, few enough for a CPU's memory.
+    """
+
+    def __init__(self, encoder: Path, side: int, threads: int = 1, batch: int | None = None) -> None:
+        """Read the encoder."""
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        fast = self.device.type == "cuda"
+        if not fast:
+            torch.set_num_threads(threads)
+        module = read_encoder(encoder)[0]
+        self.dim, self.print = module.dim, encoder_print(encoder)
+        self.embed = ready(module, self.device)
+        self.side, self.threads, self.batch = side, threads, batch or (512 if fast else 64)
+        self.allocate = pinned if fast else pageable
+
+    def file(self, source: Path, split: str, target: Path) -> int:
+        """Embed one shard file and return its number of rows.
+
+        Raises:
+            ValueError: a damaged image, or an encoder that gives numbers which are not finite.
+        """
+        table = pq.ParquetFile(source, memory_map=True).read(columns=[*schema.SPECIMEN.names, "jpeg"])
+        features = self.features(views(table["jpeg"]))
+        if not np.isfinite(features).all():
+            raise ValueError(f"{source}: the encoder gives numbers that are not finite; it is not usable")
+        out = table.drop_columns(["jpeg"]).append_column("split", pa.array([split] * table.num_rows, pa.string()))
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), self.dim)
+        out = out.append_column("embedding", flat).cast(schema.embedding_schema(self.dim))
+        _write(target, out.replace_schema_metadata({"encoder": self.print}))
+        return table.num_rows
+
+    def features(self, jpegs: Sequence[Any]) -> npt.NDArray[np.float32]:
+        """Features of JPEGs, in order: Float32 [n, dim]. The device is waited for once, at the end."""
+        parts = [
+            self.embed(torch.from_numpy(batch.images).to(self.device, non_blocking=True))
+            for batch in ahead(self._drafts(jpegs), self.side, self.threads, _DEPTH, self.allocate)
+        ]
+        joined: npt.NDArray[np.float32] = torch.cat(parts).cpu().numpy() if parts else np.empty((0, self.dim), "f4")
+        return joined
+
+    def _drafts(self, jpegs: Sequence[Any]) -> Generator[Draft, None, None]:
+        for start in range(0, len(jpegs), self.batch):
+            rows = np.arange(start, min(start + self.batch, len(jpegs)))
+            fill = functools.partial(_fill, jpegs[start : start + self.batch], self.side)
+            yield Draft(np.full(len(rows), -1), rows, 0, rows[-1] + 1 == len(jpegs), fill)
+
+
+def encoder_print(folder: Path) -> str:
+    """Fingerprint of an encoder's weights."""
+    return hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def _fill(jpegs: Sequence[Any], side: int, start: int, stop: int, out: Pixels) -> None:
+    out[start:stop] = images.squares(jpegs[start:stop], side)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)  # readers see the old file or the new one, never a half

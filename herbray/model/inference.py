@@ -1,0 +1,88 @@
+"""An encoder made ready to embed: batch norm folded into the convolutions, memory laid out as the device likes it."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from herbray.model.augment import prepare
+from herbray.model.portable import Encoder
+
+Embedder = Callable[[Tensor], Tensor]
+"""UInt8 [n, s, s, 3] on the device → Float32 [n, dim] on the device."""
+
+
+def ready(encoder: Encoder, device: torch.device) -> Embedder:
+    """The fastest form of an encoder.
+
+    On a CPU its features are those of the encoder to 1e-5 of their scale. On a CUDA device it computes in bf16, which
+    keeps three digits.
+
+    Args:
+        encoder: in any mode; it is left as it is.
+        device: where it will run.
+    """
+    folded = fold(encoder).to(device)
+    if device.type == "cuda":
+        folded = folded.to(memory_format=torch.channels_last)
+    elif torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        folded.network = _Blocked(folded.network)
+    else:
+        folded = folded.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def embed(pixels: Tensor) -> Tensor:
+        images = prepare(pixels, folded.size)
+        if device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            features: Tensor = folded(images)
+        return features.float()
+
+    return embed
+
+
+def fold(encoder: Encoder) -> Encoder:
+    """A copy in evaluation mode, without gradient; convolutions carry the scale and shift of the norms behind them."""
+    folded = copy.deepcopy(encoder).eval().requires_grad_(False)
+    for module in folded.network.modules():
+        for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1")):  # "0", "1": a block's downsampling
+            if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
+                fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+                setattr(module, conv, fused.requires_grad_(False))
+                setattr(module, norm, nn.Identity())
+    return folded
+
+
+class _Blocked(nn.Module):
+    """A network on the CPU in oneDNN's own layout: no convolution reorders its weights or its input again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        for module in list(network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Conv2d):
+                    setattr(module, name, _Convolution(child))
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network(images.contiguous().to_mkldnn())
+        return features.to_dense()
+
+
+class _Convolution(nn.Module):
+    """A convolution whose weights are laid out once."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        plain = conv.weight.detach().contiguous().to_mkldnn()
+        self.weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(
+            plain, conv.padding, conv.stride, conv.dilation, conv.groups
+        )
+        self.bias = None if conv.bias is None else conv.bias.detach().to_mkldnn()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.conv2d(maps, self.weight, self.bias, *self.conv)  # type: ignore[arg-type]
