@@ -1,0 +1,238 @@
+"""A sweep while it runs: what the driver notes of its trials, and the thin adapters through which Tune runs them."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ray.train import UserCallback
+from ray.tune import Callback
+from ray.tune.search import Searcher
+
+from herbray import tracking
+from herbray.flow import cluster
+from herbray.flow.halving import HalvingScheduler, Rungs
+from herbray.flow.material import Train
+from herbray.flow.space import Value
+from herbray.flow.suggest import Suggester
+from herbray.flow.trials import Ledger, Status, Trial, best
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+CAUSE: Final = "cause.txt"
+"""In a trial's folder: why it failed, written by its own process."""
+
+DRIVER_CPUS: Final = 0.01
+"""Of a trial's own process, which only waits; Tune refuses zero."""
+
+Specified = Callable[[int, Mapping[str, Value]], Train]
+"""The training job of a trial, by its number and values; `ValueError` where there is none."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How the cluster is shared: trials at once, and CPUs of each of their workers."""
+
+    concurrent: int
+    cpus: float
+
+
+class Sweep:
+    """Trials between the files that remember them, the tracked runs that show them and the searcher that hears them."""
+
+    def __init__(self, ledger: Ledger, specified: Specified, suggester: Suggester, parent: tracking.Run) -> None:
+        """Go on with the trials that `ledger` knows."""
+        self.ledger, self.specified, self.suggester, self.parent = ledger, specified, suggester, parent
+        self.trials = ledger.read()
+
+    def begin(self, number: int) -> bool:
+        """Give a trial its values and its run, and note it; False if its values make no valid job, noted as failed."""
+        known = self.trials.get(number)
+        trial = Trial(number, known.values if known else self.suggester.values(number))
+        try:
+            job = self.specified(number, trial.values)
+        except ValueError as error:
+            self._note(replace(trial, status="failed", cause=str(error)))
+            return False
+        tags = {"herbray.trial": str(number), "objective": job.objective.name, "init": job.encoder.init}
+        params = job.model_dump(mode="json", exclude={"out", "store"})
+        run = tracking.open_run(
+            self.parent.uri, self.parent.experiment, f"{self.name}-{number:03d}", params, tags, parent=self.parent
+        )
+        (self.ledger.folder(number) / CAUSE).unlink(missing_ok=True)
+        self.trials[number] = self.ledger.write(replace(trial, run_id=run.run_id))
+        return True
+
+    @functools.cached_property
+    def name(self) -> str:
+        """Of the parent run; its trials' names begin with it."""
+        return f"sweep-{self.parent.run_id[:8]}"
+
+    def end(self, number: int, status: Status) -> None:
+        """Note how a trial ended."""
+        cause = _cause(self.ledger.folder(number)) if status == "failed" else ""
+        trial = self._note(replace(self.trials[number], status=status, cause=cause))
+        run = tracking.Run(self.parent.uri, trial.run_id, self.parent.experiment)
+        if trial.score is not None:
+            tracking.log_metrics(run, {"score": trial.score}, step=0)
+        tracking.finish(run, "FINISHED" if status == "finished" else "KILLED" if status == "stopped" else "FAILED")
+        self.ledger.prune(self.trials.values(), spare=number)  # its last checkpoint may still be on its way there
+
+    def _note(self, trial: Trial) -> Trial:
+        self.trials[trial.number] = trial = self.ledger.write(trial)
+        self.suggester.told(trial)
+        return trial
+
+
+def run_trials(sweep: Sweep, pending: Sequence[int], room: Room, rungs: Rungs | None, uri: str) -> None:
+    """Run trials in Tune until each has ended; Tune keeps nothing that is needed afterwards."""
+    from ray import tune
+    from ray.tune.schedulers import FIFOScheduler
+
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our files and MLflow hold all
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt ends the job: it can be given again
+    out = sweep.ledger.out.absolute()
+    shutil.rmtree(out / "ray", ignore_errors=True)
+    scheduler = HalvingScheduler(rungs) if rungs else FIFOScheduler()  # type: ignore[no-untyped-call]
+    stopped = scheduler.stopped if isinstance(scheduler, HalvingScheduler) else set[int]()
+
+    specified, ledger, experiment = sweep.specified, Ledger(out, sweep.ledger.keep), sweep.parent.experiment
+
+    def trial(settings: dict[str, Any]) -> None:  # is pickled with what it names: not the sweep and its connections
+        run_trial(specified, ledger, settings["number"], room.cpus, uri, experiment)
+
+    with cluster.progress() as bar:
+        tune.Tuner(
+            tune.with_resources(trial, {"CPU": DRIVER_CPUS}),
+            tune_config=tune.TuneConfig(
+                search_alg=_Proposals(sweep, pending),
+                scheduler=scheduler,
+                num_samples=len(pending),
+                max_concurrent_trials=room.concurrent,
+                trial_dirname_creator=lambda each: f"{each.config['number']:03d}-{each.trial_id}",
+            ),
+            run_config=tune.RunConfig(
+                name="tune", storage_path=str(out / "ray"), callbacks=[_Bookkeeper(sweep, stopped, bar)], verbose=0
+            ),
+        ).fit()
+    shutil.rmtree(out / "ray", ignore_errors=True)
+
+
+def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float, uri: str, experiment: str) -> None:
+    """A trial's process: the same `fit` as a training job's, which goes on from its checkpoint if it has one.
+
+    Why it failed is written to a file, which the driver reads when it hears that it did.
+    """
+    from ray.train import TrainingFailedError
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    from herbray.flow.callbacks import TrackingCallback
+    from herbray.flow.train import fit
+
+    noted = ledger.read()[number]
+    job = specified(number, noted.values)
+    folder = ledger.folder(number)
+    job = job.model_copy(update={"out": folder, "shards": job.shards.absolute(), "cpus_per_worker": cpus})
+    run = tracking.Run(uri, noted.run_id, experiment)
+    try:
+        fit(job, [TrackingCallback(run), Fatal(), TuneReportCallback()])  # type: ignore[no-untyped-call]
+    except Exception as error:
+        inner = error
+        while isinstance(inner, TrainingFailedError) and (further := _inner(inner)) is not None:
+            inner = further
+        (folder / CAUSE).write_text(f"{type(inner).__name__}: {inner}\n", encoding="utf-8")
+        raise
+
+
+class Fatal(UserCallback):
+    """Ends a training whose fault would come again: numbers that diverge do so at each try."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ANN401
+        """Raising here ends it, whatever `max_failures` allows."""
+        for error in worker_exceptions.values():
+            if isinstance(inner := _bare(error), ArithmeticError | ValueError):
+                raise inner
+
+
+class _Proposals(Searcher):
+    """Hands Tune the numbers of trials."""
+
+    def __init__(self, sweep: Sweep, pending: Sequence[int]) -> None:
+        super().__init__()
+        self.sweep, self.left = sweep, iter(pending)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]  # "FINISHED" is Tune's own
+        number = next((number for number in self.left if self.sweep.begin(number)), None)
+        return Searcher.FINISHED if number is None else {"number": number}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:  # noqa: ANN401
+        """The bookkeeper hears of it, and of how it ended."""
+
+    def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:  # noqa: ANN401
+        return True
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger remembers."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See `save`."""
+
+
+class _Bookkeeper(Callback):
+    """Tells the sweep and the reader how trials end."""
+
+    def __init__(self, sweep: Sweep, stopped: set[int], bar: "Progress") -> None:
+        self.sweep, self.stopped, self.bar = sweep, stopped, bar
+        self.job = bar.add_task("sweep", total=None, unit="trial")
+
+    def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:  # noqa: ANN401
+        self.bar.update(self.job, total=total_num_samples)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ANN401
+        number = trial.config["number"]
+        self._end(number, "stopped" if number in self.stopped else "finished")
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ANN401
+        self._end(trial.config["number"], "failed")
+
+    def _end(self, number: int, status: Status) -> None:
+        self.sweep.end(number, status)
+        self.bar.console.print(describe(self.sweep.trials[number]), highlight=False, markup=False)
+        leader = best(self.sweep.trials.values())
+        self.bar.update(self.job, advance=1, description=f"best {leader.score:.3f}" if leader else "sweep")
+
+
+def describe(trial: Trial) -> str:
+    """One line: "trial 3: stopped after 2 epochs, k-NN 0.512 (objective.margin=0.2)"."""
+    values = ", ".join(f"{path}={value}" for path, value in trial.values.items())
+    score = "" if trial.score is None else f", k-NN {trial.score:.3f}"
+    epochs = "1 epoch" if trial.epochs == 1 else f"{trial.epochs:g} epochs"
+    cause = f": {trial.cause.splitlines()[0]}" if trial.cause else ""
+    return f"trial {trial.number}: {trial.status} after {epochs}{score} ({values}){cause}"
+
+
+def _cause(folder: Path) -> str:
+    file = folder / CAUSE
+    if not file.exists():
+        return "its process ended without a word: was the machine out of memory? Ray's logs may tell"
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _inner(error: Exception) -> Exception | None:
+    """What made a training fail: a worker's error, or the controller's."""
+    causes: Iterator[Exception] = iter([*getattr(error, "worker_failures", {}).values()])
+    found = next(causes, None) or getattr(error, "controller_failure", None)
+    return _bare(found) if found is not None else None
+
+
+def _bare(error: Exception) -> Exception:
+    """A worker's error without Ray's wrapping."""
+    for name in ("cause", "_base_exc"):
+        inner = getattr(error, name, None)
+        if isinstance(inner, Exception):
+            return inner
+    return error

@@ -1,0 +1,270 @@
+"""The sweep job: many short trainings, the best settings as a file that `herbray train` takes."""
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from herbray import config, tracking
+from herbray.config import Spec
+from herbray.data import plan
+from herbray.flow import cluster
+from herbray.flow.halving import Halving, Rungs
+from herbray.flow.manifest import read_manifest
+from herbray.flow.material import Train, material
+from herbray.flow.space import Range, Value, drawn, every, size, specified, text
+from herbray.flow.suggest import Searcher, suggester
+from herbray.flow.sweep import DRIVER_CPUS, Room, Sweep, describe, run_trials
+from herbray.flow.trials import Ledger, Trial, best, write_table
+
+
+class SweepFailed(ValueError):
+    """Not one trial has a score; the message lists why each failed."""
+
+
+class Tune(Spec):
+    """The sweep job. Reads a shards folder, trains an encoder a trial, writes `trials.parquet` and `best.yaml`."""
+
+    train: Train = Field(Train(), description="what all trials share; its out, store and experiment do not count")
+    space: dict[str, Range] = Field(min_length=1, description="dotted path of a setting of `train`: its range")
+    searcher: Searcher = Field("random", description="grid: every combination; optuna: in the light of earlier trials")
+    trials: int | None = Field(None, ge=1, description="None: 16, or the whole grid")
+    halving: Halving | None = Field(Halving(), description="stops trials that fall behind; null: none")
+    concurrent: int | None = Field(None, ge=1, description="trials at once; None: as many as the cluster holds")
+    retry_failed: bool = Field(False, description="run failed trials once more")
+    out: Path = Path("runs/tune")
+    experiment: str = "herbray"
+    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
+    seed: int = 89
+    scale: str | None = Field(None, description="which of `scales` fills in what is not set")
+    scales: dict[str, dict[str, Any]] = Field({}, description="settings of this job by dotted path, by name of a scale")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scaled(cls, given: Any) -> Any:  # noqa: ANN401  (before validation it may be anything)
+        if not isinstance(given, Mapping) or given.get("scale") is None:
+            return given
+        scales = given.get("scales")
+        if not isinstance(scales, Mapping) or given["scale"] not in scales:
+            raise ValueError(f"scale {given['scale']!r} is not one of {', '.join(scales or ()) or 'the scales: none'}")
+        tree = dict(given)
+        for path, value in (scales[given["scale"]] or {}).items():
+            _fill(tree, path.split("."), value)
+        return tree
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found."""
+
+    trials: Sequence[Trial]
+    best: Trial
+    spec: Path
+
+    def __str__(self) -> str:
+        """The line that the command ends with."""
+        count = {status: sum(t.status == status for t in self.trials) for status in ("finished", "stopped", "failed")}
+        ended = ", ".join(f"{number} {status}" for status, number in count.items() if number)
+        return f"{len(self.trials)} trials ({ended}); best: {describe(self.best)}\nherbray train {self.spec}"
+
+
+def tune(spec: Tune) -> Swept:
+    """Run the sweep, or go on with it: trials that ended are not run again, those under way go on where they were.
+
+    Raises:
+        ValueError: bad input; the cluster is too small; `out` holds another sweep.
+        SweepFailed: every trial failed.
+    """
+    total = _checked(spec)
+    name = f"{spec.train.objective.name}-sweep-{_claim(spec)}"
+    ledger = Ledger(spec.out, spec.train.keep)
+    earlier = ledger.read()
+    again = {"running", "failed"} if spec.retry_failed else {"running"}
+    pending = [n for n in range(total) if n not in earlier or earlier[n].status in again]
+    uri = tracking.tracking_uri(spec.store)
+    with cluster.connected(dashboard=True):
+        room = _room(spec, len(pending))
+        run = tracking.open_run(uri, spec.experiment, name, _params(spec), {"objective": spec.train.objective.name})
+        try:
+            chooser = suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
+            sweep = Sweep(ledger, functools.partial(_job, spec), chooser, run)
+            if pending:
+                run_trials(sweep, pending, room, _rungs(spec, ledger, earlier), uri)
+            swept = _conclude(spec, ledger, run)
+        except BaseException:
+            tracking.finish(run, "FAILED")
+            raise
+    tracking.finish(run, "FINISHED")
+    return swept
+
+
+def _job(spec: Tune, number: int, values: Mapping[str, Value]) -> Train:
+    """A trial's training job."""
+    job = specified(spec.train, values, number)
+    out = Ledger(spec.out, job.keep).folder(number)
+    return job.model_copy(update={"out": out, "store": spec.store, "experiment": spec.experiment})
+
+
+def _checked(spec: Tune) -> int:
+    """How many trials there will be; every one that can be known beforehand is a valid job on these shards.
+
+    Raises:
+        ValueError: one is not, no trial would have a score, or `trials` does not suit the searcher.
+    """
+    if spec.train.workers == 0:
+        raise ValueError("a sweep trains on Ray: train.workers must be at least 1")
+    if not material(spec.train.model_copy(update={"epochs": 1})).validation:
+        raise ValueError(
+            f"{spec.train.shards}: no validation split, so no trial would report val_knn, by which they are compared: "
+            "make the shards with splits.validation above 0"
+        )
+    total = spec.trials or (int(size(spec.space)) if spec.searcher == "grid" else 16)
+    if spec.searcher == "grid" and total != size(spec.space):
+        raise ValueError(f"the grid has {size(spec.space):g} points, trials={total}: leave trials out")
+    seen = set()
+    for number, values in enumerate(
+        every(spec.space) if spec.searcher == "grid" else drawn(spec.space, total, spec.seed)
+    ):
+        job = _job(spec, number, values).model_copy(update={"epochs": 1})
+        shape = (job.objective.group, job.stream, job.encoder.size, job.seed)
+        if shape not in seen:
+            seen.add(shape)
+            material(job)
+    return total
+
+
+def _claim(spec: Tune) -> str:
+    """Fingerprint of what makes the sweep this sweep, written into `out` when it begins.
+
+    Raises:
+        ValueError: `out` holds another one.
+    """
+    settings = spec.train.model_dump(
+        mode="json",
+        exclude={"out", "store", "experiment", "shards", "workers", "cpus_per_worker", "max_failures", "compile"},
+    )
+    space = {path: text(each) for path, each in spec.space.items()}
+    key = plan.fingerprint(settings, [space, spec.searcher, spec.seed, read_manifest(spec.train.shards)["fingerprint"]])
+    file = spec.out / "sweep.json"
+    if file.exists() and (there := json.loads(file.read_text(encoding="utf-8"))["fingerprint"]) != key:
+        raise ValueError(
+            f"{spec.out} holds another sweep ({there}, this is {key}): settings, space, searcher, seed or shards "
+            "differ. Choose another out, or remove that folder"
+        )
+    spec.out.mkdir(parents=True, exist_ok=True)
+    note = {"fingerprint": key, "objective": spec.train.objective.name, "epochs": spec.train.epochs, "space": space}
+    note |= {"searcher": spec.searcher, "seed": spec.seed}
+    file.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    return key
+
+
+def _params(spec: Tune) -> dict[str, Any]:
+    tree = spec.model_dump(mode="json", exclude={"out", "store", "experiment", "scales", "retry_failed", "concurrent"})
+    return tree | {"train": spec.train.model_dump(mode="json", exclude={"out", "store", "experiment"})}
+
+
+def _rungs(spec: Tune, ledger: Ledger, earlier: Mapping[int, Trial]) -> Rungs | None:
+    if spec.halving is None:
+        return None
+    rungs = Rungs(spec.halving, spec.train.epochs)
+    for number in earlier:
+        rungs.remember(number, ledger.reports(number))
+    return rungs
+
+
+def _room(spec: Tune, pending: int) -> Room:
+    from herbray.flow.train import _share_of_cpus
+
+    _dashboard()
+    nodes = cluster.nodes("CPU")
+    smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
+    _, feed = _share_of_cpus(smallest)
+    return share(spec, nodes, cluster.resource("GPU"), feed, max(1, pending))
+
+
+def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending: int) -> Room:
+    """Share the cluster among trials, so that those that start at once can all run.
+
+    Args:
+        spec: of the sweep.
+        nodes: CPUs of each node.
+        gpus: of the whole cluster; a trial takes one a worker if there are as many.
+        feed: CPUs of a task that feeds workers; each trial must have room for one.
+        pending: trials to run.
+
+    Raises:
+        ValueError: they cannot; the message says what is missing.
+    """
+    workers, each, cpus = spec.train.workers, spec.train.cpus_per_worker, sum(nodes)
+    beside = feed + DRIVER_CPUS
+    on_gpus = gpus >= workers
+    most = math.floor(cpus / (workers * (each or 0.9) + beside))  # a little less than a CPU: drivers take a little
+    if on_gpus:
+        most = min(most, int(gpus // workers))
+    at_once = spec.concurrent or min(pending, max(1, most))
+    if each is None:
+        rest = (cpus / at_once - beside) / workers
+        each = rest if rest < 1 else 1.0 if on_gpus else float(math.floor(rest))
+        each = max(0.25, math.floor(100 * each) / 100)
+    need = at_once * (workers * each + beside)
+    seats = sum(math.floor(node / each + 1e-9) for node in nodes)
+    if need > cpus + 1e-9 or seats < at_once * workers or (on_gpus and at_once * workers > gpus):
+        raise ValueError(
+            f"{at_once} at once, each trial {workers} workers of {each:g} CPUs, {feed:g} for a task that feeds them "
+            f"and {DRIVER_CPUS:g} for its driver, need {need:g} CPUs"
+            + (f" and {at_once * workers} GPUs" if on_gpus else "")
+            + f"; the cluster has {cpus:g} CPUs on {len(nodes)} nodes, room for {seats} such workers, {gpus:g} GPUs: "
+            "lower concurrent, train.workers or train.cpus_per_worker, or add nodes"
+        )
+    return Room(at_once, each)
+
+
+def _dashboard() -> None:
+    """Train asks the dashboard whether a stopped trial's controller lives; without it, its CPUs are never given back.
+
+    Raises:
+        ValueError: the cluster has none.
+    """
+    from ray.util.state import list_actors
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        list_actors(limit=1, timeout=30, raise_on_missing_output=False)
+    except (RayStateApiException, OSError) as error:
+        raise ValueError(
+            "a sweep needs a cluster with a dashboard, which frees the CPUs of stopped trials: start its head with "
+            f"`ray start --head --include-dashboard=true` ({type(error).__name__})"
+        ) from None
+
+
+def _conclude(spec: Tune, ledger: Ledger, run: tracking.Run) -> Swept:
+    """Write the table and the best job, and attach both to the sweep's run."""
+    trials = [*ledger.read().values()]
+    write_table(trials, spec.space, spec.out / "trials.parquet")
+    tracking.log_file(run, spec.out / "trials.parquet")
+    ledger.prune(trials)
+    leader = best(trials)
+    if leader is None:
+        causes = "\n".join(f"  {describe(trial)}" for trial in trials)
+        raise SweepFailed(f"{spec.out}: not one of {len(trials)} trials has a score:\n{causes}")
+    file = spec.out / "best.yaml"
+    head = f"# {describe(leader)}\n# herbray train {file} goes on from its checkpoint and registers the encoder\n"
+    file.write_text(head + config.dump(_job(spec, leader.number, leader.values)), encoding="utf-8")
+    tracking.log_file(run, file)
+    tracking.log_metrics(run, {"score": leader.score or 0.0, "best_trial": float(leader.number)}, step=0)
+    return Swept(trials, leader, file)
+
+
+def _fill(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:  # noqa: ANN401  (settings are of any kind)
+    """Set a value where none is set; mappings on the way are copied."""
+    name, *rest = path
+    if not rest:
+        tree.setdefault(name, value)
+    elif isinstance(tree.setdefault(name, {}), Mapping):
+        tree[name] = dict(tree[name])
+        _fill(tree[name], rest, value)
