@@ -22,6 +22,7 @@ VERBS: Final = {
     "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
     "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
+    "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets whose filed name is doubted."),
     "demo": ("herbray.flow.demo", "Demo", "demo", "Run the whole story."),
     "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Look whether this machine and its cluster are fit."),
 }

@@ -1,4 +1,7 @@
-"""Embeddings → results: every task on every split for every encoder, as Ray tasks; the champion earned by a figure."""
+"""Embeddings → results: every task on every split for every encoder, as Ray tasks; the champion earned by a figure.
+
+Beside the results lie the outcomes of each specimen and the comparisons of encoders that follow from them.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,28 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 from pydantic import Field
 
-from herbray import schema, tracking
+from herbray import schema
 from herbray.config import Spec
 from herbray.flow import cluster
+from herbray.flow.compare import AnyRule, Rule
 from herbray.flow.embed import read_embeddings, read_note
-from herbray.tasks import AnyTask, Embeddings, Score, TaskSpec, to_table
+from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
+from herbray.flow.record import Entry, record
+from herbray.tasks import AnyTask, Embeddings, TaskSpec, to_outcome_table, to_table
+from herbray.tasks.bootstrap import Bootstrap, intervals
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
 from herbray.tasks.mislabel import Mislabel
 
 
 class Evaluate(Spec):
-    """The evaluation job. Reads embeddings folders, writes one table of results in long form."""
+    """The evaluation job. Reads embeddings folders, writes one table of results in long form.
+
+    Beside `results.parquet` it writes `results-outcomes/`, what each specimen contributed, and
+    `results-comparisons.parquet`, every two kinds of encoder compared on the same specimens.
+    """
 
     embeddings: tuple[Path, ...] = Field((Path("runs/embeddings"),), description="folders, or folders of such folders")
     tasks: tuple[AnyTask, ...] = (Identify(), Discriminate(), Mislabel())
     out: Path = Path("runs/results.parquet")
-    champion: str = Field("identify/random/genus/accuracy", description="task/split/level/metric that earns the alias")
+    bootstrap: Bootstrap = Field(Bootstrap(), description="of the intervals and comparisons; resamples: 0 for neither")
+    champion: AnyRule = Field(Rule(), description="what earns the alias; see `herbray promote`")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
 
@@ -41,8 +52,19 @@ class _Piece:
     split: str
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What one piece gave: rows of `schema.RESULT` and of `schema.OUTCOME`."""
+
+    results: pa.Table
+    outcomes: pa.Table
+
+
 def evaluate(spec: Evaluate) -> pa.Table:
     """Compute the results, write them, log them to each encoder's run, and move `champion` where it was earned.
+
+    A model without a champion gets its first one; another version takes its place as with `herbray promote`, where
+    the champion is evaluated here too.
 
     Raises:
         ValueError: no embeddings, an unknown split, or a task that the data cannot serve.
@@ -53,18 +75,20 @@ def evaluate(spec: Evaluate) -> pa.Table:
         _Piece(f, part, name) for f in folders for task in spec.tasks for name in task.splits for part in task.parts()
     ]
     with cluster.connected():
-        scores = _scores(spec, tables, pieces)
-    results = pa.concat_tables(
-        to_table(found, note["model"], note["init"], note["seed"])
-        for note, found in ((read_note(folder), scores[folder]) for folder in folders)
-    ).sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
-    spec.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = spec.out.with_name(f".{spec.out.name}.tmp")
-    pq.write_table(results, temporary, compression="zstd")
-    cluster.replace(spec.out, temporary)
-    for folder in folders:
-        _record(spec, read_note(folder), results)
+        found = _measured(spec, tables, pieces)
+        results = pa.concat_tables(one.results for folder in folders for one in found[folder])
+        results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
+        files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in folders})
+        compared = comparisons(files, spec.bootstrap, spec.seed)
+    _write(comparisons_file(spec.out), compared)
+    _write(spec.out, results)
+    record(spec.store, spec.champion, spec.seed, [_entry(folder, found[folder]) for folder in folders])
     return results
+
+
+def _entry(folder: Path, found: Sequence[_Found]) -> Entry:
+    """All that was found of one encoder."""
+    return Entry(folder, *(pa.concat_tables(getattr(one, name) for one in found) for name in ("results", "outcomes")))
 
 
 def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
@@ -82,21 +106,33 @@ def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _scores(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Piece]) -> dict[Path, list[Score]]:
+def _write(path: Path, table: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    cluster.replace(path, temporary)
+
+
+def _measured(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Piece]) -> dict[Path, list[_Found]]:
+    """What every piece of each folder gave, in the order of the pieces, whichever ended first."""
     run = ray.remote(num_cpus=1, max_retries=2)(_run_piece)
     stored = {folder: ray.put(Embeddings.from_table(table)) for folder, table in tables.items()}
-    refs = {run.remote(p.task, stored[p.folder], p.split, spec.seed): p for p in pieces}
-    found: dict[Path, list[Score]] = {folder: [] for folder in tables}
+    notes = {folder: read_note(folder) for folder in tables}
+    refs = {run.remote(p, stored[p.folder], notes[p.folder], spec.bootstrap, spec.seed): p for p in pieces}
+    ended = {}
     with cluster.progress() as bar:
         job = bar.add_task("evaluate", total=len(refs), unit="task")
         for ref in _as_they_end(list(refs)):
-            found[refs[ref].folder] += _got(ref)
+            ended[ref] = _got(ref)
             bar.advance(job)
-    return found
+    return {folder: [ended[ref] for ref, piece in refs.items() if piece.folder == folder] for folder in tables}
 
 
-def _run_piece(task: TaskSpec, embeddings: Embeddings, split: str, seed: int) -> list[Score]:
-    return task.run(embeddings, split, seed)
+def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> _Found:
+    measured = piece.task.measure(embeddings, piece.split, seed)
+    scores = measured.scores + intervals(measured.outcomes, bootstrap, seed)
+    encoder = note["model"], note["init"], note["seed"]
+    return _Found(to_table(scores, *encoder), to_outcome_table(measured.outcomes, *encoder))
 
 
 def _as_they_end(refs: list[Any]) -> Iterator[Any]:
@@ -105,30 +141,11 @@ def _as_they_end(refs: list[Any]) -> Iterator[Any]:
         yield from done
 
 
-def _got(ref: Any) -> list[Score]:  # noqa: ANN401  (an ObjectRef)
+def _got(ref: Any) -> _Found:  # noqa: ANN401  (an ObjectRef)
     try:
-        scores: list[Score] = ray.get(ref)
+        found: _Found = ray.get(ref)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ValueError):  # bad input: the task's own words, not Ray's stack
             raise ValueError(str(error.cause)) from None
         raise
-    return scores
-
-
-def _record(spec: Evaluate, note: dict[str, Any], results: pa.Table) -> None:
-    """Put the results beside the run that made the encoder, and let a better one be champion."""
-    if not note["uri"]:
-        return
-    _, name, version = note["uri"].split("/")
-    mine = results.filter(
-        pc.and_(pc.equal(results["model"], note["model"]), pc.equal(results["seed"], note["seed"]))
-    ).filter(pc.equal(pc.field("init"), note["init"]))
-    uri = tracking.tracking_uri(spec.store)
-    run = tracking.run_of(uri, name, int(version))
-    tracking.log_results(run, mine)
-    task, split, level, metric = spec.champion.split("/")
-    keys = {"task": task, "split": split, "level": level, "metric": metric}
-    for column, value in keys.items():
-        mine = mine.filter(pc.equal(mine[column], value))
-    if mine.num_rows:
-        tracking.promote_if_better(uri, name, int(version), spec.champion, float(pc.mean(mine["value"]).as_py()))
+    return found

@@ -51,7 +51,7 @@ def test_a_wrong_species_of_the_right_genus_is_wrong_at_rank_species_only(embedd
     true_species[:4] = "Alba nova"
     reviewed = dataclasses.replace(embeddings, true_species=true_species)
     assert counts(Planted(ranks=("species",)).run(reviewed, "random"))["wrong"] == 4
-    with pytest.raises(UnscorableError, match="planted, split 'random', rank 'genus': of 80 .* 0 bear a wrong name"):
+    with pytest.raises(UnscorableError, match=r"planted, split 'random', rank 'genus': of 80 .* 0 bear a wrong name"):
         Planted().run(reviewed, "random")
 
 

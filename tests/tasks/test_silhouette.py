@@ -13,7 +13,8 @@ def by_hand(features, names, distance):
             others = [other for other in range(len(names)) if other != row and names[other] == name]
             means[name] = np.mean([distance(features[row], features[other]) for other in others])
         own = means.pop(names[row])
-        values.append((min(means.values()) - own) / max(own, *means.values() and [min(means.values())]))
+        other = min(means.values())
+        values.append((other - own) / max(own, other))
     return values
 
 

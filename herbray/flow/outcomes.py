@@ -1,0 +1,98 @@
+"""What each specimen contributed to the results, kept beside them; and encoders compared on the same specimens."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+
+from herbray import schema
+from herbray.flow import cluster
+from herbray.tasks import Outcome
+from herbray.tasks.bootstrap import Bootstrap, Sample, compare
+
+_PLACE = ("task", "split", "level")
+
+
+def outcomes_folder(results: Path) -> Path:
+    """Where the outcomes of a results file lie: `results.parquet` → `results-outcomes/`."""
+    return results.with_name(f"{results.stem}-outcomes")
+
+
+def comparisons_file(results: Path) -> Path:
+    """Where the comparisons of a results file lie: `results.parquet` → `results-comparisons.parquet`."""
+    return results.with_name(f"{results.stem}-comparisons.parquet")
+
+
+def write_outcomes(results: Path, tables: Mapping[str, Sequence[pa.Table]]) -> list[Path]:
+    """Write one file an encoder, one row group a table; files of an earlier evaluation go.
+
+    Args:
+        results: the file that they lie beside.
+        tables: a name of each encoder's embeddings, which may recur in another folder's → tables in
+            `schema.OUTCOME`, one of each (task, split, level) or narrower.
+
+    Returns:
+        The files, in the order of `tables`.
+    """
+    folder = outcomes_folder(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{number:03d}-{Path(name).name}.parquet" for number, name in enumerate(tables)]
+    for file, parts in zip(files, tables.values(), strict=True):
+        temporary = file.with_name(f".{file.name}.tmp")
+        with pq.ParquetWriter(temporary, schema.OUTCOME, compression="zstd") as writer:
+            for part in parts:
+                if part.num_rows:
+                    writer.write_table(part, row_group_size=part.num_rows)
+        cluster.replace(file, temporary)
+    for stale in set(folder.glob("*.parquet")) - set(files):
+        stale.unlink()
+    return files
+
+
+def comparisons(files: Sequence[Path], settings: Bootstrap, seed: int) -> pa.Table:
+    """Compare all encoders in every metric that is a mean over specimens; a Ray task a (task, split, level).
+
+    Args:
+        files: from `write_outcomes`; every node must see them.
+        settings: of the bootstrap.
+        seed: of its draws.
+
+    Returns:
+        `schema.COMPARISON`, sorted.
+    """
+    places = sorted({place for file in files for place in _places(file)})
+    run = ray.remote(num_cpus=1, max_retries=2)(_compare_place)
+    paths = [file.absolute() for file in files]
+    found = ray.get([run.remote(paths, place, settings, seed) for place in places])
+    table = pa.concat_tables([schema.COMPARISON.empty_table(), *found])
+    return table.sort_by(
+        [(name, "ascending") for name in (*_PLACE, "metric", "model_a", "init_a", "model_b", "init_b")]
+    )
+
+
+def _places(file: Path) -> set[tuple[str, ...]]:
+    rows = pq.read_table(file, columns=list(_PLACE)).group_by(list(_PLACE)).aggregate([]).to_pylist()
+    return {tuple(row[name] for name in _PLACE) for row in rows}
+
+
+def _compare_place(files: Sequence[Path], place: tuple[str, ...], settings: Bootstrap, seed: int) -> pa.Table:
+    filters = [(name, "=", value) for name, value in zip(_PLACE, place, strict=True)]
+    samples: dict[str, list[Sample]] = {}
+    for file in files:
+        table = pq.read_table(file, schema=schema.OUTCOME, filters=filters)
+        for metric in sorted(set(table["metric"].to_pylist())):
+            samples.setdefault(metric, []).append(_sample(table.filter(pc.equal(table["metric"], metric))))
+    tables = [compare(found, settings, seed) for _, found in sorted(samples.items())]
+    return pa.concat_tables([schema.COMPARISON.empty_table(), *tables])
+
+
+def _sample(rows: pa.Table) -> Sample:
+    """The rows of one metric of one run, as they were measured."""
+    names = ("model", "init", "seed", "task", "split", "level", "metric", "lower_is_better")
+    key = rows.select(names).slice(0, 1).to_pylist()[0]
+    arrays = {name: rows[name].to_numpy() for name in ("specimen_id", "value", "weight")}
+    outcome = Outcome(**{name: key[name] for name in names[3:]}, **arrays)
+    return Sample(key["model"], key["init"], key["seed"], outcome)

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from herbray import schema
+from herbray.flow.evaluate import Evaluate, evaluate
+from herbray.flow.outcomes import comparisons_file, outcomes_folder
+from herbray.tasks.bootstrap import Bootstrap
+from herbray.tasks.identify import Identify
+from herbray.tasks.retrieval import Retrieval
+from herbray.tasks.transfer import Transfer
+
+GENERA = ("Alba", "Borea", "Cirra")
+
+
+def write_folder(folder, model, seed, separation):
+    """Embeddings of the same 240 specimens, as `herbray embed` leaves them; clouds `separation` apart."""
+    generator = np.random.default_rng(seed)
+    for split in ("herbarium", "random"):
+        rows = []
+        for number in range(120):
+            genus = GENERA[number % 3]
+            row = dict.fromkeys(schema.SPECIMEN.names)
+            row |= {"specimen_id": f"{split}/{number:03d}", "genus": genus, "split": split, "order": "Ales"}
+            row["embedding"] = (separation * np.eye(8)[number % 3] + generator.standard_normal(8)).astype(np.float32)
+            rows.append(row)
+        path = folder / f"split={split}" / "part-00000.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema.embedding_schema(8)), path)
+    note = {"name": folder.name, "model": model, "init": "random", "seed": seed, "uri": "", "version": "none"}
+    (folder / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("embeddings")
+    for model, separation in (("triplet", 3.0), ("autoencoder", 1.5)):
+        for seed in (1, 2):
+            write_folder(root / f"{model}-{seed}", model, seed, separation)
+    return root
+
+
+def spec_of(encoders, out, **changes):
+    tasks = (Identify(splits=("random",), ranks=("genus",)), Transfer(ranks=("genus",)))
+    tasks += (Retrieval(splits=("random",), ranks=("genus",)),)
+    return Evaluate(embeddings=(encoders,), tasks=tasks, out=out, bootstrap=Bootstrap(resamples=200), **changes)
+
+
+def value(results, model, seed, task, metric):
+    rows = [
+        r for r in results.to_pylist() if (r["model"], r["seed"], r["task"], r["metric"]) == (model, seed, task, metric)
+    ]
+    return np.mean([row["value"] for row in rows])
+
+
+def test_results_bear_intervals_around_their_figures(cluster, encoders, tmp_path):
+    results = evaluate(spec_of(encoders, tmp_path / "results.parquet"))
+    assert results.schema == schema.RESULT
+    assert pq.read_table(tmp_path / "results.parquet").equals(results)
+    for model in ("triplet", "autoencoder"):
+        for seed in (1, 2):
+            for task, metric in (("identify", "accuracy"), ("transfer", "accuracy"), ("retrieval", "map_at_r")):
+                middle = value(results, model, seed, task, metric)
+                low, high = (value(results, model, seed, task, f"{metric}_{end}") for end in ("low", "high"))
+                assert low <= middle <= high
+                assert low < high
+
+
+def test_outcomes_give_back_the_figures_and_comparisons_the_better_encoder(cluster, encoders, tmp_path):
+    out = tmp_path / "results.parquet"
+    results = evaluate(spec_of(encoders, out))
+    files = sorted(outcomes_folder(out).glob("*.parquet"))
+    assert len(files) == 4
+    for file in files:
+        table = pq.read_table(file)
+        assert table.schema == schema.OUTCOME
+        rows = table.filter((pa.compute.field("task") == "retrieval") & (pa.compute.field("metric") == "map_at_r"))
+        row = rows.slice(0, 1).to_pylist()[0]
+        mean = np.average(rows["value"].to_numpy(), weights=rows["weight"].to_numpy())
+        assert mean == pytest.approx(value(results, row["model"], row["seed"], "retrieval", "map_at_r"))
+    compared = pq.read_table(comparisons_file(out))
+    assert compared.schema == schema.COMPARISON
+    rows = compared.to_pylist()
+    assert {(row["model_a"], row["model_b"], row["seeds_a"], row["seeds_b"]) for row in rows} == {
+        ("autoencoder", "triplet", 2, 2)
+    }
+    assert {row["better"] for row in rows if row["metric"] in ("accuracy", "map_at_r")} == {"b"}
+    assert {(row["task"], row["specimens"]) for row in rows} == {
+        ("identify", 120),
+        ("transfer", 120),
+        ("retrieval", 120),
+    }
+
+
+def test_the_same_seed_gives_the_same_files_and_another_gives_others(cluster, encoders, tmp_path):
+    tables = []
+    for name, seed in (("one", 5), ("two", 5), ("three", 6)):
+        out = tmp_path / name / "results.parquet"
+        results = evaluate(spec_of(encoders, out, seed=seed))
+        outcomes = [file.read_bytes() for file in sorted(outcomes_folder(out).glob("*.parquet"))]
+        tables.append((results, pq.read_table(comparisons_file(out)), outcomes))
+    assert all(a.equals(b) for a, b in zip(tables[0][:2], tables[1][:2], strict=True))
+    assert tables[0][2] == tables[1][2]
+    assert not any(a.equals(b) for a, b in zip(tables[0][:2], tables[2][:2], strict=True))
+
+
+def test_files_of_an_earlier_evaluation_go_and_one_encoder_is_compared_with_none(cluster, encoders, tmp_path):
+    out = tmp_path / "results.parquet"
+    evaluate(spec_of(encoders, out))
+    evaluate(spec_of(encoders / "triplet-1", out))
+    assert [file.name for file in outcomes_folder(out).iterdir()] == ["000-triplet-1.parquet"]
+    assert pq.read_table(comparisons_file(out)).num_rows == 0
+
+
+def test_a_task_that_the_data_cannot_serve_is_told_in_its_own_words(cluster, encoders, tmp_path):
+    spec = spec_of(encoders, tmp_path / "results.parquet").model_copy(
+        update={"tasks": (Identify(splits=("species",)),)}
+    )
+    with pytest.raises(ValueError, match=r"^no embeddings of split 'species'"):
+        evaluate(spec)
