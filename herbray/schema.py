@@ -117,6 +117,19 @@ COMPARISON: Final = pa.schema(
 )
 """One row a metric and two kinds of encoder, compared on the same specimens."""
 
+TRIAL: Final = pa.schema(
+    [
+        pa.field("number", pa.int32(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # "finished", "stopped" (fell behind), "failed", "running"
+        pa.field("cause", pa.string(), nullable=False),  # why it failed
+        pa.field("epochs", pa.float64(), nullable=False),
+        pa.field("score", pa.float64()),  # k-NN genus accuracy of validation; null before any
+        pa.field("seconds", pa.float64(), nullable=False),  # in training steps
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+"""One row a trial of a sweep; further columns are the settings that were searched, by dotted path."""
+
 SUSPECT: Final = pa.schema(
     [
         pa.field("place", pa.int32(), nullable=False),  # in the list, from 1

@@ -20,10 +20,11 @@ console = Console(stderr=True)
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connected(dashboard: bool = False) -> Iterator[None]:
     """Be connected to a cluster: the one already joined, the one `RAY_ADDRESS` names, else one on this machine.
 
-    A cluster that was started here is stopped at the end.
+    A cluster that was started here is stopped at the end. It has a dashboard, on this machine alone, where that is
+    asked for: Train asks it which of its own actors live.
     """
     if ray.is_initialized():
         yield
@@ -34,7 +35,7 @@ def connected() -> Iterator[None]:
     if address:  # http://… is the dashboard's, for `ray job submit`; a driver on that machine finds the cluster itself
         ray.init(address="auto" if address.startswith("http") else None, logging_level=logging.WARNING)
     else:
-        _start()
+        _start(dashboard)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of every execution; the bars below are ours
     ctx = ray.data.DataContext.get_current()
     ctx.enable_progress_bars = False
@@ -45,7 +46,7 @@ def connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def _start() -> None:
+def _start(dashboard: bool) -> None:
     """A local cluster whose socket paths stay short and whose store fits beside the work."""
     cores = os.cpu_count() or 1
     _private_token()
@@ -55,7 +56,7 @@ def _start() -> None:
         address="local",
         num_cpus=max(4, cores),  # two train workers and the tasks that feed them, on the smallest laptop too
         object_store_memory=store,
-        include_dashboard=False,
+        include_dashboard=dashboard,
         log_to_driver=bool(os.environ.get("HERBRAY_VERBOSE")),
         logging_level=logging.ERROR,
         _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
@@ -83,6 +84,11 @@ def _short_tmp() -> str:
 def resource(name: str) -> float:
     """How much of "CPU" or "GPU" the whole cluster has."""
     return float(ray.cluster_resources().get(name, 0.0))  # type: ignore[no-untyped-call]
+
+
+def nodes(name: str) -> list[float]:
+    """How much of "CPU" or "GPU" each living node has."""
+    return [float(node["Resources"].get(name, 0.0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 class _Rate(ProgressColumn):
