@@ -19,6 +19,7 @@ VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
     "shard": ("herbray.flow.shard", "Shard", "shard", "Split a catalogue and put its images into shards."),
     "train": ("herbray.flow.train", "Train", "train", "Train an encoder and register it."),
+    "tune": ("herbray.flow.tune", "Tune", "tune", "Sweep over settings: many short trainings, the best as a file."),
     "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
     "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
