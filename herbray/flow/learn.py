@@ -213,6 +213,6 @@ def card(spec: Train, data: Material) -> EncoderCard:
         seed=spec.seed,
         shards_fingerprint=data.manifest["fingerprint"],
         citation=data.manifest["citation"],
-        spec=spec.model_dump(mode="json", exclude={"shards", "out", "store"}),
+        spec=spec.model_dump(mode="json", exclude={"shards", "out", "store", "loader"}),
         herbray=__version__,
     )

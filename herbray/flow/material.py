@@ -13,6 +13,7 @@ from pydantic import Field
 from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow.manifest import read_index, read_manifest
+from herbray.flow.stream import Loader
 from herbray.model.augment import Augment
 from herbray.model.compiled import Compile
 from herbray.model.encoder import EncoderSpec
@@ -40,6 +41,7 @@ class Train(Spec):
     optimizer: Optimizer = Optimizer()
     augment: Augment = Augment()
     stream: plan.Stream = plan.Stream()
+    loader: Loader = Loader()
     epochs: int = Field(25, ge=1)
     keep: Literal["best", "last"] = "best"
     validate_rows: int = Field(4096, ge=2, description="most validation specimens that are looked at")

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,18 @@ from herbray import tracking
 from herbray.data import plan
 from herbray.flow import learn
 from herbray.flow.card import model_card
+from herbray.flow.feed import feed
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
 from herbray.flow.reports import append, read_metrics
-from herbray.flow.stream import local, stream
+from herbray.flow.window import Batch, WindowReader
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from ray.train import UserCallback
+
+
+Around = Callable[[int, Iterable[Batch]], Iterable[Batch]]
+"""(rank, batches) → the same batches: a benchmark holds them back between its laps."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def _listeners(spec: Train, run: tracking.Run) -> "list[UserCallback]":
 def run_name(spec: Train) -> str:
     """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped."""
     settings = spec.model_dump(
-        mode="json", exclude={"out", "store", "shards", "workers", "cpus_per_worker", "max_failures", "compile"}
+        mode="json",
+        exclude={"out", "store", "shards", "workers", "cpus_per_worker", "max_failures", "compile", "loader"},
     )
     return f"{spec.objective.name}-{plan.fingerprint(settings, read_manifest(spec.shards)['fingerprint'])}"
 
@@ -108,7 +114,7 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
     """
     material(spec)
     weights = _start_weights(spec)
-    return _fit_here(spec, weights) if spec.workers == 0 else _fit_on_ray(spec, weights, callbacks)
+    return _fit_here(spec, weights) if spec.workers == 0 else fit_on_ray(spec, weights, callbacks)
 
 
 def _start_weights(spec: Train) -> Path | None:
@@ -134,11 +140,15 @@ def _fit_here(spec: Train, weights: Path | None) -> Fitted:
     (spec.out / "metrics.jsonl").unlink(missing_ok=True)
     spec.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    learn.learn(spec, weights, World(device=device), local, None, report)
+    give = functools.partial(feed, loader=spec.loader, fingerprint=read_manifest(spec.shards)["fingerprint"])
+    learn.learn(spec, weights, World(device=device), give, None, report)
     return Fitted(_chosen(history, spec.keep), best, None)
 
 
-def _fit_on_ray(spec: Train, weights: Path | None, callbacks: "Sequence[UserCallback]") -> Fitted:
+def fit_on_ray(
+    spec: Train, weights: Path | None, callbacks: "Sequence[UserCallback]" = (), around: Around | None = None
+) -> Fitted:
+    """`fit` on the workers of a cluster; `around` may stand between each worker's stream and its steps."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -152,7 +162,7 @@ def _fit_on_ray(spec: Train, weights: Path | None, callbacks: "Sequence[UserCall
         scored = spec.keep == "best" and bool(material(spec).validation)
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"spec": _absolute(spec), "weights": weights, "cpus": total, "feed_cpus": each},
+            train_loop_config={"spec": _absolute(spec), "weights": weights, "cpus": total, "feed_cpus": each, "around": around},
             torch_config=TorchConfig(backend=None, timeout_s=300),
             scaling_config=ScalingConfig(
                 num_workers=spec.workers,
@@ -189,17 +199,18 @@ def _share_of_cpus(spec: Train) -> tuple[float, float]:
     from herbray.flow import cluster
 
     have = cluster.resource("CPU")
-    feed = max(0.25, min(1.0, have / (2 * spec.workers + 2)))
-    rest = have / spec.workers - feed
+    busy = max(0.25, min(1.0, have / (2 * spec.workers + 2)))
+    each = busy if spec.loader.decode == "tasks" else 0.25  # who just reads, waits
+    rest = have / spec.workers - each
     if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
         rest = 1.0 if cluster.resource("GPU") >= spec.workers else float(math.floor(rest))
     total = spec.cpus_per_worker or max(0.25, rest)
-    if total * spec.workers + feed > have:
+    if total * spec.workers + each > have:
         raise ValueError(
             f"{spec.workers} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
             f"{have:g} CPUs: lower workers or cpus_per_worker"
         )
-    return total, feed
+    return total, each
 
 
 def _worker(settings: dict[str, Any]) -> None:
@@ -219,18 +230,16 @@ def _worker(settings: dict[str, Any]) -> None:
         checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
         ray.train.report(dict(figures), checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
 
-    feed = functools.partial(_feed, cpus=settings["feed_cpus"])
+    fingerprint = read_manifest(spec.shards)["fingerprint"]
+    here = {"neighbours": context.get_local_world_size(), "place": context.get_local_rank()}
+    give = functools.partial(feed, loader=spec.loader, fingerprint=fingerprint, cpus=settings["feed_cpus"], **here)
+
+    def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
+        batches = give(windows, reader)
+        return settings["around"](world.rank, batches) if settings["around"] else batches
+
     with started.as_directory() if started else _nothing() as folder:
-        learn.learn(spec, settings["weights"], world, feed, Path(folder) if folder else None, report)
-
-
-def _feed(windows: Sequence[plan.Window], reader: Any, cpus: float) -> Iterator[Any]:  # noqa: ANN401
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    return stream(windows, reader, cpus)
+        learn.learn(spec, settings["weights"], world, given, Path(folder) if folder else None, report)
 
 
 @contextmanager
@@ -249,7 +258,8 @@ def _chosen(history: Sequence[Mapping[str, float]], keep: str) -> dict[str, floa
 
 
 def _absolute(spec: Train) -> Train:
-    return spec.model_copy(update={"shards": spec.shards.absolute(), "out": spec.out.absolute()})
+    loader = spec.loader.model_copy(update={"cache": spec.loader.cache and spec.loader.cache.absolute()})
+    return spec.model_copy(update={"shards": spec.shards.absolute(), "out": spec.out.absolute(), "loader": loader})
 
 
 def _replace_folder(source: Path, target: Path) -> None:
