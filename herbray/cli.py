@@ -1,6 +1,7 @@
 """`herbray VERB config.yaml key=value …`: every job on this machine, or on the cluster that `RAY_ADDRESS` names."""
 
 import importlib
+import json
 import logging
 import sys
 import traceback
@@ -22,6 +23,7 @@ VERBS: Final = {
     "tune": ("herbray.flow.tune", "Tune", "tune", "Sweep over settings: many short trainings, the best as a file."),
     "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
     "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
+    "promote": ("herbray.flow.promote", "Promote", "promote", "Let a model's candidate be champion if it is better."),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
     "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets whose filed name is doubted."),
     "demo": ("herbray.flow.demo", "Demo", "demo", "Run the whole story."),
@@ -42,6 +44,8 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
 
     `path` may be left out, also when the first word is an override.
     """
+    if verb == "promote" and path is not None and "=" not in str(path) and path.suffix not in (".yaml", ".yml"):
+        path, overrides = None, [f"model={json.dumps(str(path))}", *overrides]  # `herbray promote NAME key=value`
     if path is not None and "=" in str(path) and not path.exists():
         path, overrides = None, [str(path), *overrides]
     module, kind, function, _ = VERBS[verb]
@@ -105,7 +109,18 @@ def _command(verb: str) -> None:
 
 
 for _verb in VERBS:
-    _command(_verb)
+    if _verb != "promote":
+        _command(_verb)
+
+
+@app.command("promote", help=VERBS["promote"][3])
+def promote(
+    path: Annotated[Path | None, typer.Argument(help="registered model, or YAML file", metavar="[NAME|CONFIG]")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="dotted.key=value")] = None,
+    to: Annotated[int | None, typer.Option(help="roll back: make this version champion, without a comparison")] = None,
+) -> None:
+    """Short for `to=VERSION`, so that rolling back reads as what it is."""
+    raise typer.Exit(run("promote", path, [*(overrides or []), *([f"to={to}"] if to is not None else [])]))
 
 
 @app.command(help="Print the version.")

@@ -1,24 +1,41 @@
 """Runs and models in MLflow: the one place that imports it, and only when a function is called (it takes seconds)."""
 
+from herbray.tracking.cards import read_card, write_card
+from herbray.tracking.exclusive import PromotionHeld, exclusive
+from herbray.tracking.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.pull import load_encoder, pull
-from herbray.tracking.registry import ModelNotFound, promote_if_better, register, resolve, run_of, set_alias
+from herbray.tracking.registry import WEIGHTS_TAG, ModelNotFound, get_version, register, resolve, run_of, set_alias
 from herbray.tracking.runs import Run, finish, log_file, log_metrics, log_results, open_run
-from herbray.tracking.store import tracking_uri
+from herbray.tracking.sections import section, with_section
+from herbray.tracking.store import registry_uri, tracking_uri
 
 __all__ = [
+    "WEIGHTS_TAG",
+    "Decision",
     "ModelNotFound",
+    "PromotionHeld",
+    "PromotionOvertaken",
     "Run",
+    "Standing",
+    "decide",
+    "exclusive",
     "finish",
+    "get_version",
     "load_encoder",
     "log_file",
     "log_metrics",
     "log_results",
     "open_run",
-    "promote_if_better",
     "pull",
+    "read_card",
     "register",
+    "registry_uri",
     "resolve",
     "run_of",
+    "section",
     "set_alias",
+    "standing",
     "tracking_uri",
+    "with_section",
+    "write_card",
 ]

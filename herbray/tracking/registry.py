@@ -1,27 +1,25 @@
-"""The model registry: registered versions, their aliases, and which of them is champion."""
+"""The model registry: registered versions and their aliases."""
 
-import logging
-import math
+import hashlib
 import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray.tracking.package import FILES, digest_of, write_package
+from herbray.tracking.package import FILES, WEIGHTS, digest_of, write_package
 from herbray.tracking.runs import Run
-from herbray.tracking.store import client, entity_key, registry_uri
+from herbray.tracking.store import client, registry_uri
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 DIGEST_TAG: Final = "herbray.sha256"
-SCORE_TAG: Final = "herbray.score."
+WEIGHTS_TAG: Final = "herbray.weights"
+"""SHA-256 of the weights alone, the first 16 digits: what embeddings say they were made by."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 _MODEL_URI: Final = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>\d{1,9}|latest))")
 _DESCRIPTION_LIMIT: Final = 4_900  # MLflow's column holds 5,000
-
-_log = logging.getLogger(__name__)
 
 
 class ModelNotFound(ValueError):
@@ -68,8 +66,10 @@ def register(
     weights = digest_of(folder)
     version = _registered(run, name, weights)
     if version is None:
-        version = _create(run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: weights})
-    holder = _aliases(run.uri, name).get(alias)
+        version = _create(
+            run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: weights, WEIGHTS_TAG: _weights(folder)}
+        )
+    holder = aliases(run.uri, name).get(alias)
     if holder is None or holder < version:
         set_alias(run.uri, name, alias, version)
     return version
@@ -83,38 +83,6 @@ def set_alias(uri: str, name: str, alias: str, version: int) -> None:
     """
     get_version(uri, name, version)
     client(uri).set_registered_model_alias(name, alias, str(version))
-
-
-def promote_if_better(uri: str, name: str, version: int, metric: str, value: float) -> bool:
-    """Give `champion` to a version if its score is higher than the present champion's, and record the score.
-
-    The first version with a score becomes champion. A champion without a score of this metric, but with others, cannot
-    be compared and stays. Equal scores change nothing. The reason is logged and kept in the tag `herbray.promotion`.
-
-    Args:
-        uri: the store.
-        name: the registered model.
-        version: the version that was evaluated.
-        metric: what was measured and on what, such as `validation/knn`; higher is better.
-        value: its value for this version.
-
-    Returns:
-        Whether the version is champion now.
-
-    Raises:
-        ModelNotFound: no such model or version.
-    """
-    evaluated = get_version(uri, name, version)
-    key = entity_key(SCORE_TAG + metric)
-    champion = _aliases(uri, name).get("champion")
-    if math.isfinite(value):
-        client(uri).set_model_version_tag(name, str(version), key, repr(float(value)))
-    promoted, reason = _judge(uri, name, evaluated, champion, metric, value)
-    if promoted and champion != version:
-        set_alias(uri, name, "champion", version)
-    client(uri).set_model_version_tag(name, str(version), "herbray.promotion", reason)
-    _log.info("%s version %d: %s", name, version, reason)
-    return promoted
 
 
 def resolve(uri: str | None, model_uri: str) -> tuple[str, int]:
@@ -134,10 +102,11 @@ def resolve(uri: str | None, model_uri: str) -> tuple[str, int]:
         raise ValueError(f"{model_uri!r}: write models:/name@alias, models:/name/3 or models:/name/latest")
     name, alias, version = match["name"], match["alias"], match["version"]
     if alias is not None:
-        known = _aliases(uri, name)
+        known = aliases(uri, name)
         if alias not in known:
             have = ", ".join(f"{name} (version {number})" for name, number in sorted(known.items())) or "none"
-            raise ModelNotFound(f"model {name!r} has no alias {alias!r}; its aliases: {have}")
+            hint = f"; `herbray promote {name}` makes a first champion" if alias == "champion" else ""
+            raise ModelNotFound(f"model {name!r} has no alias {alias!r}; its aliases: {have}{hint}")
         return name, known[alias]
     if version == "latest":
         return name, max(_versions(uri, name))
@@ -176,25 +145,9 @@ def get_version(uri: str, name: str, version: int) -> "ModelVersion":
     raise ModelNotFound(f"model {name!r} has no version {version}; it has {known}")
 
 
-def _judge(
-    uri: str, name: str, evaluated: "ModelVersion", champion: int | None, metric: str, value: float
-) -> tuple[bool, str]:
-    """Whether the evaluated version is to be champion, and why."""
-    if not math.isfinite(value):
-        return False, f"not champion: {metric} is {value}"
-    if champion is None:
-        return True, f"champion: the first version with a score, {metric} {value:.6g}"
-    if champion == int(evaluated.version):
-        return True, f"champion: it was already, {metric} {value:.6g}"
-    tags = get_version(uri, name, champion).tags
-    best = tags.get(entity_key(SCORE_TAG + metric))
-    if best is None and any(key.startswith(SCORE_TAG) for key in tags):
-        return False, f"not champion: version {champion} has no score of {metric}; evaluate it first"
-    if best is None:
-        return True, f"champion: version {champion} had no score; {metric} {value:.6g}"
-    if value > float(best):
-        return True, f"champion: {metric} {value:.6g} is above {float(best):.6g} of version {champion}"
-    return False, f"not champion: {metric} {value:.6g} is not above {float(best):.6g} of version {champion}"
+def _weights(folder: Path) -> str:
+    with (folder / WEIGHTS).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _registered(run: Run, name: str, weights: str) -> int | None:
@@ -224,9 +177,7 @@ def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mappin
         source=model.artifact_location,  # an SQLite store would look up models:/<id> in MLflow's global store instead
         run_id=run.run_id,
         tags={key: str(value) for key, value in tags.items()},
-        description=card
-        if len(card) <= _DESCRIPTION_LIMIT
-        else f"{card[:_DESCRIPTION_LIMIT]}…\n\n(whole in README.md)",
+        description=described(card),
         model_id=model.model_id,
     )
     return int(made.version)
@@ -234,7 +185,7 @@ def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mappin
 
 def _versions(uri: str, name: str) -> list[int]:
     """Numbers of all versions of a model, ascending; never empty."""
-    _record(uri, name)
+    get_record(uri, name)
     found: list[int] = []
     token = None
     while True:
@@ -248,11 +199,26 @@ def _versions(uri: str, name: str) -> list[int]:
     return sorted(found)
 
 
-def _aliases(uri: str, name: str) -> dict[str, int]:
-    return {alias: int(version) for alias, version in _record(uri, name).aliases.items()}
+def described(card: str) -> str:
+    """A card as a version's description, which MLflow bounds."""
+    return card if len(card) <= _DESCRIPTION_LIMIT else f"{card[:_DESCRIPTION_LIMIT]}…\n\n(whole in README.md)"
 
 
-def _record(uri: str, name: str) -> "RegisteredModel":
+def aliases(uri: str, name: str) -> dict[str, int]:
+    """The aliases of a model and the version that each names.
+
+    Raises:
+        ModelNotFound: no such model.
+    """
+    return {alias: int(version) for alias, version in get_record(uri, name).aliases.items()}
+
+
+def get_record(uri: str, name: str) -> "RegisteredModel":
+    """MLflow's record of a registered model.
+
+    Raises:
+        ModelNotFound: no such model.
+    """
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,0 +1,50 @@
+"""A registered version's model card: whole as README.md beside the weights, cut if need be as its description."""
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from herbray.redact import redacted
+from herbray.tracking.registry import described, get_version
+from herbray.tracking.store import client
+
+README: Final = "README.md"
+_LIMIT: Final = 1 << 20
+
+
+def read_card(uri: str, name: str, version: int) -> str:
+    """The card of a version: its README.md, else its description.
+
+    Raises:
+        ModelNotFound: no such model or version.
+        ValueError: the file is longer than a card may be.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    record = get_version(uri, name, version)
+    source = client(uri).get_model_version_download_uri(name, str(version))
+    store = get_artifact_repository(source, tracking_uri=uri, registry_uri=uri)
+    sizes = {item.path: item.file_size or 0 for item in store.list_artifacts() if not item.is_dir}
+    if README not in sizes:
+        return record.description or ""
+    if sizes[README] > _LIMIT:
+        raise ValueError(f"version {version} of {name!r}: its {README} has {sizes[README]:,} bytes; a card has fewer")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(store.download_artifacts(README, folder))  # type: ignore[no-untyped-call]
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def write_card(uri: str, name: str, version: int, card: str) -> None:
+    """Replace a version's card, in both places. Hold `exclusive` if others may write it too.
+
+    Raises:
+        ModelNotFound: no such model or version.
+    """
+    card = redacted(card)
+    record = get_version(uri, name, version)
+    if record.model_id:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / README
+            path.write_text(card, encoding="utf-8")
+            client(uri).log_model_artifact(record.model_id, str(path))
+    client(uri).update_model_version(name, str(version), description=described(card))
