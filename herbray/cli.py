@@ -27,6 +27,12 @@ VERBS: Final = {
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
     "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets whose filed name is doubted."),
     "demo": ("herbray.flow.demo", "Demo", "demo", "Run the whole story."),
+    "benchmark": (
+        "herbray.benchmark.job",
+        "Benchmark",
+        "benchmark",
+        "Measure herbray beside its peers: NAME key=value.",
+    ),
     "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Look whether this machine and its cluster are fit."),
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
@@ -44,6 +50,8 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
 
     `path` may be left out, also when the first word is an override.
     """
+    if verb == "benchmark":
+        path, overrides = _named(path, overrides)
     if verb == "promote" and path is not None and "=" not in str(path) and path.suffix not in (".yaml", ".yml"):
         path, overrides = None, [f"model={json.dumps(str(path))}", *overrides]  # `herbray promote NAME key=value`
     if path is not None and "=" in str(path) and not path.exists():
@@ -66,6 +74,13 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
         return 1
     print(_summary(done))
     return 0
+
+
+def _named(path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Sequence[str]]:
+    """`herbray benchmark NAME key=value` is short for `run.name=NAME run.key=value`; `out` stays what it is."""
+    if path is None or path.suffix or "=" in str(path):
+        return path, overrides
+    return None, [f"run.name={path}", *(word if word.startswith("out=") else f"run.{word}" for word in overrides)]
 
 
 class _Formatter(logging.Formatter):
@@ -121,6 +136,22 @@ def promote(
 ) -> None:
     """Short for `to=VERSION`, so that rolling back reads as what it is."""
     raise typer.Exit(run("promote", path, [*(overrides or []), *([f"to={to}"] if to is not None else [])]))
+
+
+@app.command("benchmark-page", help="Write docs/benchmark.md from the records of `herbray benchmark`.")
+def benchmark_page(
+    records: Annotated[Path, typer.Argument(help="folder of records")] = Path("runs/benchmark"),
+    page: Annotated[Path, typer.Argument(help="the page")] = Path("docs/benchmark.md"),
+    remarks: Annotated[Path, typer.Argument(help="folder of NAME.md")] = Path("docs/benchmark-remarks"),
+) -> None:
+    """Write the page; the exit code is 1 where there is no record."""
+    from herbray.benchmark.page import write_page
+
+    try:
+        print(f"{page}: {write_page(records, page, remarks)} records")
+    except ValueError as error:
+        print(f"herbray benchmark-page: {_printable(str(error))}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 @app.command(help="Print the version.")

@@ -78,7 +78,7 @@ class Lap:
         wall_s: seconds by the clock on the wall.
         cpu_s: user and system seconds of this process and of everything below it, Ray's workers too.
         load: one-minute load average divided by the cores, at the lap's end.
-        peak_mib: most resident memory, where the contender measured it.
+        peak_mib: most memory above the start, where the contender measured it.
     """
 
     case: str

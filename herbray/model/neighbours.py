@@ -39,8 +39,8 @@ class Best:
 def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of each row and their columns.
 
-    Maxima over lanes of 16 columns come first: the k largest values lie in the k lanes with the largest maxima, and a maximum
-    costs a tenth of a selection.
+    Maxima over lanes of 16 columns come first: the k largest values lie in the k lanes with the largest maxima, and a
+    maximum costs a tenth of a selection.
     """
     rows, columns = scores.shape
     if columns % _LANES or columns < 2 * _LANES * k:
@@ -65,9 +65,9 @@ def nearest(
 ) -> tuple[Tensor, Tensor]:
     """The k nearest points of each query, exactly.
 
-    Points are chosen by matrix products in 32 bits, then their distances are measured from the differences, so that a duplicate
-    lies at 0 and not at the noise of the product. Points nearer to one another than that noise may change places
-    at the k-th; equal distances are told by place.
+    Points are chosen by matrix products in 32 bits, then their distances are measured from the differences, so that a
+    duplicate lies at 0 and not at the noise of the product. Points that this noise cannot tell apart may change places at
+    the k-th; equal distances are told by place.
 
     Args:
         queries: Float [q, d].

@@ -1,0 +1,22 @@
+"""The benchmarks. A new one is a file in this folder and a line in `BENCHMARKS` and `AnyBenchmark`."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from herbray.benchmark.knn import Knn
+from herbray.benchmark.scale import Scale
+from herbray.benchmark.spec import BenchmarkSpec
+from herbray.benchmark.triplet import TripletStep
+
+__all__ = ["BENCHMARKS", "AnyBenchmark", "BenchmarkSpec"]
+
+BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
+    "triplet": TripletStep,
+    "knn": Knn,
+    "scale": Scale,
+}
+"""Every benchmark by its name."""
+
+AnyBenchmark = Annotated[TripletStep | Knn | Scale, Field(discriminator="name")]
+"""Type of a configuration key that takes any of them."""

@@ -1,0 +1,187 @@
+"""The jobs of `scale`, each at one size in a process of its own, so that its peak memory is its own."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.csv
+
+from herbray import schema
+from herbray.benchmark.race import cpu_seconds
+from herbray.data import catalogue, plan
+from herbray.data.catalogue import Catalogue
+from herbray.data.sources.folder import Folder
+from herbray.data.splits import Splits, split
+
+Job = Callable[[], object]
+
+_BAG: Final = 32
+_QUERIES: Final = 500
+_DIM: Final = 64
+_PICTURES: Final = 64  # distinct images on disk; more rows than that share them
+
+
+def write_labels(folder: Path, rows: int, seed: int) -> None:
+    """A `labels.csv` of a flora that grows with the collection: 20 sheets a species, 10 species a genus."""
+    rng = np.random.default_rng(seed)
+    species = rng.integers(0, max(40, rows // 20), rows)
+    numbers = {
+        "image": [f"sheet-{row % _PICTURES}.jpg" for row in range(rows)],
+        "specimen_id": [f"K{row:09d}" for row in range(rows)],
+        "species": [f"Planta{_letters(name // 10)} epithet{_letters(name)}" for name in species.tolist()],
+        "genus": [f"Planta{_letters(name // 10)}" for name in species.tolist()],
+        "family": [f"Family{_letters(name // 200)}" for name in species.tolist()],
+        "institution": [f"H{code}" for code in np.minimum(rng.geometric(0.6, rows), 8).tolist()],
+        "gathering": [f"Collector {number}" for number in rng.integers(0, max(1, rows * 3 // 4), rows).tolist()],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    pyarrow.csv.write_csv(pa.table(numbers), folder / "labels.csv")
+
+
+def write_pictures(folder: Path, side: int, seed: int) -> None:
+    """The images that `labels.csv` names."""
+    import simplejpeg
+
+    rng = np.random.default_rng(seed)
+    for number in range(_PICTURES):
+        smooth = np.repeat(np.repeat(rng.integers(0, 255, (side // 8 + 1, side // 8 + 1, 3), np.uint8), 8, 0), 8, 1)
+        data = simplejpeg.encode_jpeg(np.ascontiguousarray(smooth[:side, :side]), quality=90)
+        (folder / f"sheet-{number}.jpg").write_bytes(data)
+
+
+def _letters(number: int) -> str:
+    """A number in lower-case letters, as a name would have them."""
+    text = ""
+    while number or not text:
+        number, digit = divmod(number, 26)
+        text = chr(97 + digit) + text
+    return text
+
+
+def _catalogue(rows: int, folder: Path) -> Job:
+    del rows
+    spec = Catalogue(source=Folder(path=folder), out=folder / "catalogue")
+    return lambda: catalogue.build(spec)
+
+
+def _plan(rows: int, folder: Path) -> Job:
+    del rows
+    table = catalogue.read(folder / "catalogue")
+
+    def job() -> object:
+        return plan.shard_plan(table, split(table, Splits(), 89), _BAG, 2048, 89)
+
+    return job
+
+
+def _epoch(rows: int, folder: Path) -> Job:
+    del folder
+    bags = max(1, rows // _BAG)
+    columns = {
+        "split": ["train"] * bags,
+        "file": [f"split=train/part-{bag // 64:05d}.parquet" for bag in range(bags)],
+        "row_group": [bag % 64 for bag in range(bags)],
+        "genus": [f"Planta{_letters(bag // 6)}" for bag in range(bags)],
+        "rows": [_BAG] * bags,
+    }
+    index = pa.table(columns, schema=schema.INDEX)
+
+    def job() -> object:
+        windows = plan.epoch_plan(index, plan.genera(index), plan.Stream(), 4, 89, 0)
+        return sum(plan.order(window).row.size for window in windows)
+
+    return job
+
+
+def _knn(rows: int, folder: Path) -> Job:
+    import torch
+
+    from herbray.model.neighbours import nearest
+
+    del folder
+    generator = torch.Generator().manual_seed(89)
+    points, queries = torch.randn(rows, _DIM, generator=generator), torch.randn(_QUERIES, _DIM, generator=generator)
+    return lambda: nearest(queries, points, 10)
+
+
+def _shard(rows: int, folder: Path) -> Job:
+    from herbray.flow.shard import Shard, shard
+
+    del rows
+    spec = Shard(catalogue=folder / "catalogue", out=folder / "shards", side=40, file_rows=32)
+    return lambda: shard(spec)
+
+
+JOBS: Final[dict[str, Callable[[int, Path], Job]]] = {
+    "catalogue": _catalogue,
+    "plan": _plan,
+    "epoch": _epoch,
+    "knn": _knn,
+    "shard": _shard,
+}
+"""Each prepares its input from (rows, folder) and returns what is measured."""
+
+
+@contextmanager
+def _ready(name: str) -> Iterator[None]:
+    """A cluster for the job that needs one: its start is not measured."""
+    if name != "shard":
+        yield
+        return
+    from herbray.flow import cluster
+
+    with cluster.connected():
+        yield
+
+
+class Peak:
+    """Most memory above the start, of this process and all below it, looked at twenty times a second."""
+
+    def __init__(self) -> None:
+        """Start to look."""
+        self.first = self.most = _held()
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.05):
+            self.most = max(self.most, _held())
+
+    def mib(self) -> float:
+        """Stop, and tell the most that there was in MiB."""
+        self.done.set()
+        self.thread.join()
+        return (max(self.most, _held()) - self.first) / 2**20
+
+
+def _held() -> int:
+    """Bytes that would be free if these processes ended; memory they share counts for none of them, see `uss`."""
+    total = 0
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += process.memory_full_info().uss
+    return total
+
+
+def measure(name: str, rows: int, folder: Path) -> dict[str, float]:
+    """Run one job at one size in this process: seconds by the clock and of CPU, and peak memory in MiB."""
+    with _ready(name):
+        job = JOBS[name](rows, folder)
+        peak, cpu, start = Peak(), cpu_seconds(), time.perf_counter()
+        job()
+        wall, spent = time.perf_counter() - start, cpu_seconds() - cpu
+        return {"wall_s": wall, "cpu_s": spent, "peak_mib": peak.mib()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))

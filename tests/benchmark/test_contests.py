@@ -1,0 +1,105 @@
+import mmap
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from herbray.benchmark import sizes
+from herbray.benchmark.job import measure
+from herbray.benchmark.knn import Knn, distances_to
+from herbray.benchmark.race import Missing
+from herbray.benchmark.scale import Scale
+from herbray.benchmark.triplet import TripletStep, same
+
+
+def case_of(spec, word, tmp_path):
+    return next(case for case in spec.cases(tmp_path) if word in case.name)
+
+
+def test_every_target_speaks_of_a_case_and_of_contenders_that_exist(tmp_path):
+    for spec in (
+        Knn(points=200, queries=5, dim=8),
+        TripletStep(images=24, size=32, batches=(16,), dim=8),
+        Scale(rows=200),
+    ):
+        cases = {case.name: {contender.name for contender in case.contenders} for case in spec.cases(tmp_path)}
+        for target in spec.targets():
+            names = cases[target.case]
+            assert {getattr(target, "ours", next(iter(names))), getattr(target, "peer", next(iter(names)))} <= names
+
+
+def test_all_searches_find_the_same_neighbours_and_a_wrong_one_is_caught(tmp_path):
+    spec = Knn(points=2000, queries=30, dim=16, k=5)
+    for case in spec.cases(tmp_path):
+        case.check()
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(9, 3)).astype(np.float32)
+    due = distances_to(points, points[:2], np.array([[0, 1], [1, 0]]), "euclidean")
+    assert due[0, 0] == 0
+    assert due[0, 1] == pytest.approx(np.linalg.norm(points[0] - points[1]))
+
+
+def test_losses_equal_the_library_in_value_and_gradient(tmp_path):
+    pytest.importorskip("pytorch_metric_learning")
+    cases = [case for case in TripletStep(batches=(64,), dim=32).cases(tmp_path) if case.check is not None]
+    assert [case.name.split(":")[0] for case in cases] == ["all", "hard"]
+    for case in cases:
+        case.check()
+
+
+def test_a_loss_of_another_value_or_gradient_is_caught():
+    rows = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    square = lambda x: x.square().sum()  # noqa: E731
+    same(square, square, rows)
+    with pytest.raises(ValueError, match="losses differ"):
+        same(square, lambda x: x.square().sum() * 1.001, rows)
+    with pytest.raises(ValueError, match="gradients differ"):
+        same(square, lambda x: x.square().sum().detach() + 0 * x.sum(), rows)
+
+
+def test_a_step_counts_a_triplet_an_anchor(tmp_path):
+    case = case_of(TripletStep(images=24, size=32, batches=(16,), dim=8), "training step", tmp_path)
+    assert [contender.run() for contender in case.contenders] == [24, 8, 8]
+
+
+def test_a_peer_that_would_not_fit_is_missing_and_says_so(tmp_path):
+    pytest.importorskip("pytorch_metric_learning")
+    case = case_of(TripletStep(batches=(64,), dim=8, peer_gib=1e-4), "all", tmp_path)
+    assert isinstance(case.contenders[1], Missing)
+    assert "GiB" in case.contenders[1].reason
+
+
+def test_rows_that_are_no_groups_are_refused():
+    with pytest.raises(ValueError, match="30 rows are not two or more groups of 4"):
+        TripletStep(batches=(30,))
+
+
+@pytest.mark.parametrize("name", ["catalogue", "plan", "epoch", "knn"])
+def test_each_job_of_scale_runs_at_a_small_size(name, tmp_path):
+    list(Scale(rows=200).cases(tmp_path))  # writes the inputs
+    found = sizes.measure(name, 2000, tmp_path / "2000")
+    assert 0 < found["cpu_s"] < 60
+    assert found["wall_s"] > 0
+    assert 0 <= found["peak_mib"] < 2000
+
+
+def test_peak_memory_sees_what_is_held_for_a_moment():
+    peak = sizes.Peak()
+    with mmap.mmap(-1, 64 << 20) as held:
+        held.write(b"x" * (64 << 20))
+        time.sleep(0.3)
+    assert 55 < peak.mib() < 200
+
+
+def test_scale_takes_the_word_of_a_fresh_process(tmp_path):
+    case = case_of(Scale(rows=200), "epoch", tmp_path)
+    measured = case.contenders[0].run()
+    assert measured.units == 200
+    assert measured.peak_mib >= 0
+
+
+def test_scale_ends_in_exponents():
+    done = measure(Scale(rows=200, rounds=1))
+    assert len(done.verdicts) == 4
+    assert all(verdict.met is not None for verdict in done.verdicts)
