@@ -20,7 +20,6 @@ class Noise(SwapTask):
 
     Attributes:
         shares: of each genus' specimens whose name is swapped.
-        draws: of each share.
     """
 
     parallel_over: ClassVar[str | None] = "shares"
@@ -29,7 +28,6 @@ class Noise(SwapTask):
     splits: PooledSplits = ("herbarium+random",)
     class_weight: Literal["balanced"] | None = None
     shares: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(once)] = (0.05, 0.1, 0.2, 0.3, 0.4)
-    draws: Annotated[int, Field(ge=1)] = 5
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
         """Score each draw of each pair at each share; see `TaskSpec.measure`.
