@@ -19,7 +19,7 @@ from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.evaluate import embeddings_folders
 from herbray.flow.reports import read_metrics
 from herbray.flow.shard import read_manifest
-from herbray.report import EncoderNote, ReportData, Sheet, write_report
+from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
 
 
 class Report(Spec):
@@ -31,6 +31,7 @@ class Report(Spec):
     catalogue: Path | None = Field(None, description="its quarantined rows are shown too")
     embeddings: tuple[Path, ...] = (Path("runs/embeddings"),)
     runs: tuple[Path, ...] = Field((Path("runs/train"),), description="run folders, or folders of such folders")
+    sweeps: tuple[Path, ...] = Field((), description="folders that `herbray tune` wrote")
     out: Path = Path("runs/report.html")
     sheets: int = Field(24, ge=0, le=200, description="example sheets")
     projection: Literal["auto", "umap", "pca"] = Field("auto", description="the map; auto: UMAP where it is installed")
@@ -63,6 +64,7 @@ def report(spec: Report) -> Path:
         created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         version=__version__,
         projection=spec.projection,
+        sweeps=[_sweep(folder) for folder in spec.sweeps],
     )
     spec.out.parent.mkdir(parents=True, exist_ok=True)
     write_report(data, spec.out)
@@ -100,6 +102,14 @@ def _note(note: dict[str, Any], trained: dict[str, Any]) -> EncoderNote:
         loss=figures.get("val_loss"),
         run_id=run.get("run_id", ""),
     )
+
+
+def _sweep(folder: Path) -> SweepNote:
+    if not (folder / "trials.parquet").exists():
+        raise ValueError(f"{folder}: no finished sweep here; run `herbray tune` with out={folder} first")
+    note = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    trials = pq.read_table(folder / "trials.parquet")
+    return SweepNote(f"{note['objective']}, {folder.name}", trials, logarithmic(note["space"]))
 
 
 def _labels(notes: Sequence[EncoderNote]) -> list[str]:

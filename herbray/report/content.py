@@ -50,6 +50,21 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class SweepNote:
+    """One sweep over settings.
+
+    Attributes:
+        title: what was swept, e.g. "triplet".
+        trials: `schema.TRIAL` rows, and a column for each searched setting.
+        logarithmic: searched settings whose range was logarithmic.
+    """
+
+    title: str
+    trials: pa.Table
+    logarithmic: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that the page shows; any part may be empty.
 
@@ -66,6 +81,7 @@ class ReportData:
         created: date and time, as the page shall show it.
         version: of herbray.
         projection: how the map is made; "auto" is UMAP where it is installed, else principal components.
+        sweeps: over settings of training.
     """
 
     title: str
@@ -80,3 +96,4 @@ class ReportData:
     created: str
     version: str
     projection: Literal["auto", "umap", "pca"] = "auto"
+    sweeps: Sequence[SweepNote] = ()

@@ -14,6 +14,7 @@ from herbray.report.curves import curves
 from herbray.report.map import draw_map
 from herbray.report.scores import Scores, clean, list_series, model_order
 from herbray.report.sheets import contact_sheet
+from herbray.report.sweep import sweep
 
 
 def write_report(data: ReportData, path: Path) -> None:
@@ -73,6 +74,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "contact": contact_sheet(data.sheets),
         "encoders": _encoders(data.encoders),
         "curves": curves(data.curves, "curves") if data.curves is not None else None,
+        "sweeps": [sweep(note, f"sweep{place}") for place, note in enumerate(data.sweeps)],
         "identify": applications.identify(scores),
         "discriminate": applications.discriminate(scores, taxonomy),
         "mislabel": applications.mislabel(scores, taxonomy),
