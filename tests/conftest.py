@@ -34,7 +34,7 @@ def cluster():
             address="local",
             num_cpus=4,
             object_store_memory=300 * 2**20,
-            include_dashboard=False,
+            include_dashboard=True,  # Train asks it, under Tune, which of its actors live
             log_to_driver=False,
             logging_level="error",
             _temp_dir=folder,

@@ -35,6 +35,7 @@ FIXED: Final = {
     "max_failures": "it is no setting of the training",
     "reports": "it is no setting of the training",
     "compile": "it is no setting of the training",
+    "loader": "it is no setting of the training",
     "register_as": "a sweep registers nothing",
 }
 """Settings that must not vary, with the reason."""

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ray.train import UserCallback
 from ray.tune import Callback
@@ -48,6 +48,7 @@ class Sweep:
         """Go on with the trials that `ledger` knows."""
         self.ledger, self.specified, self.suggester, self.parent = ledger, specified, suggester, parent
         self.trials = ledger.read()
+        self._logged: dict[int, float] = {}
 
     def begin(self, number: int) -> bool:
         """Give a trial its values and its run, and note it; False if its values make no valid job, noted as failed."""
@@ -72,15 +73,26 @@ class Sweep:
         """Of the parent run; its trials' names begin with it."""
         return f"sweep-{self.parent.run_id[:8]}"
 
+    def report(self, number: int) -> None:
+        """Log what a trial has reported since; the driver does it, so that trials need not load the tracking store."""
+        rows = [row for row in self.ledger.reports(number) if row["images"] > self._logged.get(number, -1.0)]
+        for row in rows:
+            tracking.log_metrics(self._run(self.trials[number]), row, step=int(row["images"]))
+            self._logged[number] = row["images"]
+
     def end(self, number: int, status: Status) -> None:
         """Note how a trial ended."""
+        self.report(number)
         cause = _cause(self.ledger.folder(number)) if status == "failed" else ""
         trial = self._note(replace(self.trials[number], status=status, cause=cause))
-        run = tracking.Run(self.parent.uri, trial.run_id, self.parent.experiment)
+        run = self._run(trial)
         if trial.score is not None:
             tracking.log_metrics(run, {"score": trial.score}, step=0)
         tracking.finish(run, "FINISHED" if status == "finished" else "KILLED" if status == "stopped" else "FAILED")
         self.ledger.prune(self.trials.values(), spare=number)  # its last checkpoint may still be on its way there
+
+    def _run(self, trial: Trial) -> tracking.Run:
+        return tracking.Run(self.parent.uri, trial.run_id, self.parent.experiment)
 
     def _note(self, trial: Trial) -> Trial:
         self.trials[trial.number] = trial = self.ledger.write(trial)
@@ -88,22 +100,24 @@ class Sweep:
         return trial
 
 
-def run_trials(sweep: Sweep, pending: Sequence[int], room: Room, rungs: Rungs | None, uri: str) -> None:
+def run_trials(sweep: Sweep, pending: Sequence[int], room: Room, rungs: Rungs | None) -> None:
     """Run trials in Tune until each has ended; Tune keeps nothing that is needed afterwards."""
     from ray import tune
     from ray.tune.schedulers import FIFOScheduler
 
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # our files and MLflow hold all
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the other engine prints tables even when it is told not to
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # paths in settings are relative to where the job began
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt ends the job: it can be given again
     out = sweep.ledger.out.absolute()
     shutil.rmtree(out / "ray", ignore_errors=True)
     scheduler = HalvingScheduler(rungs) if rungs else FIFOScheduler()  # type: ignore[no-untyped-call]
     stopped = scheduler.stopped if isinstance(scheduler, HalvingScheduler) else set[int]()
 
-    specified, ledger, experiment = sweep.specified, Ledger(out, sweep.ledger.keep), sweep.parent.experiment
+    specified, ledger = sweep.specified, Ledger(out, sweep.ledger.keep)
 
     def trial(settings: dict[str, Any]) -> None:  # is pickled with what it names: not the sweep and its connections
-        run_trial(specified, ledger, settings["number"], room.cpus, uri, experiment)
+        run_trial(specified, ledger, settings["number"], room.cpus)
 
     with cluster.progress() as bar:
         tune.Tuner(
@@ -122,7 +136,7 @@ def run_trials(sweep: Sweep, pending: Sequence[int], room: Room, rungs: Rungs | 
     shutil.rmtree(out / "ray", ignore_errors=True)
 
 
-def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float, uri: str, experiment: str) -> None:
+def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float) -> None:
     """A trial's process: the same `fit` as a training job's, which goes on from its checkpoint if it has one.
 
     Why it failed is written to a file, which the driver reads when it hears that it did.
@@ -130,16 +144,14 @@ def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float, ur
     from ray.train import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    from herbray.flow.callbacks import TrackingCallback
     from herbray.flow.train import fit
 
-    noted = ledger.read()[number]
+    noted = ledger.begun(number)
     job = specified(number, noted.values)
     folder = ledger.folder(number)
     job = job.model_copy(update={"out": folder, "shards": job.shards.absolute(), "cpus_per_worker": cpus})
-    run = tracking.Run(uri, noted.run_id, experiment)
     try:
-        fit(job, [TrackingCallback(run), Fatal(), TuneReportCallback()])  # type: ignore[no-untyped-call]
+        fit(job, [Fatal(), TuneReportCallback()])  # type: ignore[no-untyped-call]
     except Exception as error:
         inner = error
         while isinstance(inner, TrainingFailedError) and (further := _inner(inner)) is not None:
@@ -158,7 +170,17 @@ class Fatal(UserCallback):
                 raise inner
 
 
-class _Proposals(Searcher):
+class _Unsaved:
+    """Tune pickles and copies what it is given, to restore it one day; our ledger remembers, and these stay one."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _Proposals(_Unsaved, Searcher):
     """Hands Tune the numbers of trials."""
 
     def __init__(self, sweep: Sweep, pending: Sequence[int]) -> None:
@@ -182,7 +204,7 @@ class _Proposals(Searcher):
         """See `save`."""
 
 
-class _Bookkeeper(Callback):
+class _Bookkeeper(_Unsaved, Callback):
     """Tells the sweep and the reader how trials end."""
 
     def __init__(self, sweep: Sweep, stopped: set[int], bar: "Progress") -> None:
@@ -191,6 +213,9 @@ class _Bookkeeper(Callback):
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:  # noqa: ANN401
         self.bar.update(self.job, total=total_num_samples)
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:  # noqa: ANN401
+        self.sweep.report(trial.config["number"])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ANN401
         number = trial.config["number"]

@@ -76,8 +76,12 @@ class Ledger:
 
     def read(self) -> dict[int, Trial]:
         """Every trial that was begun, by number."""
-        notes = [json.loads(file.read_text(encoding="utf-8")) for file in self.out.glob("trials/*/trial.json")]
-        return {note["number"]: self._figured(Trial(**note)) for note in sorted(notes, key=lambda n: n["number"])}
+        notes = [_noted(file) for file in self.out.glob("trials/*/trial.json")]
+        return {note.number: self._figured(note) for note in sorted(notes, key=lambda note: note.number)}
+
+    def begun(self, number: int) -> Trial:
+        """A trial as it was noted, without figures."""
+        return _noted(self.folder(number) / "trial.json")
 
     def reports(self, number: int) -> list[dict[str, float]]:
         """What a trial's training reported, in order."""
@@ -121,6 +125,10 @@ def write_table(trials: Sequence[Trial], space: Space, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(table(trials, space), temporary, compression="zstd")
     cluster.replace(path, temporary)
+
+
+def _noted(file: Path) -> Trial:
+    return Trial(**json.loads(file.read_text(encoding="utf-8")))
 
 
 def _column(values: Sequence[Value], given: object) -> tuple[list[Value], pa.DataType]:

@@ -3,7 +3,9 @@
 import functools
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,11 @@ from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.halving import Halving, Rungs
-from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, material
 from herbray.flow.space import Range, Value, drawn, every, size, specified, text
 from herbray.flow.suggest import Searcher, suggester
 from herbray.flow.sweep import DRIVER_CPUS, Room, Sweep, describe, run_trials
+from herbray.flow.train import _share_of_cpus, run_name
 from herbray.flow.trials import Ledger, Trial, best, write_table
 
 
@@ -87,14 +89,14 @@ def tune(spec: Tune) -> Swept:
     again = {"running", "failed"} if spec.retry_failed else {"running"}
     pending = [n for n in range(total) if n not in earlier or earlier[n].status in again]
     uri = tracking.tracking_uri(spec.store)
-    with cluster.connected(dashboard=True):
-        room = _room(spec, len(pending))
+    with cluster.connected(dashboard=True) if pending else nullcontext():
+        room = _room(spec, len(pending)) if pending else None
         run = tracking.open_run(uri, spec.experiment, name, _params(spec), {"objective": spec.train.objective.name})
         try:
             chooser = suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
             sweep = Sweep(ledger, functools.partial(_job, spec), chooser, run)
-            if pending:
-                run_trials(sweep, pending, room, _rungs(spec, ledger, earlier), uri)
+            if room:
+                run_trials(sweep, pending, room, _rungs(spec, ledger, earlier))
             swept = _conclude(spec, ledger, run)
         except BaseException:
             tracking.finish(run, "FAILED")
@@ -144,12 +146,8 @@ def _claim(spec: Tune) -> str:
     Raises:
         ValueError: `out` holds another one.
     """
-    settings = spec.train.model_dump(
-        mode="json",
-        exclude={"out", "store", "experiment", "shards", "workers", "cpus_per_worker", "max_failures", "compile"},
-    )
     space = {path: text(each) for path, each in spec.space.items()}
-    key = plan.fingerprint(settings, [space, spec.searcher, spec.seed, read_manifest(spec.train.shards)["fingerprint"]])
+    key = plan.fingerprint(run_name(spec.train), [space, spec.searcher, spec.seed])
     file = spec.out / "sweep.json"
     if file.exists() and (there := json.loads(file.read_text(encoding="utf-8"))["fingerprint"]) != key:
         raise ValueError(
@@ -178,16 +176,17 @@ def _rungs(spec: Tune, ledger: Ledger, earlier: Mapping[int, Trial]) -> Rungs | 
 
 
 def _room(spec: Tune, pending: int) -> Room:
-    from herbray.flow.train import _share_of_cpus
-
     _dashboard()
     nodes = cluster.nodes("CPU")
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
     _, feed = _share_of_cpus(smallest)
-    return share(spec, nodes, cluster.resource("GPU"), feed, max(1, pending))
+    own = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None
+    return share(spec, nodes, cluster.resource("GPU"), feed, pending, own)
 
 
-def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending: int) -> Room:
+def share(
+    spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending: int, cores: int | None = None
+) -> Room:
     """Share the cluster among trials, so that those that start at once can all run.
 
     Args:
@@ -196,6 +195,7 @@ def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending:
         gpus: of the whole cluster; a trial takes one a worker if there are as many.
         feed: CPUs of a task that feeds workers; each trial must have room for one.
         pending: trials to run.
+        cores: of this machine, if it is the cluster: a small one claims more CPUs than it has.
 
     Raises:
         ValueError: they cannot; the message says what is missing.
@@ -206,6 +206,8 @@ def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending:
     most = math.floor(cpus / (workers * (each or 0.9) + beside))  # a little less than a CPU: drivers take a little
     if on_gpus:
         most = min(most, int(gpus // workers))
+    if cores:
+        most = min(most, cores // workers)
     at_once = spec.concurrent or min(pending, max(1, most))
     if each is None:
         rest = (cpus / at_once - beside) / workers

@@ -1,0 +1,266 @@
+import math
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from herbray import config, schema, tracking
+from herbray.flow.material import Train
+from herbray.flow.reports import append
+from herbray.flow.space import Choice, Int, LogUniform, Uniform
+from herbray.flow.suggest import suggester
+from herbray.flow.sweep import Sweep
+from herbray.flow.train import train
+from herbray.flow.trials import Ledger, Trial, best, table
+from herbray.flow.tune import SweepFailed, Tune, share, tune
+
+JOBS = Path(__file__).parents[2] / "jobs"
+SMALL = {
+    "objective": {"name": "triplet"},
+    "encoder": {"size": 32},
+    "stream": {"batch": 16, "window": 8, "align": 2},
+    "epochs": 2,
+    "reports": 1,
+    "workers": 1,
+    "max_failures": 2,
+}
+SPACE = {"objective.margin": "uniform(0.05, 1)", "optimizer.lr": "loguniform(1e-4, 1e-2)"}
+
+
+def spec_of(shards, out, train=None, **values):
+    tree = {"train": SMALL | {"shards": shards} | (train or {}), "space": SPACE, "out": out / "sweep", "store": out}
+    return config.parse(Tune, tree | {"trials": 3} | values)
+
+
+# The job's settings
+
+
+@pytest.mark.parametrize("job", sorted(JOBS.glob("tune-*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("scale", ["demo", "full"])
+def test_the_sweeps_that_ship_are_valid_at_both_scales(job, scale):
+    spec = config.load(Tune, job, [f"scale={scale}"])
+    assert spec.train.encoder.size == {"demo": 32, "full": 256}[scale]
+    assert spec.train.objective.name in job.stem
+
+
+def test_a_scale_fills_in_only_what_is_not_set(tmp_path):
+    scales = {"big": {"train.epochs": 30, "train.encoder.size": 64, "trials": 9}}
+    spec = config.parse(Tune, {"space": SPACE, "scale": "big", "scales": scales, "train": {"epochs": 3}})
+    assert (spec.train.epochs, spec.train.encoder.size, spec.trials) == (3, 64, 9)
+    with pytest.raises(config.ConfigError, match="scale 'huge' is not one of big"):
+        config.parse(Tune, {"space": SPACE, "scale": "huge", "scales": scales})
+    with pytest.raises(config.ConfigError, match="train.epoch: unknown key; did you mean 'epochs'"):
+        config.parse(Tune, {"space": SPACE, "scale": "big", "scales": {"big": {"train.epoch": 3}}})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"space": {"objective.margn": "uniform(0.1, 2)"}}, "objective.margn: unknown key; did you mean 'margin'"),
+        ({"space": {"objective.margin": "uniform(-2, -1)"}}, "objective.margin: Input should be greater than 0"),
+        ({"space": {"objective.group": [2, 3]}}, "groups of 3"),
+        ({"space": {"encoder.size": [32, 64]}}, "encoder.size=64 px, but"),
+        ({"train": {"workers": 0}}, r"train\.workers must be at least 1"),
+        ({"searcher": "grid"}, "needs grids or choices"),
+        ({"searcher": "grid", "space": {"objective.group": [2, 4]}, "trials": 5}, "the grid has 2 points, trials=5"),
+        ({"train": {"shards": "nowhere"}}, "run `herbray shard`"),
+    ],
+)
+def test_bad_input_is_told_before_anything_starts(shards, tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        tune(spec_of(shards, tmp_path, **values))
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_without_a_validation_split_no_trial_would_have_a_score(shards, tmp_path):
+    index = pq.read_table(shards / "index.parquet")
+    for file in ("manifest.json", "quarantine.parquet"):
+        (tmp_path / file).write_bytes((shards / file).read_bytes())
+    kept = index.filter([split != "validation" for split in index["split"].to_pylist()])
+    pq.write_table(kept, tmp_path / "index.parquet")
+    with pytest.raises(ValueError, match="no validation split, so no trial would report val_knn"):
+        tune(spec_of(tmp_path, tmp_path / "out"))
+
+
+# The cluster's room
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "workers", "pending", "at_once", "cpus"),
+    [
+        ([4], 0, 1, 8, 2, 0.99),
+        ([4], 0, 1, 1, 1, 2.0),
+        ([4], 0, 2, 8, 1, 1.0),
+        ([64], 0, 1, 8, 8, 6.0),
+        ([64], 8, 2, 8, 4, 1.0),
+        ([0, 16, 16], 0, 4, 8, 6, 1.0),
+    ],
+)
+def test_as_many_trials_run_at_once_as_the_cluster_holds(nodes, gpus, workers, pending, at_once, cpus):
+    spec = Tune(train=Train(workers=workers), space=SPACE)
+    room = share(spec, nodes, gpus, 1.0, pending)
+    assert (room.concurrent, room.cpus) == (at_once, cpus)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "values", "message"),
+    [
+        ([2], 0, {"train": {"workers": 4}}, "1 at once, each trial 4 workers of 0.25 CPUs"),
+        ([4], 0, {"train": {"workers": 1, "cpus_per_worker": 2}, "concurrent": 2}, "need 6.02 CPUs; the cluster has 4"),
+        ([3, 3, 3], 0, {"train": {"workers": 2, "cpus_per_worker": 4}}, "room for 0 such workers"),
+        ([64], 4, {"train": {"workers": 2}, "concurrent": 3}, "and 6 GPUs"),
+    ],
+)
+def test_what_is_missing_is_told_where_they_do_not_fit(nodes, gpus, values, message):
+    with pytest.raises(ValueError, match=message):
+        share(config.parse(Tune, {"space": SPACE} | values), nodes, gpus, 1.0, 8)
+
+
+# The ledger
+
+
+def reported(ledger, number, *scores):
+    folder = ledger.folder(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ray").mkdir(exist_ok=True)
+    for epoch, score in enumerate(scores, 1):
+        append(
+            folder / "metrics.jsonl",
+            {"images": 64.0 * epoch, "images_per_s": 32.0, "epoch": epoch, "epochs_done": epoch, "val_knn": score},
+        )
+
+
+def test_a_trials_figures_come_from_its_reports(tmp_path):
+    ledger = Ledger(tmp_path, "best")
+    reported(ledger, 3, 0.2, 0.6, 0.5)
+    trial = ledger.write(Trial(3, {"objective.margin": 0.1}, "stopped", run_id="r"))
+    assert (trial.epochs, trial.score, trial.seconds) == (3.0, 0.6, 6.0)
+    assert ledger.read() == {3: trial}
+    assert Ledger(tmp_path, "last").read()[3].score == 0.5
+
+
+def test_the_best_trial_keeps_its_checkpoint_and_running_ones_do(tmp_path):
+    ledger = Ledger(tmp_path, "best")
+    ended = {0: "finished", 1: "stopped", 2: "failed", 3: "running", 4: "finished"}
+    for number in ended:
+        reported(ledger, number, {2: 0.9}.get(number, 0.1 * number))
+    trials = [ledger.write(Trial(number, {}, status)) for number, status in ended.items()]
+    assert best(trials).number == 4
+    assert best(trials[:1] + trials[2:3]).number == 0
+    assert best([]) is None
+    ledger.prune(trials, spare=1)
+    assert {n for n in ended if (ledger.folder(n) / "ray").exists()} == {1, 3, 4}
+
+
+def test_the_table_has_a_typed_column_for_each_path():
+    space = {
+        "a": Uniform(low=0, high=1),
+        "b": Int(low=1, high=3),
+        "c": Choice(values=(1, 0.5)),
+        "d": Choice(values=("x", None, True)),
+        "e": LogUniform(low=1, high=2),
+        "f": Choice(values=(2, 4)),
+    }
+    values = [
+        {"a": 0.5, "b": 2, "c": 1, "d": "x", "e": 1.5, "f": 2},
+        {"a": 0.6, "b": 1, "c": 0.5, "d": None, "e": 1.2, "f": 4},
+    ]
+    found = table([Trial(n, v, "finished", score=None if n else 0.5) for n, v in enumerate(values)], space)
+    assert found.column_names == [*schema.TRIAL.names, *"abcdef"]
+    assert [str(field.type) for field in found.schema][-6:] == ["double", "int64", "double", "string", "double", "int64"]
+    assert found["d"].to_pylist() == ["x", "null"]
+    assert found["score"].to_pylist() == [0.5, None]
+
+
+# The searcher
+
+
+def test_optuna_goes_on_from_the_trials_that_there_are():
+    pytest.importorskip("optuna")
+    space = {"lr": LogUniform(low=1e-4, high=1e-2), "margin": Uniform(low=0.0, high=1.0), "group": Choice(values=(2, 4))}
+
+    def score(values):
+        return 1 - abs(values["margin"] - 0.3) - 0.1 * abs(math.log10(values["lr"]) + 3)
+
+    def search(earlier, numbers):
+        chooser, found = suggester("optuna", space, 30, 5, earlier), []
+        for number in numbers:
+            values = chooser.values(number)
+            found.append(Trial(number, values, "finished", score=score(values)))
+            chooser.told(found[-1])
+        return found
+
+    first = search([], range(20))
+    assert [t.values for t in first] == [t.values for t in search([], range(20))]
+    failed = [Trial(20, first[0].values, "failed", "nan"), Trial(21, first[1].values, "running")]
+    later = search([*first, *failed], range(22, 30))
+    assert later[0].values != first[0].values
+    assert sum(t.score for t in later) / 8 > sum(t.score for t in first[:8]) / 8
+
+
+def test_a_trial_under_way_keeps_its_values_and_run_when_the_sweep_is_given_again(tmp_path):
+    uri = tracking.tracking_uri(tmp_path)
+    ledger, base = Ledger(tmp_path / "sweep", "best"), Train()
+
+    def specified(number, values):
+        return config.parse(Train, {"objective": {"name": "triplet"} | dict(values)})
+
+    parent = tracking.open_run(uri, "tests", "parent", {})
+    laid = suggester("grid", {"margin": Choice(values=(0.1, -1.0, 0.3))}, 3, 0, ())
+    sweep = Sweep(ledger, specified, laid, parent)
+    assert [sweep.begin(number) for number in range(3)] == [True, False, True]  # a margin below zero makes no job
+    reported(ledger, 0, 0.4)
+    sweep.end(0, "stopped")
+    again = Sweep(ledger, specified, suggester("random", {"margin": Uniform(low=5, high=6)}, 3, 0, ()), parent)
+    assert again.begin(2)
+    assert again.trials[2] == sweep.trials[2]
+    assert [t.status for t in ledger.read().values()] == ["stopped", "failed", "running"]
+    assert "margin" in ledger.read()[1].cause
+    assert base.objective.margin not in ledger.read()[2].values.values()
+    from herbray.tracking.store import client
+
+    runs = {n: client(uri).get_run(t.run_id) for n, t in ledger.read().items() if t.run_id}
+    assert {n: run.info.status for n, run in runs.items()} == {0: "KILLED", 2: "RUNNING"}
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.run_id for run in runs.values())
+    assert runs[0].data.metrics["score"] == 0.4
+    assert runs[0].data.params["objective.margin"] == "0.1"
+
+
+def test_where_every_trial_failed_the_causes_are_listed(shards, tmp_path):
+    spec = spec_of(shards, tmp_path, trials=2)
+    for number in range(2):
+        ledger = Ledger(spec.out, "best")
+        ledger.write(Trial(number, {path: 0.5 for path in SPACE}, "failed", f"FloatingPointError: number {number}"))
+    with pytest.raises(SweepFailed, match=r"(?s)not one of 2 trials has a score:.*trial 1: failed .*Error: number 1"):
+        tune(spec)
+    assert pq.read_table(spec.out / "trials.parquet").num_rows == 2
+
+
+# A sweep
+
+
+def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(cluster, shards, tmp_path):
+    space = {"optimizer.lr": "grid(0.001, 1e12)", "objective.group": [2]}
+    spec = spec_of(
+        shards, tmp_path, {"optimizer": {"warmup": 0, "schedule": "constant"}}, space=space, searcher="grid", trials=None
+    )
+    swept = tune(spec)
+    assert [t.status for t in swept.trials] == ["finished", "failed"]
+    assert "FloatingPointError: the training loss is" in swept.trials[1].cause
+    assert swept.best.number == 0
+    assert swept.best.score == best(swept.trials).score
+    assert pq.read_table(spec.out / "trials.parquet")["status"].to_pylist() == ["finished", "failed"]
+
+    before = {file: file.stat().st_mtime_ns for file in spec.out.glob("trials/*/metrics.jsonl")}
+    again = tune(spec)
+    assert again.trials == swept.trials
+    assert {file: file.stat().st_mtime_ns for file in spec.out.glob("trials/*/metrics.jsonl")} == before
+
+    job = config.load(Train, swept.spec)
+    assert job.optimizer.lr == 0.001
+    trained = train(job)
+    assert trained.fitted.figures["val_knn"] == swept.best.score
+    assert {file: file.stat().st_mtime_ns for file in before} == before  # it trained already
+
+    with pytest.raises(ValueError, match="holds another sweep"):
+        tune(spec.model_copy(update={"seed": 1}))
