@@ -51,6 +51,7 @@ def _start(dashboard: bool) -> None:
     cores = os.cpu_count() or 1
     _private_token()
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ warnings speak of Ray Data's own actors
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away; a process less
     store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
     ray.init(
         address="local",

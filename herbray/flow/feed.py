@@ -46,7 +46,10 @@ def feed(
         return threaded(windows, reader, loader, threads, allocate)
     import ray.data  # here: machines without Ray feed themselves
 
+    from herbray.flow.unhurried import rest
+
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    rest(context)
     return stream(windows, reader, cpus, loader, threads, allocate)
