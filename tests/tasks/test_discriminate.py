@@ -6,7 +6,7 @@ import pytest
 from herbray.config import ConfigError, load
 from herbray.tasks import Embeddings, UnscorableError
 from herbray.tasks.discriminate import Discriminate
-from herbray.tasks.pairs import Pair, choose, known_wrong
+from herbray.tasks.pairs import Pair, choose, known_wrong, likeness
 
 CIRRA_DOLIA = Pair(positive="Dolia", negative="Cirra", kind="similar")
 
@@ -98,3 +98,23 @@ def test_parts_are_one_pair_each_where_pairs_are_named():
     pairs = (CIRRA_DOLIA, Pair(positive="Alba", negative="Borea", kind="similar"))
     assert [part.pairs for part in Discriminate(pairs=pairs).parts()] == [pairs[:1], pairs[1:]]
     assert Discriminate().parts() == (Discriminate(),)
+
+
+def test_likeness_is_measured_among_all_genera(embeddings_of):
+    embeddings = embeddings_of({"Alba": 12, "Borea": 20, "Cirra": 9, "Dolia": 7}, separation=2.0)
+    pair = Pair(positive="Alba", negative="Borea", kind="similar")
+    features = {genus: embeddings.features[embeddings.genus == genus].astype(float) for genus in set(embeddings.genus)}
+    means = {genus: rows.mean(axis=0) for genus, rows in features.items()}
+    squares = [np.mean([((row - means[g]) ** 2).sum() for row in features[g]]) for g in ("Alba", "Borea")]
+    apart = np.linalg.norm(means["Alba"] - means["Borea"])
+    farther = [np.linalg.norm(means["Alba"] - means[other]) > apart for other in ("Cirra", "Dolia")]
+    found = likeness(embeddings, pair)
+    assert found["separation"] == pytest.approx(apart / np.sqrt(np.mean(squares)))
+    assert found["similarity"] == np.mean(farther)
+    assert set(likeness(embeddings.take(np.isin(embeddings.genus, ["Alba", "Borea"])), pair)) == {"separation"}
+
+
+def test_coinciding_genera_have_no_separation(embeddings_of):
+    embeddings = embeddings_of({"Alba": 5, "Borea": 5}, separation=0.0)
+    flat = dataclasses.replace(embeddings, features=np.ones_like(embeddings.features))
+    assert likeness(flat, Pair(positive="Alba", negative="Borea", kind="similar")) == {"separation": 0.0}
