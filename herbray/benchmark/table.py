@@ -22,16 +22,8 @@ def contenders(entry: Entry, laps: Sequence[Lap]) -> list[str]:
 
 def header(entry: Entry) -> tuple[str, ...]:
     """Column names of a case's table."""
-    one = entry.unit.removesuffix("s") if not entry.unit.endswith("ss") else entry.unit
-    return (
-        "contender",
-        f"{entry.unit}/s",
-        f"CPU ms/{one}",
-        "seconds a lap",
-        "peak MiB",
-        "cost in CPU, ours = 1",
-        "time, ours = 1",
-    )
+    one = f"{entry.unit[:-3]}y" if entry.unit.endswith("ies") else entry.unit.removesuffix("s")
+    return ("contender", f"{entry.unit}/s", f"CPU ms/{one}", "s/lap", "peak MiB", "CPU, ours = 1", "time, ours = 1")
 
 
 def rows(entry: Entry, laps: Sequence[Lap]) -> list[tuple[str, ...]]:
@@ -71,7 +63,7 @@ def show(done: Record, console: Console | None = None) -> None:
         for i in kept:
             table.add_column(names[i], justify="right" if i else "left")
         for row in rows(entry, done.laps):
-            table.add_row(*(escape(row[i]) for i in kept))
+            table.add_row(*(escape(row[i].replace(" (", "\n(")) for i in kept))  # narrow terminals
         console.print(table)
     for verdict in done.verdicts:
         colour = {True: "green", False: "red", None: "yellow"}[verdict.met]
