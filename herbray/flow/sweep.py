@@ -226,7 +226,7 @@ class _Bookkeeper(_Unsaved, Callback):
 
     def _end(self, number: int, status: Status) -> None:
         self.sweep.end(number, status)
-        self.bar.console.print(describe(self.sweep.trials[number]), highlight=False, markup=False)
+        self.bar.console.print(describe(self.sweep.trials[number]), highlight=False, markup=False, soft_wrap=True)
         leader = best(self.sweep.trials.values())
         self.bar.update(self.job, advance=1, description=f"best {leader.score:.3f}" if leader else "sweep")
 

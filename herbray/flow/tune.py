@@ -18,7 +18,7 @@ from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.halving import Halving, Rungs
 from herbray.flow.material import Train, material
-from herbray.flow.space import Range, Value, drawn, every, size, specified, text
+from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
 from herbray.flow.sweep import DRIVER_CPUS, Room, Sweep, describe, run_trials
 from herbray.flow.train import _share_of_cpus, run_name
@@ -125,19 +125,18 @@ def _checked(spec: Tune) -> int:
             f"{spec.train.shards}: no validation split, so no trial would report val_knn, by which they are compared: "
             "make the shards with splits.validation above 0"
         )
-    total = spec.trials or (int(size(spec.space)) if spec.searcher == "grid" else 16)
-    if spec.searcher == "grid" and total != size(spec.space):
-        raise ValueError(f"the grid has {size(spec.space):g} points, trials={total}: leave trials out")
+    points = every(spec.space) if spec.searcher == "grid" else None
+    if points is not None and spec.trials not in (None, len(points)):
+        raise ValueError(f"the grid has {len(points)} points, trials={spec.trials}: leave trials out")
+    trials = points or drawn(spec.space, spec.trials or 16, spec.seed)  # those of Optuna will lie in the same ranges
     seen = set()
-    for number, values in enumerate(
-        every(spec.space) if spec.searcher == "grid" else drawn(spec.space, total, spec.seed)
-    ):
+    for number, values in enumerate(trials):
         job = _job(spec, number, values).model_copy(update={"epochs": 1})
         shape = (job.objective.group, job.stream, job.encoder.size, job.seed)
         if shape not in seen:
             seen.add(shape)
             material(job)
-    return total
+    return len(trials)
 
 
 def _claim(spec: Tune) -> str:
@@ -184,9 +183,7 @@ def _room(spec: Tune, pending: int) -> Room:
     return share(spec, nodes, cluster.resource("GPU"), feed, pending, own)
 
 
-def share(
-    spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending: int, cores: int | None = None
-) -> Room:
+def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending: int, cores: int | None = None) -> Room:
     """Share the cluster among trials, so that those that start at once can all run.
 
     Args:
