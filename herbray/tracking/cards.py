@@ -2,11 +2,14 @@
 
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from herbray.redact import redacted
 from herbray.tracking.registry import described, get_version
 from herbray.tracking.store import client
+
+if TYPE_CHECKING:
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 README: Final = "README.md"
 _LIMIT: Final = 1 << 20
@@ -19,18 +22,15 @@ def read_card(uri: str, name: str, version: int) -> str:
         ModelNotFound: no such model or version.
         ValueError: the file is longer than a card may be.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
     record = get_version(uri, name, version)
-    source = client(uri).get_model_version_download_uri(name, str(version))
-    store = get_artifact_repository(source, tracking_uri=uri, registry_uri=uri)
-    sizes = {item.path: item.file_size or 0 for item in store.list_artifacts() if not item.is_dir}
+    files = _files(uri, name, version)
+    sizes = {item.path: item.file_size or 0 for item in files.list_artifacts() if not item.is_dir}
     if README not in sizes:
         return record.description or ""
     if sizes[README] > _LIMIT:
         raise ValueError(f"version {version} of {name!r}: its {README} has {sizes[README]:,} bytes; a card has fewer")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(store.download_artifacts(README, folder))  # type: ignore[no-untyped-call]
+        path = Path(files.download_artifacts(README, folder))  # type: ignore[no-untyped-call]
         return path.read_text(encoding="utf-8", errors="replace")
 
 
@@ -41,10 +41,17 @@ def write_card(uri: str, name: str, version: int, card: str) -> None:
         ModelNotFound: no such model or version.
     """
     card = redacted(card)
-    record = get_version(uri, name, version)
-    if record.model_id:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / README
-            path.write_text(card, encoding="utf-8")
-            client(uri).log_model_artifact(record.model_id, str(path))
+    get_version(uri, name, version)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / README
+        path.write_text(card, encoding="utf-8")
+        _files(uri, name, version).log_artifact(str(path))  # type: ignore[no-untyped-call]
     client(uri).update_model_version(name, str(version), description=described(card))
+
+
+def _files(uri: str, name: str, version: int) -> "ArtifactRepository":
+    """Where the version keeps its files."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    source = client(uri).get_model_version_download_uri(name, str(version))
+    return get_artifact_repository(source, tracking_uri=uri, registry_uri=uri)

@@ -82,8 +82,8 @@ def _named_lock(uri: str, name: str, patience: float) -> Iterator[None]:
             client(uri).create_registered_model(lock, description=f"A lock of `herbray promote {name}`: {_who()}")
             break
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
+                raise  # the second comes where MLflow looks at the name that it collided with, and it has just gone
         if time.monotonic() > end:
             raise PromotionHeld(
                 f"model {name!r} is being promoted by another job, which holds the registered model {lock!r}: try "
