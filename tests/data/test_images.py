@@ -1,8 +1,9 @@
+import contextlib
 import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from herbray.data import images
 from herbray.data.images import ImageRefused
@@ -15,6 +16,31 @@ def picture(width=120, height=180, mode="RGB", kind="JPEG", **options):
     out = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(out, kind, **options)
     return out.getvalue()
+
+
+def photograph(width, height, mode="RGB", kind="JPEG", **options):
+    """Soft patches, sharp leaves and a little grain: bytes in the wanted format."""
+    rng = np.random.default_rng(89)
+    soft = Image.fromarray(rng.integers(90, 230, (9, 7, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(soft).astype(np.float32)
+    y, x = np.mgrid[:height, :width] / width
+    pixels[np.sin(19 * x + 3 * y) + np.sin(23 * y - 4 * x) > 1.1] *= 0.45
+    pixels += rng.normal(0, 2, pixels.shape)
+    out = io.BytesIO()
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert(mode)
+    image.save(out, kind, **({"quality": 90} if kind == "JPEG" else {}) | options)
+    return out.getvalue()
+
+
+def by_pillow(image, side):
+    """The reference: everything decoded, one Lanczos filter."""
+    scale = side / min(image.size)
+    size = round(image.width * scale), round(image.height * scale)
+    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+
+
+def psnr(found, wanted):
+    return 10 * np.log10(255**2 / max(1e-9, np.mean((found.astype(float) - wanted) ** 2)))
 
 
 def pixels_of(found):
@@ -35,6 +61,41 @@ def test_allowed_formats_give_the_same_picture(kind):
     assert pixels[10, 30, 0] > 200
     assert pixels[10, 30, 1] < 80
     assert pixels[80, 30].min() > 200
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "side"),
+    [(500, 700, 256), (1101, 1533, 256), (2003, 2805, 256), (2100, 1403, 96), (90, 130, 128)],
+    ids=["full", "half", "quarter", "eighth", "enlarged"],
+)
+def test_reduced_is_a_full_decode_and_lanczos_within_46_decibels(width, height, side):
+    data = photograph(width, height)
+    found = images.reduced(data, side)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert psnr(found, by_pillow(opened, side)) > 46
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"progressive": True},
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"keep_rgb": True},
+        {"restart_marker_rows": 1},
+        {"mode": "L"},
+        {"mode": "CMYK"},
+        {"kind": "PNG"},
+        {"kind": "TIFF"},
+        {"kind": "WEBP", "lossless": True},
+        {"kind": "PNG", "mode": "RGBA"},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+def test_every_kind_of_file_keeps_46_decibels(options):
+    data = photograph(801, 1203, **options)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert psnr(images.reduced(data, 120), by_pillow(opened, 120)) > 46
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
@@ -58,12 +119,26 @@ def test_a_cut_out_plant_lies_on_white_paper():
     assert pixels_of(images.shrink(out.getvalue(), 32)).min() > 250
 
 
-def test_exif_orientation_is_applied():
+@pytest.mark.parametrize("orientation", range(10))  # 0 and 9 mean nothing
+@pytest.mark.parametrize("size", [(150, 200), (700, 933)])  # decoded in full, and at a quarter
+def test_exif_orientation_is_applied(orientation, size):
     exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    pixels = pixels_of(images.shrink(picture(exif=exif), 60))
-    assert pixels[80, 30, 1] < 80
-    assert pixels[10, 30].min() > 200
+    exif[0x0112] = orientation
+    data = photograph(*size, exif=exif)
+    with Image.open(io.BytesIO(data)) as opened:
+        upright = by_pillow(ImageOps.exif_transpose(opened).convert("RGB"), 64)
+    found = images.reduced(data, 64)
+    assert found.shape == upright.shape
+    assert psnr(found, upright) > 36
+
+
+def test_broken_exif_hurts_nobody():
+    sound = images.reduced(photograph(200, 300), 64)
+    rng = np.random.default_rng(1)
+    for length in (0, 3, 7, 12, 40, 200):
+        exif = b"Exif\0\0MM\0*" + rng.bytes(length)
+        with contextlib.suppress(ImageRefused):
+            assert (images.reduced(photograph(200, 300, exif=exif), 64) == sound).all()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +158,77 @@ def test_what_is_refused_and_why(data, reason):
         images.shrink(data, 64)
     assert caught.value.reason == reason
     assert str(caught.value)
+
+
+def entropy(data):
+    """Where the compressed pixels begin."""
+    at = data.index(b"\xff\xda")
+    return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_file_that_ends_in_the_middle_is_truncated(progressive):
+    data = photograph(600, 900, progressive=progressive)
+    first = entropy(data)
+    for share in (0.01, 0.5, 0.9, 0.99):
+        with pytest.raises(ImageRefused) as caught:
+            images.shrink(data[: first + int(share * (len(data) - first))], 64)
+        assert caught.value.reason == "truncated"
+
+
+def test_damage_that_pillow_paints_over_is_refused():
+    data = bytearray(photograph(600, 900))
+    middle = (entropy(data) + len(data)) // 2
+    data[middle : middle + 400] = b"\xfe" * 400  # no code has so many ones
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.load()
+    with pytest.raises(ImageRefused) as caught:
+        images.shrink(bytes(data), 64)
+    assert caught.value.reason == "damaged"
+
+
+def test_a_file_that_was_closed_too_early_is_damaged():
+    data = photograph(600, 900)
+    middle = (entropy(data) + len(data)) // 2
+    with pytest.raises(ImageRefused) as caught:
+        images.shrink(data[:middle] + b"\xff\xd9", 64)
+    assert caught.value.reason == "damaged"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data + b"\0" * 1000,
+        lambda data: data + photograph(50, 50),
+        lambda data: data[:-2] + b"\0\0\0\xff\xd9",
+        lambda data: data[:2] + b"\xff\xff\xff" + data[2:],
+    ],
+    ids=["zeros after the end", "a second image after the end", "padding before the end", "fill before a marker"],
+)
+def test_harmless_oddities_change_nothing(spoil):
+    data = photograph(600, 900)
+    assert psnr(images.reduced(spoil(data), 64), images.reduced(data, 64)) > 46
+
+
+def test_a_lossless_frame_is_never_decoded_at_reduced_scale():
+    data = photograph(600, 900)
+    assert images._scalable(data)
+    lossless = data.replace(b"\xff\xc0", b"\xff\xc3", 1)
+    assert not images._scalable(lossless)
+    assert not images._scalable(data[:2] + b"\0" + data[2:])
+    with pytest.raises(ImageRefused):
+        images.shrink(lossless, 64)
+
+
+def test_random_damage_gives_a_picture_or_a_reason():
+    rng = np.random.default_rng(3)
+    sound = photograph(200, 300)
+    for _ in range(200):
+        data = bytearray(sound)
+        for place in rng.integers(2, len(data), rng.integers(1, 6)):
+            data[place] = rng.integers(256)
+        with contextlib.suppress(ImageRefused):
+            assert min(images.reduced(bytes(data), 64).shape[:2]) == 64
 
 
 def test_a_header_that_promises_too_many_pixels_is_refused_unread():
@@ -118,3 +264,20 @@ def test_squares_of_shards_of_another_size_are_refused():
     found = images.shrink(picture(), 32)
     with pytest.raises(ValueError, match="shards of 64 px"):
         images.squares([found.jpeg], 64)
+
+
+def test_squares_fill_what_is_given_to_them():
+    small = [images.shrink(picture(120, height), 60).jpeg for height in (120, 180, 240)]  # the first fits exactly
+    out = np.zeros((5, 60, 60, 3), np.uint8)
+    assert np.shares_memory(images.squares(small, 60, out=out[1:4]), out)
+    assert (out[1:4] == images.squares(small, 60)).all()
+    assert not out[[0, 4]].any()
+    for wrong in (out, out[:3].astype(np.int16), out[:3, :, ::-1], np.zeros((3, 60, 60, 1), np.uint8)):
+        with pytest.raises(ValueError, match="3 squares need"):
+            images.squares(small, 60, out=wrong)
+
+
+def test_a_damaged_image_among_squares_is_an_error():
+    found = images.shrink(photograph(120, 180), 60).jpeg
+    with pytest.raises(ValueError, match="Premature end"):
+        images.squares([found[:-200]], 60)
