@@ -161,7 +161,14 @@ def _rails(axes: Axes, dimensions: Sequence[Dimension]) -> None:
             shift = (0, 9) if height == 1 else (0, -9) if height == 0 else (6, 0)
             centred = "left" if shift[0] else "center"
             axes.annotate(
-                label, (x, height), shift, textcoords="offset points", ha=centred, va="center", fontsize=8.5, color=MUTED
+                label,
+                (x, height),
+                shift,
+                textcoords="offset points",
+                ha=centred,
+                va="center",
+                fontsize=8.5,
+                color=MUTED,
             )
 
 

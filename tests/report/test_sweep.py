@@ -63,7 +63,9 @@ def test_the_page_shows_figures_table_and_causes_and_is_the_same_twice(tmp_path)
     assert page.count('<section id="sweeps">') == page.count('<a href="#sweeps">') == 1
     assert page.count("<svg") == 4
     assert "FloatingPointError: the training loss is nan" in page
-    assert "Parallel coordinates of 4 trials over objective.margin, optimizer.lr, objective.mining and the score." in page
+    assert (
+        "Parallel coordinates of 4 trials over objective.margin, optimizer.lr, objective.mining and the score." in page
+    )
 
 
 def test_without_a_sweep_the_page_does_not_speak_of_one(tmp_path):
