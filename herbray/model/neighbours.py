@@ -104,7 +104,8 @@ def _scaled(vectors: Tensor, metric: Metric) -> Tensor:
     whole = vectors.float()
     if metric == "euclidean":
         return whole
-    return whole * whole.norm(dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()  # a quarter of dividing each number
+    scale: Tensor = whole.norm(dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()
+    return whole * scale  # a quarter of the price of dividing each number
 
 
 def _measured(sought: Tensor, points: Tensor, places: Tensor, metric: Metric, rows: int) -> tuple[Tensor, Tensor]:
