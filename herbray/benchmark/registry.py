@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from herbray.benchmark.ingest import Ingest
 from herbray.benchmark.knn import Knn
 from herbray.benchmark.scale import Scale
 from herbray.benchmark.spec import BenchmarkSpec
@@ -12,11 +13,12 @@ from herbray.benchmark.triplet import TripletStep
 __all__ = ["BENCHMARKS", "AnyBenchmark", "BenchmarkSpec"]
 
 BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
+    "ingest": Ingest,
     "triplet": TripletStep,
     "knn": Knn,
     "scale": Scale,
 }
 """Every benchmark by its name."""
 
-AnyBenchmark = Annotated[TripletStep | Knn | Scale, Field(discriminator="name")]
+AnyBenchmark = Annotated[Ingest | TripletStep | Knn | Scale, Field(discriminator="name")]
 """Type of a configuration key that takes any of them."""
