@@ -4,10 +4,12 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from herbray.benchmark.embed import EmbedRate
 from herbray.benchmark.ingest import Ingest
 from herbray.benchmark.knn import Knn
 from herbray.benchmark.scale import Scale
 from herbray.benchmark.spec import BenchmarkSpec
+from herbray.benchmark.train import TrainLoop
 from herbray.benchmark.triplet import TripletStep
 
 __all__ = ["BENCHMARKS", "AnyBenchmark", "BenchmarkSpec"]
@@ -15,10 +17,12 @@ __all__ = ["BENCHMARKS", "AnyBenchmark", "BenchmarkSpec"]
 BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "ingest": Ingest,
     "triplet": TripletStep,
+    "train": TrainLoop,
+    "embed": EmbedRate,
     "knn": Knn,
     "scale": Scale,
 }
 """Every benchmark by its name."""
 
-AnyBenchmark = Annotated[Ingest | TripletStep | Knn | Scale, Field(discriminator="name")]
+AnyBenchmark = Annotated[Ingest | TripletStep | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")]
 """Type of a configuration key that takes any of them."""

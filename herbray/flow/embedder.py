@@ -59,7 +59,7 @@ class Embedder:
         flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), self.dim)
         out = out.append_column("embedding", flat).cast(schema.embedding_schema(self.dim))
         _write(target, out.replace_schema_metadata({"encoder": self.print}))
-        return table.num_rows
+        return len(features)
 
     def features(self, jpegs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Features of JPEGs, in order: Float32 [n, dim]. The device is waited for once, at the end."""

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from herbray import __version__
 from herbray.data import plan
@@ -23,7 +22,7 @@ from herbray.model.augment import augment
 from herbray.model.checkpoint import EncoderCard, load_training, save_encoder, save_training
 from herbray.model.compiled import worthwhile
 from herbray.model.encoder import build_encoder
-from herbray.model.learner import Learner
+from herbray.model.learner import Learner, parallel
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float], Path | None], None]
@@ -84,18 +83,12 @@ def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: 
 
 
 def _wrapped(learner: Learner, world: World, compiled: bool) -> nn.Module:
-    """What takes a step: compiled in place, so that names of parameters stay; under DDP where there are others.
-
-    Batch-norm statistics are not copied from rank 0 at every step: a step in training mode does not read them, and
-    `validate` copies them before they are read.
-    """
+    """What takes a step: compiled in place, so that names of parameters stay; under DDP where there are others."""
     if world.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every batch has one shape
     if compiled:
         learner.encoder.compile(dynamic=False)
-    if world.size == 1:
-        return learner
-    return DistributedDataParallel(learner, gradient_as_bucket_view=True, broadcast_buffers=False)
+    return learner if world.size == 1 else parallel(learner)
 
 
 def _place(data: Material, consumed: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:

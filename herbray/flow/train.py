@@ -162,7 +162,13 @@ def fit_on_ray(
         scored = spec.keep == "best" and bool(material(spec).validation)
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"spec": _absolute(spec), "weights": weights, "cpus": total, "feed_cpus": each, "around": around},
+            train_loop_config={
+                "spec": _absolute(spec),
+                "weights": weights,
+                "cpus": total,
+                "feed_cpus": each,
+                "around": around,
+            },
             torch_config=TorchConfig(backend=None, timeout_s=300),
             scaling_config=ScalingConfig(
                 num_workers=spec.workers,
@@ -231,11 +237,10 @@ def _worker(settings: dict[str, Any]) -> None:
         ray.train.report(dict(figures), checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
 
     fingerprint = read_manifest(spec.shards)["fingerprint"]
-    here = {"neighbours": context.get_local_world_size(), "place": context.get_local_rank()}
-    give = functools.partial(feed, loader=spec.loader, fingerprint=fingerprint, cpus=settings["feed_cpus"], **here)
+    among, place, cpus = context.get_local_world_size(), context.get_local_rank(), settings["feed_cpus"]
 
     def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
-        batches = give(windows, reader)
+        batches: Iterable[Batch] = feed(windows, reader, spec.loader, fingerprint, cpus, among, place)
         return settings["around"](world.rank, batches) if settings["around"] else batches
 
     with started.as_directory() if started else _nothing() as folder:

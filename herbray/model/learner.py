@@ -1,6 +1,9 @@
 """Encoder and objective in one module: what DDP wraps, what the optimizer sees, what a checkpoint holds."""
 
+import inspect
+
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from herbray.model.objectives.base import Objective
 from herbray.model.portable import Encoder
@@ -27,3 +30,14 @@ class Learner(nn.Module):
         """
         out: dict[str, Tensor] = self.objective(self.encoder(images), images, labels)
         return out
+
+
+def parallel(learner: nn.Module) -> DistributedDataParallel:
+    """One rank's part of a learner on many.
+
+    Batch-norm statistics are not copied from rank 0 at every step: a step in training mode does not read them, and who
+    reads them copies them first.
+    """
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch renamed it
+    return DistributedDataParallel(learner, gradient_as_bucket_view=True, **{buffers: False})

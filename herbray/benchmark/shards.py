@@ -1,0 +1,64 @@
+"""A shards folder of any size within seconds: few distinct pictures, many rows."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+
+from herbray import schema
+
+_BAG: Final = 32
+_PICTURES: Final = 64
+
+
+def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40) -> Path:
+    """Write one training file of at least `rows` images, in whole bags.
+
+    Args:
+        folder: to be made.
+        rows: images.
+        side: pixels, height and width.
+        seed: of the pictures.
+        genera: the bags take turns.
+    """
+    pictures = _pictures(side, seed)
+    name = "split=train/part-00000.parquet"
+    path = folder / name
+    path.parent.mkdir(parents=True)
+    compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
+    bags = -(-rows // _BAG)
+    index = []
+    with pq.ParquetWriter(
+        path, schema.SHARD, compression=compression, use_dictionary=False, write_statistics=False
+    ) as file:
+        for bag in range(bags):
+            genus = f"Planta{bag % genera:03d}"
+            file.write_table(_bag(bag, genus, pictures, side), row_group_size=_BAG)
+            index.append({"split": "train", "file": name, "row_group": bag, "genus": genus, "rows": _BAG})
+    pq.write_table(pa.Table.from_pylist(index, schema=schema.INDEX), folder / "index.parquet")
+    manifest = {"side": side, "fingerprint": f"pictures-{rows}-{side}-{seed}", "citation": "none: drawn pictures"}
+    manifest |= {"splits": {"train": bags * _BAG}}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return path
+
+
+def _pictures(side: int, seed: int) -> list[bytes]:
+    """Soft patches under fine grain: about as many bytes a pixel as a photographed sheet."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(60, 230, (_PICTURES, side // 8 + 1, side // 8 + 1, 3))
+    soft = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :side, :side]
+    grainy = (soft + rng.normal(0, 6, soft.shape)).clip(0, 255).astype(np.uint8)
+    return [simplejpeg.encode_jpeg(np.ascontiguousarray(one), quality=90) for one in grainy]
+
+
+def _bag(number: int, genus: str, pictures: list[bytes], side: int) -> pa.Table:
+    values: dict[str, list[object]] = {name: [""] * _BAG for name in schema.SHARD.names}
+    values["specimen_id"] = [f"P{number * _BAG + row:09d}" for row in range(_BAG)]
+    values["genus"] = [genus] * _BAG
+    values["width"] = values["height"] = [side] * _BAG
+    values["jpeg"] = [pictures[(number * _BAG + row) % len(pictures)] for row in range(_BAG)]
+    return pa.Table.from_pydict(values, schema=schema.SHARD)
