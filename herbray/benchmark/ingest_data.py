@@ -47,11 +47,11 @@ def _jpeg(pixels: npt.NDArray[np.uint8], noise: npt.NDArray[np.float32]) -> byte
 
 def _noise(width: int, height: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Unit noise in octaves, half as much in the finest, where lenses blur."""
-    total = rng.standard_normal((height, width), dtype=np.float32) / 2
+    total: npt.NDArray[np.float32] = rng.standard_normal((height, width), dtype=np.float32) / np.float32(2)
     for octave in range(1, _OCTAVES):
         size = (width >> octave) + 1, (height >> octave) + 1
         coarse = Image.fromarray(rng.standard_normal(size[::-1], dtype=np.float32))
-        total += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+        total += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
     return total
 
 

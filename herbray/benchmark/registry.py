@@ -6,6 +6,7 @@ from pydantic import Field
 
 from herbray.benchmark.embed import EmbedRate
 from herbray.benchmark.ingest import Ingest
+from herbray.benchmark.input import Input
 from herbray.benchmark.knn import Knn
 from herbray.benchmark.scale import Scale
 from herbray.benchmark.spec import BenchmarkSpec
@@ -16,6 +17,7 @@ __all__ = ["BENCHMARKS", "AnyBenchmark", "BenchmarkSpec"]
 
 BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "ingest": Ingest,
+    "input": Input,
     "triplet": TripletStep,
     "train": TrainLoop,
     "embed": EmbedRate,
@@ -24,5 +26,7 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
 }
 """Every benchmark by its name."""
 
-AnyBenchmark = Annotated[Ingest | TripletStep | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")]
+AnyBenchmark = Annotated[
+    Ingest | Input | TripletStep | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")
+]
 """Type of a configuration key that takes any of them."""

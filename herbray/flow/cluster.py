@@ -36,8 +36,8 @@ def connected(dashboard: bool = False) -> Iterator[None]:
         ray.init(address="auto" if address.startswith("http") else None, logging_level=logging.WARNING)
     else:
         _start(dashboard)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of every execution; the bars below are ours
     ctx = ray.data.DataContext.get_current()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # after its import, which sets it; the bars below are ours
     ctx.enable_progress_bars = False
     ctx.execution_options.preserve_order = True
     try:

@@ -28,7 +28,7 @@ def placed(batches: Iterable[Batch], device: torch.device) -> Iterator[Placed]:
         for batch in batches:
             yield place(batch, device)
         return
-    beside = torch.cuda.Stream(device)
+    beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     waiting: tuple[Placed, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(beside):

@@ -31,7 +31,7 @@ class Rungs:
     def __init__(self, spec: Halving, epochs: int) -> None:
         """Rungs lie at grace · factor^k epochs, below `epochs`, where a trial ends by itself."""
         self.factor = spec.factor
-        milestones = []
+        milestones: list[float] = []
         while (milestone := spec.grace * spec.factor ** len(milestones)) < epochs:
             milestones.append(milestone)
         self.scores: dict[float, dict[int, float]] = {milestone: {} for milestone in reversed(milestones)}

@@ -18,7 +18,19 @@ from herbray.flow.decode import Allocate, ahead, pageable
 from herbray.flow.pixels import PixelCache
 from herbray.flow.window import Batch, Draft, Pixels, WindowReader, decode, develop, fetch, names, views
 
-__all__ = ["Batch", "Loader", "WindowReader", "cached", "local", "share", "stream", "threaded", "threads_of"]
+__all__ = [
+    "Batch",
+    "Loader",
+    "WindowReader",
+    "cached",
+    "developed",
+    "fetched",
+    "local",
+    "share",
+    "stream",
+    "threaded",
+    "threads_of",
+]
 
 
 class Loader(Spec):
@@ -132,24 +144,27 @@ def stream(
     """
     if not windows:
         return iter(())
-    drafts = {"trainer": _from_jpegs, "tasks": _from_pixels}[loader.decode](windows, reader, cpus, loader)
+    drafts = {"trainer": fetched, "tasks": developed}[loader.decode](windows, reader, cpus, loader)
     return ahead(drafts, reader.side, threads or threads_of(loader), loader.ahead, allocate)
 
 
-def _from_jpegs(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader
+def fetched(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader = DEFAULT
 ) -> Generator[Draft, None, None]:
-    tables = _tables(windows, functools.partial(fetch, reader), cpus, loader.windows)
+    """Drafts of JPEGs that Ray tasks send; arguments as `stream`."""
+    tasks = min(loader.windows, len(windows))
+    tables = _tables(windows, functools.partial(fetch, reader), cpus, loader.windows, tasks)
     counts = (sum(part.rows for part in window.slices) for window in windows)
     for window, table in zip(windows, _cut(tables, counts), strict=True):
         _check(table, names(window))
         yield from reader.drafts(window, views(table["jpeg"]), decode)
 
 
-def _from_pixels(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader
+def developed(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader = DEFAULT
 ) -> Generator[Draft, None, None]:
-    tables = _tables(windows, functools.partial(develop, reader), cpus, loader.windows)
+    """Drafts of pixels that Ray tasks send; arguments as `stream`."""
+    tables = _tables(windows, functools.partial(develop, reader), cpus, loader.windows, tasks=None)
     wanted = (
         draft
         for window in windows
@@ -167,14 +182,17 @@ def _copy(pixels: Pixels, start: int, stop: int, out: Pixels) -> None:
 
 
 def _tables(
-    windows: Sequence[plan.Window], task: Callable[[pa.Table], Any], cpus: float, ahead: int
+    windows: Sequence[plan.Window], task: Callable[[pa.Table], Any], cpus: float, ahead: int, tasks: int | None
 ) -> Iterator[pa.Table]:
-    """What the tasks send, in order: whole blocks, as they lie in the object store."""
+    """What the tasks send, in order: whole blocks, as they lie in the object store.
+
+    `tasks` bounds how many run at once; reading waits more than it works, and each takes a process of its own.
+    """
     import ray.data  # here, so that a machine with a GPU and no Ray can use the rest
 
     items = [{"window": window.to_json()} for window in windows]
     data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        task, batch_size=None, batch_format="pyarrow", num_cpus=cpus
+        task, batch_size=None, batch_format="pyarrow", num_cpus=cpus, compute=ray.data.TaskPoolStrategy(tasks)
     )
     return iter(data.iterator().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead))
 

@@ -17,9 +17,9 @@ REST_S: Final = 0.02
 class Unhurried(BackpressurePolicy):
     """Limits nothing; sleeps once a round of the executor's loop when no task runs.
 
-    The loop blocks in `ray.wait` only while tasks run. When the trainer is slower than its feed, every task is done and
-    its output waits to be taken: the loop then turns without a pause, in a thread of the trainer's own process, and takes
-    half a core and the interpreter's lock from the training step. Policies are the loop's public way in.
+    The loop blocks in `ray.wait` only while tasks run. When the trainer is slower than its feed, every task is done
+    and its output waits to be taken: the loop then turns without a pause, in a thread of the trainer's own process,
+    and takes half a core and the interpreter's lock from the training step. Policies are the loop's public way in.
     """
 
     @property

@@ -153,7 +153,7 @@ def decode(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | N
     """Paint with JPEGs."""
     from herbray.data import images  # here: a task that fetches bytes needs no decoder
 
-    out[...] = images.squares(jpegs, side, offsets)
+    images.squares(jpegs, side, offsets, out=out)
 
 
 def _fill(

@@ -22,7 +22,7 @@ def everyone(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return features, labels
-    joined: Tensor = _Gather.apply(features)  # type: ignore[no-untyped-call]
+    joined: Tensor = _Gather.apply(features)
     return joined, _all(labels)
 
 

@@ -1,6 +1,7 @@
 """Encoder and objective in one module: what DDP wraps, what the optimizer sees, what a checkpoint holds."""
 
 import inspect
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -40,4 +41,5 @@ def parallel(learner: nn.Module) -> DistributedDataParallel:
     """
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch renamed it
-    return DistributedDataParallel(learner, gradient_as_bucket_view=True, **{buffers: False})
+    settings: dict[str, Any] = {buffers: False}
+    return DistributedDataParallel(learner, gradient_as_bucket_view=True, **settings)

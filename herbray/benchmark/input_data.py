@@ -1,0 +1,71 @@
+"""What the `input` benchmark reads: drawn sheets, each a few times under other ids, as shards and as files."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from herbray import schema
+from herbray.data import images
+from herbray.data.sources.synthetic import Synthetic
+
+BAG: Final = 32
+_BAGS_A_FILE: Final = 64
+
+
+def draw(folder: Path, sheets: int, side: int, seed: int) -> list[images.Picture]:
+    """So many synthetic sheets, made small as the shard job does it."""
+    source = Synthetic(path=folder, sheets=sheets, size=side, seed=seed)
+    paths = [name for part in source.read(_refuse) for name in part.column("image").to_pylist()]
+    return [images.shrink(images.read_bytes(path), side) for path in paths]
+
+
+def write_files(folder: Path, pictures: list[images.Picture], rows: int) -> list[str]:
+    """One JPEG file a row."""
+    folder.mkdir(parents=True)
+    paths = [folder / f"{row:07d}.jpg" for row in range(rows)]
+    for row, path in enumerate(paths):
+        path.write_bytes(pictures[row % len(pictures)].jpeg)
+    return [str(path) for path in paths]
+
+
+def write_shards(folder: Path, pictures: list[images.Picture], rows: int, side: int) -> None:
+    """A shards folder of at least `rows` rows, in whole bags of `BAG`, as the shard job leaves it."""
+    bags = -(-rows // BAG)
+    index = []
+    for first in range(0, bags, _BAGS_A_FILE):
+        name = f"split=train/part-{first // _BAGS_A_FILE:05d}.parquet"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
+        with pq.ParquetWriter(
+            folder / name, schema.SHARD, compression=compression, use_dictionary=False, write_statistics=False
+        ) as file:
+            for group, bag in enumerate(range(first, min(first + _BAGS_A_FILE, bags))):
+                file.write_table(_bag(bag, pictures), row_group_size=BAG)
+                index.append(
+                    {"split": "train", "file": name, "row_group": group, "genus": f"Genus{bag % 20:02d}", "rows": BAG}
+                )
+    pq.write_table(pa.Table.from_pylist(index, schema=schema.INDEX), folder / "index.parquet")
+    note = {"side": side, "fingerprint": f"benchmark-{rows}", "citation": ""}
+    (folder / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
+
+
+def _bag(bag: int, pictures: list[images.Picture]) -> pa.Table:
+    rows = range(bag * BAG, (bag + 1) * BAG)
+    some = [pictures[int(i)] for i in np.random.default_rng([7, bag]).integers(0, len(pictures), BAG)]
+    values: dict[str, list[object]] = {name: [""] * BAG for name in schema.SHARD.names}
+    values |= {
+        "specimen_id": [f"specimen-{row:07d}" for row in rows],
+        "genus": [f"Genus{bag % 20:02d}"] * BAG,
+        "width": [one.width for one in some],
+        "height": [one.height for one in some],
+        "jpeg": [one.jpeg for one in some],
+    }
+    return pa.Table.from_pydict(values, schema=schema.SHARD)
+
+
+def _refuse(*args: object, **more: object) -> None:
+    raise RuntimeError(f"a drawn sheet was refused: {args} {more}")
