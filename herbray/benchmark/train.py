@@ -25,6 +25,7 @@ from herbray.flow.material import Train, World, material
 from herbray.flow.reports import append
 from herbray.flow.stream import WindowReader, local, share, threaded
 from herbray.model.augment import augment
+from herbray.model.denormal import flushed
 from herbray.model.learner import parallel
 from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
@@ -171,10 +172,10 @@ def _alone(rank: int, folder: Path, spec: Train, steps: int, count: int, workers
     learn.learn(spec, None, World(device=_device(rank)), feed, None, report)
 
 
+@flushed()
 def _bare(rank: int, folder: Path, spec: Train, steps: int, count: int, workers: int, port: int) -> None:
     """What an engineer writes without a framework: a loop over tensors that lie on the device."""
     threads(count)
-    torch.set_flush_denormal(True)
     device = _device(rank)
     data = material(spec)
     model: torch.nn.Module = learn.build_learner(spec, len(data.classes), None)

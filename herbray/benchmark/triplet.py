@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from herbray.benchmark.race import Case, Contender, Missing
 from herbray.benchmark.spec import BenchmarkSpec, Promise, Target
+from herbray.model.denormal import flushed
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.learner import Learner
 from herbray.model.objectives.triplet import Triplet
@@ -48,11 +49,11 @@ class TripletStep(BenchmarkSpec):
         """The step first, then mining and loss by size; everything is in memory, on the GPU where there is one."""
         del work
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.set_flush_denormal(True)  # for all alike
-        yield Case(self._step_case(), "triplets", self._steps(device), least_s=0.5)
-        for batch in self.batches:
-            for mining in _MININGS:
-                yield self._losses(batch, mining, device)
+        with flushed():  # for all alike
+            yield Case(self._step_case(), "triplets", self._steps(device), least_s=0.5)
+            for batch in self.batches:
+                for mining in _MININGS:
+                    yield self._losses(batch, mining, device)
 
     def targets(self) -> Sequence[Promise]:
         """The step against the published form, mining and loss against the library's."""

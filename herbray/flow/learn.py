@@ -21,6 +21,7 @@ from herbray.flow.validate import validate
 from herbray.model.augment import augment
 from herbray.model.checkpoint import EncoderCard, load_training, save_encoder, save_training
 from herbray.model.compiled import worthwhile
+from herbray.model.denormal import flushed
 from herbray.model.encoder import build_encoder
 from herbray.model.learner import Learner, parallel
 
@@ -38,6 +39,7 @@ def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
     return Learner(encoder, objective)
 
 
+@flushed()
 def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: Path | None, report: Report) -> None:
     """Train on this worker's share of the plan.
 
@@ -53,7 +55,6 @@ def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: 
         ValueError: bad input, see `material`.
         FloatingPointError: the loss is no longer finite.
     """
-    torch.set_flush_denormal(True)  # else Adam's second moments of dead weights take the processor's slow path
     data = material(spec)
     learner = build_learner(spec, len(data.classes), weights).to(world.device).to(memory_format=torch.channels_last)
     steps = len(data.windows) // world.size * data.windows[0].batches

@@ -1,6 +1,5 @@
 import time
 
-import pytest
 from ray.data._internal.execution.backpressure_policy import BackpressurePolicy
 
 from herbray.flow.unhurried import REST_S, rest
@@ -17,8 +16,7 @@ def rounds_while_the_consumer_waits(data, counted, seconds):
     return turned
 
 
-@pytest.mark.parametrize("resting", [True, False])
-def test_the_executor_rests_while_its_output_waits(cluster, resting):
+def test_the_executor_rests_while_its_output_waits(cluster):
     counted = []
 
     class Counter(BackpressurePolicy):
@@ -27,8 +25,7 @@ def test_the_executor_rests_while_its_output_waits(cluster, resting):
                 counted.append(1)
 
     context = cluster.data.DataContext.get_current().copy()
-    if resting:
-        rest(context)
+    rest(context)
     key = "backpressure_policies.enabled"
     context.set_config(key, [*context.get_config(key, []), Counter])
     with cluster.data.DataContext.current(context):
@@ -36,4 +33,4 @@ def test_the_executor_rests_while_its_output_waits(cluster, resting):
             lambda t: t, batch_size=None, num_cpus=0.25
         )
         turned = rounds_while_the_consumer_waits(data, counted, 2.0)
-    assert (turned <= 2.0 / REST_S + 1) == resting, turned
+    assert turned <= 2.0 / REST_S + 1
