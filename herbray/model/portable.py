@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-import torchvision
 from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -235,7 +234,9 @@ def check_finite(tensors: dict[str, Tensor], origin: object) -> None:
 
 
 def _network(stem: str) -> nn.Module:
-    network: nn.Module = torchvision.models.resnet18(weights=None)
+    from torchvision.models import resnet18  # here: it brings torch's compiler along, a second and a half
+
+    network: nn.Module = resnet18(weights=None)
     network.fc = nn.Identity()
     if stem == "cifar":
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
