@@ -1,4 +1,4 @@
-"""Who hears the reports of workers on Ray: the file, the tracked run, the bar on the screen."""
+"""Who hears the reports of workers on Ray: the file, and the bar on the screen."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,6 @@ from typing import Any
 
 from ray.train import UserCallback
 
-from herbray import tracking
 from herbray.flow import cluster
 from herbray.flow.material import Train
 from herbray.flow.reports import append, read_metrics
@@ -24,18 +23,6 @@ class FileCallback(UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
         """Rank 0's figures are those of all ranks."""
         append(self.path, metrics[0])
-
-
-class TrackingCallback(UserCallback):
-    """Logs every report to the run while it runs."""
-
-    def __init__(self, run: tracking.Run) -> None:
-        """`run` was opened by the driver."""
-        self.run = run
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
-        """Steps are counted in images, which no change of batch or world size bends."""
-        tracking.log_metrics(self.run, metrics[0], step=int(metrics[0]["images"]))
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Ray Train around the worker's loop: DDP on any number of workers, one MLflow run, one registered version."""
 
 import functools
-import json
 import math
 import os
 import shutil
@@ -20,7 +19,8 @@ from herbray.flow.card import model_card
 from herbray.flow.feed import feed
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
-from herbray.flow.reports import append, read_metrics
+from herbray.flow.register import begin, conclude, ended, reported
+from herbray.flow.reports import append
 from herbray.flow.window import Batch, WindowReader
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
@@ -56,40 +56,22 @@ class Trained:
 
 
 def train(spec: Train) -> Trained:
-    """The training job: open a run, fit, register the encoder as a candidate."""
+    """The training job: open a run, fit, register the encoder as a candidate.
+
+    Reports reach the tracking store from a thread of the driver: training does not wait for it.
+
+    Raises:
+        ValueError: bad input.
+        tracking.StoreAway: the tracking store kept the encoder from being registered; `herbray register` repeats it.
+    """
     data = material(spec)  # bad input is told before anything starts
-    spec.out.mkdir(parents=True, exist_ok=True)
-    uri = tracking.tracking_uri(spec.store)
-    name = run_name(spec)
-    params = spec.model_dump(mode="json", exclude={"out", "store"})
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
-    run = tracking.open_run(uri, spec.experiment, name, params, tags)
-    try:
-        fitted = fit(spec, _listeners(spec, run))
-        for figures in read_metrics(spec.out / "metrics.jsonl") if spec.workers == 0 else ():
-            tracking.log_metrics(run, figures, step=int(figures["images"]))
-        model = spec.register_as or f"herbray-{spec.objective.name}"
-        version = tracking.register(
-            run, model, fitted.encoder, model_card(spec, data, fitted.figures), "candidate", tags
-        )
-    except BaseException:
-        tracking.finish(run, "FAILED")
-        raise
-    tracking.finish(run, "FINISHED")
-    trained = Trained(fitted, model, version, run.run_id)
-    note = {"model": model, "objective": spec.objective.name, "version": version, "uri": trained.uri}
-    note |= {"run_id": run.run_id, "figures": fitted.figures}
-    (spec.out / "trained.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    return trained
-
-
-def _listeners(spec: Train, run: tracking.Run) -> "list[UserCallback]":
-    """Who hears reports while workers train on Ray."""
-    if spec.workers == 0:
-        return []
-    from herbray.flow.callbacks import TrackingCallback
-
-    return [TrackingCallback(run)]
+    run = begin(spec, run_name(spec), tags)
+    with reported(run, spec.out):
+        fitted = fit(spec)
+        ended(spec.out, model_card(spec, data, fitted.figures), fitted.figures)
+    done = conclude(run, spec.out)
+    return Trained(fitted, done.model, done.version, done.run_id)
 
 
 def run_name(spec: Train) -> str:
