@@ -7,7 +7,17 @@ from herbray.tracking.history import History, Point
 from herbray.tracking.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.pull import load_encoder, pull
 from herbray.tracking.registry import WEIGHTS_TAG, ModelNotFound, get_version, register, resolve, run_of, set_alias
-from herbray.tracking.runs import Run, RunNotFound, finish, log_figures, log_file, log_metrics, log_results, open_run, take_up
+from herbray.tracking.runs import (
+    Run,
+    RunNotFound,
+    finish,
+    log_figures,
+    log_file,
+    log_metrics,
+    log_results,
+    open_run,
+    take_up,
+)
 from herbray.tracking.sections import section, with_section
 from herbray.tracking.store import registry_uri, tracking_uri
 

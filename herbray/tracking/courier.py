@@ -17,7 +17,7 @@ PATIENCE: Final = 60.0
 
 _GRACE: Final = 5.0  # seconds for the last figures of a job that failed
 _PAUSE: Final = 1.0  # seconds between deliveries
-_LONGEST_REASON: Final = 300
+_LONGEST_HALF: Final = 120  # letters of a reason's two ends: what failed, and the innermost cause
 _IMPATIENT: Final = {  # MLflow would go on for four minutes by itself, and sleep while the store is back
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -186,4 +186,4 @@ def mark_failed(run: Run) -> None:
 def reason(error: BaseException | None) -> str:
     """An error of the store in one short line, without secrets."""
     text = redacted(" ".join(f"{type(error).__name__}: {error}".split()))
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+    return text if len(text) <= 2 * _LONGEST_HALF else f"{text[:_LONGEST_HALF]} … {text[-_LONGEST_HALF:]}"
