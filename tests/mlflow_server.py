@@ -62,7 +62,7 @@ class Server:
 
 def serve(folder, port):
     os.environ |= {
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
+        "_MLFLOW_SERVER_FILE_STORE": os.environ.get("HERBRAY_TEST_DATABASE", f"sqlite:///{folder}/mlflow.db"),
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
@@ -75,6 +75,8 @@ def serve(folder, port):
 
     @sqlalchemy.event.listens_for(sqlalchemy.Engine, "begin")
     def bound(connection):  # a database may not grow while its disk is full
+        if connection.dialect.name != "sqlite":
+            return
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar() if (folder / "full").exists() else 2**30
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
