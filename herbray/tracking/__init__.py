@@ -2,6 +2,7 @@
 
 from herbray.tracking.cards import read_card, write_card
 from herbray.tracking.exclusive import PromotionHeld, exclusive
+from herbray.tracking.history import logged_steps
 from herbray.tracking.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.pull import load_encoder, pull
 from herbray.tracking.registry import WEIGHTS_TAG, ModelNotFound, get_version, register, resolve, run_of, set_alias
@@ -25,6 +26,7 @@ __all__ = [
     "log_file",
     "log_metrics",
     "log_results",
+    "logged_steps",
     "open_run",
     "pull",
     "read_card",
