@@ -44,6 +44,7 @@ class Elastic(Spec):
 
     min: int = Field(1, ge=1)
     max: int = Field(ge=1)
+    look_s: float = Field(60, gt=0, description="so often it is looked whether there is room for more of them")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -19,7 +19,7 @@ from herbray.flow.window import Batch, WindowReader
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from pathlib import Path
 
-    from ray.train import UserCallback
+    from ray.train import ScalingConfig, UserCallback
 
 Around = Callable[[int, Iterable[Batch]], Iterable[Batch]]
 """(rank, batches) → the same batches: a benchmark holds them back between its laps, a drill kills between two."""
@@ -53,7 +53,7 @@ def train_on_ray(
         OSError: no room for checkpoints.
         ray.train.TrainingFailedError: the workers failed more than `max_failures` times in a row.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import FailureConfig, RunConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from herbray.flow import cluster
@@ -66,16 +66,11 @@ def train_on_ray(
         settings = {"spec": _absolute(spec), "weights": weights, "store": store, "cpus": total, "around": around}
         # Tasks that just read reserve nothing: where nodes are lost, workers may take every CPU that is left.
         settings["feed_cpus"] = each if spec.loader.decode == "tasks" else 0.0
-        many = spec.workers if isinstance(spec.workers, int) else (spec.workers.min, spec.workers.max)
         trainer = TorchTrainer(
             _worker,
             train_loop_config=settings,
             torch_config=TorchConfig(backend=None, timeout_s=300),
-            scaling_config=ScalingConfig(
-                num_workers=many,  # type: ignore[arg-type]  # a tuple is elastic
-                use_gpu=cluster.resource("GPU") >= max(1, spec.fewest_workers),
-                resources_per_worker={"CPU": total},
-            ),
+            scaling_config=_scaling(spec, total),
             run_config=RunConfig(
                 name=name,
                 storage_path=str(spec.out.absolute() / "ray"),
@@ -88,6 +83,22 @@ def train_on_ray(
         )
         with watched(metrics, spec), _plain_errors(TrainingFailedError, lambda error: explained(error, spec)):
             trainer.fit()
+
+
+def _scaling(spec: Train, cpus: float) -> "ScalingConfig":
+    from ray.train import ScalingConfig
+
+    from herbray.flow import cluster
+
+    gpus = cluster.resource("GPU") >= max(1, spec.fewest_workers)
+    if isinstance(spec.workers, int):
+        return ScalingConfig(num_workers=spec.workers, use_gpu=gpus, resources_per_worker={"CPU": cpus})
+    return ScalingConfig(
+        num_workers=(spec.workers.min, spec.workers.max),  # type: ignore[arg-type]  # its types are those of Train V1
+        use_gpu=gpus,
+        resources_per_worker={"CPU": cpus},
+        elastic_resize_monitor_interval_s=spec.workers.look_s,  # type: ignore[call-arg]
+    )
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
     python bare.py RANK WORLD FOLDER
 
-FOLDER holds `job.yaml` and `phases.json`: a list of {"out": …, "stop": …}, one after the other; where `stop` is set, the
-rank stops after so many batches, as if it had been killed there.
+FOLDER holds `job.yaml` and `phases.json`: a list of {"out": …, "stop": …}, one after the other; where `stop` is set,
+the rank stops after so many batches, as if it had been killed there.
 """
 
 import json
