@@ -10,19 +10,26 @@ from ray.train import UserCallback
 
 from herbray.flow import cluster
 from herbray.flow.material import Train
-from herbray.flow.reports import append, read_metrics
+from herbray.flow.reports import Curve, read_metrics
 
 
-class FileCallback(UserCallback):
-    """Appends every report to the file of `reports`."""
+class Once(UserCallback):
+    """Adds every report to the file of `reports`, and passes on those that were not there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listeners: Sequence[UserCallback] = ()) -> None:
         """`path` must be reachable from the controller and the driver."""
-        self.path = path
+        self.curve, self.listeners = Curve(path), listeners
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
         """Rank 0's figures are those of all ranks."""
-        append(self.path, metrics[0])
+        if self.curve.add(metrics[0]):
+            for listener in self.listeners:
+                listener.after_report(run_context, metrics, checkpoint)
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ANN401
+        """Every one is new."""
+        for listener in self.listeners:
+            listener.after_exception(run_context, worker_exceptions)
 
 
 @contextmanager

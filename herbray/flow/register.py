@@ -1,7 +1,7 @@
 """A training's place in the tracking store: its run while it goes on, its registered version at the end.
 
-All that this takes lies in the run folder before the store is asked: `run.json`, `metrics.jsonl`, the encoder and its
-card. So what fails because the store is away is repeated by `herbray register RUN`, without training again.
+All that this takes lies in the run folder before the store is asked: `tracked.json`, `metrics.jsonl`, the encoder and
+its card. So what fails because the store is away is repeated by `herbray register RUN`, without training again.
 """
 
 import json
@@ -19,8 +19,11 @@ from herbray.config import Spec
 from herbray.flow.material import Train
 from herbray.flow.reports import TIME, read_timed
 
-NOTE: Final = "run.json"
+NOTE: Final = "tracked.json"
 """Which run a run folder belongs to, and what its version will be called."""
+
+CLAIM: Final = "run.json"
+"""Which run's figures and checkpoints a run folder holds."""
 
 CARD: Final = "card.md"
 METRICS: Final = "metrics.jsonl"
@@ -166,9 +169,9 @@ def points(metrics: Path) -> list[tracking.Point]:
 
 
 def _put_aside(out: Path, name: str) -> None:
-    note, metrics = out / NOTE, out / METRICS
-    if note.exists() and metrics.exists():
-        former = json.loads(note.read_text(encoding="utf-8"))["name"]
+    claim, metrics = out / CLAIM, out / METRICS
+    if claim.exists() and metrics.exists():
+        former = json.loads(claim.read_text(encoding="utf-8"))["run"]
         if former != name:
             metrics.replace(out / f"metrics-{former}.jsonl")
 

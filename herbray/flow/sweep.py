@@ -3,17 +3,17 @@
 import functools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from ray.train import UserCallback
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from herbray import tracking
 from herbray.flow import cluster
+from herbray.flow.faults import cause
 from herbray.flow.halving import HalvingScheduler, Rungs
 from herbray.flow.material import Train
 from herbray.flow.register import points
@@ -170,7 +170,6 @@ def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float) ->
 
     Why it failed is written to a file, which the driver reads when it hears that it did.
     """
-    from ray.train import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from herbray.flow.train import fit
@@ -180,23 +179,11 @@ def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float) ->
     folder = ledger.folder(number)
     job = job.model_copy(update={"out": folder, "shards": job.shards.absolute(), "cpus_per_worker": cpus})
     try:
-        fit(job, [Fatal(), TuneReportCallback()])  # type: ignore[no-untyped-call]
+        fit(job, [TuneReportCallback()])  # type: ignore[no-untyped-call]
     except Exception as error:
-        inner = error
-        while isinstance(inner, TrainingFailedError) and (further := _inner(inner)) is not None:
-            inner = further
+        inner = cause(error)
         (folder / CAUSE).write_text(f"{type(inner).__name__}: {inner}\n", encoding="utf-8")
         raise
-
-
-class Fatal(UserCallback):
-    """Ends a training whose fault would come again: numbers that diverge do so at each try."""
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ANN401
-        """Raising here ends it, whatever `max_failures` allows."""
-        for error in worker_exceptions.values():
-            if isinstance(inner := _bare(error), ArithmeticError | ValueError):
-                raise inner
 
 
 class _Unsaved:
@@ -271,19 +258,3 @@ def _cause(folder: Path) -> str:
     if not file.exists():
         return "its process ended without a word: was the machine out of memory? Ray's logs may tell"
     return file.read_text(encoding="utf-8").strip()
-
-
-def _inner(error: Exception) -> Exception | None:
-    """What made a training fail: a worker's error, or the controller's."""
-    causes: Iterator[Exception] = iter([*getattr(error, "worker_failures", {}).values()])
-    found = next(causes, None) or getattr(error, "controller_failure", None)
-    return _bare(found) if found is not None else None
-
-
-def _bare(error: Exception) -> Exception:
-    """A worker's error without Ray's wrapping."""
-    for name in ("cause", "_base_exc"):
-        inner = getattr(error, name, None)
-        if isinstance(inner, Exception):
-            return inner
-    return error

@@ -97,7 +97,8 @@ class Ledger:
         leader = best(trials)
         for trial in trials:
             if trial.status != "running" and trial is not leader and trial.number != spare:
-                shutil.rmtree(self.folder(trial.number) / "ray", ignore_errors=True)
+                for name in ("checkpoints", "ray"):
+                    shutil.rmtree(self.folder(trial.number) / name, ignore_errors=True)
 
     def _figured(self, trial: Trial) -> Trial:
         reports = self.reports(trial.number)

@@ -21,8 +21,9 @@ from herbray.flow.material import Train, material
 from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
 from herbray.flow.sweep import DRIVER_CPUS, Room, Sweep, describe, run_trials
-from herbray.flow.train import _share_of_cpus, run_name
+from herbray.flow.train import run_name
 from herbray.flow.trials import Ledger, Trial, best, write_table
+from herbray.flow.workers import share_of_cpus
 
 
 class SweepFailed(ValueError):
@@ -117,6 +118,8 @@ def _checked(spec: Tune) -> int:
     """
     if spec.train.workers == 0:
         raise ValueError("a sweep trains on Ray: train.workers must be at least 1")
+    if not isinstance(spec.train.workers, int):
+        raise ValueError("a sweep shares its cluster among trials: train.workers must be a number, not a range")
     if not material(spec.train.model_copy(update={"epochs": 1})).validation:
         raise ValueError(
             f"{spec.train.shards}: no validation split, so no trial would report val_knn, by which they are compared: "
@@ -175,7 +178,7 @@ def _room(spec: Tune, pending: int) -> Room:
     _dashboard()
     nodes = cluster.nodes("CPU")
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
-    _, feed = _share_of_cpus(smallest)
+    _, feed = share_of_cpus(smallest)
     own = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None
     return share(spec, nodes, cluster.resource("GPU"), feed, pending, own)
 
@@ -194,7 +197,7 @@ def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending:
     Raises:
         ValueError: they cannot; the message says what is missing.
     """
-    workers, each, cpus = spec.train.workers, spec.train.cpus_per_worker, sum(nodes)
+    workers, each, cpus = spec.train.most_workers, spec.train.cpus_per_worker, sum(nodes)
     beside = feed + DRIVER_CPUS
     on_gpus = gpus >= workers
     most = math.floor(cpus / (workers * (each or 0.9) + beside))  # a little less than a CPU: drivers take a little

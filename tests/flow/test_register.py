@@ -103,11 +103,11 @@ def test_a_registration_that_fails_is_loud_and_repeated_on_the_command_line(
 
 
 def test_only_a_finished_training_is_registered_and_only_where_it_was_tracked(shards, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"no training here \(run.json is missing\)"):
+    with pytest.raises(ValueError, match=r"no training here \(tracked.json is missing\)"):
         register(Register(run=tmp_path))
     spec = spec_of(shards, tmp_path, epochs=1)
     trained = train(spec)
-    note = json.loads((spec.out / "run.json").read_text())
+    note = json.loads((spec.out / "tracked.json").read_text())
     (tmp_path / "mlflow.db").rename(tmp_path / "moved.db")
     with pytest.raises(ValueError, match="no such MLflow store"):
         register(Register(run=spec.out))
@@ -116,7 +116,7 @@ def test_only_a_finished_training_is_registered_and_only_where_it_was_tracked(sh
     with pytest.raises(ValueError, match=f"holds no run {trained.run_id}"):
         register(Register(run=spec.out, store=tmp_path / "other"))
     del note["figures"]
-    (spec.out / "run.json").write_text(json.dumps(note))
+    (spec.out / "tracked.json").write_text(json.dumps(note))
     with pytest.raises(ValueError, match="this training has not ended"):
         register(Register(run=spec.out))
 
@@ -141,7 +141,7 @@ def test_a_driver_killed_and_given_again_goes_on_with_its_run(shards, tmp_path):
     for _ in range(2):
         job = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 100
-        while not (spec.out / "run.json").exists() or not _some(uri, spec):
+        while not (spec.out / "tracked.json").exists() or not _some(uri, spec):
             assert job.poll() is None
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -154,7 +154,7 @@ def test_a_driver_killed_and_given_again_goes_on_with_its_run(shards, tmp_path):
 
 
 def _some(uri, spec):
-    return len(steps(uri, json.loads((spec.out / "run.json").read_text())["run_id"])) > 1
+    return len(steps(uri, json.loads((spec.out / "tracked.json").read_text())["run_id"])) > 1
 
 
 def test_a_line_that_was_cut_short_is_left_out_and_the_next_one_is_whole(tmp_path):
