@@ -12,10 +12,12 @@ import warnings
 from pathlib import Path
 
 import psutil
+import tracking
 import training
+import verbs
 from drill import Drill, Found
 
-DRILLS: dict[str, Drill] = {**training.DRILLS}
+DRILLS: dict[str, Drill] = {**training.DRILLS, **tracking.DRILLS, **verbs.DRILLS}
 
 BEGIN, END = "<!-- drills: made by `make drills` -->", "<!-- end of drills -->"
 RECORDS = Path("runs/drills")
