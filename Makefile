@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test drills drills-short lint lock clean
 
 setup: $(READY)
 
@@ -22,6 +22,13 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. About a quarter of an hour.
+drills: setup
+	$(BIN)/python tests/drills/run.py --page docs/reliability.md
+
+drills-short: setup
+	$(BIN)/python tests/drills/run.py --short
 
 lint: setup
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
     "shard": ("herbray.flow.shard", "Shard", "shard", "Split a catalogue and put its images into shards."),
     "train": ("herbray.flow.train", "Train", "train", "Train an encoder and register it."),
+    "register": ("herbray.flow.register", "Register", "register", "Register what a training left: RUN."),
     "tune": ("herbray.flow.tune", "Tune", "tune", "Sweep over settings: many short trainings, the best as a file."),
     "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
     "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
@@ -37,6 +38,11 @@ VERBS: Final = {
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
 
+_SUBJECTS: Final = {"promote": "model", "register": "run"}
+"""Setting that the first word names where it is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
+
+_LONGEST: Final = 300  # letters of an error of the store, which may quote a page of HTML
+
 app = typer.Typer(
     help="herbray turns an archive of herbarium sheets into representations and measures what they are good for.",
     no_args_is_help=True,
@@ -52,8 +58,8 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     """
     if verb == "benchmark":
         path, overrides = _named(path, overrides)
-    if verb == "promote" and path is not None and "=" not in str(path) and path.suffix not in (".yaml", ".yml"):
-        path, overrides = None, [f"model={json.dumps(str(path))}", *overrides]  # `herbray promote NAME key=value`
+    if verb in _SUBJECTS and path is not None and "=" not in str(path) and path.suffix not in (".yaml", ".yml"):
+        path, overrides = None, [f"{_SUBJECTS[verb]}={json.dumps(str(path))}", *overrides]
     if path is not None and "=" in str(path) and not path.exists():
         path, overrides = None, [str(path), *overrides]
     module, kind, function, _ = VERBS[verb]
@@ -69,11 +75,20 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"herbray {verb}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
-    except Exception:  # a fault of herbray or of the machine: the whole story, less what may not be shown
-        print(_printable(traceback.format_exc()), file=sys.stderr, end="")
+    except Exception as error:  # a fault of herbray or of the machine: the whole story, less what may not be shown
+        fault = f"herbray {verb}: {words}\n" if (words := _of_the_store(error)) else traceback.format_exc()
+        print(_printable(fault), file=sys.stderr, end="")
         return 1
     print(_summary(done))
     return 0
+
+
+def _of_the_store(error: Exception) -> str | None:
+    """What to say of an error of MLflow's, told by its name: importing MLflow takes seconds."""
+    if not any(kind.__name__ == "MlflowException" for kind in type(error).__mro__):
+        return None
+    text = " ".join(str(error).split())[:_LONGEST]
+    return f"the tracking store is away or refuses ({text}); when it is back, the same command goes on"
 
 
 def _named(path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Sequence[str]]:

@@ -9,6 +9,7 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("RAY_ADDRESS", None)
 
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -45,6 +46,18 @@ def cluster():
     yield ray
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory):
+    """A real MLflow server, to be left in order."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from mlflow_server import Server
+
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -167,6 +167,15 @@ def test_a_verb_is_refused_before_it_does_anything_while_another_job_writes_ther
     assert not (tmp_path / "sheets").exists()
 
 
+@pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - {"doctor", "promote"}))
+def test_every_verb_that_writes_is_refused_where_another_job_writes(tmp_path, other, capsys, verb):
+    out = tmp_path / {"report": "page.html", "evaluate": "results.parquet"}.get(verb, "out")
+    other(out)
+    job = next(iter(sorted((Path(__file__).parents[1] / "jobs").glob(f"{verb}*.yaml"))))
+    assert cli.run(verb, job, [f"{'run' if verb == 'register' else 'out'}={out}"]) == 1
+    assert "is being written by `herbray shard`" in capsys.readouterr().err
+
+
 def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path, capsys):
     (tmp_path / "labels.csv").write_text("image,\x1b[2Jgenus,\x1b[2Jgenus\n")
     assert cli.run("catalogue", None, ["source.name=folder", f"source.path={tmp_path}", f"out={tmp_path}/out"]) == 1

@@ -163,7 +163,7 @@ def _alone(rank: int, folder: Path, spec: Train, steps: int, count: int, workers
     threads(count)
     gate = Gate(folder, rank, steps)
 
-    def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
+    def report(figures: Mapping[str, float]) -> None:
         append(folder / "metrics.jsonl", figures)
 
     def feed(windows: Sequence[Any], reader: WindowReader) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Who hears the reports of workers on Ray: the file, the tracked run, the bar on the screen."""
+"""Who hears the reports of workers on Ray: the file, and the bar on the screen."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,34 +8,28 @@ from typing import Any
 
 from ray.train import UserCallback
 
-from herbray import tracking
 from herbray.flow import cluster
 from herbray.flow.material import Train
-from herbray.flow.reports import append, read_metrics
+from herbray.flow.reports import Curve, read_metrics
 
 
-class FileCallback(UserCallback):
-    """Appends every report to the file of `reports`."""
+class Once(UserCallback):
+    """Adds every report to the file of `reports`, and passes on those that were not there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listeners: Sequence[UserCallback] = ()) -> None:
         """`path` must be reachable from the controller and the driver."""
-        self.path = path
+        self.curve, self.listeners = Curve(path), listeners
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
         """Rank 0's figures are those of all ranks."""
-        append(self.path, metrics[0])
+        if self.curve.add(metrics[0]):
+            for listener in self.listeners:
+                listener.after_report(run_context, metrics, checkpoint)
 
-
-class TrackingCallback(UserCallback):
-    """Logs every report to the run while it runs."""
-
-    def __init__(self, run: tracking.Run) -> None:
-        """`run` was opened by the driver."""
-        self.run = run
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
-        """Steps are counted in images, which no change of batch or world size bends."""
-        tracking.log_metrics(self.run, metrics[0], step=int(metrics[0]["images"]))
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ANN401
+        """Every one is new."""
+        for listener in self.listeners:
+            listener.after_exception(run_context, worker_exceptions)
 
 
 @contextmanager

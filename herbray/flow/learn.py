@@ -1,33 +1,32 @@
 """What one training worker does: windows in, steps, figures and checkpoints out. Knows neither Ray, MLflow nor Tune."""
 
-import math
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from herbray import __version__
 from herbray.data import plan
-from herbray.flow.device import Placed, placed
-from herbray.flow.material import Material, Optimizer, Train, World, material
+from herbray.flow.device import placed
+from herbray.flow.material import Material, Train, World, material
+from herbray.flow.meter import Meter
+from herbray.flow.saver import Saver
+from herbray.flow.steps import make_optimizer, rate, take_step, wrapped
+from herbray.flow.store import Store
 from herbray.flow.stream import Batch, WindowReader, share
 from herbray.flow.validate import validate
-from herbray.model.augment import augment
-from herbray.model.checkpoint import EncoderCard, load_training, save_encoder, save_training
+from herbray.model.checkpoint import EncoderCard
 from herbray.model.compiled import worthwhile
 from herbray.model.denormal import flushed
 from herbray.model.encoder import build_encoder
-from herbray.model.learner import Learner, parallel
+from herbray.model.gather import apart
+from herbray.model.learner import Learner
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
-Report = Callable[[Mapping[str, float], Path | None], None]
-"""Takes figures and, on rank 0 at an epoch's end, a checkpoint folder, which it owns and removes."""
+Report = Callable[[Mapping[str, float]], None]
 
 
 def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
@@ -40,161 +39,129 @@ def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
 
 
 @flushed()
-def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: Path | None, report: Report) -> None:
-    """Train on this worker's share of the plan.
+def learn(
+    spec: Train,
+    weights: Path | None,
+    world: World,
+    feed: Feed,
+    store: Store | None,
+    report: Report,
+    leaving: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train on this worker's share of the plan, from the newest checkpoint or from the start.
 
     Args:
         spec: of the job.
         weights: folder with the start weights, where `encoder.init` names some.
         world: this worker's place.
         feed: makes batches of windows: through Ray, or in this process.
-        restore: folder of a checkpoint to go on from.
-        report: called at the same steps on every rank, with figures and, on rank 0, a checkpoint folder or None.
+        store: of the run's checkpoints; None makes none.
+        report: called with the same figures at the same steps on every rank. What was told between a checkpoint and
+            an interruption is told again.
+        leaving: says, alike on all ranks, whether a machine is about to be taken away: a checkpoint is made.
 
     Raises:
-        ValueError: bad input, see `material`.
+        ValueError: bad input, see `material`; or fewer windows than workers.
         FloatingPointError: the loss is no longer finite.
+        OSError: the last checkpoint could not be written.
     """
     data = material(spec)
+    if len(data.windows) < world.size:
+        raise ValueError(f"{len(data.windows)} windows for {world.size} workers: lower workers or stream.window")
     learner = build_learner(spec, len(data.classes), weights).to(world.device).to(memory_format=torch.channels_last)
-    steps = len(data.windows) // world.size * data.windows[0].batches
-    optimizer = _optimizer(spec.optimizer, learner)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(spec.optimizer, step, steps))
-    consumed = 0
-    if restore is not None:
-        consumed = int(load_training(restore, learner, optimizer, scheduler)["consumed"])
-    model = _wrapped(learner, world, worthwhile(spec.compile, world.device, steps))
-    reader = WindowReader(spec.shards, data.manifest["side"])
-    meter = _Meter(world)
-    every = max(1, data.per_epoch // (spec.reports * world.size))
-    windows = share(data.windows, world.rank, world.size, consumed)
-    for batch in placed(feed(windows, reader), world.device):
-        meter.add(_step(model, optimizer, scheduler, batch, spec), len(batch.labels))
-        if not batch.last:
-            continue
-        before, consumed = consumed, consumed + world.size
-        last = len(data.windows) - consumed < world.size
-        if last or consumed // data.per_epoch > before // data.per_epoch:
-            figures = meter.figures() | _place(data, consumed, optimizer) | validate(spec, data, learner, world)
-            position = figures | {"consumed": consumed}
-            report(figures, _saved(spec, data, learner, optimizer, scheduler, position) if world.rank == 0 else None)
-            meter.restart()
-        elif (consumed // world.size) % every == 0:
-            report(meter.figures() | _place(data, consumed, optimizer), None)
+    with Saver(store, world, leaving) as saver:
+        _Course(spec, data, learner, world, saver, report).run(feed)
 
 
-def _wrapped(learner: Learner, world: World, compiled: bool) -> nn.Module:
-    """What takes a step: compiled in place, so that names of parameters stay; under DDP where there are others."""
-    if world.device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # every batch has one shape
-    if compiled:
-        learner.encoder.compile(dynamic=False)
-    return learner if world.size == 1 else parallel(learner)
+class _Course:
+    """A worker's way through the plan."""
 
+    def __init__(
+        self, spec: Train, data: Material, learner: Learner, world: World, saver: Saver, report: Report
+    ) -> None:
+        self.spec, self.data, self.learner, self.world, self.saver = spec, data, learner, world, saver
+        self.report = report
+        self.optimizer = make_optimizer(spec.optimizer, learner)
+        self.meter = Meter(world)
+        self.consumed = 0
 
-def _place(data: Material, consumed: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    first = data.windows[0]
-    images = consumed * first.batches * first.batch
-    place = {"epoch": consumed / data.per_epoch, "epochs_done": float(consumed // data.per_epoch)}
-    return place | {"images": float(images), "lr": float(optimizer.param_groups[0]["lr"])}
+    def run(self, feed: Feed) -> None:
+        """All windows that are left; the last ones, if they are fewer than the ranks, by rank 0 alone."""
+        windows, world = self.data.windows, self.world
+        self.consumed = self.saver.restore(self.learner, self.optimizer, self.meter)
+        for figures in self.saver.reports:
+            self.report(figures)
+        reader = WindowReader(self.spec.shards, self.data.manifest["side"])
+        mine = share(windows, world.rank, world.size, self.consumed)
+        steps = len(windows) // world.size * windows[0].batches
+        model = wrapped(self.learner, world, worthwhile(self.spec.compile, world.device, steps))
+        if mine:
+            for _ in self._steps(model, feed(mine, reader), world.size):
+                self._window_ended(world.size)
+        if rest := windows[self.consumed :]:
+            if world.rank == 0:
+                with apart():
+                    deque(self._steps(self.learner, feed(rest, reader), 1), maxlen=0)
+            for tensor in self.learner.state_dict().values():
+                dist.broadcast(tensor, 0)
+            self._window_ended(len(rest))
 
+    def _steps(self, model: nn.Module, batches: Iterable[Batch], stride: int) -> Iterator[None]:
+        """Take a step a batch; yields at each window's end, when all ranks together have consumed `stride` more."""
+        windows, world = self.data.windows, self.world
+        a_window = windows[0].batches
+        steps = len(windows) * a_window / world.size
+        begun = self.consumed
+        for number, batch in enumerate(placed(batches, world.device)):
+            lr = rate(self.spec.optimizer, (begun * a_window + number * stride) / world.size, steps)
+            self.meter.add(take_step(model, self.optimizer, lr, batch, self.spec), len(batch.labels))
+            if batch.last:
+                yield
 
-def _optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
-    """One parameter list; norms and biases are not decayed (they have one dimension)."""
-    parameters = [p for p in learner.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    kind: type[torch.optim.Optimizer] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[spec.name]
-    return kind(groups, lr=spec.lr, fused=True)  # type: ignore[call-arg]
+    def _window_ended(self, stride: int) -> None:
+        """Report and save where that is due, alike on all ranks."""
+        a_epoch, reports = self.data.per_epoch, self.spec.reports
+        before, self.consumed = self.consumed, self.consumed + stride
+        if self.consumed // a_epoch > before // a_epoch:
+            figures = self.meter.figures() | self._place()
+            figures |= validate(self.spec, self.data, self.learner, self.world)
+            self._told(figures)
+            self.meter.skip()
+            self._save(figures)
+        else:
+            if self.consumed * reports // a_epoch > before * reports // a_epoch:
+                self._told(self.meter.figures() | self._place())
+            if self.saver.due(before, self.consumed):
+                self._save()
 
+    def _told(self, figures: dict[str, float]) -> None:
+        self.report(figures)
+        self.saver.reports.append(figures)
 
-def _rate(spec: Optimizer, step: int, steps: int) -> float:
-    """Factor on the rate: linear warm-up, then constant or half a cosine to zero."""
-    rising = max(1, round(spec.warmup * steps))
-    if spec.warmup and step < rising:
-        return (step + 1) / rising
-    if spec.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
+    def _save(self, figures: dict[str, float] | None = None) -> None:
+        about = card(self.spec, self.data) if figures else None
+        self.saver.save(self.learner, self.optimizer, self.meter, self.consumed, figures, about)
 
-
-def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    batch: Placed,
-    spec: Train,
-) -> dict[str, Tensor]:
-    """One optimizer step. Every random number in it follows from the batch's own seed: a resumed run draws the same."""
-    model.train()
-    torch.manual_seed(batch.seed)
-    images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
-    labels = batch.labels.repeat_interleave(spec.objective.views)
-    device = images.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):  # on a CPU without it, ten times slower
-        out: dict[str, Tensor] = model(images.contiguous(memory_format=torch.channels_last), labels)
-    optimizer.zero_grad(set_to_none=True)
-    out["loss"].backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    scheduler.step()
-    return {name: value.detach() for name, value in out.items()}
-
-
-class _Meter:
-    """Means since the last report, over the ranks too. Reads nothing from the device until it is asked."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew: what lies between two steps does not count."""
-        self.sums: dict[str, Tensor] = {}
-        self.steps, self.rows, self.since = 0, 0, time.monotonic()
-
-    def add(self, out: Mapping[str, Tensor], rows: int) -> None:
-        for name, value in out.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.float()
-        self.steps += 1
-        self.rows += rows
-
-    def figures(self) -> dict[str, float]:
-        names = sorted(self.sums)
-        means = torch.stack([self.sums[name] for name in names]) / max(1, self.steps)
-        if self.world.size > 1:
-            dist.all_reduce(means)
-            means /= self.world.size
-        figures = {f"train_{name}": float(value) for name, value in zip(names, means.tolist(), strict=True)}
-        if not math.isfinite(figures["train_loss"]):
-            raise FloatingPointError(f"the training loss is {figures['train_loss']}: lower optimizer.lr")
-        figures["images_per_s"] = self.rows * self.world.size / max(1e-9, time.monotonic() - self.since)
-        self.restart()
-        return figures
-
-
-def _saved(
-    spec: Train,
-    data: Material,
-    learner: Learner,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    position: Mapping[str, float],
-) -> Path:
-    """A checkpoint in a new folder: all that a resumed run needs, and the encoder alone, ready to be registered."""
-    folder = Path(tempfile.mkdtemp(prefix="herbray-"))
-    try:
-        save_training(folder, learner, optimizer, scheduler, dict(position))
-        save_encoder(folder / "encoder", learner.encoder, card(spec, data))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return folder
+    def _place(self) -> dict[str, float]:
+        first, a_epoch = self.data.windows[0], self.data.per_epoch
+        images = self.consumed * first.batches * first.batch
+        place = {"epoch": self.consumed / a_epoch, "epochs_done": float(self.consumed // a_epoch)}
+        return place | {"images": float(images), "lr": float(self.optimizer.param_groups[0]["lr"])}
 
 
 def card(spec: Train, data: Material) -> EncoderCard:
     """What travels with the weights."""
+    hidden = {
+        "shards",
+        "out",
+        "store",
+        "loader",
+        "workers",
+        "cpus_per_worker",
+        "checkpoints",
+        "max_failures",
+        "patience_s",
+    }
     return EncoderCard(
         arch=spec.encoder.arch,
         stem=spec.encoder.stem,
@@ -207,6 +174,6 @@ def card(spec: Train, data: Material) -> EncoderCard:
         seed=spec.seed,
         shards_fingerprint=data.manifest["fingerprint"],
         citation=data.manifest["citation"],
-        spec=spec.model_dump(mode="json", exclude={"shards", "out", "store", "loader"}),
+        spec=spec.model_dump(mode="json", exclude=hidden),
         herbray=__version__,
     )

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from herbray.config import Spec
 from herbray.data import plan
@@ -31,6 +31,28 @@ class Optimizer(Spec):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps with a rising rate")
 
 
+class Checkpoints(Spec):
+    """When a run is saved on its way, beside the end of each epoch, and how much of that stays."""
+
+    seconds: float | None = Field(300.0, gt=0, description="one when the last is so old; null: not by the clock")
+    windows: int | None = Field(None, ge=1, description="one every so many windows, of all workers together")
+    last: int = Field(2, ge=1, description="newest that stay, beside the best one")
+
+
+class Elastic(Spec):
+    """As many workers as the cluster has room for."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(ge=1)
+    look_s: float = Field(60, gt=0, description="so often it is looked whether there is room for more of them")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min={self.min} is more than max={self.max}")
+        return self
+
+
 class Train(Spec):
     """The training job. Reads a shards folder, writes a run folder and registers an encoder."""
 
@@ -46,17 +68,33 @@ class Train(Spec):
     keep: Literal["best", "last"] = "best"
     validate_rows: int = Field(4096, ge=2, description="most validation specimens that are looked at")
     neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
-    reports: int = Field(4, ge=1, description="how often an epoch tells its loss; a checkpoint is made at its end")
-    workers: int = Field(2, ge=0, description="DDP workers; 0 trains in this process, without Ray")
+    reports: int = Field(4, ge=1, description="how often an epoch tells its loss")
+    checkpoints: Checkpoints = Checkpoints()
+    workers: Annotated[int, Field(ge=0)] | Elastic = Field(
+        2, description="DDP workers, or {min, max} of them; 0 trains in this process, without Ray"
+    )
     cpus_per_worker: float | None = Field(
         None, gt=0, description="None: one beside a GPU; without GPUs what the tasks that feed leave"
     )
     compile: Compile = Field("auto", description="torch.compile; auto: on CUDA, in long runs; never on a CPU")
-    max_failures: int = Field(2, ge=0, description="how often a lost worker is replaced")
+    max_failures: int = Field(
+        3, ge=0, description="failures in a row, with no report between them; nodes taken away are not counted"
+    )
+    patience_s: float = Field(1800, gt=0, description="wait so long for room for the workers")
     register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
     experiment: str = "herbray"
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
+
+    @property
+    def most_workers(self) -> int:
+        """At once."""
+        return self.workers if isinstance(self.workers, int) else self.workers.max
+
+    @property
+    def fewest_workers(self) -> int:
+        """Fewer do not begin."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,61 @@
-"""A training run's reports as a file of JSON lines: the learning curves, and what the progress bar reads."""
+"""A training run's reports as a file of JSON lines: the learning curves, and what the tracking store is yet to hear."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+TIME: Final = "time"
+"""Key of a line: when it was written, in seconds since 1970."""
+
+
+class Curve:
+    """The file of one run, to which each report is added once.
+
+    A resumed run repeats what it reported after its checkpoint. Reports are counted in images, so that whatever does
+    not go beyond the last one has been told.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open nothing yet."""
+        self.path = path
+        self._last: float | None = None
+
+    def add(self, figures: Mapping[str, float]) -> bool:
+        """Add a report; False, and nothing is written, if the file has it."""
+        if self._last is None:
+            self._last = max((row["images"] for row in read_metrics(self.path)), default=-1.0)
+        if figures["images"] <= self._last:
+            return False
+        append(self.path, figures)
+        self._last = figures["images"]
+        return True
 
 
 def append(path: Path, figures: Mapping[str, float]) -> None:
-    """Add one report to the file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({name: float(value) for name, value in figures.items()}) + "\n")
+    """Add one report to the file; a line that a killed job left half stays by itself."""
+    line = json.dumps({TIME: time.time()} | {name: float(value) for name, value in figures.items()}) + "\n"
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode())
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Reports of a run, in order; a resumed run's repeated ones only once, the later one."""
+    """Reports of a run, in order; of two at the same place the later one; half a line is none."""
+    return [{name: value for name, value in row.items() if name != TIME} for row in read_timed(path)]
+
+
+def read_timed(path: Path) -> list[dict[str, float]]:
+    """`read_metrics`, with `TIME` in each."""
     rows: dict[float, dict[str, float]] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            rows[row["images"]] = row
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                rows[row["images"]] = row
+            except (ValueError, KeyError, TypeError):
+                continue
     return [rows[key] for key in sorted(rows)]

@@ -3,19 +3,20 @@
 import functools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from ray.train import UserCallback
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from herbray import tracking
 from herbray.flow import cluster
+from herbray.flow.faults import cause
 from herbray.flow.halving import HalvingScheduler, Rungs
 from herbray.flow.material import Train
+from herbray.flow.register import points
 from herbray.flow.space import Value
 from herbray.flow.suggest import Suggester
 from herbray.flow.trials import Ledger, Status, Trial, best
@@ -28,6 +29,12 @@ CAUSE: Final = "cause.txt"
 
 DRIVER_CPUS: Final = 0.01
 """Of a trial's own process, which only waits; Tune refuses zero."""
+
+_OUTCOMES: Final[Mapping[Status, Literal["FINISHED", "FAILED", "KILLED"]]] = {
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+}
 
 Specified = Callable[[int, Mapping[str, Value]], Train]
 """The training job of a trial, by its number and values; `ValueError` where there is none."""
@@ -42,57 +49,79 @@ class Room:
 
 
 class Sweep:
-    """Trials between the files that remember them, the tracked runs that show them and the searcher that hears them."""
+    """Trials between the files that remember them, the tracked runs that show them and the searcher that hears them.
+
+    Trials never wait for the tracking store: `deliver`, called beside them, brings it to what the files say.
+    """
 
     def __init__(self, ledger: Ledger, specified: Specified, suggester: Suggester, parent: tracking.Run) -> None:
         """Go on with the trials that `ledger` knows."""
         self.ledger, self.specified, self.suggester, self.parent = ledger, specified, suggester, parent
         self.trials = ledger.read()
-        self._logged: dict[int, float] = {}
+        self._curves: dict[int, tracking.History] = {}
+        self._shown = {n: trial for n, trial in self.trials.items() if trial.run_id and trial.status != "running"}
 
     def begin(self, number: int) -> bool:
-        """Give a trial its values and its run, and note it; False if its values make no valid job, noted as failed."""
+        """Give a trial its values and note it; False if they make no valid job, noted as failed."""
         known = self.trials.get(number)
-        trial = Trial(number, known.values if known else self.suggester.values(number))
+        values = known.values if known else self.suggester.values(number)
+        trial = Trial(number, values, run_id=known.run_id if known else "")
         try:
-            job = self.specified(number, trial.values)
+            self.specified(number, trial.values)
         except ValueError as error:
             self._note(replace(trial, status="failed", cause=str(error)))
             return False
-        tags = {"herbray.trial": str(number), "objective": job.objective.name, "init": job.encoder.init}
-        params = job.model_dump(mode="json", exclude={"out", "store"})
-        run = tracking.open_run(
-            self.parent.uri, self.parent.experiment, f"{self.name}-{number:03d}", params, tags, parent=self.parent
-        )
         (self.ledger.folder(number) / CAUSE).unlink(missing_ok=True)
-        self.trials[number] = self.ledger.write(replace(trial, run_id=run.run_id))
+        self.trials[number] = self.ledger.write(trial)
         return True
+
+    def end(self, number: int, status: Status) -> None:
+        """Note how a trial ended."""
+        cause = _cause(self.ledger.folder(number)) if status == "failed" else ""
+        self._note(replace(self.trials[number], status=status, cause=cause))
+        self.ledger.prune(self.trials.values(), spare=number)  # its last checkpoint may still be on its way there
 
     @functools.cached_property
     def name(self) -> str:
         """Of the parent run; its trials' names begin with it."""
         return f"sweep-{self.parent.run_id[:8]}"
 
-    def report(self, number: int) -> None:
-        """Log what a trial has reported since; the driver does it, so that trials need not load the tracking store."""
-        rows = [row for row in self.ledger.reports(number) if row["images"] > self._logged.get(number, -1.0)]
-        for row in rows:
-            tracking.log_metrics(self._run(self.trials[number]), row, step=int(row["images"]))
-            self._logged[number] = row["images"]
+    def deliver(self) -> None:
+        """Bring the tracking store to what is known of the trials: each its run, each report once, how it ended.
 
-    def end(self, number: int, status: Status) -> None:
-        """Note how a trial ended."""
-        self.report(number)
-        cause = _cause(self.ledger.folder(number)) if status == "failed" else ""
-        trial = self._note(replace(self.trials[number], status=status, cause=cause))
-        run = self._run(trial)
-        if trial.score is not None:
-            tracking.log_metrics(run, {"score": trial.score}, step=0)
-        tracking.finish(run, "FINISHED" if status == "finished" else "KILLED" if status == "stopped" else "FAILED")
-        self.ledger.prune(self.trials.values(), spare=number)  # its last checkpoint may still be on its way there
+        Raises:
+            Exception: the store's; call again.
+        """
+        for number, trial in sorted(self.trials.items()):
+            if trial.status == "running" or trial != self._shown.get(number):
+                self._show(trial)
+                self._shown[number] = trial
 
-    def _run(self, trial: Trial) -> tracking.Run:
-        return tracking.Run(self.parent.uri, trial.run_id, self.parent.experiment)
+    def _show(self, trial: Trial) -> None:
+        curves = self._curves.get(trial.number) or self._opened(trial)
+        if curves is None:
+            return
+        curves.send(points(self.ledger.metrics(trial.number)))
+        if trial.status != "running":
+            if trial.score is not None:
+                tracking.log_figures(curves.run, {"score": trial.score})
+            tracking.finish(curves.run, _OUTCOMES[trial.status])
+
+    def _opened(self, trial: Trial) -> tracking.History | None:
+        try:
+            job = self.specified(trial.number, trial.values)
+        except ValueError:  # its values make no job, so it has no run
+            return None
+        tags = {"herbray.trial": str(trial.number), "objective": job.objective.name, "init": job.encoder.init}
+        params = job.model_dump(mode="json", exclude={"out", "store"})
+        name = f"{self.name}-{trial.number:03d}"
+        run = tracking.open_run(self.parent.uri, self.parent.experiment, name, params, tags, parent=self.parent)
+        return self._curves.setdefault(trial.number, tracking.History(run))
+
+    def note_runs(self) -> None:
+        """Note which runs show the trials, once the store has heard all: they are not shown again."""
+        for number, curves in self._curves.items():
+            self.trials[number] = self.ledger.write(replace(self.trials[number], run_id=curves.run.run_id))
 
     def _note(self, trial: Trial) -> Trial:
         self.trials[trial.number] = trial = self.ledger.write(trial)
@@ -141,7 +170,6 @@ def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float) ->
 
     Why it failed is written to a file, which the driver reads when it hears that it did.
     """
-    from ray.train import TrainingFailedError
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from herbray.flow.train import fit
@@ -151,23 +179,11 @@ def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float) ->
     folder = ledger.folder(number)
     job = job.model_copy(update={"out": folder, "shards": job.shards.absolute(), "cpus_per_worker": cpus})
     try:
-        fit(job, [Fatal(), TuneReportCallback()])  # type: ignore[no-untyped-call]
+        fit(job, [TuneReportCallback()])  # type: ignore[no-untyped-call]
     except Exception as error:
-        inner = error
-        while isinstance(inner, TrainingFailedError) and (further := _inner(inner)) is not None:
-            inner = further
+        inner = cause(error)
         (folder / CAUSE).write_text(f"{type(inner).__name__}: {inner}\n", encoding="utf-8")
         raise
-
-
-class Fatal(UserCallback):
-    """Ends a training whose fault would come again: numbers that diverge do so at each try."""
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ANN401
-        """Raising here ends it, whatever `max_failures` allows."""
-        for error in worker_exceptions.values():
-            if isinstance(inner := _bare(error), ArithmeticError | ValueError):
-                raise inner
 
 
 class _Unsaved:
@@ -214,9 +230,6 @@ class _Bookkeeper(_Unsaved, Callback):
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **info: Any) -> None:  # noqa: ANN401
         self.bar.update(self.job, total=total_num_samples)
 
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:  # noqa: ANN401
-        self.sweep.report(trial.config["number"])
-
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: ANN401
         number = trial.config["number"]
         self._end(number, "stopped" if number in self.stopped else "finished")
@@ -245,19 +258,3 @@ def _cause(folder: Path) -> str:
     if not file.exists():
         return "its process ended without a word: was the machine out of memory? Ray's logs may tell"
     return file.read_text(encoding="utf-8").strip()
-
-
-def _inner(error: Exception) -> Exception | None:
-    """What made a training fail: a worker's error, or the controller's."""
-    causes: Iterator[Exception] = iter([*getattr(error, "worker_failures", {}).values()])
-    found = next(causes, None) or getattr(error, "controller_failure", None)
-    return _bare(found) if found is not None else None
-
-
-def _bare(error: Exception) -> Exception:
-    """A worker's error without Ray's wrapping."""
-    for name in ("cause", "_base_exc"):
-        inner = getattr(error, name, None)
-        if isinstance(inner, Exception):
-            return inner
-    return error

@@ -1,15 +1,12 @@
-"""Ray Train around the worker's loop: DDP on any number of workers, one MLflow run, one registered version."""
+"""The training job: one MLflow run, one registered version, whatever happened on the way."""
 
 import functools
 import json
-import math
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,15 +17,16 @@ from herbray.flow.card import model_card
 from herbray.flow.feed import feed
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
-from herbray.flow.reports import append, read_metrics
-from herbray.flow.window import Batch, WindowReader
+from herbray.flow.register import CLAIM, begin, conclude, ended, reported
+from herbray.flow.reports import Curve
+from herbray.flow.store import Store
+from herbray.flow.workers import Around, train_on_ray
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from ray.train import UserCallback
 
-
-Around = Callable[[int, Iterable[Batch]], Iterable[Batch]]
-"""(rank, batches) → the same batches: a benchmark holds them back between its laps."""
+_INCIDENTAL = {"out", "store", "shards", "workers", "cpus_per_worker", "checkpoints", "max_failures", "patience_s"}
+"""Settings, beside `compile` and `loader`, that do not bear on what is learned."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Fitted:
 
     figures: dict[str, float]
     encoder: Path
-    checkpoint: Path | None
+    checkpoint: Path
 
 
 @dataclass(frozen=True)
@@ -56,215 +54,105 @@ class Trained:
 
 
 def train(spec: Train) -> Trained:
-    """The training job: open a run, fit, register the encoder as a candidate."""
+    """The training job: open a run, fit, register the encoder as a candidate.
+
+    Reports reach the tracking store from a thread of the driver: training does not wait for it.
+
+    Raises:
+        ValueError: bad input.
+        tracking.StoreAway: the tracking store kept the encoder from being registered; `herbray register` repeats it.
+    """
     data = material(spec)  # bad input is told before anything starts
-    spec.out.mkdir(parents=True, exist_ok=True)
-    uri = tracking.tracking_uri(spec.store)
-    name = run_name(spec)
-    params = spec.model_dump(mode="json", exclude={"out", "store"})
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
-    run = tracking.open_run(uri, spec.experiment, name, params, tags)
-    try:
-        fitted = fit(spec, _listeners(spec, run))
-        for figures in read_metrics(spec.out / "metrics.jsonl") if spec.workers == 0 else ():
-            tracking.log_metrics(run, figures, step=int(figures["images"]))
-        model = spec.register_as or f"herbray-{spec.objective.name}"
-        version = tracking.register(
-            run, model, fitted.encoder, model_card(spec, data, fitted.figures), "candidate", tags
-        )
-    except BaseException:
-        tracking.finish(run, "FAILED")
-        raise
-    tracking.finish(run, "FINISHED")
-    trained = Trained(fitted, model, version, run.run_id)
-    note = {"model": model, "objective": spec.objective.name, "version": version, "uri": trained.uri}
-    note |= {"run_id": run.run_id, "figures": fitted.figures}
-    (spec.out / "trained.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    return trained
-
-
-def _listeners(spec: Train, run: tracking.Run) -> "list[UserCallback]":
-    """Who hears reports while workers train on Ray."""
-    if spec.workers == 0:
-        return []
-    from herbray.flow.callbacks import TrackingCallback
-
-    return [TrackingCallback(run)]
+    run = begin(spec, run_name(spec), tags)
+    with reported(run, spec.out):
+        fitted = fit(spec)
+        ended(spec.out, model_card(spec, data, fitted.figures), fitted.figures)
+    done = conclude(run, spec.out)
+    return Trained(fitted, done.model, done.version, done.run_id)
 
 
 def run_name(spec: Train) -> str:
     """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped."""
-    settings = spec.model_dump(
-        mode="json",
-        exclude={"out", "store", "shards", "workers", "cpus_per_worker", "max_failures", "compile", "loader"},
-    )
+    settings = spec.model_dump(mode="json", exclude={*_INCIDENTAL, "compile", "loader"})
     return f"{spec.objective.name}-{plan.fingerprint(settings, read_manifest(spec.shards)['fingerprint'])}"
 
 
 def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
     """Train an encoder; a training job and a trial of a sweep both call this.
 
+    Goes on from the run's newest whole checkpoint in `out/checkpoints`; a run that has ended is not run again.
+
     Args:
         spec: of the job; `workers=0` trains in this process.
-        callbacks: told every report.
+        callbacks: told every report once.
 
     Raises:
         ValueError: bad input.
-        ray.train.TrainingFailedError: the workers failed more often than `max_failures`.
+        FloatingPointError: the loss is no longer finite.
+        MemoryError: the model and its batch do not fit.
+        OSError: no room for checkpoints.
+        ray.train.TrainingFailedError: the workers failed more than `max_failures` times in a row.
     """
     material(spec)
-    weights = _start_weights(spec)
-    return _fit_here(spec, weights) if spec.workers == 0 else fit_on_ray(spec, weights, callbacks)
-
-
-def _start_weights(spec: Train) -> Path | None:
-    """A registered encoder to start from, put where every worker can read it."""
-    if not spec.encoder.init.startswith("models:/"):
-        return None
-    return tracking.pull(spec.encoder.init, tracking.tracking_uri(spec.store), cache=spec.out / "init")
-
-
-def _fit_here(spec: Train, weights: Path | None) -> Fitted:
-    history: list[dict[str, float]] = []
-    best = spec.out / "encoder"
-
-    def report(figures: Mapping[str, float], checkpoint: Path | None) -> None:
-        history.append(dict(figures))
-        append(spec.out / "metrics.jsonl", figures)
-        scores = [row["val_knn"] for row in history if "val_knn" in row]
-        if checkpoint and (spec.keep == "last" or not scores or scores[-1] >= max(scores)):
-            _replace_folder(checkpoint / "encoder", best)
-        if checkpoint:
-            shutil.rmtree(checkpoint)
-
-    (spec.out / "metrics.jsonl").unlink(missing_ok=True)
-    spec.out.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    give = functools.partial(feed, loader=spec.loader, fingerprint=read_manifest(spec.shards)["fingerprint"])
-    learn.learn(spec, weights, World(device=device), give, None, report)
-    return Fitted(_chosen(history, spec.keep), best, None)
+    return fit_on_ray(spec, _start_weights(spec), callbacks) if spec.workers != 0 else _fit_here(spec)
 
 
 def fit_on_ray(
     spec: Train, weights: Path | None, callbacks: "Sequence[UserCallback]" = (), around: Around | None = None
 ) -> Fitted:
     """`fit` on the workers of a cluster; `around` may stand between each worker's stream and its steps."""
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    name, store = _claimed(spec)
+    if not _ended(spec, store):
+        train_on_ray(spec, weights, store, name, callbacks, around)
+    return _fitted(spec, store)
 
-    from herbray.flow import cluster
-    from herbray.flow.callbacks import FileCallback, watched
 
+def _fit_here(spec: Train) -> Fitted:
+    _, store = _claimed(spec)
+    if not _ended(spec, store):
+        curve = Curve(spec.out / "metrics.jsonl")
+
+        def report(figures: Mapping[str, float]) -> None:
+            curve.add(figures)
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        give = functools.partial(feed, loader=spec.loader, fingerprint=read_manifest(spec.shards)["fingerprint"])
+        learn.learn(spec, _start_weights(spec), World(device=device), give, store, report)
+    return _fitted(spec, store)
+
+
+def _start_weights(spec: Train) -> Path | None:
+    """An encoder to start from, put where every worker can read it."""
+    init = spec.encoder.init
+    if init.startswith("models:/"):
+        return tracking.pull(init, tracking.tracking_uri(spec.store), cache=spec.out.absolute() / "init")
+    return None if init in ("random", "imagenet") else Path(init).absolute()
+
+
+def _claimed(spec: Train) -> tuple[str, Store]:
+    """The run's name and checkpoints; curves that another run left in `out` make room."""
+    name, note = run_name(spec), spec.out / CLAIM
     spec.out.mkdir(parents=True, exist_ok=True)
-    metrics = spec.out.absolute() / "metrics.jsonl"
-    with cluster.connected():
-        total, each = _share_of_cpus(spec)
-        scored = spec.keep == "best" and bool(material(spec).validation)
-        trainer = TorchTrainer(
-            _worker,
-            train_loop_config={
-                "spec": _absolute(spec),
-                "weights": weights,
-                "cpus": total,
-                "feed_cpus": each,
-                "around": around,
-            },
-            torch_config=TorchConfig(backend=None, timeout_s=300),
-            scaling_config=ScalingConfig(
-                num_workers=spec.workers,
-                use_gpu=cluster.resource("GPU") >= (spec.workers or 1),
-                resources_per_worker={"CPU": total},
-            ),
-            run_config=RunConfig(
-                name=run_name(spec),
-                storage_path=str(spec.out.absolute() / "ray"),
-                failure_config=FailureConfig(max_failures=spec.max_failures),
-                checkpoint_config=CheckpointConfig(
-                    num_to_keep=2, checkpoint_score_attribute="val_knn" if scored else None
-                ),
-                callbacks=[FileCallback(metrics), *callbacks],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
-            ),
-        )
-        with watched(metrics, spec):
-            result = trainer.fit()
-    kept = [(checkpoint, figures) for checkpoint, figures in result.best_checkpoints or [] if checkpoint]
-    if not kept:
-        raise RuntimeError(f"{spec.out}: training ended without a checkpoint")
-    figures = _chosen([figures for _, figures in kept], spec.keep)
-    checkpoint = Path(next(c for c, f in kept if f == figures).path)
-    _replace_folder(checkpoint / "encoder", spec.out / "encoder")
-    return Fitted({k: float(v) for k, v in figures.items()}, spec.out / "encoder", checkpoint)
+    if not note.exists() or json.loads(note.read_text(encoding="utf-8"))["run"] != name:
+        (spec.out / "metrics.jsonl").unlink(missing_ok=True)
+        temporary = note.with_name(f".{CLAIM}.tmp")
+        temporary.write_text(json.dumps({"run": name}) + "\n", encoding="utf-8")
+        temporary.replace(note)
+    return name, Store(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
 
 
-def _share_of_cpus(spec: Train) -> tuple[float, float]:
-    """CPUs that a worker reserves and that a task feeding it reserves.
-
-    Raises:
-        ValueError: the cluster is too small for so many workers.
-    """
-    from herbray.flow import cluster
-
-    have = cluster.resource("CPU")
-    busy = max(0.25, min(1.0, have / (2 * spec.workers + 2)))
-    each = busy if spec.loader.decode == "tasks" else 0.25  # who just reads, waits
-    rest = have / spec.workers - each
-    if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
-        rest = 1.0 if cluster.resource("GPU") >= spec.workers else float(math.floor(rest))
-    total = spec.cpus_per_worker or max(0.25, rest)
-    if total * spec.workers + each > have:
-        raise ValueError(
-            f"{spec.workers} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
-            f"{have:g} CPUs: lower workers or cpus_per_worker"
-        )
-    return total, each
+def _ended(spec: Train, store: Store) -> bool:
+    newest = store.newest()
+    return newest is not None and newest.consumed == len(material(spec).windows)
 
 
-def _worker(settings: dict[str, Any]) -> None:
-    """Runs on every rank."""
-    import ray.train.torch
-    from ray.train import CheckpointUploadMode
-
-    context = ray.train.get_context()
-    spec: Train = settings["spec"]
-    cores = (os.cpu_count() or 1) // max(1, context.get_local_world_size())  # a cluster may claim more than there are
-    torch.set_num_threads(max(1, min(cores, int(settings["cpus"]))))
-    world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    started = ray.train.get_checkpoint()
-
-    def report(figures: Mapping[str, float], folder: Path | None) -> None:
-        """Hand over and go on: the copy to the store and the controller's next look do not hold up a step."""
-        checkpoint = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
-        ray.train.report(dict(figures), checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
-
-    fingerprint = read_manifest(spec.shards)["fingerprint"]
-    among, place, cpus = context.get_local_world_size(), context.get_local_rank(), settings["feed_cpus"]
-
-    def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
-        batches: Iterable[Batch] = feed(windows, reader, spec.loader, fingerprint, cpus, among, place)
-        return settings["around"](world.rank, batches) if settings["around"] else batches
-
-    with started.as_directory() if started else _nothing() as folder:
-        learn.learn(spec, settings["weights"], world, given, Path(folder) if folder else None, report)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
-
-
-def _chosen(history: Sequence[Mapping[str, float]], keep: str) -> dict[str, float]:
-    """The report of the checkpoint to keep: the best by k-NN, the later of equals; else the last."""
-
-    def rank(row: Mapping[str, float]) -> tuple[float, float]:
-        return (row.get("val_knn", 0.0) if keep == "best" else 0.0, row["images"])
-
-    saved = [row for row in history if "val_knn" in row] or history
-    return dict(sorted(saved, key=rank)[-1])
-
-
-def _absolute(spec: Train) -> Train:
-    loader = spec.loader.model_copy(update={"cache": spec.loader.cache and spec.loader.cache.absolute()})
-    return spec.model_copy(update={"shards": spec.shards.absolute(), "out": spec.out.absolute(), "loader": loader})
+def _fitted(spec: Train, store: Store) -> Fitted:
+    kept = store.best()
+    if kept is None:
+        raise RuntimeError(f"{store.root}: training ended without a whole checkpoint; give the same command again")
+    _replace_folder(kept.folder / "encoder", spec.out / "encoder")
+    return Fitted(kept.figures, spec.out / "encoder", kept.folder)
 
 
 def _replace_folder(source: Path, target: Path) -> None:

@@ -83,9 +83,13 @@ class Ledger:
         """A trial as it was noted, without figures."""
         return _noted(self.folder(number) / "trial.json")
 
+    def metrics(self, number: int) -> Path:
+        """Where a trial's training reports to."""
+        return self.folder(number) / "metrics.jsonl"
+
     def reports(self, number: int) -> list[dict[str, float]]:
         """What a trial's training reported, in order."""
-        return read_metrics(self.folder(number) / "metrics.jsonl")
+        return read_metrics(self.metrics(number))
 
     def prune(self, trials: Iterable[Trial], spare: int | None = None) -> None:
         """Remove checkpoints of trials that ended and are not the best; each holds as much as three encoders."""
@@ -93,7 +97,8 @@ class Ledger:
         leader = best(trials)
         for trial in trials:
             if trial.status != "running" and trial is not leader and trial.number != spare:
-                shutil.rmtree(self.folder(trial.number) / "ray", ignore_errors=True)
+                for name in ("checkpoints", "ray"):
+                    shutil.rmtree(self.folder(trial.number) / name, ignore_errors=True)
 
     def _figured(self, trial: Trial) -> Trial:
         reports = self.reports(trial.number)

@@ -21,8 +21,9 @@ from herbray.flow.material import Train, material
 from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
 from herbray.flow.sweep import DRIVER_CPUS, Room, Sweep, describe, run_trials
-from herbray.flow.train import _share_of_cpus, run_name
+from herbray.flow.train import run_name
 from herbray.flow.trials import Ledger, Trial, best, write_table
+from herbray.flow.workers import share_of_cpus
 
 
 class SweepFailed(ValueError):
@@ -91,18 +92,15 @@ def tune(spec: Tune) -> Swept:
     uri = tracking.tracking_uri(spec.store)
     with cluster.connected(dashboard=True) if pending else nullcontext():
         room = _room(spec, len(pending)) if pending else None
-        run = tracking.open_run(uri, spec.experiment, name, _params(spec), {"objective": spec.train.objective.name})
-        try:
-            chooser = suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
-            sweep = Sweep(ledger, functools.partial(_job, spec), chooser, run)
+        chooser = suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
+        with tracking.told("no trial has begun; the same command tries again"):
+            run = tracking.open_run(uri, spec.experiment, name, _params(spec), {"objective": spec.train.objective.name})
+        sweep = Sweep(ledger, functools.partial(_job, spec), chooser, run)
+        with tracking.delivered(run, sweep.deliver, _hint(spec)):
             if room:
                 run_trials(sweep, pending, room, _rungs(spec, ledger, earlier))
-            swept = _conclude(spec, ledger, run)
-        except BaseException:
-            tracking.finish(run, "FAILED")
-            raise
-    tracking.finish(run, "FINISHED")
-    return swept
+    sweep.note_runs()
+    return _conclude(spec, ledger, run)
 
 
 def _job(spec: Tune, number: int, values: Mapping[str, Value]) -> Train:
@@ -120,6 +118,8 @@ def _checked(spec: Tune) -> int:
     """
     if spec.train.workers == 0:
         raise ValueError("a sweep trains on Ray: train.workers must be at least 1")
+    if not isinstance(spec.train.workers, int):
+        raise ValueError("a sweep shares its cluster among trials: train.workers must be a number, not a range")
     if not material(spec.train.model_copy(update={"epochs": 1})).validation:
         raise ValueError(
             f"{spec.train.shards}: no validation split, so no trial would report val_knn, by which they are compared: "
@@ -178,7 +178,7 @@ def _room(spec: Tune, pending: int) -> Room:
     _dashboard()
     nodes = cluster.nodes("CPU")
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
-    _, feed = _share_of_cpus(smallest)
+    _, feed = share_of_cpus(smallest)
     own = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None
     return share(spec, nodes, cluster.resource("GPU"), feed, pending, own)
 
@@ -197,7 +197,7 @@ def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending:
     Raises:
         ValueError: they cannot; the message says what is missing.
     """
-    workers, each, cpus = spec.train.workers, spec.train.cpus_per_worker, sum(nodes)
+    workers, each, cpus = spec.train.most_workers, spec.train.cpus_per_worker, sum(nodes)
     beside = feed + DRIVER_CPUS
     on_gpus = gpus >= workers
     most = math.floor(cpus / (workers * (each or 0.9) + beside))  # a little less than a CPU: drivers take a little
@@ -242,21 +242,29 @@ def _dashboard() -> None:
 
 
 def _conclude(spec: Tune, ledger: Ledger, run: tracking.Run) -> Swept:
-    """Write the table and the best job, and attach both to the sweep's run."""
+    """Write the table and the best job, attach both to the sweep's run, and close it."""
     trials = [*ledger.read().values()]
     write_table(trials, spec.space, spec.out / "trials.parquet")
-    tracking.log_file(run, spec.out / "trials.parquet")
     ledger.prune(trials)
     leader = best(trials)
+    if leader is not None:
+        file = spec.out / "best.yaml"
+        head = f"# {describe(leader)}\n# herbray train {file} goes on from its checkpoint and registers the encoder\n"
+        file.write_text(head + config.dump(_job(spec, leader.number, leader.values)), encoding="utf-8")
+    with tracking.told(_hint(spec), run):
+        tracking.log_file(run, spec.out / "trials.parquet")
+        if leader is not None:
+            tracking.log_file(run, file)
+            tracking.log_figures(run, {"score": leader.score or 0.0, "best_trial": float(leader.number)})
+        tracking.finish(run, "FINISHED" if leader is not None else "FAILED")
     if leader is None:
         causes = "\n".join(f"  {describe(trial)}" for trial in trials)
         raise SweepFailed(f"{spec.out}: not one of {len(trials)} trials has a score:\n{causes}")
-    file = spec.out / "best.yaml"
-    head = f"# {describe(leader)}\n# herbray train {file} goes on from its checkpoint and registers the encoder\n"
-    file.write_text(head + config.dump(_job(spec, leader.number, leader.values)), encoding="utf-8")
-    tracking.log_file(run, file)
-    tracking.log_metrics(run, {"score": leader.score or 0.0, "best_trial": float(leader.number)}, step=0)
     return Swept(trials, leader, file)
+
+
+def _hint(spec: Tune) -> str:
+    return f"the sweep has ended and is safe in {spec.out}: the same command tells the store what it has not heard"
 
 
 def _fill(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:  # noqa: ANN401  (settings are of any kind)

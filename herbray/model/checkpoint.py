@@ -1,6 +1,8 @@
 """Encoders and training states on disk. Files are written under a temporary name and renamed; none runs code."""
 
+import io
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, Final, Literal, Self
 import torch
 from pydantic import Field, model_validator
 from safetensors.torch import save as to_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from herbray import __version__
 from herbray.config import ConfigError, Spec, parse
@@ -26,7 +28,16 @@ from herbray.model.portable import (
     read_card,
 )
 
-__all__ = ["EncoderCard", "EncoderRefused", "load_training", "read_encoder", "save_encoder", "save_training"]
+__all__ = [
+    "EncoderCard",
+    "EncoderRefused",
+    "load_training",
+    "read_encoder",
+    "save_encoder",
+    "save_training",
+    "training_state",
+    "write_encoder",
+]
 
 TRAINING_FILE: Final = "training.pt"
 """File of everything that a resumed run needs."""
@@ -69,7 +80,16 @@ def save_encoder(folder: Path, encoder: Encoder, card: EncoderCard) -> None:
     for key in ("arch", "stem", "normalise", "size", "dim"):
         if getattr(card, key) != getattr(encoder, key):
             raise EncoderRefused(f"the card says {key}={getattr(card, key)}, the encoder has {getattr(encoder, key)}")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in encoder.state_dict().items()}
+    write_encoder(folder, encoder.state_dict(), card)
+
+
+def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) -> None:
+    """`save_encoder` for the `state_dict` of an encoder that has gone on since.
+
+    Raises:
+        EncoderRefused: the card is too long, or a weight is not finite.
+    """
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
     check_finite(tensors, "the encoder")
     try:
         text = json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
@@ -107,21 +127,19 @@ def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
     return encoder.eval(), card
 
 
-def save_training(
-    folder: Path,
+def training_state(
     learner: nn.Module,
     optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None,
     position: Mapping[str, int | float | str],
-) -> None:
-    """Write everything that a resumed run needs.
+    ranks: Tensor | None = None,
+) -> dict[str, Any]:
+    """Copy everything that a resumed run needs, so that the next step may go on while it is written.
 
     Args:
-        folder: made if absent.
         learner: not wrapped in DDP, whose names differ.
         optimizer: of the learner's parameters.
-        scheduler: or None for a constant rate.
         position: where the run stands.
+        ranks: Float64 [ranks, n], what differs from rank to rank.
 
     Raises:
         ValueError: a position that is no number or string.
@@ -129,30 +147,38 @@ def save_training(
     odd = {key: value for key, value in position.items() if type(value) not in (int, float, str)}
     if odd:
         raise ValueError(f"position holds {odd}: give plain numbers and strings, which load without a pickle")
-    state = {
-        "learner": learner.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": None if scheduler is None else scheduler.state_dict(),
-        "position": dict(position),
-    }
+    state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "position": dict(position)}
+    copied: dict[str, Any] = _copied(
+        state | {"ranks": torch.empty(0, 0, dtype=torch.double) if ranks is None else ranks}
+    )
+    return copied
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401  (a tree of mappings, lists, numbers and tensors)
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
+
+
+def save_training(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write a `training_state`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / TRAINING_FILE, lambda path: torch.save(state, path))
+    buffer = io.BytesIO()  # torch's own writer says nothing clear of a full disk
+    torch.save(dict(state), buffer)
+    _replace(folder / TRAINING_FILE, lambda path: path.write_bytes(buffer.getbuffer()))
 
 
-def load_training(
-    folder: Path,
-    learner: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None,
-) -> Position:
-    """Put a learner, its optimizer and its scheduler back to where `save_training` left them.
+def load_training(folder: Path, learner: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Position, Tensor]:
+    """Put a learner and its optimizer back to where `training_state` found them.
 
     Returns:
-        The position.
+        The position, and Float64 [ranks, n] of what differed from rank to rank.
 
     Raises:
-        ValueError: no such file, not a training state, one of another learner, optimizer or scheduler, or numbers that
-            are not finite. Learner and optimizer may have been filled in part.
+        ValueError: no such file, not a training state, one of another learner or optimizer, or numbers that are not
+            finite. Learner and optimizer are as they were.
     """
     path = folder / TRAINING_FILE
     try:
@@ -161,20 +187,16 @@ def load_training(
         raise ValueError(f"{path}: no such file; a checkpoint is a folder that holds it") from None
     except Exception as error:  # torch raises many kinds for a file that is none of its own
         raise ValueError(f"{path}: not a training state that can be read safely ({type(error).__name__})") from None
-    if not isinstance(state, dict) or state.keys() != {"learner", "optimizer", "scheduler", "position"}:
+    if not isinstance(state, dict) or state.keys() != {"learner", "optimizer", "position", "ranks"}:
         raise ValueError(f"{path}: not a training state")
-    position = _position(state["position"], path)
-    if (state["scheduler"] is None) != (scheduler is None):
-        raise ValueError(f"{path}: one of the checkpoint and the run has a scheduler, the other none")
-    try:
-        learner.load_state_dict(state["learner"], strict=True)
-        optimizer.load_state_dict(state["optimizer"])
-        if scheduler is not None:
-            scheduler.load_state_dict(state["scheduler"])
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: made by another learner or optimizer: {error}") from None
-    _check_filled(learner, optimizer, path)
-    return position
+    position, ranks = _position(state["position"], path), state["ranks"]
+    if not isinstance(ranks, Tensor) or ranks.ndim != 2 or not torch.isfinite(ranks).all():
+        raise ValueError(f"{path}: not a training state: what differs between ranks is no finite matrix")
+    _check_learner(state["learner"], learner, path)
+    _check_optimizer(state["optimizer"], optimizer, path)
+    learner.load_state_dict(state["learner"], strict=True)
+    optimizer.load_state_dict(state["optimizer"])
+    return position, ranks
 
 
 def _position(found: object, path: Path) -> Position:
@@ -185,20 +207,46 @@ def _position(found: object, path: Path) -> Position:
     return found
 
 
-def _check_filled(learner: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> None:
-    """What torch's own loading lets pass: numbers that are not finite, and moments of another shape."""
-    for name, tensor in learner.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity; the run diverged: lower optimizer.lr")
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if not isinstance(value, torch.Tensor):
-                continue
-            if value.ndim and value.shape != parameter.shape:
-                shapes = f"{tuple(value.shape)} for a parameter of {tuple(parameter.shape)}"
-                raise ValueError(f"{path}: made by another learner or optimizer: {name} is {shapes}")
-            if not torch.isfinite(value).all():
-                raise ValueError(f"{path}: the optimizer's {name} holds NaN or infinity; the run diverged")
+def _check_learner(found: object, learner: nn.Module, path: Path) -> None:
+    wanted = learner.state_dict()
+    if not isinstance(found, dict) or found.keys() != wanted.keys():
+        odd = sorted(map(str, found.keys() ^ wanted.keys())) if isinstance(found, dict) else []
+        raise ValueError(f"{path}: made by another learner: {', '.join(odd[:3]) or 'no mapping'}")
+    for name, tensor in found.items():
+        _check_tensor(tensor, wanted[name], name, path)
+
+
+def _check_optimizer(found: object, optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """What torch's own loading lets pass: moments of another shape, and numbers that are not finite."""
+    wanted = optimizer.state_dict()
+    other = f"{path}: made by another optimizer"
+    if not isinstance(found, dict) or found.keys() != wanted.keys():
+        raise ValueError(other)
+    groups = found["param_groups"]
+    try:
+        same = [group["params"] for group in groups] == [group["params"] for group in wanted["param_groups"]]
+        entries = [(int(index), dict(entry)) for index, entry in found["state"].items()]
+    except (TypeError, KeyError, AttributeError, ValueError):
+        raise ValueError(other) from None
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if not same or any(not 0 <= index < len(parameters) for index, _ in entries):
+        raise ValueError(f"{other}: its parameters are grouped in another way")
+    for index, entry in entries:
+        for name, value in entry.items():
+            if isinstance(value, Tensor) and value.ndim:
+                _check_tensor(value, parameters[index], f"the optimizer's {name}", path)
+            elif not isinstance(value, int | float | Tensor) or not math.isfinite(value):
+                raise ValueError(f"{path}: the optimizer's {name} is {value}")
+
+
+def _check_tensor(tensor: object, wanted: Tensor, name: str, path: Path) -> None:
+    if not isinstance(tensor, Tensor) or tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+        told = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ValueError(
+            f"{path}: made by another learner or optimizer: {name} is {told}, not {wanted.dtype} {tuple(wanted.shape)}"
+        )
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{path}: {name} holds NaN or infinity; the run diverged: lower optimizer.lr")
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -1,10 +1,25 @@
 """Batches of all ranks as one: what an objective sees whose loss reaches over the batch."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_APART: Final = ContextVar("herbray_apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within it this rank trains alone, and `everyone` is nobody but itself."""
+    token = _APART.set(True)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
 
 
 def everyone(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,7 +35,8 @@ def everyone(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Float [ranks · n, d] and Int64 [ranks · n]; the arguments themselves where there is but one rank.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    together = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    if not together or _APART.get():
         return features, labels
     joined: Tensor = _Gather.apply(features)
     return joined, _all(labels)

@@ -26,6 +26,11 @@ _PARAMS_A_CALL: Final = 100
 
 T = TypeVar("T")
 
+
+class RunNotFound(ValueError):
+    """No such run in this store."""
+
+
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +92,28 @@ def open_run(
     return Run(uri, run_id, experiment)
 
 
-def log_metrics(run: Run, metrics: Mapping[str, float], step: int) -> None:
+def take_up(uri: str, run_id: str) -> Run:
+    """Go on with the run of this id.
+
+    Raises:
+        RunNotFound: the store does not hold it, or holds it in its bin.
+    """
+    from mlflow.exceptions import MlflowException
+
+    store = client(uri)
+    try:
+        found = store.get_run(run_id).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise RunNotFound(f"this tracking store holds no run {run_id}: is it the one that the training used?") from None
+    if found.lifecycle_stage != "active":
+        raise RunNotFound(f"run {run_id} is in MLflow's bin: `mlflow runs restore --run-id {run_id}` brings it back")
+    store.update_run(run_id, status="RUNNING")
+    return Run(uri, run_id, store.get_experiment(found.experiment_id).name)
+
+
+def log_metrics(run: Run, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
     """Write metrics now: they show on the MLflow page while the run goes on. Safe from any process, by run id.
 
     MLflow stores infinity as 1.8e308, which ruins a curve's scale. So a number that is not finite is no point of the
@@ -97,10 +123,11 @@ def log_metrics(run: Run, metrics: Mapping[str, float], step: int) -> None:
         run: from `open_run`, perhaps in another process.
         metrics: values by name; a slash groups curves, as in `train/loss`.
         step: the position on the horizontal axis, the same for all.
+        at: seconds since 1970; None: now.
     """
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1_000)
+    now = int((time.time() if at is None else at) * 1_000)
     values = {entity_key(name): float(value) for name, value in metrics.items()}
     finite = [Metric(name, value, now, step) for name, value in values.items() if math.isfinite(value)]
     for some in _slices(finite, _METRICS_A_CALL):
@@ -115,11 +142,18 @@ def log_metrics(run: Run, metrics: Mapping[str, float], step: int) -> None:
                 client(run.uri).set_tag(run.run_id, key, f"{value} at step {step}")
 
 
+def log_figures(run: Run, figures: Mapping[str, float]) -> None:
+    """Write figures of the run as a whole, at step 0; those that it bears already are not written again."""
+    known = client(run.uri).get_run(run.run_id).data.metrics
+    log_metrics(run, {name: value for name, value in figures.items() if known.get(entity_key(name)) != value}, step=0)
+
+
 def log_results(run: Run, table: pa.Table) -> None:
     """Attach a results table: the rows as `results/results.parquet`, the mean over folds of each score as a metric.
 
     A metric is named `task/split/level/metric`, after `model-init/` where the table holds several models. Seeds and
-    folds are averaged; the parquet keeps each.
+    folds are averaged; the parquet keeps each. A figure that the run bears already is not written again: an evaluation
+    that is repeated leaves one point.
 
     Args:
         run: the run that was evaluated.
@@ -139,7 +173,7 @@ def log_results(run: Run, table: pa.Table) -> None:
     else:
         table_of_means = table
     means = table_of_means.group_by(keys).aggregate([("value", "mean")]).to_pylist()
-    log_metrics(run, {"/".join(row[key] for key in keys): row["value_mean"] for row in means}, step=0)
+    log_figures(run, {"/".join(row[key] for key in keys): row["value_mean"] for row in means})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.parquet"
         pq.write_table(table, path, compression="zstd")

@@ -1,5 +1,9 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +12,11 @@ import torch
 import herbray
 from herbray import config, tracking
 from herbray.data.plan import Stream
-from herbray.flow import learn
-from herbray.flow.device import placed
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
 from herbray.flow.evaluate import Evaluate, evaluate
 from herbray.flow.material import Train, material
 from herbray.flow.reports import read_metrics
+from herbray.flow.stream import local
 from herbray.flow.train import fit, train
 from herbray.model.checkpoint import read_encoder
 
@@ -43,31 +46,156 @@ def test_each_objective_trains_in_this_process_and_repeats_itself(shards, tmp_pa
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 
-def test_resumed_in_mid_epoch_it_ends_with_the_same_weights(shards, tmp_path):
-    spec = spec_of(shards, tmp_path, optimizer={"lr": 1e-3, "schedule": "cosine"})
+class Stopped(Exception):
+    pass
+
+
+def stopping(monkeypatch, after):
+    """Batches end with an exception, after so many of all."""
+    from herbray.flow import train as module
+
+    def feed(windows, reader, **settings):
+        for number, batch in enumerate(local(windows, reader)):
+            if number == after:
+                raise Stopped
+            yield batch
+
+    monkeypatch.setattr(module, "feed", feed)
+
+
+def untimed(path):
+    return [{k: v for k, v in row.items() if k != "images_per_s"} for row in read_metrics(path)]
+
+
+def weights_of(fitted):
+    state = torch.load(fitted.checkpoint / "training.pt", weights_only=True)
+    return state["learner"] | {f"moment {i}": each["exp_avg"] for i, each in state["optimizer"]["state"].items()}
+
+
+def equal(one, two):
+    one, two = weights_of(one), weights_of(two)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+OBJECTIVES = [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "classifier"}]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: each["name"])
+def test_stopped_again_and_again_it_ends_with_the_weights_and_curves_of_an_undisturbed_run(
+    shards, tmp_path, monkeypatch, objective
+):
+    values = {"objective": objective, "checkpoints": {"seconds": None, "windows": 1, "last": 3}, "keep": "last"}
+    whole = fit(spec_of(shards, tmp_path / "whole", **values))
+    spec = spec_of(shards, tmp_path / "broken", **values)
+    batches = len(material(spec).windows) * material(spec).windows[0].batches
+    stops = (0, 1, 3, material(spec).windows[0].batches, 5)  # before anything, in a window, at its end
+    for stop in stops:
+        stopping(monkeypatch, stop)
+        with pytest.raises(Stopped):
+            fit(spec)
+        monkeypatch.undo()
+    stopping(monkeypatch, batches)
+    broken = fit(spec)
+    assert equal(whole, broken)
+    assert untimed(spec.out / "metrics.jsonl") == untimed(tmp_path / "whole" / "metrics.jsonl")
+    assert len((spec.out / "metrics.jsonl").read_text().splitlines()) == len(untimed(spec.out / "metrics.jsonl"))
+    stopping(monkeypatch, 0)
+    again = fit(spec)  # not one batch more
+    assert again == broken
+
+
+def test_the_newest_checkpoint_is_damaged_and_the_one_before_is_used(shards, tmp_path, monkeypatch, caplog):
+    values = {"checkpoints": {"seconds": None, "windows": 1}, "keep": "last"}
+    whole = fit(spec_of(shards, tmp_path / "whole", **values))
+    spec = spec_of(shards, tmp_path / "broken", **values)
+    a_window = material(spec).windows[0].batches
+    stopping(monkeypatch, 3 * a_window)
+    with pytest.raises(Stopped):
+        fit(spec)
+    monkeypatch.undo()
+    newest = sorted((spec.out / "checkpoints").glob("*/*/training.pt"))[-1]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 4
+    newest.write_bytes(data)
+    broken = fit(spec)
+    assert "000000003/training.pt: size or sha256 is not what was written; the checkpoint before" in caplog.text
+    assert equal(whole, broken)
+
+
+def test_by_the_clock_a_checkpoint_is_made_between_the_epochs_ends(shards, tmp_path, monkeypatch):
+    spec = spec_of(shards, tmp_path, checkpoints={"seconds": 1e-6, "last": 99})
+    fit(spec)
+    numbers = [int(path.name) for path in sorted((tmp_path / "checkpoints").glob("*/*"))]
+    assert numbers == list(range(1, len(material(spec).windows) + 1))
+    only = spec_of(shards, tmp_path / "only", checkpoints={"seconds": None, "last": 99})
+    fit(only)
+    per_epoch = material(spec).per_epoch
+    assert [int(p.name) for p in sorted((tmp_path / "only" / "checkpoints").glob("*/*"))] == [per_epoch, 2 * per_epoch]
+
+
+def test_another_run_in_the_same_folder_has_curves_of_its_own(shards, tmp_path):
+    one = fit(spec_of(shards, tmp_path, epochs=1))
+    fit(spec_of(shards, tmp_path, epochs=1, seed=1))
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == len(
+        {r["images"] for r in untimed(tmp_path / "metrics.jsonl")}
+    )
+    assert (
+        fit(spec_of(shards, tmp_path, epochs=1)).figures == one.figures
+    )  # the first one's checkpoints are still there
+
+
+def ranks(world, folder, spec, phases):
+    """Ranks without Ray; see tests/drills/bare.py."""
+    folder.mkdir(exist_ok=True)
+    (folder / "job.yaml").write_text(config.dump(spec))
+    (folder / "phases.json").write_text(json.dumps(phases))
+    script = Path(__file__).parents[1] / "drills" / "bare.py"
+    begun = [
+        subprocess.Popen(
+            [sys.executable, script, str(rank), str(world), folder], env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        for rank in range(world)
+    ]
+    assert [each.wait(120) for each in begun] == [0] * world
+
+
+def final(out):
+    return torch.load(sorted((out / "checkpoints").iterdir())[-1] / "training.pt", weights_only=True)
+
+
+def trained_on(folder, world, phase):
+    return sorted(
+        tuple(json.loads(line))
+        for rank in range(world)
+        for line in (folder / f"seen-{world}-{phase}-{rank}.jsonl").read_text().splitlines()
+    )
+
+
+def test_two_ranks_go_on_bit_for_bit_and_three_share_what_is_left(shards, tmp_path):
+    stream = {"batch": 16, "window": 4, "align": 2}
+    spec = spec_of(
+        shards, tmp_path, keep="last", stream=stream, checkpoints={"seconds": None, "windows": 2, "last": 99}
+    )
     data = material(spec)
-    stop = data.per_epoch + 1  # one window into the second epoch
+    a_window, plan = data.windows[0].batches, sorted((w.epoch, w.number) for w in data.windows)
+    whole, broken, shrunk = (str(tmp_path / name) for name in ("whole", "broken", "shrunk"))
+    stop = 2 * a_window + 1
+    ranks(2, tmp_path / "two", spec, [{"out": whole}, {"out": broken, "stop": stop}, {"out": broken}])
+    one, two = final(Path(whole)), final(Path(broken))
+    assert all(torch.equal(one["learner"][name], two["learner"][name]) for name in one["learner"])
+    assert torch.equal(one["ranks"][:, :-1], two["ranks"][:, :-1])  # the buffers of both ranks; the last one is a time
+    assert untimed(Path(whole) / "metrics.jsonl") == untimed(Path(broken) / "metrics.jsonl")
+    assert trained_on(tmp_path / "two", 2, 0) == plan
 
-    def run(restore, save_at):
-        learner = learn.build_learner(spec, len(data.classes), None)
-        optimizer = learn._optimizer(spec.optimizer, learner)
-        steps = len(data.windows) * data.windows[0].batches
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learn._rate(spec.optimizer, step, steps))
-        begin, saved = 0, None
-        if restore:
-            begin = int(learn.load_training(restore, learner, optimizer, scheduler)["consumed"])
-        reader = learn.WindowReader(spec.shards, data.manifest["side"])
-        for number, window in enumerate(data.windows[begin:], begin + 1):
-            for batch in placed(reader.batches(window), torch.device("cpu")):
-                learn._step(learner, optimizer, scheduler, batch, spec)
-            if number == save_at:
-                saved = learn._saved(spec, data, learner, optimizer, scheduler, {"consumed": number})
-        return learner.state_dict(), saved
-
-    whole, saved = run(None, stop)
-    resumed, _ = run(saved, None)
-    shutil.rmtree(saved)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    begun = len(plan) - 4
+    keep = Path(whole) / "checkpoints" / f"{begun:09d}"
+    shutil.copytree(keep, Path(shrunk) / "checkpoints" / keep.name)
+    ranks(3, tmp_path / "three", spec, [{"out": shrunk}])
+    assert trained_on(tmp_path / "three", 3, 0) == plan[begun:]
+    assert final(Path(shrunk))["position"]["consumed"] == len(plan)
+    rows = read_metrics(Path(shrunk) / "metrics.jsonl")
+    assert rows[-1]["epochs_done"] == 2
+    assert rows[-1]["lr"] < 0.05 * spec.optimizer.lr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from mlflow.exceptions import MlflowException
 
 from herbray import config, schema, tracking
 from herbray.flow.material import Train
@@ -13,6 +14,7 @@ from herbray.flow.sweep import Sweep
 from herbray.flow.train import train
 from herbray.flow.trials import Ledger, Trial, best, table
 from herbray.flow.tune import SweepFailed, Tune, share, tune
+from herbray.tracking.store import client
 
 JOBS = Path(__file__).parents[2] / "jobs"
 SMALL = {
@@ -209,32 +211,73 @@ def test_optuna_goes_on_from_the_trials_that_there_are():
     assert sum(t.score for t in later) / 8 > sum(t.score for t in first[:8]) / 8
 
 
-def test_a_trial_under_way_keeps_its_values_and_run_when_the_sweep_is_given_again(tmp_path):
-    uri = tracking.tracking_uri(tmp_path)
-    ledger, base = Ledger(tmp_path / "sweep", "best"), Train()
+def laid_sweep(tmp_path, uri):
+    """Three trials, of which the second has values that make no job."""
 
     def specified(number, values):
         return config.parse(Train, {"objective": {"name": "triplet"} | dict(values)})
 
-    parent = tracking.open_run(uri, "tests", "parent", {})
-    laid = suggester("grid", {"margin": Choice(values=(0.1, -1.0, 0.3))}, 3, 0, ())
-    sweep = Sweep(ledger, specified, laid, parent)
+    parent = tracking.open_run(uri, "tests", tmp_path.name, {})
+
+    def sweep(chooser=None):
+        laid = chooser or suggester("grid", {"margin": Choice(values=(0.1, -1.0, 0.3))}, 3, 0, ())
+        return Sweep(Ledger(tmp_path / "sweep", "best"), specified, laid, parent)
+
+    return parent, sweep
+
+
+def runs_of(uri, parent):
+    experiment = client(uri).get_experiment_by_name("tests").experiment_id
+    found = client(uri).search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+    return {int(run.data.tags["herbray.trial"]): run for run in found}
+
+
+def test_a_trial_under_way_keeps_its_values_and_run_when_the_sweep_is_given_again(tmp_path):
+    uri = tracking.tracking_uri(tmp_path)
+    parent, make = laid_sweep(tmp_path, uri)
+    sweep = make()
+    ledger = sweep.ledger
     assert [sweep.begin(number) for number in range(3)] == [True, False, True]  # a margin below zero makes no job
     reported(ledger, 0, 0.4)
+    sweep.deliver()
     sweep.end(0, "stopped")
-    again = Sweep(ledger, specified, suggester("random", {"margin": Uniform(low=5, high=6)}, 3, 0, ()), parent)
+    sweep.deliver()
+    again = make(suggester("random", {"margin": Uniform(low=5, high=6)}, 3, 0, ()))
     assert again.begin(2)
-    assert again.trials[2] == sweep.trials[2]
+    assert again.trials[2].values == sweep.trials[2].values
     assert [t.status for t in ledger.read().values()] == ["stopped", "failed", "running"]
     assert "margin" in ledger.read()[1].cause
-    assert base.objective.margin not in ledger.read()[2].values.values()
-    from herbray.tracking.store import client
-
-    runs = {n: client(uri).get_run(t.run_id) for n, t in ledger.read().items() if t.run_id}
+    again.deliver()
+    again.note_runs()
+    runs = runs_of(uri, parent)
     assert {n: run.info.status for n, run in runs.items()} == {0: "KILLED", 2: "RUNNING"}
-    assert all(run.data.tags["mlflow.parentRunId"] == parent.run_id for run in runs.values())
+    assert {n: run.info.run_id for n, run in runs.items()} == {n: t.run_id for n, t in ledger.read().items() if n != 1}
     assert runs[0].data.metrics["score"] == 0.4
     assert runs[0].data.params["objective.margin"] == "0.1"
+
+
+def test_the_store_may_be_away_while_trials_run_and_hears_of_each_step_once(tmp_path, mlflow_server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    parent, make = laid_sweep(tmp_path, mlflow_server.uri)
+    sweep = make()
+    with mlflow_server.out_of_order("refuse"):
+        sweep.begin(0)
+        reported(sweep.ledger, 0, 0.2, 0.4)
+        with pytest.raises(MlflowException):
+            sweep.deliver()
+        sweep.begin(2)
+        sweep.end(0, "finished")
+        reported(sweep.ledger, 2, 0.3)
+        with pytest.raises(MlflowException):
+            sweep.deliver()
+    interrupted = make()  # the driver was killed before the store was back
+    for _ in range(2):
+        interrupted.deliver()
+    runs = runs_of(mlflow_server.uri, parent)
+    assert {n: run.info.status for n, run in runs.items()} == {0: "FINISHED", 2: "RUNNING"}
+    for number, steps in ((0, [64, 128]), (2, [64])):
+        history = client(mlflow_server.uri).get_metric_history(runs[number].info.run_id, "val_knn")
+        assert [point.step for point in history] == steps
 
 
 def test_where_every_trial_failed_the_causes_are_listed(shards, tmp_path):

@@ -16,6 +16,7 @@ from herbray.model.checkpoint import (
     read_encoder,
     save_encoder,
     save_training,
+    training_state,
 )
 from herbray.model.encoder import EncoderSpec, build_encoder
 
@@ -148,17 +149,15 @@ def run(seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         learner = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=0.1)
-    return learner, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    return learner, torch.optim.AdamW(learner.parameters(), lr=0.1)
 
 
-def step(learner, optimizer, scheduler, seed):
+def step(learner, optimizer, seed):
     x = torch.randn(16, 4, generator=torch.Generator().manual_seed(seed))
     optimizer.zero_grad()
     loss = (learner(x) - x[:, :1]).square().mean()
     loss.backward()
     optimizer.step()
-    scheduler.step()
     return loss.item()
 
 
@@ -167,67 +166,86 @@ def test_a_resumed_run_takes_the_very_same_steps(tmp_path):
     losses = [step(*straight, seed) for seed in range(6)]
     broken = run()
     assert [step(*broken, seed) for seed in range(3)] == losses[:3]
-    save_training(tmp_path, *broken, {"consumed": 3, "loss": losses[2], "run": "a"})
+    ranks = torch.tensor([[1 / 3, 2.0**40 + 1], [0.0, -1.0]], dtype=torch.double)
+    state = training_state(*broken, {"consumed": 3, "loss": losses[2], "run": "a"}, ranks)
+    assert step(*broken, 3) == losses[3]  # what was copied does not move with it
+    save_training(tmp_path, state)
     resumed = run(seed=99)
-    assert load_training(tmp_path, *resumed) == {"consumed": 3, "loss": losses[2], "run": "a"}
+    position, found = load_training(tmp_path, *resumed)
+    assert position == {"consumed": 3, "loss": losses[2], "run": "a"}
+    assert torch.equal(found, ranks)
     assert [step(*resumed, seed) for seed in range(3, 6)] == losses[3:]
     assert os.listdir(tmp_path) == ["training.pt"]
 
 
 def test_training_state_of_another_learner_or_with_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    learner, optimizer, scheduler = run()
+    learner, optimizer = run()
     with pytest.raises(ValueError, match="no such file"):
-        load_training(tmp_path, learner, optimizer, scheduler)
+        load_training(tmp_path, learner, optimizer)
     with pytest.raises(ValueError, match="plain numbers"):
-        save_training(tmp_path, learner, optimizer, scheduler, {"step": torch.tensor(3)})
-    save_training(tmp_path, learner, optimizer, scheduler, {})
-    with pytest.raises(ValueError, match="has a scheduler"):
-        load_training(tmp_path, learner, optimizer, None)
+        training_state(learner, optimizer, {"step": torch.tensor(3)})
+    save_training(tmp_path, training_state(learner, optimizer, {}))
     other = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="another learner"):
-        load_training(tmp_path, other, torch.optim.AdamW(other.parameters()), scheduler)
+        load_training(tmp_path, other, torch.optim.AdamW(other.parameters()))
+    groups = [{"params": [*learner.parameters()][:1]}, {"params": [*learner.parameters()][1:]}]
+    with pytest.raises(ValueError, match="another optimizer: its parameters are grouped"):
+        load_training(tmp_path, learner, torch.optim.AdamW(groups))
     torch.save({"learner": Trap()}, tmp_path / "training.pt")
     with pytest.raises(ValueError, match="can be read safely"):
-        load_training(tmp_path, learner, optimizer, scheduler)
+        load_training(tmp_path, learner, optimizer)
     torch.save({"learner": {}}, tmp_path / "training.pt")
     with pytest.raises(ValueError, match="not a training state"):
-        load_training(tmp_path, learner, optimizer, scheduler)
+        load_training(tmp_path, learner, optimizer)
     assert not Path("trap-was-sprung").exists()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    learner, optimizer, scheduler = run()
-    save_training(tmp_path, learner, optimizer, scheduler, {"consumed": 1})
+    learner, optimizer = run()
+    save_training(tmp_path, training_state(learner, optimizer, {"consumed": 1}))
 
-    def full(state, path):
-        Path(path).write_bytes(b"half")
+    def full(path, data):
+        with path.open("wb") as file:
+            file.write(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        save_training(tmp_path, learner, optimizer, scheduler, {"consumed": 2})
+        save_training(tmp_path, training_state(learner, optimizer, {"consumed": 2}))
     monkeypatch.undo()
-    assert load_training(tmp_path, learner, optimizer, scheduler) == {"consumed": 1}
+    assert load_training(tmp_path, learner, optimizer)[0] == {"consumed": 1}
     assert os.listdir(tmp_path) == ["training.pt"]
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda s: s["learner"]["0.weight"].fill_(float("nan")), "0.weight holds NaN"),
+        (lambda s: s["learner"]["3.bias"].fill_(float("nan")), "3.bias holds NaN"),
+        (lambda s: s["learner"].update({"3.bias": torch.zeros(7)}), r"3.bias is torch.float32 \(7,\), not"),
+        (lambda s: s["learner"].update({"3.bias": torch.zeros(1).double()}), r"3.bias is torch.float64"),
+        (lambda s: s["learner"].update(code="import os"), "another learner: code"),
         (lambda s: s["optimizer"]["state"][1]["exp_avg"].fill_(float("inf")), "optimizer's exp_avg holds NaN"),
-        (lambda s: s["optimizer"]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg is \(3,\)"),
+        (lambda s: s["optimizer"]["state"][0].update(exp_avg=torch.zeros(3)), r"exp_avg is torch.float32 \(3,\)"),
+        (lambda s: s["optimizer"]["state"][0].update(step=float("nan")), "optimizer's step is nan"),
+        (lambda s: s["optimizer"]["state"][0].update(step="5"), "optimizer's step is 5"),
+        (lambda s: s["optimizer"]["state"].update({99: {}}), "grouped in another way"),
+        (lambda s: s["optimizer"].update(param_groups=3), "another optimizer"),
         (lambda s: s["position"].update(consumed=torch.tensor(3)), "position is no mapping"),
         (lambda s: s.update(position=[3]), "position is no mapping"),
+        (lambda s: s.update(ranks=torch.tensor([[float("nan")]])), "no finite matrix"),
+        (lambda s: s.update(ranks=None), "no finite matrix"),
     ],
 )
-def test_training_state_with_odd_numbers_is_refused(tmp_path, change, told):
+def test_training_state_with_odd_numbers_is_refused_and_nothing_is_filled(tmp_path, change, told):
     trained = run()
     step(*trained, 0)
-    save_training(tmp_path, *trained, {"consumed": 3})
+    save_training(tmp_path, training_state(*trained, {"consumed": 3}))
     state = torch.load(tmp_path / "training.pt", weights_only=True)
     change(state)
     torch.save(state, tmp_path / "training.pt")
+    learner, optimizer = run(seed=5)
     with pytest.raises(ValueError, match=told):
-        load_training(tmp_path, *run())
+        load_training(tmp_path, learner, optimizer)
+    assert not optimizer.state_dict()["state"]
+    assert all(torch.equal(a, b) for a, b in zip(learner.parameters(), run(seed=5)[0].parameters(), strict=True))

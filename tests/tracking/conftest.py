@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ from herbray.model.encoder import EncoderSpec, build_encoder
 
 @pytest.fixture(scope="session")
 def uri(tmp_path_factory):
-    """One real SQLite store for all tests of this folder: making its tables takes seconds."""
+    """One real SQLite store for all tests of this folder: making its tables takes seconds.
+
+    Or the store that `HERBRAY_TEST_STORE` names, as a server on PostgreSQL.
+    """
+    if given := os.environ.get("HERBRAY_TEST_STORE"):
+        return given
     return f"sqlite:///{tmp_path_factory.mktemp('a store é')}/mlflow.db"
 
 

@@ -1,0 +1,145 @@
+"""A run's checkpoints on disk: which there are, which can be trusted, which stay; their writing beside the steps."""
+
+import logging
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from herbray.flow.material import Checkpoints
+from herbray.model.sealed import Damaged, opened, seal
+
+NAME: Final = re.compile(r"\d{9}")
+"""Of a checkpoint's folder: windows consumed."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint.
+
+    Attributes:
+        folder: that holds it.
+        consumed: windows that all ranks had trained on.
+        figures: of an epoch's end, with `val_knn` where there is a validation split; empty on the way there.
+    """
+
+    folder: Path
+    consumed: int
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The checkpoints of one run: folders in `root`, on storage that every worker sees."""
+
+    root: Path
+    spec: Checkpoints
+    keep: Literal["best", "last"] = "best"
+
+    def newest(self) -> Kept | None:
+        """The newest that is whole; a warning tells of those that are not."""
+        return _whole(reversed(self._folders()))
+
+    def best(self) -> Kept | None:
+        """What the run is for: by `keep` the best, the later of equals, or the last; whole, or the next best is."""
+        return _whole(kept.folder for kept in reversed(self._ranked()))
+
+    def save(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
+        """Write a checkpoint and remove those that need not stay.
+
+        Args:
+            consumed: windows.
+            fill: writes into a folder.
+            figures: see `Kept`.
+
+        Raises:
+            OSError: it could not be written; the others are as they were.
+        """
+        seal(self.root / f"{consumed:09d}", fill, {"consumed": consumed, "figures": dict(figures)})
+        self._prune()
+
+    def clear(self) -> None:
+        """Remove what killed writers left."""
+        for path in self.root.glob(".*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        if not self.root.is_dir():
+            return []
+        return sorted(path for path in self.root.iterdir() if NAME.fullmatch(path.name))
+
+    def _ranked(self) -> list[Kept]:
+        """Those of an epoch's end that have a readable seal, the best at the end."""
+        ends = [kept for folder in self._folders() if (kept := _read(folder, look=False)) and kept.figures]
+        scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
+        return sorted(scored, key=lambda kept: kept.figures.get("val_knn", 0.0) if self.keep == "best" else 0.0)
+
+    def _prune(self) -> None:
+        folders = self._folders()
+        stay = {*folders[-self.spec.last :], *(kept.folder for kept in self._ranked()[-1:])}
+        for folder in folders:
+            if folder not in stay:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _whole(folders: Iterable[Path]) -> Kept | None:
+    return next((kept for folder in folders if (kept := _read(folder))), None)
+
+
+def _read(folder: Path, look: bool = True) -> Kept | None:
+    try:
+        return Kept(folder, **opened(folder, look))
+    except (Damaged, TypeError) as error:
+        if look:
+            _log.warning("%s; the checkpoint before it is used", error)
+        return None
+
+
+class Writer:
+    """Writes one checkpoint at a time, while training goes on.
+
+    A checkpoint on the way that cannot be written is warned of, since the next may be; the last one is an error.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Begin with nothing to write."""
+        self.store = store
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def begin(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
+        """Write; returns at once, unless the one before is still being written."""
+        if (error := self._ended()) is not None:
+            _log.warning("a checkpoint could not be written, and training goes on: %s", error)
+
+        def write() -> None:
+            try:
+                self.store.save(consumed, fill, figures)
+            except BaseException as error:
+                self._error = error
+
+        self._thread = threading.Thread(target=write, name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait for the last one.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if (error := self._ended()) is not None:
+            raise error
+
+    def _ended(self) -> OSError | None:
+        """The complaint of the disk, if there was one; other faults are raised."""
+        if self._thread is not None:
+            self._thread.join()
+        error, self._thread, self._error = self._error, None, None
+        if error is None or isinstance(error, OSError):
+            return error
+        raise error

@@ -1,0 +1,373 @@
+"""Drills of training: workers, checkpoints, drivers, nodes that die; disks and memory that end; images that are bad."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from drill import HERE, Drill, Found, TooLong, ended, kill, lines, nodes, started, until
+
+SPEC = {
+    "objective": {"name": "triplet"},
+    "encoder": {"size": 32},
+    "stream": {"batch": 16, "window": 2, "align": 2},
+    "epochs": 2,
+    "keep": "last",
+    "checkpoints": {"seconds": None, "windows": 2, "last": 2},
+    "cpus_per_worker": 1,
+    "max_failures": 2,
+}
+
+
+ONE_RUN = "one MLflow run, no step doubled"
+
+
+def ground(work: Path) -> Path:
+    """Shards of drawn pictures with a validation split, made once for all drills."""
+    from herbray.benchmark.shards import write_shards
+
+    folder = work / "shards"
+    if not folder.exists():
+        write_shards(folder, 32 * 12, 40, 1, genera=6)
+        rows = pq.read_table(folder / "index.parquet")
+        bags = [bag | {"split": "validation" if n >= 8 else "train"} for n, bag in enumerate(rows.to_pylist())]
+        pq.write_table(pa.Table.from_pylist(bags, schema=rows.schema), folder / "index.parquet")
+    return folder
+
+
+def prepared(folder: Path, hold: dict, **values):
+    """The job of a drill, ready to be started."""
+    from herbray import config
+    from herbray.flow.material import Train
+
+    tree = SPEC | {"shards": ground(folder.parent), "out": folder / "out", "store": folder} | values
+    spec = config.parse(Train, tree)
+    (folder / "job.yaml").write_text(config.dump(spec))
+    (folder / "hold.json").write_text(json.dumps(hold))
+    return spec
+
+
+def undisturbed(work: Path, world: int) -> Path:
+    """The final checkpoint of the same job that nobody disturbs, on ranks without Ray; made once for all drills."""
+    from herbray import config
+    from herbray.flow.material import Train
+
+    folder = work / f"undisturbed-{world}"
+    if not folder.exists():
+        folder.mkdir()
+        spec = config.parse(Train, SPEC | {"shards": ground(work), "workers": 0})
+        (folder / "job.yaml").write_text(config.dump(spec))
+        (folder / "phases.json").write_text(json.dumps([{"out": str(folder / "out")}]))
+        log = folder / "log"
+        ranks = [started([HERE / "bare.py", rank, world, folder], log) for rank in range(world)]
+        if any([ended(each, 90, log) for each in ranks]):
+            raise TooLong(f"the undisturbed run failed: {log.read_text()[-2000:]}")
+    return sorted((folder / "out" / "checkpoints").iterdir())[-1]
+
+
+def equal(one: Path, two: Path) -> bool:
+    """Whether two checkpoints hold the same weights, moments and buffers of all ranks, bit for bit."""
+    import torch
+
+    a, b = (torch.load(folder / "training.pt", weights_only=True) for folder in (one, two))
+    moments = [
+        (a["optimizer"]["state"][i][name], b["optimizer"]["state"][i][name])
+        for i in a["optimizer"]["state"]
+        for name in ("exp_avg", "exp_avg_sq")
+    ]
+    weights = [(a["learner"][name], b["learner"][name]) for name in a["learner"]]
+    ranks = [(a["ranks"][:, :-1], b["ranks"][:, :-1])]  # the last number is a time
+    return all(torch.equal(x, y) for x, y in weights + moments + ranks)
+
+
+def same_curves(one: Path, two: Path) -> bool:
+    """Whether two runs told the same figures, each once, times aside."""
+    timed = ("images_per_s", "time")
+    rows = [[{k: v for k, v in row.items() if k not in timed} for row in lines(each)] for each in (one, two)]
+    return rows[0] == rows[1]
+
+
+def windows_of(spec) -> dict[int, int]:
+    """Place in the plan of the window to which a batch belongs, by the batch's seed."""
+    from herbray.data import plan
+    from herbray.flow.material import material
+
+    return {int(s): n for n, w in enumerate(material(spec).windows) for s in plan.order(w).seeds}
+
+
+def afterwards(folder: Path, spec, killed_at: float) -> tuple[float, int, str]:
+    """From the kill to the first step after it; windows that were trained on twice; a window that never was."""
+    steps, place = lines(folder / "steps.jsonl"), windows_of(spec)
+    before = {step["pid"] for step in steps if step["t"] <= killed_at}
+    later = [step for step in steps if step["pid"] not in before]
+    early = {place[step["seed"]] for step in steps if step["pid"] in before}
+    late = [place[step["seed"]] for step in later]
+    a_window = len(place) // len(set(place.values()))
+    begun = min(late, default=0)
+    wrong = [n for n in range(begun, max(place.values()) + 1) if late.count(n) != a_window]
+    told = f"windows {wrong[:3]} not trained on just once after the kill" if wrong else ""
+    return min((step["t"] for step in later), default=killed_at) - killed_at, len(early & set(late)), told
+
+
+def held(folder: Path, process: subprocess.Popen, seconds: float = 90) -> int:
+    """The process id of the worker that stands still."""
+
+    def look():
+        if process.poll() is not None:
+            raise TooLong(f"the job ended before it was held: {(folder / 'log').read_text()[-2000:]}")
+        return (folder / "held.json").exists()
+
+    until(look, seconds, "a worker that stands still")
+    return json.loads((folder / "held.json").read_text())["pid"]
+
+
+def compared(folder: Path, spec, killed: str, when: str, world: int, killed_at: float) -> Found:
+    """What a job made that was killed and went on, beside what an undisturbed one made."""
+    reference = undisturbed(folder.parent, world)
+    fitted = Path(json.loads((folder / "fitted.json").read_text())["checkpoint"])
+    recovery, redone, told = afterwards(folder, spec, killed_at)
+    weights = equal(reference, fitted)
+    curves = same_curves(reference.parents[1] / "metrics.jsonl", folder / "out" / "metrics.jsonl")
+    result = f"weights {'equal' if weights else 'DIFFER'}, curves {'equal' if curves else 'DIFFER'}"
+    interval = spec.checkpoints.windows * 2  # the one in hand, and the one that was being written
+    good = weights and curves and not told and redone <= interval
+    return Found(killed, when, f"{result}; {told}" if told else result, good, recovery, redone)
+
+
+def worker_killed(folder: Path, when: str, hold: dict) -> Found:
+    """Two workers on a cluster of two nodes; one is killed where it stands."""
+    spec = prepared(folder, hold, workers=2)
+    undisturbed(folder.parent, 2)
+    with nodes(2, 2) as cluster:
+        job = started([HERE / "job.py", folder], folder / "log", {"RAY_ADDRESS": cluster.address})
+        killed_at = kill(held(folder, job))
+        if ended(job, 120, folder / "log"):
+            return Found("a train worker", when, (folder / "log").read_text()[-300:], False)
+    return compared(folder, spec, "a train worker (SIGKILL)", when, 2, killed_at)
+
+
+def worker_in_mid_epoch(folder: Path) -> Found:
+    """Rank 1, in the middle of a window."""
+    return worker_killed(folder, "in mid-epoch, in mid-window", {"rank": 1, "batch": 6})
+
+
+def worker_at_epoch_end(folder: Path) -> Found:
+    """Rank 0, after the epoch's last step, while its checkpoint is on the way."""
+    from herbray.flow.material import material
+
+    data = material(prepared(folder, {}, workers=2))
+    batch = data.per_epoch // 2 * data.windows[0].batches
+    return worker_killed(folder, "at an epoch's end, its checkpoint under way", {"rank": 0, "batch": batch})
+
+
+def worker_in_write(folder: Path) -> Found:
+    """Rank 0, when the files of its second checkpoint are written and its seal is not."""
+    return worker_killed(folder, "in a checkpoint's write, before its seal", {"rank": 0, "write": 2})
+
+
+def driver(folder: Path) -> Found:
+    """The driver of a job with its MLflow run; the same command again."""
+    spec = prepared(folder, {"rank": 1, "batch": 6, "register": True}, workers=2)
+    undisturbed(folder.parent, 2)
+    log = folder / "log"
+    with nodes(2, 2) as cluster:
+        env = {"RAY_ADDRESS": cluster.address}
+        job = started([HERE / "job.py", folder], log, env)
+        held(folder, job)
+        killed_at = kill(job.pid)
+        job.wait()
+        if ended(started([HERE / "job.py", folder], log, env), 150, log):
+            return Found("the driver", "in mid-epoch", log.read_text()[-300:], False)
+    found = compared(folder, spec, "the driver (SIGKILL)", "in mid-epoch; same command again", 2, killed_at)
+    runs = one_run(folder)
+    return dataclasses.replace(found, result=f"{found.result}; {runs}", good=found.good and runs == ONE_RUN)
+
+
+def one_run(folder: Path) -> str:
+    """Runs in the store, and whether a step was logged twice or is missing."""
+    from herbray.tracking import tracking_uri
+    from herbray.tracking.store import client
+
+    store = client(tracking_uri(folder))
+    runs = store.search_runs([each.experiment_id for each in store.search_experiments()])
+    if len(runs) != 1:
+        return f"{len(runs)} MLflow runs"
+    steps = [point.step for point in store.get_metric_history(runs[0].info.run_id, "images")]
+    wanted = [int(row["images"]) for row in lines(folder / "out" / "metrics.jsonl")]
+    return ONE_RUN if sorted(steps) == wanted else f"steps {steps}, not {wanted}"
+
+
+def alone_killed(folder: Path) -> Found:
+    """Training without Ray, killed in mid-window."""
+    spec = prepared(folder, {"rank": 0, "batch": 14}, workers=0)
+    undisturbed(folder.parent, 1)
+    killed_at = again_after(folder)
+    return compared(folder, spec, "a job without Ray (SIGKILL)", "in mid-window; same command again", 1, killed_at)
+
+
+def bit_flip(folder: Path) -> Found:
+    """One bit of the newest checkpoint, between a kill and the same command again."""
+    spec = prepared(folder, {"rank": 0, "batch": 22}, workers=0)
+    undisturbed(folder.parent, 1)
+
+    def flip() -> None:
+        newest = sorted((folder / "out" / "checkpoints").glob("*/*/training.pt"))[-1]
+        data = bytearray(newest.read_bytes())
+        data[len(data) // 2] ^= 1
+        newest.write_bytes(data)
+
+    killed_at = again_after(folder, lambda: any(folder.glob("out/checkpoints/*/000000004")), flip)
+    found = compared(folder, spec, "the newest checkpoint (one bit)", "after a kill; same command again", 1, killed_at)
+    warned = "sha256 is not what was written; the checkpoint before it is used" in (folder / "log").read_text()
+    result = f"{found.result}; {'warned, the one before used' if warned else 'NOT NOTICED'}"
+    return dataclasses.replace(found, result=result, good=found.good and warned)
+
+
+def again_after(folder: Path, ready=lambda: True, harm=lambda: None) -> float:
+    """Kill the job where it is held, do harm, give the same command again."""
+    log = folder / "log"
+    job = started([HERE / "job.py", folder], log)
+    pid = held(folder, job)
+    until(ready, 20, "the checkpoint that is to be harmed")
+    killed_at = kill(pid)
+    job.wait()
+    harm()
+    if ended(started([HERE / "job.py", folder], log), 90, log):
+        raise TooLong(log.read_text()[-2000:])
+    return killed_at
+
+
+def raylet(folder: Path) -> Found:
+    """The second node's raylet, under workers {min: 1, max: 2}: the group shrinks."""
+    what, when = "the second node's raylet (SIGKILL)", "in mid-epoch, workers {min: 1, max: 2}"
+    spec = prepared(folder, {"rank": 1, "batch": 6}, workers={"min": 1, "max": 2})
+    with nodes(1, 1) as cluster:
+        job = started([HERE / "job.py", folder], folder / "log", {"RAY_ADDRESS": cluster.address})
+        held(folder, job)
+        second = next(iter(cluster.worker_nodes))
+        killed_at = kill(second.all_processes["raylet"][0].process.pid)
+        if ended(job, 200, folder / "log"):
+            return Found(what, when, (folder / "log").read_text()[-300:], False)
+    recovery, redone, told = afterwards(folder, spec, killed_at)
+    attempts = len(lines(folder / "attempts.jsonl"))
+    ranks = {step["rank"] for step in lines(folder / "steps.jsonl") if step["t"] >= killed_at + recovery}
+    good = not told and ranks == {0} and attempts == 3 and redone <= 2 * spec.checkpoints.windows
+    result = told or f"2 workers, then {len(ranks)}; each window of the rest trained on once"
+    return Found(what, when, result, good, recovery, redone)
+
+
+def node_joins(folder: Path) -> Found:
+    """A node comes while one worker trains under {min: 1, max: 2}: the group grows."""
+    what, when = "nothing: a node joins", "in mid-epoch, workers {min: 1, max: 2}"
+    spec = prepared(folder, {"pace": 0.4}, workers={"min": 1, "max": 2, "look_s": 5}, epochs=8)
+    with nodes(1) as cluster:
+        job = started([HERE / "job.py", folder], folder / "log", {"RAY_ADDRESS": cluster.address})
+        until(lambda: len(lines(folder / "steps.jsonl")) >= 10, 90, "ten steps of one worker")
+        joined = time.time()
+        cluster.add_node(num_cpus=1, object_store_memory=120 * 2**20)
+        if ended(job, 200, folder / "log"):
+            return Found(what, when, (folder / "log").read_text()[-300:], False)
+    steps = lines(folder / "steps.jsonl")
+    grown = min((step["t"] for step in steps if step["rank"] == 1), default=None)
+    if grown is None:
+        return Found(what, when, "the group never grew", False)
+    last = max(step["t"] for step in steps if step["pid"] == steps[0]["pid"])
+    _, redone, told = afterwards(folder, spec, last)
+    good = not told and redone <= 2 * spec.checkpoints.windows
+    result = told or "1 worker, then 2; each window of the rest trained on once"
+    return Found(what, when, result, good, grown - joined, redone)
+
+
+def refused(folder: Path, seconds: float, env: dict[str, str]) -> tuple[dict[str, str], float]:
+    """The error of a job that cannot succeed, and after how long it came."""
+    began = time.time()
+    code = ended(started([HERE / "job.py", folder], folder / "log", env), seconds, folder / "log")
+    told = json.loads((folder / "refused.json").read_text()) if code else {"kind": "NO ERROR", "told": ""}
+    return told, time.time() - began
+
+
+def disk_full(folder: Path) -> Found:
+    """The run's folder lies on a small disk; then there is room, and the same command again."""
+    disk, log = folder / "disk", folder / "log"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=210m", "tmpfs", disk], check=True)
+    try:
+        prepared(folder, {}, workers=1, out=disk / "out")
+        reference = undisturbed(folder.parent, 1)
+        with nodes(3) as cluster:
+            env = {"RAY_ADDRESS": cluster.address}
+            told, seconds = refused(folder, 120, env)
+            attempts = len(lines(folder / "attempts.jsonl"))
+            subprocess.run(["mount", "-o", "remount,size=2g", disk], check=True)
+            again = ended(started([HERE / "job.py", folder], log, env), 120, log)
+        fitted = json.loads((folder / "fitted.json").read_text()) if not again else {}
+        weights = not again and equal(reference, Path(fitted["checkpoint"]))
+    finally:
+        subprocess.run(["umount", disk], check=False)
+    clear = told["kind"] == "OSError" and "give the same command again" in told["told"]
+    result = f"{told['kind']} after {attempts} attempt; with room, weights {'equal' if weights else 'DIFFER'}"
+    good = clear and attempts == 1 and weights
+    return Found("the disk of the run (full)", "at a checkpoint; then more room, same command", result, good, seconds)
+
+
+def memory(folder: Path) -> Found:
+    """A batch that the worker's memory does not hold."""
+    stream = {"batch": 4096, "window": 8, "align": 1}
+    prepared(folder, {"rank": 0, "memory": 10**9}, workers=1, stream=stream)
+    with nodes(3) as cluster:
+        told, seconds = refused(folder, 120, {"RAY_ADDRESS": cluster.address})
+    attempts = len(lines(folder / "attempts.jsonl"))
+    good = told["kind"] == "MemoryError" and "lower stream.batch (4096)" in told["told"] and attempts == 1
+    result = f"{told['kind']}: {told['told'][:73]}; {attempts} attempt"
+    return Found("a worker's memory (batch of 4096)", "at the first step", result, good, seconds)
+
+
+def bad_images(folder: Path) -> Found:
+    """One file in twenty is no image, cut short, or empty."""
+    from herbray.data import catalogue
+    from herbray.data.catalogue import Catalogue
+    from herbray.data.sources.synthetic import Synthetic
+    from herbray.data.splits import Splits
+    from herbray.flow.shard import Shard, read_index, shard
+
+    source = Synthetic(path=folder / "sheets", sheets=400, size=48, genera=8, species=24)
+    catalogue.build(Catalogue(source=source, out=folder / "catalogue"))
+    pictures = sorted(folder.glob("sheets/**/*.jpg"))
+    bad = pictures[::20]
+    for number, path in enumerate(bad):
+        data = path.read_bytes()
+        path.write_bytes((b"", data[: len(data) // 2], b"no image" * 50)[number % 3])
+    splits = Splits(species=0.1, random=0.2, validation=0.25)
+    sizes = {"side": 40, "bag": 8, "file_rows": 64}
+    out = folder / "out"
+    began = time.time()
+    with nodes(2, 2) as cluster:
+        os.environ["RAY_ADDRESS"] = cluster.address
+        job = Shard(catalogue=folder / "catalogue", out=out, splits=splits, max_quarantined=0.2, **sizes)
+        made = shard(job)["counts"]
+    refused_rows = pq.read_table(out / "quarantine.parquet").num_rows
+    rows = sum(bag["rows"] for bag in read_index(out).to_pylist())
+    adds = made["input"] == made["ok"] + made["quarantined"] + made["skipped"]
+    good = adds and made["quarantined"] == refused_rows and rows == made["ok"] and 0 < refused_rows <= len(bad)
+    result = f"{made['input']} in = {made['ok']} ok + {made['quarantined']} quarantined + {made['skipped']} not used"
+    what = f"{len(bad)} of {len(pictures)} images (empty, cut, no image)"
+    return Found(what, "before `herbray shard`", result, good, time.time() - began)
+
+
+DRILLS = {
+    "worker": Drill(worker_in_mid_epoch, 240, short=True),
+    "worker-epoch-end": Drill(worker_at_epoch_end, 240),
+    "worker-write": Drill(worker_in_write, 240),
+    "driver": Drill(driver, 300),
+    "alone": Drill(alone_killed, 120, short=True),
+    "raylet": Drill(raylet, 300),
+    "node-joins": Drill(node_joins, 300),
+    "bit-flip": Drill(bit_flip, 120, short=True),
+    "disk-full": Drill(disk_full, 300),
+    "memory": Drill(memory, 180),
+    "bad-images": Drill(bad_images, 180),
+}

@@ -1,0 +1,93 @@
+import logging
+
+import pytest
+
+from herbray.flow.material import Checkpoints
+from herbray.flow.store import Store, Writer
+
+
+def fill(folder):
+    (folder / "training.pt").write_bytes(b"weights" * 100)
+
+
+def store_of(root, keep="best", last=2):
+    return Store(root, Checkpoints(last=last), keep)
+
+
+def names(store):
+    return sorted(int(path.name) for path in store.root.iterdir())
+
+
+def saved(store, *scores):
+    for number, score in enumerate(scores, 1):
+        store.save(number, fill, {} if score is None else {"val_knn": score, "images": number})
+    return store
+
+
+def harm(store, number):
+    path = store.root / f"{number:09d}" / "training.pt"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def test_the_best_the_last_and_n_stay(tmp_path):
+    assert names(saved(store_of(tmp_path / "a"), 0.1, 0.5, 0.2, None, 0.3, None)) == [2, 5, 6]
+    assert names(saved(store_of(tmp_path / "b", last=1), 0.5, 0.5, 0.1)) == [2, 3]  # of equals the later
+    assert names(saved(store_of(tmp_path / "c", keep="last"), 0.5, 0.2, None, None, None)) == [2, 4, 5]
+    assert names(saved(store_of(tmp_path / "d", last=4), None, None, None)) == [1, 2, 3]
+
+
+def test_what_the_run_is_for(tmp_path):
+    assert saved(store_of(tmp_path / "a"), 0.1, 0.5, 0.2, None).best().consumed == 2
+    assert saved(store_of(tmp_path / "b", keep="last"), 0.5, 0.2, None).best().consumed == 2
+    assert store_of(tmp_path / "c").best() is None
+    assert store_of(tmp_path / "c").newest() is None
+
+
+def test_a_damaged_one_is_told_of_and_passed_over(tmp_path, caplog):
+    store = saved(store_of(tmp_path), 0.5, 0.6, 0.2)
+    harm(store, 3)
+    with caplog.at_level(logging.WARNING):
+        assert store.newest().consumed == 2
+    assert "sha256 is not what was written; the checkpoint before it is used" in caplog.text
+    harm(store, 2)
+    assert store.newest() is None
+    store.save(3, fill, {"val_knn": 0.2})  # made anew in its place
+    assert store.newest().consumed == 3
+
+
+def test_what_a_killed_writer_left_is_no_checkpoint_and_goes(tmp_path):
+    store = saved(store_of(tmp_path), 0.5)
+    fill_half = tmp_path / ".000000002.4711"
+    fill_half.mkdir()
+    fill(fill_half)
+    assert store.newest().consumed == 1
+    store.clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["000000001"]
+
+
+def full(folder):
+    fill(folder)
+    raise OSError(28, "No space left on device")
+
+
+def test_a_writer_warns_of_one_on_the_way_and_fails_at_the_last(tmp_path, caplog):
+    writer = Writer(store_of(tmp_path))
+    writer.begin(1, full, {})
+    writer.begin(2, fill, {})
+    assert "training goes on: [Errno 28] No space left" in caplog.text
+    writer.close()
+    assert writer.store.newest().consumed == 2
+    writer.begin(3, full, {})
+    with pytest.raises(OSError, match="No space"):
+        writer.close()
+    writer.close()
+
+
+def test_a_writer_raises_what_is_not_the_disks_fault(tmp_path):
+    def odd(folder):
+        raise ValueError("the encoder holds NaN")
+
+    writer = Writer(store_of(tmp_path))
+    writer.begin(1, odd, {})
+    with pytest.raises(ValueError, match="NaN"):
+        writer.begin(2, fill, {})
