@@ -24,6 +24,7 @@ from herbray.model.compiled import worthwhile
 from herbray.model.denormal import flushed
 from herbray.model.encoder import build_encoder
 from herbray.model.learner import Learner, parallel
+from herbray.model.portable import DIMS
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float], Path | None], None]
@@ -63,6 +64,8 @@ def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: 
     consumed = 0
     if restore is not None:
         consumed = int(load_training(restore, learner, optimizer, scheduler)["consumed"])
+    if spec.precision == "float32":
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # convolutions are TF32 unless told otherwise
     model = _wrapped(learner, world, worthwhile(spec.compile, world.device, steps))
     reader = WindowReader(spec.shards, data.manifest["side"])
     meter = _Meter(world)
@@ -133,7 +136,8 @@ def _step(
     images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
     labels = batch.labels.repeat_interleave(spec.objective.views)
     device = images.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):  # on a CPU without it, ten times slower
+    fast = device == "cuda" and spec.precision == "auto"  # on a CPU without bfloat16 it is ten times slower
+    with torch.autocast(device, torch.bfloat16, enabled=fast):
         out: dict[str, Tensor] = model(images.contiguous(memory_format=torch.channels_last), labels)
     optimizer.zero_grad(set_to_none=True)
     out["loss"].backward()  # type: ignore[no-untyped-call]
@@ -200,7 +204,7 @@ def card(spec: Train, data: Material) -> EncoderCard:
         stem=spec.encoder.stem,
         normalise=spec.encoder.normalise,
         size=spec.encoder.size,
-        dim=512,
+        dim=DIMS[spec.encoder.arch],
         classes=data.classes,
         objective=spec.objective.name,
         init=spec.encoder.init,
