@@ -102,7 +102,7 @@ class Slice:
     label: int
     start: int
     stop: int
-    kin: int = 0  # rows of the genus in the split; 0: rows are drawn without replacement
+    kin: int = 0  # a row is its own mate once in so many times; 0: never
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,11 @@ def epoch_plan(
     batches = _ceil(_ceil(total, a_batch), windows)
     label = {genus: place for place, genus in enumerate(classes)}
     kin = Counter[str]()
-    for bag in table if rivals else ():
-        kin[bag["genus"]] += bag["rows"]
+    for row in table if rivals else ():
+        kin[row["genus"]] += row["rows"]
+    for row in table:
+        if row["rows"] == 1:  # a row alone in its bag is its own mate often enough for its whole genus
+            kin[row["genus"]] = 0
 
     def cut(begin: int, end: int) -> Iterator[Slice]:
         """Slices of the groups from `begin` to `end` of the epoch's sequence, which repeats after `total`."""
@@ -231,21 +234,13 @@ def epoch_plan(
 
     step = batches * a_batch
     stock = _ceil(spec.window * rivals, spec.batch - rivals)
-    chosen = any_genus([bag["genus"] for bag in table], rows, windows * stock, luck).reshape(windows, stock)
-    return [
-        Window(
-            seed,
-            epoch,
-            i,
-            batches,
-            spec.batch,
-            group,
-            (*cut(i * step, (i + 1) * step), *(part(int(bag), 0, 0, 0) for bag in chosen[i])),
-            rivals,
-            stock,
-        )
-        for i in range(windows)
-    ]
+    chosen = any_genus([row["genus"] for row in table], rows, windows * stock, luck).reshape(windows, stock).tolist()
+
+    def window(number: int) -> Window:
+        slices = (*cut(number * step, (number + 1) * step), *(part(bag, 0, 0, 0) for bag in chosen[number]))
+        return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, stock)
+
+    return [window(number) for number in range(windows)]
 
 
 def _ceil(amount: int, part: int) -> int:

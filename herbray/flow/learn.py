@@ -65,7 +65,7 @@ def learn(spec: Train, weights: Path | None, world: World, feed: Feed, restore: 
     if restore is not None:
         consumed = int(load_training(restore, learner, optimizer, scheduler)["consumed"])
     if spec.precision == "float32":
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # convolutions are TF32 unless told otherwise
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # TF32 unless told otherwise
     model = _wrapped(learner, world, worthwhile(spec.compile, world.device, steps))
     reader = WindowReader(spec.shards, data.manifest["side"])
     meter = _Meter(world)

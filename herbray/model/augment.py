@@ -16,7 +16,7 @@ from herbray.config import Spec
 
 
 class Augment(Spec):
-    """How far an image may be changed. The numbers are the paper's, `preset: walker2022` has its kinds of change too."""
+    """How far an image may be changed. The numbers are the paper's; `preset: walker2022` also changes in its ways."""
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
     rotate: float = Field(10.0, ge=0, le=180, description="degrees, either way")
@@ -59,10 +59,8 @@ def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1)
         planes = planes.repeat_interleave(views, dim=0)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(len(planes), 15, generator=generator, dtype=torch.float64)
-    about = torch.full((len(planes), 2), 0.5, dtype=torch.float64)
-    if spec.zoom_about == "anywhere":
-        about = torch.rand(len(planes), 2, generator=generator, dtype=torch.float64)
-    grid = _grid(_maps(draws[:, :11], about, spec).to(planes), size)
+    about = torch.rand(len(planes), 2, generator=generator, dtype=torch.float64)  # last: the others stay as they were
+    grid = _grid(_maps(torch.cat([draws[:, :11], about], dim=1), spec).to(planes), size)
     sampled = functional.grid_sample(planes, grid, "bilinear", spec.padding, align_corners=False)
     light = _light if spec.light == "linear" else _light_odds
     return light(sampled, draws[:, 11:].to(planes), spec)
@@ -109,21 +107,21 @@ def _resize(planes: Tensor, side: int) -> Tensor:
     return resized.clamp_(0, 1)  # rounding may leave the range by a hair
 
 
-def _maps(draws: Tensor, about: Tensor, spec: Augment) -> Tensor:
-    """Projective maps from output to input coordinates, both in [-1, 1]: Float [m, 3, 3] from draws [m, 11], [m, 2]."""
-    flip, turned, angle, zoomed, zoom, warped, across, along, area, left, top = draws.unbind(dim=1)
+def _maps(draws: Tensor, spec: Augment) -> Tensor:
+    """Projective maps from output to input coordinates, both in [-1, 1]: Float [m, 3, 3] from draws [m, 13]."""
+    flip, turned, angle, zoomed, zoom, warped, across, along, area, left, top, x, y = draws.unbind(dim=1)
     zero, one = torch.zeros_like(flip), torch.ones_like(flip)
     mirror = torch.where(flip < spec.flip, -one, one)
     radians = torch.where(turned < spec.p_affine, (2 * angle - 1) * math.radians(spec.rotate), zero)
     scale = torch.where(zoomed < spec.p_affine, 1 / (1 + zoom * (spec.zoom - 1)), one)
     tilt = torch.where(warped < spec.p_affine, one, zero) * spec.warp
-    away = ((2 * about - 1) * (1 - scale).unsqueeze(1)).unbind(dim=1)
+    reach = 1 - scale if spec.zoom_about == "anywhere" else zero
     cos, sin = radians.cos(), radians.sin()
     kept = (spec.crop_scale + area * (1 - spec.crop_scale)).sqrt()  # side of the crop over side of the image
     spare = 1 - kept
     crop = _matrix(kept, zero, (2 * left - 1) * spare, zero, kept, (2 * top - 1) * spare, zero, zero, one)
     turn = _matrix(mirror * cos, -sin, zero, mirror * sin, cos, zero, zero, zero, one)
-    turn = turn @ _matrix(scale, zero, away[0], zero, scale, away[1], zero, zero, one)
+    turn = turn @ _matrix(scale, zero, (2 * x - 1) * reach, zero, scale, (2 * y - 1) * reach, zero, zero, one)
     warp = _matrix(one, zero, zero, zero, one, zero, (2 * across - 1) * tilt, (2 * along - 1) * tilt, one)
     return warp @ turn @ crop
 

@@ -79,8 +79,10 @@ class _TripletLoss(Objective):
             chosen = published(labels, self.rivals)
         else:
             chosen = mine(points.detach(), labels, self.mining)
-        near = _length(points[chosen.anchor] - points[chosen.positive])
-        far = _length(points[chosen.anchor] - points[chosen.negative])
+        # `index_select` goes back more cheaply than an index; in `hard` and `random` row i is anchor i.
+        anchors = points if self.mining in ("random", "hard") else points.index_select(0, chosen.anchor)
+        near = _length(anchors - points.index_select(0, chosen.positive))
+        far = _length(anchors - points.index_select(0, chosen.negative))
         hinge = functional.relu(near - far + self.margin) * chosen.counts
         count = chosen.counts.sum().clamp_min(1)
         loss = hinge.sum() / count + 0.0 * features.sum()  # a batch without a triplet keeps its graph, which DDP needs
@@ -179,7 +181,7 @@ class _Distances(torch.autograd.Function):
             squares = points.square().sum(dim=1)
             sums = squares.unsqueeze(1) + squares
             expanded = torch.addmm(sums, points, points.T, alpha=-2)
-        lengths = expanded.masked_fill_(expanded <= 1e-6 * sums, 0).sqrt_()
+        lengths = expanded.masked_fill_(expanded <= sums.mul_(1e-6), 0).sqrt_()
         ctx.save_for_backward(points, lengths)
         return lengths
 
@@ -234,13 +236,13 @@ def _mates(labels: Tensor) -> tuple[Tensor, Tensor]:
 
     g is the size of the largest genus. Padding and the row itself are no positives; a row of label -1 has none.
     """
-    order = labels.argsort(stable=True)
-    _, genus, sizes = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    ordered, order = labels.sort(stable=True)
+    first = torch.searchsorted(ordered, labels)
+    sizes = torch.searchsorted(ordered, labels, right=True) - first
     slot = torch.arange(int(sizes.max()), device=labels.device)
-    first = (sizes.cumsum(0) - sizes)[genus].unsqueeze(1)
-    found = order[(first + slot).clamp_max(len(labels) - 1)]
+    found = order[(first.unsqueeze(1) + slot).clamp_max(len(labels) - 1)]
     rows = torch.arange(len(labels), device=labels.device).unsqueeze(1)
-    paired = (slot < sizes[genus].unsqueeze(1)) & (found != rows) & (labels >= 0).unsqueeze(1)
+    paired = (slot < sizes.unsqueeze(1)) & (found != rows) & (labels >= 0).unsqueeze(1)
     return found, paired
 
 
