@@ -33,8 +33,8 @@ def model_card(spec: Train, data: Material, scores: Mapping[str, float]) -> str:
     return redacted(f"""# {escaped(model)}
 
 Encoder of herbarium sheets ({spec.encoder.arch}), {DIMS[spec.encoder.arch]} numbers an image, trained as
-**{spec.objective.name}** from **{escaped(spec.encoder.init)}** start weights on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera,
-seed {spec.seed}, input {spec.encoder.size} px.
+**{spec.objective.name}** from **{escaped(spec.encoder.init)}** start weights on {rows.get("train", 0):,} specimens of
+{len(data.classes):,} genera, seed {spec.seed}, input {spec.encoder.size} px.
 
 ## Data
 
