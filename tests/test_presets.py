@@ -111,3 +111,14 @@ def test_a_preset_may_be_named_on_the_command_line_and_inside_another_job(tmp_pa
 def test_what_cannot_be_is_told(tree, message):
     with pytest.raises(ConfigError, match=message):
         config.parse(KINDS["train"], tree)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_loads_and_has_three_seeds(path):
+    from herbray.flow.tune import Tune
+
+    for overrides in ([], ["scale=full"], ["train.objective.name=classifier"]):
+        spec = config.load(Tune, path, overrides)
+        assert spec.searcher == "grid"
+        assert len(spec.space["seed"].values) == 3
+    assert path.read_text(encoding="utf-8").startswith(f"# herbray tune jobs/experiments/{path.name}")
