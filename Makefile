@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 lock: setup
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra umap --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra umap --extra lite0 --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
 
 clean:
 	rm -rf $(VENV) runs

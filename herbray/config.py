@@ -5,10 +5,13 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+PRESETS: Final = Path(__file__).with_name("presets")
+"""Folder of the settings that `preset: NAME` stands for, a file a name."""
 
 
 class ConfigError(ValueError):
@@ -16,9 +19,20 @@ class ConfigError(ValueError):
 
 
 class Spec(BaseModel):
-    """Base of every configuration object: frozen, unknown keys refused, defaults validated too."""
+    """Base of every configuration object: frozen, unknown keys refused, defaults validated too.
+
+    The key `preset` takes a job's defaults from a named set; the other keys win over it. It leaves no trace: what is
+    dumped are the settings that it stood for.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, tree: Any) -> Any:  # noqa: ANN401  (whatever a user wrote)
+        if not isinstance(tree, Mapping) or "preset" not in tree:
+            return tree
+        return preset(cls.__name__.lower(), tree)
 
 
 S = TypeVar("S", bound=Spec)
@@ -53,6 +67,56 @@ def parse(kind: type[S], tree: Mapping[str, Any], origin: str = "the given setti
 def dump(spec: Spec) -> str:
     """The specification as YAML that `load` takes back."""
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def preset(kind: str, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's settings on top of the preset that they name.
+
+    Args:
+        kind: of the job, a section of the preset: "train". A section "train objective.name=triplet" is added where the
+            settings (the section "train" and the user's) say so.
+        tree: the user's settings; mappings are merged with the preset's, all else replaces it.
+
+    Raises:
+        ValueError: no such preset, or it says nothing of this kind.
+    """
+    own = {key: value for key, value in tree.items() if key != "preset"}
+    sections = _sections(tree["preset"])
+    if kind not in sections:
+        told = ", ".join(name for name in sections if " " not in name)
+        raise ValueError(f"preset {tree['preset']!r} says nothing of this; it is a key of these jobs: {told}")
+    settings = _merged(sections[kind], own)
+    for name, section in sections.items():
+        job, _, condition = name.partition(" ")
+        path, _, value = condition.partition("=")
+        if job == kind and condition and _at(settings, path.split(".")) == value:
+            settings = _merged(_merged(sections[kind], section), own)
+    return settings
+
+
+def _sections(name: object) -> dict[str, dict[str, Any]]:
+    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        raise ValueError(f"no preset {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"{', '.join(known)}"))
+    return _read(PRESETS / f"{name}.yaml")
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, key by key; where both have a mapping, they are merged, else the upper one wins."""
+    tree = dict(below)
+    for key, value in above.items():
+        held = tree.get(key)
+        both = isinstance(held, Mapping) and isinstance(value, Mapping)
+        tree[key] = _merged(held, value) if both else value  # type: ignore[arg-type]  # both are mappings
+    return tree
+
+
+def _at(tree: Mapping[str, Any], path: Sequence[str]) -> object:
+    node: object = tree
+    for key in path:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ the shard index alone. No image is read, moved or shuffled to make them.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from herbray.config import Spec
 from herbray.data.draws import draws
+from herbray.data.rivals import any_genus, any_row
 
 Ints = npt.NDArray[np.int64]
 
@@ -100,6 +102,7 @@ class Slice:
     label: int
     start: int
     stop: int
+    kin: int = 0  # a row is its own mate once in so many times; 0: never
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class Window:
     batch: int
     group: int
     slices: tuple[Slice, ...]
+    rivals: int = 0  # rows at the end of each batch, drawn one by one from
+    stock: int = 0  # so many slices, the last
 
     def to_json(self) -> str:
         """Text for the trip through a Ray dataset."""
@@ -142,13 +147,31 @@ def genera(index: pa.Table) -> list[str]:
 
 
 def epoch_plan(
-    index: pa.Table, classes: Sequence[str], spec: Stream, group: int, seed: int, epoch: int, split: str = "train"
+    index: pa.Table,
+    classes: Sequence[str],
+    spec: Stream,
+    group: int,
+    seed: int,
+    epoch: int,
+    split: str = "train",
+    rivals: int = 0,
 ) -> list[Window]:
     """List the windows of one epoch.
 
     Every row of the split is in at least one batch when `balance` is 0. What is needed to fill the last batch of the
     last window is taken from the beginning of the epoch; a genus with fewer rows than `group` fills its group with
     further views of its rows.
+
+    With `rivals` the plan draws as Walker et al. 2022 drew triplets, all draws with replacement, for an objective that
+    takes both rows of a pair as anchors and the rivals as negatives:
+
+    * a row is in a pair once an epoch in expectation, not exactly once (an odd bag has a row too few or too many);
+    * its mate is itself with probability 1 / (rows of the genus), else any other row of its *bag*. Bags were dealt at
+      random: over the seeds of shard plans the mate is any row of the genus alike; under one plan it is always a row
+      of the same `shard.bag`;
+    * a rival is a random row of a random genus, all genera alike. Those of one window come from as many random bags as
+      keep pace with the pairs, so anchors of one batch, and batches of one window, share negatives: a triplet has the
+      distribution of the literal form, several at once are not independent.
 
     Args:
         index: rows of `schema.INDEX`, in any order.
@@ -158,25 +181,41 @@ def epoch_plan(
         seed: of the run.
         epoch: from 0.
         split: which split to read.
+        rivals: rows at the end of each batch that are of any genus, all genera alike.
 
     Raises:
-        ValueError: the split is empty, or `group` does not divide the batch.
+        ValueError: the split is empty, or `group` does not divide the batch less its rivals.
     """
-    if spec.batch % group:
-        raise ValueError(f"stream.batch={spec.batch} cannot be cut into groups of {group} rows: choose a multiple")
+    if spec.batch <= rivals:
+        raise ValueError(f"stream.batch={spec.batch} leaves no row beside {rivals} rivals: raise it, or lower rivals")
+    if (spec.batch - rivals) % group:
+        beside = f" beside {rivals} rivals" if rivals else ""
+        raise ValueError(
+            f"stream.batch={spec.batch} cannot be cut into groups of {group} rows{beside}: choose a multiple"
+        )
     bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
     if not bags.num_rows:
         raise ValueError(f"the shards hold no row of split {split!r}: look at the counts in their manifest.json")
     rows = bags["rows"].to_numpy()
     drawn, copies = _draw(rows, bags["genus"].to_pylist(), spec, np.random.default_rng([seed, epoch, 0]))
-    groups = -(-rows[drawn] // group)
+    table = bags.to_pylist()
+    luck = np.random.default_rng([seed, epoch, 3])
+    many = rows[drawn]
+    groups = (many / group + luck.random(len(many))).astype(np.int64) if rivals else -(-many // group)
+    if not groups.any():
+        groups[:] = 1
     ends = np.cumsum(groups)
     total = int(ends[-1])
-    a_batch = spec.batch // group
+    a_batch = (spec.batch - rivals) // group
     windows = _ceil(_ceil(len(drawn), spec.window), spec.align) * spec.align
     batches = _ceil(_ceil(total, a_batch), windows)
     label = {genus: place for place, genus in enumerate(classes)}
-    table = bags.to_pylist()
+    kin = Counter[str]()
+    for row in table if rivals else ():
+        kin[row["genus"]] += row["rows"]
+    for row in table:
+        if row["rows"] == 1:  # a row alone in its bag is its own mate often enough for its whole genus
+            kin[row["genus"]] = 0
 
     def cut(begin: int, end: int) -> Iterator[Slice]:
         """Slices of the groups from `begin` to `end` of the epoch's sequence, which repeats after `total`."""
@@ -185,15 +224,23 @@ def epoch_plan(
             place = int(np.searchsorted(ends, at, side="right"))
             bag, first = int(drawn[place]), int(ends[place] - groups[place])
             stop = min(int(ends[place]), at + end - begin)
-            row = table[bag]
-            where = (row["file"], row["row_group"], row["rows"], label.get(row["genus"], -1))
-            yield Slice(bag, int(copies[place]) + 1000 * lap, *where, at - first, stop - first)
+            yield part(bag, int(copies[place]) + 1000 * lap, at - first, stop - first)
             begin += stop - at
 
+    def part(bag: int, copy: int, start: int, stop: int) -> Slice:
+        row = table[bag]
+        where = (row["file"], row["row_group"], row["rows"], label.get(row["genus"], -1))
+        return Slice(bag, copy, *where, start, stop, kin[row["genus"]])
+
     step = batches * a_batch
-    return [
-        Window(seed, epoch, i, batches, spec.batch, group, tuple(cut(i * step, (i + 1) * step))) for i in range(windows)
-    ]
+    stock = _ceil(spec.window * rivals, spec.batch - rivals)
+    chosen = any_genus([row["genus"] for row in table], rows, windows * stock, luck).reshape(windows, stock).tolist()
+
+    def window(number: int) -> Window:
+        slices = (*cut(number * step, (number + 1) * step), *(part(bag, 0, 0, 0) for bag in chosen[number]))
+        return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, stock)
+
+    return [window(number) for number in range(windows)]
 
 
 def _ceil(amount: int, part: int) -> int:
@@ -220,14 +267,24 @@ def order(window: Window) -> Order:
     """Mix the rows of a window into its batches: a function of the window alone."""
     key = (window.seed, window.epoch)
     groups: list[npt.NDArray[np.int64]] = []
-    for place, part in enumerate(window.slices):
-        mixed = np.random.default_rng([*key, 1, part.bag, part.copy]).permutation(part.rows)
+    for place, part in enumerate(window.slices[: len(window.slices) - window.stock]):
+        rng = np.random.default_rng([*key, 1, part.bag, part.copy])
+        mixed = rng.permutation(part.rows)
         many = -(-part.rows // window.group)
-        filled = np.resize(mixed, many * window.group).reshape(many, window.group)[part.start : part.stop]
+        filled = np.resize(mixed, many * window.group).reshape(many, window.group)
+        if part.kin:  # with replacement: one row of the group stands for all with probability 1 / kin
+            one = filled[np.arange(many), rng.integers(window.group, size=many)]
+            filled = np.where(rng.random((many, 1)) * part.kin < 1, one[:, None], filled)
+        filled = filled[part.start : part.stop]
         groups.append(np.stack([np.full_like(filled, place), filled], axis=-1))
     rng = np.random.default_rng([*key, 2, window.number])
     stacked = np.concatenate(groups)  # [groups, group, 2]
-    mixed = stacked[rng.permutation(len(stacked))].reshape(window.batches, window.batch, 2)
+    mixed = stacked[rng.permutation(len(stacked))].reshape(window.batches, window.batch - window.rivals, 2)
+    if window.rivals:
+        first = len(window.slices) - window.stock
+        sizes = np.array([part.rows for part in window.slices[first:]], np.int64)
+        drawn = any_row(sizes, window.batches, window.rivals, rng) + np.array([first, 0])
+        mixed = np.concatenate([mixed, drawn], axis=1)
     offset = rng.random((window.batches, window.batch))
     seeds = rng.integers(0, 2**62, window.batches)
     return Order(mixed[..., 0], mixed[..., 1], offset, seeds)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,12 +101,17 @@ def _check_splits(spec: Embed, manifest: dict[str, Any]) -> None:
 def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
     """The encoder as a folder that every actor can read, and what the results will call it."""
     if spec.model == "start":
-        name = f"start-{spec.start.init.replace('/', '-')}-{fingerprint(spec.start.model_dump(), spec.seed)[:8]}"
+        init, weights = spec.start.init, None
+        if init.startswith("models:/"):  # frozen as it was registered: what training from it must beat
+            weights = tracking.pull(init, tracking.tracking_uri(spec.store), cache=spec.out.absolute() / "encoders")
+        which = fingerprint(spec.start.model_dump(), spec.seed, weights and encoder_print(weights))[:8]
+        name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', init)[-40:]}-{which}"
         folder = spec.out / "encoders" / name
         if not (folder / "encoder.json").exists():
-            encoder = build_encoder(spec.start, spec.seed)
+            encoder = build_encoder(spec.start, spec.seed, weights)
             save_encoder(folder, encoder, _start_card(spec, encoder.dim))
-        return folder.absolute(), {"name": name, "model": "untrained", "uri": "", "version": "untrained"}
+        model = "untrained" if spec.start.arch == "resnet18" else spec.start.arch  # results tell encoders apart by it
+        return folder.absolute(), {"name": name, "model": model, "uri": "", "version": "untrained"}
     uri = tracking.tracking_uri(spec.store)
     if not spec.model.startswith("models:/"):
         folder = Path(spec.model)

@@ -24,6 +24,7 @@ from herbray.model.denormal import flushed
 from herbray.model.encoder import build_encoder
 from herbray.model.gather import apart
 from herbray.model.learner import Learner
+from herbray.model.portable import DIMS
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float]], None]
@@ -91,6 +92,8 @@ class _Course:
         self.consumed = self.saver.restore(self.learner, self.optimizer, self.meter)
         for figures in self.saver.reports:
             self.report(figures)
+        if self.spec.precision == "float32":
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # TF32 unless told otherwise
         reader = WindowReader(self.spec.shards, self.data.manifest["side"])
         mine = share(windows, world.rank, world.size, self.consumed)
         steps = len(windows) // world.size * windows[0].batches
@@ -167,7 +170,7 @@ def card(spec: Train, data: Material) -> EncoderCard:
         stem=spec.encoder.stem,
         normalise=spec.encoder.normalise,
         size=spec.encoder.size,
-        dim=512,
+        dim=DIMS[spec.encoder.arch],
         classes=data.classes,
         objective=spec.objective.name,
         init=spec.encoder.init,

@@ -76,6 +76,9 @@ class Train(Spec):
     cpus_per_worker: float | None = Field(
         None, gt=0, description="None: one beside a GPU; without GPUs what the tasks that feed leave"
     )
+    precision: Literal["auto", "float32"] = Field(
+        "auto", description="auto: bfloat16 (and TF32) where the device is fast at it; float32: nothing less anywhere"
+    )
     compile: Compile = Field("auto", description="torch.compile; auto: on CUDA, in long runs; never on a CPU")
     max_failures: int = Field(
         3, ge=0, description="failures in a row, with no report between them; nodes taken away are not counted"
@@ -140,11 +143,11 @@ def material(spec: Train) -> Material:
         raise ValueError(
             f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
         )
-    group = spec.objective.group
+    group, rivals = spec.objective.group, spec.objective.rivals
     windows = [
         window
         for epoch in range(spec.epochs)
-        for window in plan.epoch_plan(index, classes, spec.stream, group, spec.seed, epoch)
+        for window in plan.epoch_plan(index, classes, spec.stream, group, spec.seed, epoch, rivals=rivals)
     ]
     return Material(index, manifest, classes, windows, _validation(spec, index, classes))
 
@@ -154,5 +157,8 @@ def _validation(spec: Train, index: pa.Table, classes: Sequence[str]) -> list[pl
     if "validation" not in index["split"].to_pylist():
         return []
     stream = spec.stream.model_copy(update={"balance": 0.0})
-    windows = plan.epoch_plan(index, classes, stream, spec.objective.group, spec.seed, 0, "validation")
+    objective = spec.objective
+    windows = plan.epoch_plan(
+        index, classes, stream, objective.group, spec.seed, 0, "validation", rivals=objective.rivals
+    )
     return windows[: math.ceil(spec.validate_rows / (windows[0].batches * windows[0].batch))]

@@ -1,7 +1,7 @@
 """Batched augmentation on the images' device: uint8 in, one resampling, floats in [0, 1] out.
 
 The transforms are those of Walker et al. 2022: flip, rotation, zoom, warp, light, random resized crop. All that moves
-pixels is one projective map per image and is sampled once.
+pixels is one projective map per image and is sampled once; they sampled twice, and cropped all images of a batch alike.
 """
 
 import math
@@ -16,7 +16,7 @@ from herbray.config import Spec
 
 
 class Augment(Spec):
-    """How far an image may be changed. The defaults are the paper's."""
+    """How far an image may be changed. The numbers are the paper's; `preset: walker2022` also changes in its ways."""
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
     rotate: float = Field(10.0, ge=0, le=180, description="degrees, either way")
@@ -28,6 +28,8 @@ class Augment(Spec):
     p_light: float = Field(0.75, ge=0, le=1, description="probability of brightness and contrast, each on its own")
     crop_scale: float = Field(0.75, gt=0, le=1, description="smallest share of the area that the crop keeps")
     padding: Literal["reflection", "border", "zeros"] = Field("reflection", description="what lies beyond the edge")
+    zoom_about: Literal["centre", "anywhere"] = Field("centre", description="the point that zooming leaves in place")
+    light: Literal["linear", "logit"] = Field("linear", description="what is changed: pixels, or their log odds")
 
 
 @torch.no_grad()
@@ -55,10 +57,13 @@ def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1)
     planes = _shrink(planes, math.ceil(size / math.sqrt(spec.crop_scale)))
     if views > 1:
         planes = planes.repeat_interleave(views, dim=0)
-    draws = torch.rand(len(planes), 15, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    grid = _grid(_maps(draws[:, :11], spec).to(planes), size)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(len(planes), 15, generator=generator, dtype=torch.float64)
+    about = torch.rand(len(planes), 2, generator=generator, dtype=torch.float64)  # last: the others stay as they were
+    grid = _grid(_maps(torch.cat([draws[:, :11], about], dim=1), spec).to(planes), size)
     sampled = functional.grid_sample(planes, grid, "bilinear", spec.padding, align_corners=False)
-    return _light(sampled, draws[:, 11:].to(planes), spec)
+    light = _light if spec.light == "linear" else _light_odds
+    return light(sampled, draws[:, 11:].to(planes), spec)
 
 
 @torch.no_grad()
@@ -103,18 +108,20 @@ def _resize(planes: Tensor, side: int) -> Tensor:
 
 
 def _maps(draws: Tensor, spec: Augment) -> Tensor:
-    """Projective maps from output to input coordinates, both in [-1, 1]: Float [m, 3, 3] from draws [m, 11]."""
-    flip, turned, angle, zoomed, zoom, warped, across, along, area, left, top = draws.unbind(dim=1)
+    """Projective maps from output to input coordinates, both in [-1, 1]: Float [m, 3, 3] from draws [m, 13]."""
+    flip, turned, angle, zoomed, zoom, warped, across, along, area, left, top, x, y = draws.unbind(dim=1)
     zero, one = torch.zeros_like(flip), torch.ones_like(flip)
     mirror = torch.where(flip < spec.flip, -one, one)
     radians = torch.where(turned < spec.p_affine, (2 * angle - 1) * math.radians(spec.rotate), zero)
     scale = torch.where(zoomed < spec.p_affine, 1 / (1 + zoom * (spec.zoom - 1)), one)
     tilt = torch.where(warped < spec.p_affine, one, zero) * spec.warp
-    cos, sin = scale * radians.cos(), scale * radians.sin()
+    reach = 1 - scale if spec.zoom_about == "anywhere" else zero
+    cos, sin = radians.cos(), radians.sin()
     kept = (spec.crop_scale + area * (1 - spec.crop_scale)).sqrt()  # side of the crop over side of the image
     spare = 1 - kept
     crop = _matrix(kept, zero, (2 * left - 1) * spare, zero, kept, (2 * top - 1) * spare, zero, zero, one)
     turn = _matrix(mirror * cos, -sin, zero, mirror * sin, cos, zero, zero, zero, one)
+    turn = turn @ _matrix(scale, zero, (2 * x - 1) * reach, zero, scale, (2 * y - 1) * reach, zero, zero, one)
     warp = _matrix(one, zero, zero, zero, one, zero, (2 * across - 1) * tilt, (2 * along - 1) * tilt, one)
     return warp @ turn @ crop
 
@@ -139,3 +146,14 @@ def _light(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
     slope = torch.where(sharpened < spec.p_light, 1 + (2 * contrast - 1) * spec.contrast, 1.0)
     mean = planes.mean(dim=(1, 2, 3), keepdim=True)
     return torch.addcmul(mean * gain * (1 - slope), planes, gain * slope).clamp_(0, 1)
+
+
+def _light_odds(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
+    """Brightness added to the log odds of a pixel, contrast times them, as Walker et al. 2022 had it from fastai 2.
+
+    The odds of mid grey are 1: brightness moves mid grey by at most its share, contrast leaves it where it is.
+    """
+    brightened, brightness, sharpened, contrast = draws.view(-1, 4, 1, 1, 1).unbind(dim=1)
+    grey = torch.where(brightened < spec.p_light, 0.5 * (1 + (2 * brightness - 1) * spec.brightness), 0.5)
+    slope = torch.where(sharpened < spec.p_light, (1 - spec.contrast) ** (1 - 2 * contrast), 1.0)
+    return torch.sigmoid((torch.logit(planes, eps=1e-6) + torch.logit(grey)) * slope)

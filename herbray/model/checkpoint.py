@@ -21,6 +21,7 @@ from herbray.model.portable import (
     MAX_CARD_BYTES,
     SIZES,
     WEIGHTS,
+    Arch,
     Encoder,
     EncoderRefused,
     check_finite,
@@ -50,7 +51,7 @@ class EncoderCard(Spec):
     """What is known of an encoder: `encoder.json`."""
 
     format_version: Literal[1] = 1
-    arch: Literal["resnet18"]
+    arch: Arch
     stem: Literal["standard", "cifar"]
     normalise: bool
     size: int = Field(ge=SIZES[0], le=SIZES[-1], description="input side in pixels")

@@ -1,20 +1,17 @@
 """Encoders by specification: architecture, input and start weights."""
 
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from herbray.config import Spec
 from herbray.model.checkpoint import read_encoder
-from herbray.model.portable import SIZES, Encoder, EncoderRefused, check_finite
+from herbray.model.portable import SIZES, Arch, Encoder, EncoderRefused
+from herbray.model.published import IMAGENET_FILE, imagenet_path, read_imagenet
 
 __all__ = ["IMAGENET_FILE", "Encoder", "EncoderSpec", "build_encoder", "imagenet_path"]
-
-IMAGENET_FILE: Final = "resnet18-f37072fd.pth"
-"""torchvision's `ResNet18_Weights.IMAGENET1K_V1`; the digits are the start of its sha256."""
 
 
 class EncoderSpec(Spec):
@@ -24,9 +21,11 @@ class EncoderSpec(Spec):
     `cifar` stem, from CIFAR-10; none of them normalises. Here each of the three is a setting of its own.
     """
 
-    arch: Literal["resnet18"] = "resnet18"
+    arch: Arch = "resnet18"
     init: str = Field(
-        "random", min_length=1, description="random, imagenet, a folder with an encoder, or models:/NAME@ALIAS"
+        "random",
+        min_length=1,
+        description="random, imagenet, a file of ImageNet weights, a folder with an encoder, or models:/NAME@ALIAS",
     )
     normalise: bool = Field(True, description="take off ImageNet's mean and deviation; false: pixels in [0, 1]")
     stem: Literal["standard", "cifar"] = Field("standard", description="cifar: 3×3 stride 1 and no max-pool")
@@ -36,6 +35,8 @@ class EncoderSpec(Spec):
     def _fits(self) -> Self:
         if self.init == "imagenet" and self.stem != "standard":
             raise ValueError(f"init=imagenet has a standard stem, not {self.stem!r}: use stem=standard or init=random")
+        if self.arch != "resnet18" and self.stem != "standard":
+            raise ValueError(f"{self.arch} has a standard stem, not {self.stem!r}: use stem=standard")
         return self
 
 
@@ -46,7 +47,7 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
         spec: of the encoder.
         seed: of random start weights; torch's global generators are left as they were.
         weights: where the start weights are: the folder that a `models:/` address was resolved to, or the file of the
-            ImageNet weights. None: `spec.init` itself is the folder; the ImageNet file is in torchvision's cache.
+            ImageNet weights. None: `spec.init` itself is the folder or file, or `imagenet_path` tells.
 
     Returns:
         The encoder, on the CPU, in training mode.
@@ -57,13 +58,17 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
     if spec.init in ("random", "imagenet"):
         encoder = _random(spec, seed)
         if spec.init == "imagenet":
-            _load_imagenet(encoder, imagenet_path() if weights is None else weights)
+            _load_published(encoder, spec.arch, imagenet_path(spec.arch) if weights is None else weights)
         return encoder
     if weights is None and spec.init.startswith("models:/"):
         raise EncoderRefused(
             f"init={spec.init}: pull it first (`herbray.tracking.pull`) and give the folder as weights"
         )
     folder = Path(spec.init) if weights is None else weights
+    if folder.is_file():
+        encoder = _random(spec, seed)
+        _load_published(encoder, spec.arch, folder)
+        return encoder
     found, card = read_encoder(folder)
     for key in ("arch", "stem", "normalise"):
         if getattr(card, key) != getattr(spec, key):
@@ -75,35 +80,16 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
     return found.train()
 
 
-def imagenet_path() -> Path:
-    """Where torchvision keeps the ImageNet weights; `TORCH_HOME` moves it."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILE
-
-
 def _random(spec: EncoderSpec, seed: int) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that would seed the accelerators too
         return Encoder(spec.arch, spec.stem, spec.normalise, spec.size)
 
 
-def _load_imagenet(encoder: Encoder, path: Path) -> None:
-    if not path.is_file():
-        raise EncoderRefused(
-            f"{path}: no such file. init=imagenet reads torchvision's {IMAGENET_FILE} and fetches nothing: "
-            f"put it there, or set TORCH_HOME, or use init=random"
-        )
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is none of its own
-        raise EncoderRefused(f"{path}: not a file of weights ({type(error).__name__})") from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise EncoderRefused(f"{path}: not a mapping of tensors; wanted torchvision's {IMAGENET_FILE}")
-    check_finite(tensors, path)
-    kept = {name: t for name, t in tensors.items() if not name.startswith("fc.")}
+def _load_published(encoder: Encoder, arch: Arch, path: Path) -> None:
+    kept = read_imagenet(arch, path)
     counters = {n: t for n, t in encoder.network.state_dict().items() if n.endswith("num_batches_tracked")}
     try:
-        encoder.network.load_state_dict(counters | kept, strict=True)  # the old file has no counters
+        encoder.network.load_state_dict(counters | kept, strict=True)  # torchvision's old file has no counters
     except RuntimeError as error:
-        raise EncoderRefused(
-            f"{path}: not the weights of a {encoder.arch} ({str(error).splitlines()[1].strip()})"
-        ) from None
+        raise EncoderRefused(f"{path}: not the weights of a {arch} ({str(error).splitlines()[1].strip()})") from None

@@ -27,7 +27,7 @@ def ready(encoder: Encoder, device: torch.device) -> Embedder:
     folded = fold(encoder).to(device)
     if device.type == "cuda":
         folded = folded.to(memory_format=torch.channels_last)
-    elif torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    elif folded.arch == "resnet18" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         folded.network = _Blocked(folded.network)
     else:
         folded = folded.to(memory_format=torch.channels_last)
@@ -48,7 +48,8 @@ def fold(encoder: Encoder) -> Encoder:
     """A copy in evaluation mode, without gradient; convolutions carry the scale and shift of the norms behind them."""
     folded = copy.deepcopy(encoder).eval().requires_grad_(False)
     for module in folded.network.modules():
-        for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1")):  # "0", "1": a block's downsampling
+        # "0", "1": downsampling of a ResNet's block; "1", "2": EfficientNet's convolutions
+        for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1"), ("1", "2")):
             if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
                 fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
                 setattr(module, conv, fused.requires_grad_(False))

@@ -7,9 +7,10 @@ Imports nothing of herbray.
 import io
 import json
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,10 @@ CARD: Final = "encoder.json"
 FORMATS: Final = ("JPEG", "PNG")
 """Formats that Pillow may try; its other decoders see no untrusted byte."""
 
-DIMS: Final = {"resnet18": 512}
+Arch = Literal["resnet18", "efficientnet_lite0"]
+"""Architectures: He et al. 2016, which the study used; Tan and Le 2019 in the form without squeeze-and-excitation."""
+
+DIMS: Final[dict[str, int]] = {"resnet18": 512, "efficientnet_lite0": 1280}
 """Length of the features of each architecture."""
 
 STEMS: Final = ("standard", "cifar")
@@ -40,8 +44,19 @@ MAX_CARD_BYTES: Final = 8 * 2**20
 """Largest card that is read: 100,000 genera take about 2 MB."""
 
 _SLACK: Final = 2**20  # of a weights file: its header
-_MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
-_STD: Final = (0.229, 0.224, 0.225)
+_NORMS: Final = {  # mean and deviation that the published weights expect, RGB in [0, 1]
+    "resnet18": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "efficientnet_lite0": ((127 / 255,) * 3, (128 / 255,) * 3),
+}
+_LITE0: Final = (  # blocks, kernel, stride of the first, expansion, channels
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 _DTYPES: Final = {torch.float32: "F32", torch.int64: "I64"}
 
 
@@ -50,12 +65,12 @@ class EncoderRefused(ValueError):
 
 
 class Encoder(nn.Module):
-    """ResNet-18 up to its average pool (He et al. 2016): square images to 512 numbers.
+    """A network up to its average pool: square images to `dim` numbers.
 
     Attributes:
-        arch: name of the architecture.
-        stem: see `STEMS`.
-        normalise: whether ImageNet's mean and deviation are taken off inside `forward`.
+        arch: name of the architecture, see `Arch`.
+        stem: see `STEMS`; of ResNet-18.
+        normalise: whether the mean and deviation that ImageNet weights expect are taken off inside `forward`.
         size: side of the input in pixels.
         dim: length of a feature vector.
     """
@@ -76,10 +91,13 @@ class Encoder(nn.Module):
                 f"{SIZES[0]} to {SIZES[-1]} px"
             )
         self.arch, self.stem, self.normalise, self.size, self.dim = arch, stem, normalise, size, DIMS[arch]
-        self.network = _network(stem)
+        if arch != "resnet18" and stem != "standard":
+            raise EncoderRefused(f"arch={arch!r} has a standard stem, not {stem!r}")
+        self.network = _resnet18(stem) if arch == "resnet18" else _efficientnet_lite0()
         # Constants, not state: they follow the module to its device and stay out of its file.
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        mean, std = _NORMS[arch]
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of images.
@@ -233,7 +251,7 @@ def check_finite(tensors: dict[str, Tensor], origin: object) -> None:
             raise EncoderRefused(f"{origin}: {name} holds NaN or infinity; the training run diverged")
 
 
-def _network(stem: str) -> nn.Module:
+def _resnet18(stem: str) -> nn.Module:
     from torchvision.models import resnet18  # here: it brings torch's compiler along, a second and a half
 
     network: nn.Module = resnet18(weights=None)
@@ -243,6 +261,44 @@ def _network(stem: str) -> nn.Module:
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as the other convolutions
         network.maxpool = nn.Identity()
     return network
+
+
+def _efficientnet_lite0() -> nn.Module:
+    blocks: list[nn.Module] = []
+    given = 32
+    for many, kernel, stride, widen, made in _LITE0:
+        for number in range(many):
+            blocks.append(_Inverted(given, made, kernel, 1 if number else stride, widen))
+            given = made
+    parts = {"stem": _convolution(3, 32, 3, 2), "blocks": nn.Sequential(*blocks), "head": _convolution(given, 1280, 1)}
+    return nn.Sequential(OrderedDict[str, nn.Module](parts, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
+
+
+class _Inverted(nn.Module):
+    """Widen, convolve each channel on its own, narrow; past it where the shapes allow (Sandler et al. 2018)."""
+
+    def __init__(self, given: int, made: int, kernel: int, stride: int, widen: int) -> None:
+        super().__init__()
+        wide = given * widen
+        self.expand = _convolution(given, wide, 1) if widen > 1 else nn.Identity()
+        self.deep = _convolution(wide, wide, kernel, stride, groups=wide)
+        self.project = _convolution(wide, made, 1)[:-1]  # linear
+        self.past = stride == 1 and given == made
+
+    def forward(self, maps: Tensor) -> Tensor:
+        made: Tensor = self.project(self.deep(self.expand(maps)))
+        return maps + made if self.past else made
+
+
+def _convolution(given: int, made: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Padded as TensorFlow does on even sides: an odd row and column to spare go to the far end."""
+    spare = kernel - stride
+    return nn.Sequential(
+        nn.ZeroPad2d((0, 1, 0, 1)) if spare % 2 else nn.Identity(),
+        nn.Conv2d(given, made, kernel, stride, max(0, spare // 2), groups=groups, bias=False),
+        nn.BatchNorm2d(made, eps=1e-3, momentum=0.01),
+        nn.ReLU6(inplace=True),
+    )
 
 
 def _squares(images: Sequence[bytes], size: int, start: int) -> npt.NDArray[np.uint8]:

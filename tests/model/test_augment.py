@@ -170,6 +170,37 @@ def test_no_map_folds_the_sheet_over():
     from herbray.model.augment import _maps
 
     spec = Augment(rotate=180, warp=0.4, p_affine=1)
-    maps = _maps(torch.rand(5000, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64), spec)
+    maps = _maps(torch.rand(5000, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64), spec)
     corners = torch.tensor([[x, y, 1.0] for x in (-1, 1) for y in (-1, 1)], dtype=torch.float64)
     assert (corners @ maps.transpose(1, 2))[..., 2].min() > 1 - 2 * 0.4 - 1e-9
+
+
+def test_zoom_about_anywhere_keeps_within_the_sheet_and_moves_its_centre():
+    images = blob(64, 0.0, 0.0).repeat(300, 1, 1, 1)
+    spec = Augment(**STILL | {"p_affine": 1}, rotate=0, zoom=1.5, warp=0)
+    assert centroids(augment(images, 1, 64, spec)).abs().max() < 0.02
+    moved = centroids(augment(images, 1, 64, spec.model_copy(update={"zoom_about": "anywhere"})))
+    assert 0.3 < moved.abs().max() < 0.52  # (1.5 - 1) of half a side
+    edges = torch.zeros(300, 64, 64, 3, dtype=torch.uint8)
+    edges[:, 1:-1, 1:-1] = 255
+    zeros = spec.model_copy(update={"zoom_about": "anywhere", "padding": "zeros"})
+    white = torch.full_like(edges, 255)
+    assert augment(white, 1, 64, zeros)[:, :, 2:-2, 2:-2].min() > 0.999  # nothing from beyond the edge
+
+
+def test_light_in_log_odds_is_the_formula():
+    images = noise(300, 8)
+    before = prepare(images, 8).clamp(1e-6, 1 - 1e-6)
+    odds = torch.log(before / (1 - before))
+    spec = Augment(**STILL | {"p_light": 1, "light": "logit"}, brightness=0.2, contrast=0)
+    dim = augment(images, 1, 8, spec).clamp(1e-6, 1 - 1e-6)
+    inside = (before > 0.01) & (before < 0.99)
+    shift = torch.where(inside, torch.log(dim / (1 - dim)) - odds, torch.nan).flatten(1)
+    low, high = np.log(0.4 / 0.6), np.log(0.6 / 0.4)
+    assert low - 1e-2 < np.nanmin(shift) < low + 0.05
+    assert high - 0.05 < np.nanmax(shift) < high + 1e-2
+    assert np.nanstd(shift[0]) < 1e-2
+    sharp = augment(images, 1, 8, spec.model_copy(update={"brightness": 0.0, "contrast": 0.2}))
+    slope = (torch.logit(sharp) / odds)[inside & (odds.abs() > 0.5)]
+    assert 0.79 < slope.min() < 0.82
+    assert 1.2 < slope.max() < 1.26

@@ -26,11 +26,12 @@ class Objective(nn.Module, ABC):
 
 
 class ObjectiveSpec(Spec, ABC):
-    """Settings of an objective; `group` and `views` are all that the training loop knows of it."""
+    """Settings of an objective; `group`, `views` and `rivals` are all that the training loop knows of it."""
 
     name: str
     group: int = Field(1, ge=1, description="rows of one genus that stand side by side in a batch")
     views: int = Field(1, ge=1, description="augmented copies of each row")
+    rivals: int = Field(0, ge=0, description="rows at a batch's end of any genus, all genera alike")
 
     @abstractmethod
     def build(self, dim: int, size: int, classes: int) -> Objective:

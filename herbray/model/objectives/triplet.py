@@ -1,21 +1,23 @@
 """Triplet margin loss on genera: an anchor lies nearer to its own genus than to another, by a margin.
 
 Weinberger and Saul 2009; mined in the batch after Schroff et al. 2015 (semi-hard) and Hermans et al. 2017 (all, hard).
-Walker et al. 2022 is `mining=random normalise=false margin=1.0 group=2`: there every image is an anchor, its
-positive and its negative are drawn at random.
+Walker et al. 2022 mine nothing: every image is an anchor, its positive is a random image of its genus, its negative a
+random image of a random other genus, and each triplet takes three forward passes. `mining=published normalise=false
+margin=1.0 group=2 rivals=16` draws triplets of that distribution from batches in which each image is computed once:
+`herbray.data.plan.epoch_plan` tells how, and what it leaves dependent.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from herbray.model.gather import everyone
 from herbray.model.objectives.base import Objective, ObjectiveSpec
 
-Mining = Literal["random", "all", "semi_hard", "hard"]
+Mining = Literal["random", "all", "semi_hard", "hard", "published"]
 
 
 class Triplet(ObjectiveSpec):
@@ -30,13 +32,23 @@ class Triplet(ObjectiveSpec):
     margin: float = Field(0.1, gt=0)
     normalise: bool = Field(True, description="measure distance between unit vectors")
     mining: Mining = Field(
-        "all", description="which triplets of a batch count: every one, or those that `mine` chooses"
+        "all", description="which triplets of a batch count: every one, or those that `mine` or `published` choose"
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.mining == "published" and not self.rivals:
+            raise ValueError("mining=published takes its negatives from rivals, of which there are 0: set rivals=16")
+        if self.mining != "published" and self.rivals:
+            raise ValueError(f"rivals={self.rivals} serve mining=published alone: set rivals=0 for {self.mining}")
+        if self.mining == "published" and (self.group, self.views) != (2, 1):
+            raise ValueError(f"mining=published takes pairs: set group=2, views=1, not {self.group}, {self.views}")
+        return self
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
         """See `ObjectiveSpec.build`; none of the three matters."""
         del dim, size, classes
-        return _TripletLoss(self.margin, self.normalise, self.mining)
+        return _TripletLoss(self.margin, self.normalise, self.mining, self.rivals)
 
 
 class Triplets(NamedTuple):
@@ -49,28 +61,53 @@ class Triplets(NamedTuple):
 
 
 class _TripletLoss(Objective):
-    def __init__(self, margin: float, normalise: bool, mining: Mining) -> None:
+    def __init__(self, margin: float, normalise: bool, mining: Mining, rivals: int) -> None:
         super().__init__()
-        self.margin, self.normalise, self.mining = margin, normalise, mining
+        self.margin, self.normalise, self.mining, self.rivals = margin, normalise, mining, rivals
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean hinge, the share of triplets inside the margin, and the mean distances. Zero without any triplet."""
         del images
-        if self.training:  # in evaluation ranks may hold different numbers of batches
-            features, labels = everyone(features, labels)
+        if self.training and self.mining != "published":  # in evaluation ranks may hold different numbers of batches
+            features, labels = everyone(features, labels)  # a published batch is whole: its mean is DDP's to take
         points = features.float()
         if self.normalise:
             points = functional.normalize(points, dim=1)
         if self.mining == "all":
             return _all(points, labels, self.margin)
-        chosen = mine(points.detach(), labels, self.mining)
-        near = _length(points[chosen.anchor] - points[chosen.positive])
-        far = _length(points[chosen.anchor] - points[chosen.negative])
+        if self.mining == "published":
+            chosen = published(labels, self.rivals)
+        else:
+            chosen = mine(points.detach(), labels, self.mining)
+        # `index_select` goes back more cheaply than an index; in `hard` and `random` row i is anchor i.
+        anchors = points if self.mining in ("random", "hard") else points.index_select(0, chosen.anchor)
+        near = _length(anchors - points.index_select(0, chosen.positive))
+        far = _length(anchors - points.index_select(0, chosen.negative))
         hinge = functional.relu(near - far + self.margin) * chosen.counts
         count = chosen.counts.sum().clamp_min(1)
         loss = hinge.sum() / count + 0.0 * features.sum()  # a batch without a triplet keeps its graph, which DDP needs
         near, far = ((length.detach() * chosen.counts).sum() / count for length in (near, far))
         return {"loss": loss, "active": (hinge.detach() > 0).sum() / count, "near": near, "far": far}
+
+
+def published(labels: Tensor, rivals: int) -> Triplets:
+    """The triplets of Walker et al. 2022: each paired row with its mate and a random rival of another genus.
+
+    Whether a genus is that rival's depends on no property of the genus, since rivals are of all genera alike. Draws one
+    number of torch's CPU generator; the same on every device.
+
+    Args:
+        labels: Int64 [n], pairs side by side, then the rivals; rows of label -1 are in no triplet.
+        rivals: how many.
+    """
+    paired = len(labels) - rivals
+    anchors = torch.arange(paired, device=labels.device)
+    genera, others = labels[:paired], labels[paired:]
+    other = (genera.unsqueeze(1) != others) & (others >= 0) & (genera >= 0).unsqueeze(1)
+    seed = int(torch.randint(2**31, ()))
+    key = _mix(_mix(anchors + seed).unsqueeze(1) + paired + torch.arange(rivals, device=labels.device))
+    negative = paired + torch.where(other, key, -1).argmax(dim=1)
+    return Triplets(anchors, anchors ^ 1, negative, other.any(dim=1))
 
 
 def mine(points: Tensor, labels: Tensor, mining: Literal["random", "semi_hard", "hard"]) -> Triplets:
@@ -144,7 +181,7 @@ class _Distances(torch.autograd.Function):
             squares = points.square().sum(dim=1)
             sums = squares.unsqueeze(1) + squares
             expanded = torch.addmm(sums, points, points.T, alpha=-2)
-        lengths = expanded.masked_fill_(expanded <= 1e-6 * sums, 0).sqrt_()
+        lengths = expanded.masked_fill_(expanded <= sums.mul_(1e-6), 0).sqrt_()
         ctx.save_for_backward(points, lengths)
         return lengths
 
@@ -199,13 +236,13 @@ def _mates(labels: Tensor) -> tuple[Tensor, Tensor]:
 
     g is the size of the largest genus. Padding and the row itself are no positives; a row of label -1 has none.
     """
-    order = labels.argsort(stable=True)
-    _, genus, sizes = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    ordered, order = labels.sort(stable=True)
+    first = torch.searchsorted(ordered, labels)
+    sizes = torch.searchsorted(ordered, labels, right=True) - first
     slot = torch.arange(int(sizes.max()), device=labels.device)
-    first = (sizes.cumsum(0) - sizes)[genus].unsqueeze(1)
-    found = order[(first + slot).clamp_max(len(labels) - 1)]
+    found = order[(first.unsqueeze(1) + slot).clamp_max(len(labels) - 1)]
     rows = torch.arange(len(labels), device=labels.device).unsqueeze(1)
-    paired = (slot < sizes[genus].unsqueeze(1)) & (found != rows) & (labels >= 0).unsqueeze(1)
+    paired = (slot < sizes.unsqueeze(1)) & (found != rows) & (labels >= 0).unsqueeze(1)
     return found, paired
 
 

@@ -14,6 +14,7 @@ CASES = [
     ("classifier", {}),
     ("autoencoder", {"width": 8}),
     *(("triplet", {"mining": name, "margin": 0.5}) for name in MININGS),
+    ("triplet", {"mining": "published", "margin": 0.5, "group": 2, "rivals": 2}),
 ]
 
 

@@ -1,0 +1,103 @@
+"""Start weights under control: every objective from each of them, and each of them frozen as a baseline."""
+
+import pytest
+import torch
+
+from herbray import config, tracking
+from herbray.flow.embed import Embed, embed, read_embeddings, read_note
+from herbray.flow.material import Train
+from herbray.flow.reports import read_metrics
+from herbray.flow.train import fit, train
+from herbray.model.checkpoint import read_encoder
+from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder, imagenet_path
+
+SMALL = {
+    "preset": "walker2022",
+    "encoder": {"size": 32, "init": "random"},
+    "stream": {"batch": 16, "window": 8, "align": 2},
+    "epochs": 1,
+    "workers": 0,
+}
+OBJECTIVES = [
+    {"name": "triplet", "rivals": 4},
+    {"name": "classifier", "hidden": 16},
+    {"name": "autoencoder", "width": 4},
+]
+
+
+def spec_of(shards, out, **values):
+    tree = SMALL | {"shards": shards, "out": out, "store": out} | values
+    return config.parse(Train, tree | {"encoder": SMALL["encoder"] | values.get("encoder", {})})
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o["name"])
+def test_the_study_trains_and_repeats_itself(shards, tmp_path, objective):
+    fits = [fit(spec_of(shards, tmp_path / str(i), objective=objective)) for i in range(2)]
+    weights = [read_encoder(each.encoder)[0].state_dict() for each in fits]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert {"train_loss", "val_loss", "val_knn"} <= read_metrics(tmp_path / "0" / "metrics.jsonl")[-1].keys()
+
+
+@pytest.fixture(scope="module")
+def pretrained(shards, tmp_path_factory):
+    """An autoencoder in the registry, as jobs/walker2022/pretrain.yaml leaves it."""
+    out = tmp_path_factory.mktemp("pretraining")
+    return out, train(
+        spec_of(shards, out / "run", store=out, objective=OBJECTIVES[2], register_as="walker2022-pretraining")
+    )
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o["name"])
+def test_every_objective_starts_from_the_registry(pretrained, shards, tmp_path, objective):
+    store, _ = pretrained
+    start = {"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"}
+    still = {"lr": 1e-30}
+    spec = spec_of(shards, tmp_path, store=store, objective=objective, encoder=start, optimizer=still)
+    done, card = read_encoder(fit(spec).encoder)
+    source = build_encoder(
+        EncoderSpec(size=32, normalise=False, **start),
+        0,
+        tracking.pull(start["init"], tracking.tracking_uri(store), cache=tmp_path / "cache"),
+    )
+    assert card.init == start["init"]
+    assert all(torch.allclose(a, b) for a, b in zip(done.parameters(), source.parameters(), strict=True))
+
+
+def test_every_objective_starts_from_imagenet_or_says_what_to_put_where(shards, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    spec = spec_of(shards, tmp_path / "run", encoder={"init": "imagenet"}, objective=OBJECTIVES[0])
+    with pytest.raises(EncoderRefused, match="put it there, or set TORCH_HOME"):
+        fit(spec)
+    imagenet_path().parent.mkdir(parents=True)
+    torch.save(build_encoder(EncoderSpec(), 5).network.state_dict(), imagenet_path())
+    for objective in OBJECTIVES:
+        stem = {"init": "imagenet", "stem": "standard"}
+        fitted = fit(spec_of(shards, tmp_path / objective["name"], encoder=stem, objective=objective))
+        assert read_encoder(fitted.encoder)[1].init == "imagenet"
+
+
+def test_a_registered_start_is_a_frozen_baseline(cluster, pretrained, shards, tmp_path):
+    store, trained = pretrained
+    start = EncoderSpec(size=32, normalise=False, stem="cifar", init="models:/walker2022-pretraining@candidate")
+    spec = Embed(model="start", start=start, shards=shards, splits=("random",), out=tmp_path, store=store, actors=1)
+    frozen = embed(spec)
+    note = read_note(frozen)
+    assert (note["model"], note["init"]) == ("untrained", start.init)
+    same = embed(spec.model_copy(update={"model": trained.uri}))
+    assert read_embeddings(frozen)["embedding"].equals(read_embeddings(same)["embedding"])
+
+
+def test_lite0_is_a_frozen_baseline_of_1280_numbers(cluster, shards, tmp_path):
+    start = EncoderSpec(arch="efficientnet_lite0", size=32)
+    folder = embed(Embed(model="start", start=start, shards=shards, splits=("random",), out=tmp_path, actors=1))
+    assert read_embeddings(folder)["embedding"].type.list_size == 1280
+    note = read_note(folder)
+    assert (note["model"], note["init"], note["dim"]) == ("efficientnet_lite0", "random", 1280)
+
+
+def test_lite0_is_trained_and_registered(shards, tmp_path):
+    spec = spec_of(shards, tmp_path / "run", store=tmp_path, encoder={"arch": "efficientnet_lite0"})
+    spec = spec.model_copy(update={"objective": spec.objective.model_copy(update={"rivals": 4})})
+    uri = tracking.tracking_uri(tmp_path)
+    encoder = read_encoder(tracking.pull(train(spec).uri, uri, cache=tmp_path / "cache"))[0]
+    assert (encoder.arch, encoder.dim) == ("efficientnet_lite0", 1280)
