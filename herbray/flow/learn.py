@@ -93,7 +93,7 @@ class _Course:
         for figures in self.saver.reports:
             self.report(figures)
         if self.spec.precision == "float32":
-            torch.backends.cudnn.conv.fp32_precision = "ieee"  # TF32 unless told otherwise
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # TF32 unless told otherwise
         reader = WindowReader(self.spec.shards, self.data.manifest["side"])
         mine = share(windows, world.rank, world.size, self.consumed)
         steps = len(windows) // world.size * windows[0].batches
