@@ -1,6 +1,7 @@
 """Configuration: one frozen, typed object a job, read from YAML with dotted overrides, all errors told at once."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,13 +174,14 @@ def _follow(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | No
     """The dotted path as the user wrote it (union tags left out) and the Spec that holds its last key."""
     holder: type[Spec] | None = kind
     options: list[type[Spec]] = []
+    labelled = False
     shown: list[str] = []
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
-        if len(options) > 1:  # pydantic names the member of a union in the path: its tag, else its class
-            chosen = [option for option in options if key in (option.__name__, _tag(option))]
-            if chosen:
-                holder, options = chosen[0], []
+        if labelled or len(options) > 1:  # pydantic names the member of a union in the path: its tag, else its type
+            chosen = [option for option in options if key == _tag(option) or re.search(rf"\b{option.__name__}\b", key)]
+            if chosen or (labelled and not key.isdigit()):
+                holder, options, labelled = (chosen[0] if chosen else None), [], False
                 continue
         shown.append(key)
         if last or holder is None:
@@ -190,6 +192,7 @@ def _follow(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | No
                 holder = None
             continue
         options = list(_specs(field.annotation))
+        labelled = _members(field.annotation) > 1
         holder = options[0] if len(options) == 1 else (holder if options else None)
     return ".".join(shown) or kind.__name__, holder
 
@@ -198,6 +201,12 @@ def _tag(kind: type[Spec]) -> str | None:
     field = kind.model_fields.get("name")
     values = typing.get_args(field.annotation) if field else ()
     return str(values[0]) if values else None
+
+
+def _members(annotation: object) -> int:
+    """How many types a value may have, None aside."""
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return sum(member is not type(None) for member in typing.get_args(annotation)) if union else 1
 
 
 def _specs(annotation: Any) -> Iterator[type[Spec]]:  # noqa: ANN401  (annotations have no common type)

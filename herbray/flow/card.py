@@ -32,9 +32,9 @@ def model_card(spec: Train, data: Material, scores: Mapping[str, float]) -> str:
     settings = yaml.safe_dump(spec.model_dump(mode="json", exclude=_PLACES), sort_keys=False, allow_unicode=True)
     return redacted(f"""# {escaped(model)}
 
-Encoder of herbarium sheets ({spec.encoder.arch}), {DIMS[spec.encoder.arch]} numbers an image, trained as
-**{spec.objective.name}** from **{escaped(spec.encoder.init)}** start weights on {rows.get("train", 0):,} specimens of
-{len(data.classes):,} genera, seed {spec.seed}, input {spec.encoder.size} px.
+Encoder of herbarium sheets ({spec.encoder.arch}), {DIMS[spec.encoder.arch]} numbers an image,
+trained as **{spec.objective.name}** from **{escaped(spec.encoder.init)}** start weights
+on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera, seed {spec.seed}, input {spec.encoder.size} px.
 
 ## Data
 
