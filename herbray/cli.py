@@ -27,7 +27,8 @@ VERBS: Final = {
     "promote": ("herbray.flow.promote", "Promote", "promote", "Let a model's candidate be champion if it is better."),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
     "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets whose filed name is doubted."),
-    "demo": ("herbray.flow.demo", "Demo", "demo", "Run the whole story."),
+    "study": ("herbray.flow.study", "Study", "study", "Run the whole story, over objectives, start weights and seeds."),
+    "demo": ("herbray.flow.study", "Study", "study", "Run the whole story on a drawn herbarium: a study of one seed."),
     "benchmark": (
         "herbray.benchmark.job",
         "Benchmark",

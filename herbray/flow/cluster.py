@@ -6,9 +6,10 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -90,6 +91,28 @@ def resource(name: str) -> float:
 def nodes(name: str) -> list[float]:
     """How much of "CPU" or "GPU" each living node has."""
     return [float(node["Resources"].get(name, 0.0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def as_they_end(refs: Sequence[Any]) -> Iterator[Any]:
+    """Tasks' references, whichever ends first."""
+    waiting = list(refs)
+    while waiting:
+        done, waiting = ray.wait(waiting, num_returns=1)
+        yield from done
+
+
+def got(ref: Any) -> Any:  # noqa: ANN401  (whatever the task returns)
+    """A task's result.
+
+    Raises:
+        ValueError: the task's, for bad input, in its own words and without Ray's stack.
+    """
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ValueError):
+            raise ValueError(str(error.cause)) from None
+        raise
 
 
 class _Rate(ProgressColumn):

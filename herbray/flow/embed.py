@@ -34,7 +34,9 @@ class Embed(Spec):
     shards: Path = Path("runs/shards")
     out: Path = Path("runs/embeddings")
     splits: tuple[str, ...] = schema.TEST_SPLITS
-    actors: int | None = Field(None, ge=1, description="None: one a GPU, or one for two CPUs")
+    actors: int | None = Field(
+        None, ge=0, description="None: one a GPU, or one for two CPUs; 0 embeds in this process, without Ray"
+    )
     batch: int | None = Field(None, ge=1, description="None: 64 on a CPU, 512 on a GPU")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
@@ -63,7 +65,9 @@ def embed(spec: Embed) -> Path:
     files = [f for name in spec.splits for f in sorted((spec.shards / f"split={name}").glob("part-*.parquet"))]
     jobs = [{"file": f.relative_to(spec.shards).as_posix()} for f in files]
     waiting = [job for job in jobs if not _finished(target / job["file"], encoder_print(encoder))]
-    if waiting:
+    if waiting and spec.actors == 0:
+        _run_here(spec, target, encoder, waiting, manifest["side"])
+    elif waiting:
         with cluster.connected():
             _run(spec, target, encoder, waiting, manifest["side"])
     _account(target, jobs, note)
@@ -193,6 +197,14 @@ def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], s
         task = bar.add_task("embed", total=sum(rows.values()), unit="image")
         for note in _notes(data):
             bar.advance(task, note["rows"])
+
+
+def _run_here(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # Ray sets it for its tasks
+    embedder = Embedder(encoder, side, threads, spec.batch)
+    for job in jobs:
+        split = job["file"].split("/")[0].removeprefix("split=")
+        embedder.file(spec.shards / job["file"], split, target / job["file"])
 
 
 def _notes(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (a ray.data.Dataset)

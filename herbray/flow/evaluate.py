@@ -3,7 +3,7 @@
 Beside the results lie the outcomes of each specimen and the comparisons of encoders that follow from them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,8 @@ def _measured(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Pi
     ended = {}
     with cluster.progress() as bar:
         job = bar.add_task("evaluate", total=len(refs), unit="task")
-        for ref in _as_they_end(list(refs)):
-            ended[ref] = _got(ref)
+        for ref in cluster.as_they_end(list(refs)):
+            ended[ref] = cluster.got(ref)
             bar.advance(job)
     return {folder: [ended[ref] for ref, piece in refs.items() if piece.folder == folder] for folder in tables}
 
@@ -133,19 +133,3 @@ def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], boot
     scores = measured.scores + intervals(measured.outcomes, bootstrap, seed)
     encoder = note["model"], note["init"], note["seed"]
     return _Found(to_table(scores, *encoder), to_outcome_table(measured.outcomes, *encoder))
-
-
-def _as_they_end(refs: list[Any]) -> Iterator[Any]:
-    while refs:
-        done, refs = ray.wait(refs, num_returns=1)
-        yield from done
-
-
-def _got(ref: Any) -> _Found:  # noqa: ANN401  (an ObjectRef)
-    try:
-        found: _Found = ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ValueError):  # bad input: the task's own words, not Ray's stack
-            raise ValueError(str(error.cause)) from None
-        raise
-    return found

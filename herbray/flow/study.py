@@ -1,0 +1,244 @@
+"""The whole story in one command: catalogue → shards → a grid of encoders → embeddings → tasks → report.
+
+The grid is objective × start weights × seed, with the start weights as they are, frozen, beside it. `herbray demo` is a
+study of one start and one seed.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import ray
+from pydantic import Field, model_validator
+
+from herbray import config
+from herbray.config import Spec
+from herbray.data import catalogue
+from herbray.data.catalogue import Catalogue
+from herbray.flow import cluster
+from herbray.flow.embed import Embed, embed
+from herbray.flow.evaluate import Evaluate, evaluate
+from herbray.flow.material import Train
+from herbray.flow.publish import Report, report
+from herbray.flow.shard import Shard, shard
+from herbray.flow.train import train
+from herbray.model.encoder import EncoderSpec, build_encoder
+
+PRETRAINING: Final = "pretraining"
+"""The start weights in `inits` that stand for the encoder of the study's own `pretraining`."""
+
+S = TypeVar("S", bound=Spec)
+
+
+class Pretraining(Spec):
+    """An encoder trained on another catalogue first, and handed over through the registry (the paper: CIFAR-10)."""
+
+    catalogue: Catalogue
+    shard: Shard = Shard()
+    train: Train
+
+
+class Study(Spec):
+    """The study job: every stage's own settings; the folders between them are laid out below `out`.
+
+    Trainings with `workers=0` are single Ray tasks, as many at a time as there are CPUs (or GPUs); the others follow
+    one another, each with its own workers.
+    """
+
+    out: Path = Path("runs/demo")
+    title: str = "A synthetic herbarium"
+    catalogue: Catalogue
+    shard: Shard = Shard()
+    train: tuple[Train, ...] = Field(min_length=1, description="one for each objective")
+    inits: tuple[str, ...] = Field((), description="start weights, each for every objective; none: each training's own")
+    seeds: tuple[int, ...] = Field((), description="each for every objective and start; none: each training's own")
+    frozen: tuple[EncoderSpec, ...] = Field((), description="further encoders to evaluate as they are")
+    pretraining: Pretraining | None = Field(None, description="makes the start weights 'pretraining' of inits")
+    embed: Embed = Embed()
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        told = Counter([*(each.objective.name for each in self.train), *self.inits, *map(str, self.seeds)])
+        twice = [text for text, count in told.items() if count > 1]
+        if twice:
+            raise ValueError(f"{', '.join(twice)} twice: results tell encoders apart by objective, init and seed")
+        wanted = PRETRAINING in {*self.inits, *(each.encoder.init for each in self.train)}
+        if wanted != (self.pretraining is not None):
+            raise ValueError(f"settings of `pretraining`, and {PRETRAINING!r} as an init, go together")
+        return self
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encoder of the grid: trained and embedded, or, without `train`, its start weights embedded as they are."""
+
+    train: Train | None
+    embed: Embed
+
+
+def study(spec: Study) -> Path:
+    """Run every stage, each of which goes on where an earlier try stopped, and return the report's path.
+
+    Raises:
+        ValueError: bad input of any stage; start weights that cannot be had are told before anything is trained.
+    """
+    tell = _Teller()
+    tell("catalogue", "which specimens exist")
+    names = _with(spec.catalogue, out=spec.out / "catalogue")
+    catalogue.build(names)
+    with cluster.connected():
+        tell("shards", "every image checked, made small, put beside others of its genus")
+        shards = _with(spec.shard, catalogue=names.out, out=spec.out / "shards")
+        shard(shards)
+        trained, frozen = grid(spec, _pretrained(spec, tell))
+        folders = [*_run(frozen, tell), *_run(trained, tell)]
+        tell("evaluate", f"{len(folders)} encoders, {len(spec.evaluate.tasks)} tasks")
+        judged = _with(spec.evaluate, embeddings=tuple(folders), store=spec.out, out=spec.out / "results.parquet")
+        evaluate(judged)
+    tell("report", "figures and one page")
+    page = _with(
+        spec.report,
+        title=spec.title,
+        results=judged.out,
+        shards=shards.out,
+        catalogue=names.out,
+        embeddings=tuple(folders),
+        runs=(spec.out / "train",),
+        out=spec.out / "report.html",
+        settings=config.dump(spec),
+    )
+    path = report(page)
+    tell("done", f"open {path} in a browser")
+    return path
+
+
+def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
+    """Every encoder to train, and every one to embed as it is, in the order of the settings.
+
+    Args:
+        spec: of the study.
+        pretrained: address of the pretraining's encoder in the registry.
+
+    Raises:
+        ValueError: start weights that do not go with an encoder, or cannot be had.
+    """
+    trained = [
+        _cell(spec, _started(each, pretrained if pretrained and init == PRETRAINING else init, seed))
+        for each in spec.train
+        for init in spec.inits or [each.encoder.init]
+        for seed in spec.seeds or [each.seed]
+    ]
+    starts = {cell.train.encoder.init: cell.train.encoder for cell in reversed(trained) if cell.train}
+    frozen = [
+        _frozen(spec, start, seed)
+        for start in [*reversed(starts.values()), *spec.frozen]
+        for seed in (spec.seeds or (spec.train[0].seed,))[: None if start.init == "random" else 1]
+    ]  # where all seeds give the same start, one is enough
+    return trained, frozen
+
+
+def _started(base: Train, init: str, seed: int) -> Train:
+    """A training from other start weights, checked: not every start goes with every encoder."""
+    encoder = EncoderSpec.model_validate(base.encoder.model_dump() | {"init": init})
+    if not init.startswith("models:/"):
+        build_encoder(encoder, seed)
+    return base.model_copy(update={"encoder": encoder, "seed": seed})
+
+
+def _cell(spec: Study, job: Train) -> Cell:
+    parts: list[str] = [job.objective.name]
+    parts += [job.encoder.init] if len(spec.inits) > 1 else []
+    parts += [f"seed{job.seed}"] if len(spec.seeds) > 1 else []
+    name = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", part) for part in parts)
+    out = spec.out.absolute()  # a cell may run in another process
+    job = _with(job, shards=out / "shards", store=out, out=out / "train" / name)
+    return Cell(job, _embedding(spec))
+
+
+def _frozen(spec: Study, start: EncoderSpec, seed: int) -> Cell:
+    return Cell(None, _with(_embedding(spec), model="start", start=start, seed=seed))
+
+
+def _embedding(spec: Study) -> Embed:
+    out = spec.out.absolute()
+    return _with(spec.embed, shards=out / "shards", out=out / "embeddings", store=out)
+
+
+def _pretrained(spec: Study, tell: "_Teller") -> str | None:
+    """The address of the encoder that was trained on the other catalogue, for all trainings to start from."""
+    if spec.pretraining is None:
+        return None
+    root, before = spec.out / PRETRAINING, spec.pretraining
+    tell(PRETRAINING, f"{before.train.objective.name} encoder on another catalogue")
+    catalogue.build(names := _with(before.catalogue, out=root / "catalogue"))
+    shard(shards := _with(before.shard, catalogue=names.out, out=root / "shards"))
+    name = before.train.register_as or f"herbray-{PRETRAINING}"
+    return train(_with(before.train, shards=shards.out, store=spec.out, out=root / "train", register_as=name)).uri
+
+
+def _run(cells: Sequence[Cell], tell: "_Teller") -> list[Path]:
+    """Make every cell's embeddings; returns their folders in the order of the cells."""
+    alone = [place for place, cell in enumerate(cells) if _needs_no_ray(cell)]
+    if len(alone) > 1:
+        tell("encoders", f"{len(alone)} of them, side by side")
+        done = dict(zip(alone, _side_by_side([cells[place] for place in alone]), strict=True))
+    else:
+        done = {}
+    for place, cell in enumerate(cells):
+        if place not in done:
+            done[place] = _make(cell, tell)
+    return [done[place] for place in range(len(cells))]
+
+
+def _needs_no_ray(cell: Cell) -> bool:
+    return cell.embed.actors == 0 and (cell.train is None or cell.train.workers == 0)
+
+
+def _side_by_side(cells: Sequence[Cell]) -> Iterator[Path]:
+    """One Ray task a cell; a fault ends the job, and the same command goes on with the cells that are left."""
+    gpus = 1 if cluster.resource("GPU") else 0
+    run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_make)
+    refs = [run.remote(cell) for cell in cells]
+    with cluster.progress() as bar:
+        job = bar.add_task("encoders", total=len(refs), unit="encoder")
+        for ref in cluster.as_they_end(refs):
+            cluster.got(ref)
+            bar.advance(job)
+    yield from map(cluster.got, refs)
+
+
+def _make(cell: Cell, tell: "_Teller | None" = None) -> Path:
+    """Train, if it is to be trained, and embed; goes on where it stopped."""
+    tell = tell or _Teller(quiet=True)
+    wanted = cell.embed
+    if cell.train is None:
+        tell("embed", f"test splits with the frozen {wanted.start.init} start")
+        return embed(wanted)
+    tell("train", f"{cell.train.objective.name} encoder from {cell.train.encoder.init} start weights")
+    done = train(cell.train)
+    tell("embed", f"test splits with {done.uri}")
+    return embed(_with(wanted, model=done.uri))
+
+
+def _with(spec: S, **values: object) -> S:
+    return spec.model_copy(update=values)
+
+
+class _Teller:
+    """Says which stage begins, and how long all has taken."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.began, self.quiet = time.monotonic(), quiet
+
+    def __call__(self, stage: str, what: str) -> None:
+        if self.quiet:
+            return
+        seconds = int(time.monotonic() - self.began)
+        clock = f"{seconds // 60}:{seconds % 60:02d}"
+        cluster.console.print(f"[dim]{clock}[/dim] [bold]{stage:<10}[/bold] {what}", highlight=False)

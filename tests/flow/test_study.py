@@ -1,0 +1,105 @@
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from herbray import config, schema
+from herbray.flow.embed import read_embeddings
+from herbray.flow.study import Study, grid, study
+
+SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 300, "size": 48, "genera": 8, "species": 24}
+TRAIN = {"encoder": {"size": 32}, "stream": {"batch": 16}, "epochs": 1, "reports": 1, "workers": 0}
+
+
+def spec(out="runs/x", **settings):
+    tree = {
+        "out": str(out),
+        "catalogue": {"source": SOURCE | {"path": f"{out}/sheets"}},
+        "shard": {"side": 40, "bag": 8, "file_rows": 64, "splits": {"species": 0, "random": 0.35, "validation": 0.2}},
+        "train": [TRAIN | {"objective": {"name": name}} for name in ("triplet", "classifier")],
+        "embed": {"splits": ["random"], "actors": 0},
+        "evaluate": {"tasks": [{"name": "identify", "splits": ["random"]}], "bootstrap": {"resamples": 200}},
+        "report": {"projection": "pca", "sheets": 4},
+    }
+    return config.parse(Study, tree | settings)
+
+
+PRETRAINING = {
+    "catalogue": {"source": SOURCE},
+    "shard": {"side": 32},
+    "train": TRAIN | {"objective": {"name": "autoencoder", "width": 8}},
+}
+
+
+def test_the_grid_is_every_objective_from_every_start_with_every_seed():
+    trained, frozen = grid(
+        spec(inits=["random", "pretraining"], seeds=[1, 2], pretraining=PRETRAINING), "models:/before/1"
+    )
+    cells = [(c.train.objective.name, c.train.encoder.init, c.train.seed) for c in trained]
+    assert cells == [
+        (name, init, seed)
+        for name in ("triplet", "classifier")
+        for init in ("random", "models:/before/1")
+        for seed in (1, 2)
+    ]
+    assert len({c.train.out for c in trained}) == 8
+    starts = [(c.embed.start.init, c.embed.seed) for c in frozen]
+    assert starts == [("random", 1), ("random", 2), ("models:/before/1", 1)]
+
+
+def test_one_start_and_one_seed_are_the_trainings_own():
+    trained, frozen = grid(spec(frozen=[{"size": 40, "init": "random"}]), None)
+    assert [c.train.out.name for c in trained] == ["triplet", "classifier"]
+    assert [c.train.seed for c in trained] == [89, 89]
+    assert [c.embed.start.size for c in frozen] == [32, 40]
+
+
+def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"resnet18-f37072fd\.pth"):
+        grid(spec(inits=["imagenet"]), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seeds": [1, 1]}, "1 twice"),
+        ({"inits": ["random", "random"]}, "random twice"),
+        ({"train": [TRAIN, TRAIN]}, "triplet twice"),
+        ({"inits": ["pretraining"]}, "go together"),
+        ({"pretraining": PRETRAINING}, "go together"),
+        ({"train": []}, "at least 1"),
+    ],
+)
+def test_what_results_could_not_tell_apart_is_refused(settings, message):
+    with pytest.raises(config.ConfigError, match=message):
+        spec(**settings)
+
+
+def results(folder):
+    return pq.read_table(folder / "results.parquet", schema=schema.RESULT)
+
+
+def test_a_study_twice_is_the_same_table_and_goes_on_where_it_stopped(tmp_path, cluster):
+    one, two = tmp_path / "one", tmp_path / "two"
+    page = study(spec(one, seeds=[1, 2]))
+    table = results(one)
+    assert page == one / "report.html"
+    assert page.stat().st_size > 10_000
+    kinds = set(zip(*(table[name].to_pylist() for name in ("model", "init", "seed")), strict=True))
+    assert kinds == {(name, "random", seed) for name in ("triplet", "classifier", "untrained") for seed in (1, 2)}
+
+    study(spec(two, seeds=[1], train=[TRAIN]))  # as if the other cells had not begun
+    study(spec(two, seeds=[1, 2]))
+    assert results(two) == table
+    assert not results(two).filter(pc.equal(table["seed"], 1)).equals(table.filter(pc.equal(table["seed"], 2)))
+
+    weights = {path: path.stat().st_mtime_ns for path in one.glob("train/*/encoder/*")}
+    embedded = {path: path.stat().st_mtime_ns for path in one.glob("embeddings/*/split=*/*")}
+    assert len(embedded) >= 6
+    study(spec(one, seeds=[1, 2]))
+    assert results(one) == table
+    assert {path: path.stat().st_mtime_ns for path in embedded} == embedded
+    assert set(weights) == set(one.glob("train/*/encoder/*"))
+    for folder in {path.parents[1] for path in embedded}:
+        ids = read_embeddings(folder)["specimen_id"].to_pylist()
+        assert len(set(ids)) == len(ids)
