@@ -1,17 +1,19 @@
 """The training job's settings, and what its shards say before an image is touched."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from pydantic import Field, model_validator
 
 from herbray.config import Spec
 from herbray.data import plan
+from herbray.data.draws import draws
 from herbray.flow.manifest import read_index, read_manifest
 from herbray.flow.stream import Loader
 from herbray.model.augment import Augment
@@ -66,7 +68,9 @@ class Train(Spec):
     loader: Loader = Loader()
     epochs: int = Field(25, ge=1)
     keep: Literal["best", "last"] = "best"
-    validate_rows: int = Field(4096, ge=2, description="most validation specimens that are looked at")
+    validate_rows: int = Field(
+        4096, ge=2, description="whole bags of validation specimens are looked at until there are so many"
+    )
     neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
     reports: int = Field(4, ge=1, description="how often an epoch tells its loss")
     checkpoints: Checkpoints = Checkpoints()
@@ -111,13 +115,24 @@ class World:
 
 @dataclass(frozen=True)
 class Material:
-    """What the shards folder says, read once: labels, plan and reader. No image is touched."""
+    """What the shards folder says, read once: labels, plan and reader. No image is touched.
+
+    Attributes:
+        index: of the shards.
+        manifest: of the shards.
+        classes: genera, in the order of their labels.
+        windows: of all epochs.
+        validation: windows in the objective's shape; its loss is measured on them.
+        gallery: windows of those validation specimens that may be missing there: where rivals are drawn, specimens are
+            in a pair by chance.
+    """
 
     index: pa.Table
     manifest: dict[str, Any]
     classes: list[str]
     windows: list[plan.Window]
     validation: list[plan.Window]
+    gallery: list[plan.Window]
 
     @property
     def per_epoch(self) -> int:
@@ -149,16 +164,28 @@ def material(spec: Train) -> Material:
         for epoch in range(spec.epochs)
         for window in plan.epoch_plan(index, classes, spec.stream, group, spec.seed, epoch, rivals=rivals)
     ]
-    return Material(index, manifest, classes, windows, _validation(spec, index, classes))
+    watched = _watched(index, spec.validate_rows)
+    shaped = _validation(spec, watched, classes, group, rivals)
+    gallery = _validation(spec, watched, classes, 1, 0) if rivals else []
+    return Material(index, manifest, classes, windows, shaped, gallery)
 
 
-def _validation(spec: Train, index: pa.Table, classes: Sequence[str]) -> list[plan.Window]:
-    """Windows of the validation split, the first in the plan's order until `validate_rows` are reached."""
-    if "validation" not in index["split"].to_pylist():
+def _watched(index: pa.Table, most: int) -> pa.Table:
+    """Bags of the validation split that are looked at: a draw blind to objective, batch and seed.
+
+    Trials of a sweep and seeds of a study are compared by their k-NN accuracy, so all must look at the same specimens.
+    """
+    bags = index.filter(pc.equal(index["split"], "validation"))
+    names = [
+        f"{file}/{group}" for file, group in zip(*(bags[n].to_pylist() for n in ("file", "row_group")), strict=True)
+    ]
+    order = np.argsort(draws(0, "validation", names), kind="stable")
+    before = np.cumsum(bags["rows"].to_numpy()[order]) - bags["rows"].to_numpy()[order]
+    return bags.take(order[before < most])
+
+
+def _validation(spec: Train, watched: pa.Table, classes: Sequence[str], group: int, rivals: int) -> list[plan.Window]:
+    if not watched.num_rows:
         return []
     stream = spec.stream.model_copy(update={"balance": 0.0})
-    objective = spec.objective
-    windows = plan.epoch_plan(
-        index, classes, stream, objective.group, spec.seed, 0, "validation", rivals=objective.rivals
-    )
-    return windows[: math.ceil(spec.validate_rows / (windows[0].batches * windows[0].batch))]
+    return plan.epoch_plan(watched, classes, stream, group, spec.seed, 0, "validation", rivals=rivals)

@@ -30,11 +30,14 @@ def validate(spec: Train, data: Material, learner: Learner, world: World) -> dic
     reader = WindowReader(spec.shards, data.manifest["side"], centre=True)
     found: dict[int, tuple[Tensor, int]] = {}
     losses: list[float] = []
-    for batch in local(data.validation[world.rank :: world.size], reader):
+    shaped = data.validation[world.rank :: world.size]
+    judged = sum(window.batches for window in shaped)  # the gallery's batches have another shape: no loss of theirs
+    for number, batch in enumerate(local([*shaped, *data.gallery[world.rank :: world.size]], reader)):
         images = prepare(torch.tensor(batch.images).to(world.device), spec.encoder.size)
         labels = torch.tensor(batch.labels).to(world.device)
         features = learner.encoder(images.contiguous(memory_format=torch.channels_last))
-        losses.append(float(learner.objective(features, images, labels)["loss"]))
+        if number < judged:
+            losses.append(float(learner.objective(features, images, labels)["loss"]))
         for row, label, feature in zip(batch.rows.tolist(), batch.labels.tolist(), features.float().cpu(), strict=True):
             found[row] = (feature, label)
     for other, more in _gather((found, losses), world):
