@@ -123,9 +123,9 @@ class Judged:
     verdict: Verdict
 
     @property
-    def where(self) -> str:
-        """Level, split and start weights as the page writes them."""
-        return f"{clean(self.level, 40)} · {split_name(self.split)} · {clean(self.init, 30)}"
+    def place(self) -> str:
+        """Level and split as the page writes them."""
+        return f"{clean(self.level, 40)} · {split_name(self.split)}"
 
 
 @dataclass(frozen=True)
