@@ -3,7 +3,8 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,11 @@ from herbray.config import Spec
 from herbray.data.draws import draws
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.evaluate import embeddings_folders
+from herbray.flow.outcomes import comparisons_file
+from herbray.flow.register import ENCODER
 from herbray.flow.reports import read_metrics
 from herbray.flow.shard import read_manifest
+from herbray.model.checkpoint import EncoderCard
 from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
 
 
@@ -37,6 +41,18 @@ class Report(Spec):
     projection: Literal["auto", "umap", "pca"] = Field("auto", description="the map; auto: UMAP where it is installed")
     settings: str = Field("", description="shown folded at the end of the page")
     seed: int = 89
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run folder says: its note, its reports, and the settings that its encoder was trained with."""
+
+    note: dict[str, Any]
+    reports: list[dict[str, float]]
+    settings: dict[str, Any]
+
+
+_NO_RUN = _Run({}, [], {})
 
 
 def report(spec: Report) -> Path:
@@ -65,31 +81,46 @@ def report(spec: Report) -> Path:
         version=__version__,
         projection=spec.projection,
         sweeps=[_sweep(folder) for folder in spec.sweeps],
+        comparisons=_comparisons(spec.results),
     )
     spec.out.parent.mkdir(parents=True, exist_ok=True)
     write_report(data, spec.out)
     return spec.out
 
 
-def _trained(paths: Sequence[Path]) -> dict[str, tuple[dict[str, Any], list[dict[str, float]]]]:
-    """Registered version → what its run folder says: its note and its reports."""
+def _comparisons(results: Path) -> pa.Table | None:
+    file = comparisons_file(results)
+    return pq.read_table(file, schema=schema.COMPARISON) if file.exists() else None
+
+
+def _trained(paths: Sequence[Path]) -> dict[str, _Run]:
+    """Registered version → what its run folder says."""
     files = [
         f for path in paths for f in ([path / "trained.json"] if (path / "trained.json").exists() else _below(path))
     ]
     found = {}
     for file in files:
         note = json.loads(file.read_text(encoding="utf-8"))
-        found[note["uri"]] = (note, read_metrics(file.parent / "metrics.jsonl"))
+        found[note["uri"]] = _Run(note, read_metrics(file.parent / "metrics.jsonl"), _settings(file.parent / ENCODER))
     return found
+
+
+def _settings(encoder: Path) -> dict[str, Any]:
+    """The training job's settings and the length of the representation; empty where the run kept no encoder."""
+    try:
+        card = EncoderCard.model_validate_json((encoder / "encoder.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {**card.spec, "dim": card.dim}
 
 
 def _below(path: Path) -> list[Path]:
     return sorted(path.glob("*/trained.json"))
 
 
-def _note(note: dict[str, Any], trained: dict[str, Any]) -> EncoderNote:
-    run, reports = trained.get(note["uri"], ({}, []))
-    figures = run.get("figures", {})
+def _note(note: dict[str, Any], trained: Mapping[str, _Run]) -> EncoderNote:
+    run = trained.get(note["uri"], _NO_RUN)
+    figures = run.note.get("figures", {})
     return EncoderNote(
         model=note["model"],
         init=note["init"],
@@ -97,10 +128,11 @@ def _note(note: dict[str, Any], trained: dict[str, Any]) -> EncoderNote:
         version=note["version"],
         epochs=figures.get("epoch", 0.0),
         images=int(figures.get("images", 0)),
-        seconds=sum(_seconds(reports)),
+        seconds=sum(_seconds(run.reports)),
         knn=figures.get("val_knn"),
         loss=figures.get("val_loss"),
-        run_id=run.get("run_id", ""),
+        run_id=run.note.get("run_id", ""),
+        settings=run.settings,
     )
 
 
@@ -126,11 +158,11 @@ def _seconds(reports: Sequence[dict[str, float]]) -> Iterator[float]:
         before = row["images"]
 
 
-def _curves(trained: dict[str, tuple[dict[str, Any], list[dict[str, float]]]]) -> pa.Table | None:
+def _curves(trained: Mapping[str, _Run]) -> pa.Table | None:
     rows = [
-        {"model": note["objective"], "epoch": row["epoch"], "metric": metric, "value": row[metric]}
-        for note, reports in trained.values()
-        for row in reports
+        {"model": run.note["objective"], "epoch": row["epoch"], "metric": metric, "value": row[metric]}
+        for run in trained.values()
+        for row in run.reports
         for metric in sorted(row)
         if metric.startswith(("train_", "val_"))
     ]

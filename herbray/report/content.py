@@ -1,7 +1,7 @@
 """What a report is made of: plain values, read by whoever calls `write_report`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ class EncoderNote:
         knn: k-NN genus accuracy on validation features; None where it was not measured.
         loss: the last one, of validation where that was measured; its scale belongs to the objective.
         run_id: of the tracking run.
+        settings: of the training job, and `dim`, the length of its representation; empty where they are not known.
     """
 
     model: str
@@ -34,6 +35,7 @@ class EncoderNote:
     knn: float | None
     loss: float | None
     run_id: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class ReportData:
         version: of herbray.
         projection: how the map is made; "auto" is UMAP where it is installed, else principal components.
         sweeps: over settings of training.
+        comparisons: `schema.COMPARISON` rows; None where encoders were not compared.
     """
 
     title: str
@@ -97,3 +100,4 @@ class ReportData:
     version: str
     projection: Literal["auto", "umap", "pca"] = "auto"
     sweeps: Sequence[SweepNote] = ()
+    comparisons: pa.Table | None = None

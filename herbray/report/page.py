@@ -9,11 +9,13 @@ import jinja2
 
 from herbray.redact import redacted
 from herbray.report import applications, archive
+from herbray.report.claims import OBJECTIVES
 from herbray.report.content import EncoderNote, ReportData
 from herbray.report.curves import curves
 from herbray.report.map import draw_map
 from herbray.report.scores import Scores, clean, list_series, model_order
 from herbray.report.sheets import contact_sheet
+from herbray.report.study import study
 from herbray.report.sweep import sweep
 
 
@@ -54,6 +56,7 @@ def _environment() -> jinja2.Environment:
         "duration": _duration,
         "score": _score,
         "percent": _percent,
+        "points": _points,
         "redacted": redacted,
     }
     return environment
@@ -63,11 +66,12 @@ def _context(data: ReportData) -> dict[str, Any]:
     scores = Scores(data.results)
     specimens = archive.specimens(data.embeddings)
     taxonomy = archive.taxonomy(specimens)
+    splits = archive.split_rows(data.manifest, specimens)
     return {
         "data": data,
         "source": _source(data.manifest.get("source")),
         "counts": archive.counts(data.manifest),
-        "splits": archive.split_rows(data.manifest, specimens),
+        "splits": splits,
         "institutions": archive.bars(specimens, "institution"),
         "families": archive.bars(specimens, "family"),
         "specimens": specimens.num_rows,
@@ -78,6 +82,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "identify": applications.identify(scores),
         "discriminate": applications.discriminate(scores, taxonomy),
         "mislabel": applications.mislabel(scores, taxonomy),
+        "study": study(data.comparisons, data.encoders, splits, "study"),
+        "colours": {one.model: one.colour for one in list_series((model, "") for model in OBJECTIVES)},
         "others": applications.others(scores),
         "map": draw_map(data.embeddings, data.projection, "map"),
         "refused": archive.refused(data.quarantine),
@@ -110,6 +116,12 @@ def _score(value: float | None) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"
+
+
+def _points(value: float) -> str:
+    """Percentage points with their sign; a true minus, and none before what rounds to nothing."""
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,200 @@
+"""The orderings of encoders that Walker et al. 2022 report, as data, and what our paired comparisons say of each.
+
+No score of the study is known to us; its orderings are. Two objectives are compared only where both began from the same
+start weights: in the study these differed by objective, so that its orderings mix the two causes.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from herbray import schema
+from herbray.report.scores import UNTRAINED, clean, level_order, split_name, split_order
+
+OBJECTIVES: Final = ("triplet", "autoencoder", "classifier")
+"""The three that the study compares."""
+
+Verdict = Literal["agrees", "disagrees", "undecided"]
+VERDICTS: Final[tuple[Verdict, ...]] = ("agrees", "disagrees", "undecided")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure that an ordering is judged by.
+
+    Attributes:
+        task: that measured it.
+        metric: its name in the results.
+        label: in words.
+        splits: those that count; None for all.
+        levels: those that count; None for all, e.g. whichever pairs of genera were measured.
+        lower_is_better: e.g. of a false-positive rate. The table of comparisons does not say so itself.
+    """
+
+    task: str
+    metric: str
+    label: str
+    splits: tuple[str, ...] | None = None
+    levels: tuple[str, ...] | None = None
+    lower_is_better: bool = False
+
+    def covers(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of `schema.COMPARISON` is of this figure."""
+        return (
+            (row["task"], row["metric"]) == (self.task, self.metric)
+            and (self.splits is None or row["split"] in self.splits)
+            and (self.levels is None or row["level"] in self.levels)
+        )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One model is better than another, at something; `measures` has the telling one first."""
+
+    about: str
+    better: str
+    worse: str
+    measures: tuple[Measure, ...]
+
+    @property
+    def order(self) -> str:
+        """As the page writes it."""
+        return f"{self.better} > {self.worse}"
+
+
+_DISCRIMINATION = (
+    Measure("discriminate", "balanced_accuracy", "balanced accuracy"),
+    Measure("discriminate", "auroc", "AUROC"),
+)
+_MISLABELS = (
+    Measure("mislabel", "auroc", "AUROC of the ranking"),
+    Measure("mislabel", "tpr", "true-positive rate"),
+)
+_TRANSFER = (  # what training saw neither the herbarium (H) nor the species (S) of
+    Measure("identify", "accuracy", "accuracy", ("herbarium", "species"), ("genus",)),
+    Measure("transfer", "accuracy", "accuracy, probe of another split", levels=("genus",)),
+)
+_IDENTIFICATION = (Measure("identify", "accuracy", "accuracy", schema.TEST_SPLITS, ("genus",)),)
+
+CLAIMS: Final = (
+    Claim("Genus discrimination", "autoencoder", "classifier", _DISCRIMINATION),
+    Claim("Genus discrimination", "triplet", "classifier", _DISCRIMINATION),
+    Claim("Mislabels", "triplet", "autoencoder", _MISLABELS),
+    Claim("Mislabels", "autoencoder", "classifier", _MISLABELS),
+    Claim("Mislabels", "triplet", "classifier", _MISLABELS),
+    Claim("Transfer", "triplet", "classifier", _TRANSFER),
+    Claim("Transfer", "triplet", "autoencoder", _TRANSFER),
+)
+"""What the study reports: autoencoder and triplet tell genera apart better than the classifier; mislabels are found
+best by triplet, then autoencoder, then classifier; the triplet network transfers best."""
+
+STARTS: Final = tuple(Claim("Genus identification", model, UNTRAINED, _IDENTIFICATION) for model in OBJECTIVES)
+"""Not the study's: that training was worth it, against the same start weights, frozen."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One comparison of a claim's two models, in the claim's direction: above 0 is for it.
+
+    Attributes:
+        measure: what was compared.
+        split: on which specimens.
+        level: a rank or a pair of genera.
+        init: the start weights of both.
+        difference: of the means, in percentage points; `low` and `high` are the ends of its interval.
+        specimens: that both were asked about.
+        seeds: training runs of the better and of the worse model.
+        verdict: `undecided` where the interval holds 0.
+    """
+
+    measure: Measure
+    split: str
+    level: str
+    init: str
+    difference: float
+    low: float
+    high: float
+    specimens: int
+    seeds: tuple[int, int]
+    verdict: Verdict
+
+    @property
+    def place(self) -> str:
+        """Level and split as the page writes them."""
+        return f"{clean(self.level, 40)} · {split_name(self.split)}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with all comparisons that bear on it, and their count in words."""
+
+    claim: Claim
+    rows: tuple[Judged, ...]
+    words: str
+
+
+def judge(comparisons: pa.Table, claims: Iterable[Claim]) -> tuple[Judgement, ...]:
+    """Judge each claim by the comparisons of its two models from the same start weights.
+
+    Args:
+        comparisons: `schema.COMPARISON`.
+        claims: in the order of the answer.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    rows = _rows(comparisons)
+    return tuple(_judge(rows, claim) for claim in claims)
+
+
+def compared(comparisons: pa.Table) -> frozenset[str]:
+    """Models that occur in the comparisons; ValueError as in `judge`."""
+    return frozenset(row[name] for row in _rows(comparisons) for name in ("model_a", "model_b"))
+
+
+def _rows(comparisons: pa.Table) -> list[dict[str, Any]]:
+    """Rows with a finite interval; one that is not finite tells nothing."""
+    missing = sorted(set(schema.COMPARISON.names) - set(comparisons.column_names))
+    if missing:
+        raise ValueError(f"the comparisons lack the columns {', '.join(missing)}; make them with herbray evaluate")
+    rows: list[dict[str, Any]] = comparisons.select(schema.COMPARISON.names).to_pylist()
+    return [row for row in rows if all(math.isfinite(row[name]) for name in ("difference", "low", "high"))]
+
+
+def _judge(rows: Sequence[Mapping[str, Any]], claim: Claim) -> Judgement:
+    both = {claim.better, claim.worse}
+    bearing = [(m, row) for m in claim.measures for row in rows if m.covers(row)]
+    found = [(m, row) for m, row in bearing if {row["model_a"], row["model_b"]} == both]
+    judged = [_judged(m, row, claim.better) for m, row in found if row["init_a"] == row["init_b"]]
+    judged.sort(key=lambda one: _order(one, claim.measures))
+    words = _counted(judged) if judged else ("no start weights in common" if found else "not measured")
+    return Judgement(claim, tuple(judged), words)
+
+
+def _judged(measure: Measure, row: Mapping[str, Any], better: str) -> Judged:
+    a_first = row["model_a"] == better
+    sign = 100 if a_first != measure.lower_is_better else -100
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    verdict: Verdict = "undecided"
+    if row["better"] in ("a", "b"):
+        verdict = "agrees" if (row["better"] == "a") == a_first else "disagrees"
+    seeds = (row["seeds_a"], row["seeds_b"]) if a_first else (row["seeds_b"], row["seeds_a"])
+    place = row["split"], row["level"], row["init_a"]
+    return Judged(measure, *place, sign * row["difference"], low, high, row["specimens"], seeds, verdict)
+
+
+def _order(one: Judged, measures: Sequence[Measure]) -> tuple[Any, ...]:
+    return measures.index(one.measure), split_order(one.split), level_order(one.level), one.init
+
+
+def _counted(judged: Sequence[Judged]) -> str:
+    """E.g. "agrees in 3, disagrees in 1, undecided in 2 of 6 comparisons"."""
+    counts, total = Counter(one.verdict for one in judged), len(judged)
+    parts = [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
+    if len(parts) == 1:
+        return f"{parts[0][0]} in {'the one comparison' if total == 1 else f'all {total} comparisons'}"
+    return f"{', '.join(f'{verdict} in {count}' for verdict, count in parts)} of {total} comparisons"
