@@ -68,6 +68,9 @@ QUARANTINE: Final = pa.schema(
 )
 """One row a refused input: nothing is lost silently."""
 
+FROZEN: Final = ("untrained", "efficientnet_lite0")
+"""Models of results that herbray has not trained: start weights as they are, and other networks as they came."""
+
 RESULT: Final = pa.schema(
     [
         pa.field("model", pa.string(), nullable=False),  # "triplet", "autoencoder", "classifier", "untrained", …

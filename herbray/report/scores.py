@@ -43,8 +43,8 @@ class Series:
 
     @property
     def trained(self) -> bool:
-        """False for the baseline."""
-        return self.model != UNTRAINED
+        """Whether herbray trained it: false for baselines."""
+        return self.model not in schema.FROZEN
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from herbray.report.scores import Cell, Scores, Series, clean, split_name
+from herbray.report.scores import UNTRAINED, Cell, Scores, Series, clean, split_name
 
 LEADS, UNDECIDED, ALONE = "leads", "undecided", "only one"
 ABOVE, BELOW = "above", "below"
@@ -70,7 +70,7 @@ def find(
     if rivals:  # every rival, not the next alone: a wide interval further down may reach higher
         clear = all(cell.above(other) and not (veto and veto(leader, one)) for one, other in rivals)
         lead = LEADS if clear else UNDECIDED
-    baseline = _baseline(leader, [pair for pair in cells if not pair[0].trained])
+    baseline = _baseline(leader, [pair for pair in cells if pair[0].model == UNTRAINED])
     training = None
     if baseline:
         vetoed = veto is not None and veto(leader, baseline[0])

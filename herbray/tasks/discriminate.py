@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
+from herbray.tasks.neighbours import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.pairs import Pair, choose, likeness, members
 from herbray.tasks.probe import ProbeTask, binary_scores, cross_validate
@@ -49,8 +50,8 @@ class Discriminate(ProbeTask):
         place = Place(self.name, split, pair.level)
         scores = place.scores({"rows": len(rows), "positives": labels.sum(), "similar": pair.kind == "similar"})
         scores += place.scores(likeness(embeddings, pair))
-        hit = np.zeros(len(rows), dtype=bool)
-        for fold in cross_validate(embeddings.features[rows], labels, self, seed):
+        hit, units = np.zeros(len(rows), dtype=bool), embeddings_units(embeddings)[rows]
+        for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
             scores += place.scores(binary_scores(labels[fold.test], fold), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
         return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))

@@ -14,6 +14,7 @@ from herbray.tasks.base import (
     hinted,
     once,
 )
+from herbray.tasks.neighbours import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores, usable
 
@@ -64,8 +65,8 @@ class Identify(ProbeTask):
             )
         place = Place(self.name, split, rank)
         scores = place.scores(counts)
-        hit = np.zeros(len(rows), dtype=bool)
-        for fold in cross_validate(embeddings.features[rows], labels, self, seed):
-            scores += place.scores(macro_scores(labels[fold.test], fold), fold.number)
+        hit, units = np.zeros(len(rows), dtype=bool), embeddings_units(embeddings)[rows]
+        for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
+            scores += place.scores(macro_scores(labels[fold.test], fold, present_only=True), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
         return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))

@@ -7,7 +7,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, PooledSplits, UnscorableError
-from herbray.tasks.neighbours import Near, all_nearest, gathering_codes, tally
+from herbray.tasks.neighbours import Near, all_nearest, embeddings_units, tally
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores, usable
 
@@ -57,10 +57,10 @@ class Leakage(ProbeTask):
 
     def _probe(self, place: Place, chosen: Embeddings, labels: Indices, seed: int) -> Measured:
         scores, hit, every = [], np.zeros(len(labels), dtype=bool), np.arange(len(labels))
-        for fold in cross_validate(chosen.features, labels, self, seed):
+        for fold in cross_validate(chosen.features, labels, embeddings_units(chosen), self, seed):
             train = np.setdiff1d(every, fold.test)
             guess = _commonest(chosen.genus, labels, train)[fold.test]
-            found = macro_scores(labels[fold.test], fold)
+            found = macro_scores(labels[fold.test], fold, present_only=True)
             found["genus_majority"] = float((guess == labels[fold.test]).mean())
             scores += place.scores(found, fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
@@ -71,7 +71,7 @@ class Leakage(ProbeTask):
         return Measured(scores, outcomes)
 
     def _neighbours(self, place: Place, chosen: Embeddings, labels: Indices) -> Measured:
-        units = gathering_codes(chosen.gathering)
+        units = embeddings_units(chosen)
         near = all_nearest(chosen.features, units, self.neighbours)
         there = near.valid.sum(axis=1)
         asked = there > 0

@@ -68,7 +68,7 @@ class Planted(ProbeTask):
                 "classes and some wrong names are needed. Leave the task out where `true_species` is not known"
             )
         chosen = embeddings.take(rows)
-        probabilities, converged = out_of_fold(chosen.features, given, self, seed)
+        probabilities, converged = out_of_fold(chosen.features, given, embeddings_units(chosen), self, seed)
         near = all_nearest(chosen.features, embeddings_units(chosen), self.neighbours)
         place = Place(self.name, split, rank)
         numbers = {"rows": len(rows), "wrong": wrong.sum(), "chance": wrong.mean(), "converged": converged}

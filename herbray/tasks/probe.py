@@ -116,17 +116,24 @@ def fit_once(
     return Fold(-1, np.arange(len(tested)), probe.predict_proba(tested.astype(np.float64)), majority, converged)
 
 
-def cross_validate(features: npt.NDArray[np.float32], labels: Indices, task: ProbeTask, seed: int) -> Iterator[Fold]:
+def cross_validate(
+    features: npt.NDArray[np.float32], labels: Indices, units: Indices, task: ProbeTask, seed: int
+) -> Iterator[Fold]:
     """Fit a probe a fold and yield what it says of the rows held out.
+
+    Rows of one unit stand in one fold: a probe that had seen a duplicate of a sheet would know the sheet. Where every
+    row is a unit of its own, the folds are scikit-learn's stratified ones, the paper's.
 
     Args:
         features: [n, d].
         labels: [n] classes 0 to k-1, every one of them in at least `task.folds` rows.
+        units: [n] codes of what must not be torn apart, such as the gathering.
         task: the probe's settings.
         seed: of the shuffle into folds.
 
     Raises:
-        UnscorableError: a class has fewer rows than there are folds, or there is only one class.
+        UnscorableError: a class has fewer rows than there are folds, or there is only one class; or so few units that a
+            fold leaves one class to learn from.
     """
     counts = np.bincount(labels)
     if len(counts) < 2 or counts.min() < task.folds:
@@ -135,21 +142,41 @@ def cross_validate(features: npt.NDArray[np.float32], labels: Indices, task: Pro
             f"of at least {task.folds} rows"
         )
     matrix = features.astype(np.float64)
-    folds = StratifiedKFold(task.folds, shuffle=True, random_state=seed)
-    for number, (train, test) in enumerate(folds.split(matrix, labels)):
+    for number, (train, test) in enumerate(_folds(labels, units, task.folds, seed)):
+        if len(np.unique(labels[train])) < 2:
+            raise UnscorableError(f"fold {number} leaves one class to learn from: the others lie in too few gatherings")
         probe, converged = _fit(_pipeline(task), matrix[train], labels[train])
         majority = int(np.bincount(labels[train]).argmax())
-        yield Fold(number, test, probe.predict_proba(matrix[test]), majority, converged)
+        probabilities = np.zeros((len(test), len(counts)))  # a class whose gatherings are all held out has no column
+        probabilities[:, probe.classes_] = probe.predict_proba(matrix[test])
+        yield Fold(number, test, probabilities, majority, converged)
 
 
-def out_of_fold(features: npt.NDArray[np.float32], labels: Indices, task: ProbeTask, seed: int) -> tuple[Floats, float]:
+def _folds(labels: Indices, units: Indices, many: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
+    """Rows to learn from and rows held out, fold by fold: units are dealt by the class of their first row."""
+    _, firsts, unit = np.unique(units, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(firsts))  # units in the order of their first rows, not of their codes
+    heads = np.sort(firsts)
+    if np.bincount(labels[heads]).max() < many:
+        raise UnscorableError(f"no class lies in {many} gatherings, which {many} folds need: lower `folds`")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # of units; its rows were counted
+        dealt = list(StratifiedKFold(many, shuffle=True, random_state=seed).split(heads, labels[heads]))
+    for _, held in dealt:
+        out = np.isin(place[unit], held)
+        yield np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def out_of_fold(
+    features: npt.NDArray[np.float32], labels: Indices, units: Indices, task: ProbeTask, seed: int
+) -> tuple[Floats, float]:
     """Probabilities [n, k] of every row from the probe that has not seen it, and the share of probes that converged.
 
     Arguments and errors as `cross_validate`.
     """
     probabilities = np.zeros((len(labels), int(labels.max()) + 1))
     converged = []
-    for fold in cross_validate(features, labels, task, seed):
+    for fold in cross_validate(features, labels, units, task, seed):
         probabilities[fold.test] = fold.probabilities
         converged.append(fold.converged)
     return probabilities, float(np.mean(converged))
@@ -161,8 +188,8 @@ def macro_scores(truth: Indices, fold: Fold, present_only: bool = False) -> dict
     Args:
         truth: [m] classes of the fold's rows.
         fold: the probe's probabilities for them.
-        present_only: leave classes without a row out of every mean, in place of counting their recall as 0; for
-            rows that are no stratified part of what was fitted.
+        present_only: leave classes without a row out of every mean, in place of counting their recall as 0: where
+            gatherings are kept together, a fold may hold none of a small class.
 
     Returns:
         `accuracy`; macro `precision`, `recall`, `f1`; `balanced_accuracy`, which equals macro recall where every class
@@ -187,7 +214,7 @@ def binary_scores(truth: Indices, fold: Fold) -> dict[str, float]:
     """Scores of one fold of a pair, class 1 the positive one; nothing predicted positive gives precision 0.
 
     Args:
-        truth: [m] of 0 and 1, both present.
+        truth: [m] of 0 and 1; if just one is present, there is no `auroc`, and `balanced_accuracy` is its recall.
         fold: the probe's probabilities [m, 2].
 
     Returns:
@@ -195,8 +222,10 @@ def binary_scores(truth: Indices, fold: Fold) -> dict[str, float]:
     """
     predicted = fold.probabilities.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(truth, predicted, labels=[0, 1], zero_division=0)
-    scores = {"precision": precision[1], "recall": recall[1], "f1": f1[1], "balanced_accuracy": recall.mean()}
-    scores["auroc"] = roc_auc_score(truth, fold.probabilities[:, 1])
+    present = np.unique(truth)
+    scores = {"precision": precision[1], "recall": recall[1], "f1": f1[1], "balanced_accuracy": recall[present].mean()}
+    if len(present) == 2:
+        scores["auroc"] = roc_auc_score(truth, fold.probabilities[:, 1])
     return {**_common_scores(truth, fold), **{name: float(value) for name, value in scores.items()}}
 
 

@@ -53,9 +53,10 @@ def suspects(
             f"suspects, rank {rank!r}: {counts['classes']} names have the {settings.folds} specimens that "
             f"{settings.folds} folds need, and at least two must; embed more specimens or take a wider rank"
         )
+    units = embeddings_units(embeddings)
     with threadpool_limits(limits=settings.threads):
-        probabilities, _ = out_of_fold(embeddings.features[rows], given, settings, seed)
-        near = all_nearest(embeddings.features, embeddings_units(embeddings), neighbours)
+        probabilities, _ = out_of_fold(embeddings.features[rows], given, units[rows], settings, seed)
+        near = all_nearest(embeddings.features, units, neighbours)
     doubt = confident(given, probabilities)
     worst_first = np.lexsort((np.arange(len(rows)), probabilities[np.arange(len(rows)), given], ~doubt.flagged))
     columns = _columns(embeddings, rank, rows, given, probabilities)

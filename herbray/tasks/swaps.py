@@ -65,7 +65,7 @@ class SwapTask(ProbeTask, ABC):
         sums: dict[str, Floats] = defaultdict(lambda: np.zeros((2, len(truth))))
         for draw in range(self.draws):
             given = swap_labels(truth, share, seed, draw)
-            probabilities, converged = out_of_fold(sound.features, given, self, seed + draw)
+            probabilities, converged = out_of_fold(sound.features, given, embeddings_units(sound), self, seed + draw)
             wrong = given != truth
             for prefix, doubt in every_doubt(given, probabilities, near).items():
                 found = {prefix + name: value for name, value in detection_scores(wrong, doubt).items()}

@@ -45,6 +45,19 @@ def test_overlapping_intervals_are_undecided():
     assert "clearly above the untrained network in no comparison." in words
 
 
+def test_a_network_that_came_trained_is_no_merit_of_training_here():
+    groups = spread("efficientnet_lite0", 0.95), spread("triplet", 0.7), spread("classifier", 0.6)
+    finding, words = identified(*groups, spread("untrained", 0.5))
+    assert (finding.leader.model, finding.baseline[0].model) == ("triplet", "untrained")
+    assert "fficientnet" not in words
+
+
+def test_every_network_that_came_trained_is_known_as_frozen():
+    from herbray.model.portable import DIMS  # here: the report's wing does not know the model's
+
+    assert set(DIMS) - {"resnet18"} <= set(schema.FROZEN)
+
+
 def test_intervals_that_touch_are_undecided():
     low, high, higher = Cell((0.0, 1.0, 2.0)), Cell((2.0, 3.0, 4.0)), Cell((2.1, 3.1, 4.1))
     assert not high.above(low)

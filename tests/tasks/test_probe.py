@@ -28,14 +28,14 @@ def test_probabilities_are_those_of_the_plain_scikit_learn_pipeline(overlapping,
     plain = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, class_weight=weights, max_iter=5000))
     folds = StratifiedKFold(5, shuffle=True, random_state=89)
     wanted = cross_val_predict(plain, features.astype(np.float64), labels, cv=folds, method="predict_proba")
-    probabilities, converged = out_of_fold(features, labels, task, 89)
+    probabilities, converged = out_of_fold(features, labels, np.arange(len(labels)), task, 89)
     assert np.allclose(probabilities, wanted, atol=1e-9)
     assert converged == 1.0
 
 
 def test_each_row_is_held_out_once_and_classes_keep_their_share(overlapping):
     features, labels = overlapping
-    folds = list(cross_validate(features, labels, Identify(), 1))
+    folds = list(cross_validate(features, labels, np.arange(75), Identify(), 1))
     assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(75))
     assert all(np.array_equal(np.bincount(labels[fold.test]), [8, 5, 2]) for fold in folds)
     assert {fold.majority for fold in folds} == {0}
@@ -44,9 +44,9 @@ def test_each_row_is_held_out_once_and_classes_keep_their_share(overlapping):
 def test_too_small_a_class_and_a_single_class_are_refused(overlapping):
     features, _ = overlapping
     with pytest.raises(UnscorableError, match="5-fold cross-validation needs"):
-        next(cross_validate(features, np.repeat([0, 1], [71, 4]), Identify(), 1))
+        next(cross_validate(features, np.repeat([0, 1], [71, 4]), np.arange(75), Identify(), 1))
     with pytest.raises(UnscorableError, match="needs two classes"):
-        next(cross_validate(features, np.zeros(75, dtype=np.intp), Identify(), 1))
+        next(cross_validate(features, np.zeros(75, dtype=np.intp), np.arange(75), Identify(), 1))
 
 
 def test_a_constant_feature_does_no_harm(overlapping):
@@ -54,8 +54,10 @@ def test_a_constant_feature_does_no_harm(overlapping):
     padded = np.hstack([features, np.full((75, 1), 3.0, dtype=np.float32)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        probabilities, _ = out_of_fold(padded, labels, Identify(), 89)
-    assert np.allclose(probabilities, out_of_fold(features, labels, Identify(), 89)[0], atol=1e-6)
+        probabilities, _ = out_of_fold(padded, labels, np.arange(len(labels)), Identify(), 89)
+    assert np.allclose(
+        probabilities, out_of_fold(features, labels, np.arange(len(labels)), Identify(), 89)[0], atol=1e-6
+    )
 
 
 def fold_of(probabilities, majority=0):
