@@ -22,11 +22,12 @@ from herbray.data.catalogue import Catalogue
 from herbray.flow import cluster
 from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
+from herbray.flow.learn import build_learner
 from herbray.flow.material import Train
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
 from herbray.flow.train import train
-from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder import EncoderSpec
 
 PRETRAINING: Final = "pretraining"
 """The start weights in `inits` that stand for the encoder of the study's own `pretraining`."""
@@ -146,9 +147,10 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
 def _started(base: Train, init: str, seed: int) -> Train:
     """A training from other start weights, checked: not every start goes with every encoder."""
     encoder = EncoderSpec.model_validate(base.encoder.model_dump() | {"init": init})
+    job = base.model_copy(update={"encoder": encoder, "seed": seed})
     if not init.startswith("models:/"):
-        build_encoder(encoder, seed)
-    return base.model_copy(update={"encoder": encoder, "seed": seed})
+        build_learner(job, 2, None)
+    return job
 
 
 def _cell(spec: Study, job: Train) -> Cell:

@@ -59,6 +59,11 @@ def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tm
         grid(spec(inits=["imagenet"]), None)
 
 
+def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_is_trained():
+    with pytest.raises(ValueError, match="a multiple of 32 px, not 40"):
+        grid(spec(train=[TRAIN | {"objective": {"name": "autoencoder"}, "encoder": {"size": 40}}]), None)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
