@@ -220,7 +220,7 @@ def _finished(path: Path, encoder: str, source: Path) -> bool:
     try:
         metadata = pq.read_schema(path).metadata or {}
         made_of = metadata.get(b"encoder", b"").decode(), metadata.get(b"source", b"").decode()
-        return made_of[0] == encoder and made_of[1] == source_print(source)
+        return bool(made_of[0] == encoder and made_of[1] == source_print(source))
     except (OSError, pa.ArrowInvalid):
         return False
 
