@@ -18,7 +18,7 @@ from herbray import __version__, schema, tracking
 from herbray.config import Spec
 from herbray.data.plan import fingerprint
 from herbray.flow import cluster
-from herbray.flow.embedder import Embedder, encoder_print
+from herbray.flow.embedder import Embedder, encoder_print, source_print
 from herbray.flow.manifest import read_manifest
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
@@ -64,12 +64,16 @@ def embed(spec: Embed) -> Path:
     target = spec.out / f"{note['name']}-{manifest['fingerprint'][:8]}"
     files = [f for name in spec.splits for f in sorted((spec.shards / f"split={name}").glob("part-*.parquet"))]
     jobs = [{"file": f.relative_to(spec.shards).as_posix()} for f in files]
-    waiting = [job for job in jobs if not _finished(target / job["file"], encoder_print(encoder))]
+    made_by = encoder_print(encoder)
+    waiting = [job for job in jobs if not _finished(target / job["file"], made_by, spec.shards / job["file"])]
+    if waiting:
+        (target / "manifest.json").unlink(missing_ok=True)  # written last: without it nothing is finished
     if waiting and spec.actors == 0:
         _run_here(spec, target, encoder, waiting, manifest["side"])
     elif waiting:
         with cluster.connected():
             _run(spec, target, encoder, waiting, manifest["side"])
+    _sweep(target, {job["file"] for job in jobs}, made_by, spec)
     _account(target, jobs, note)
     return target
 
@@ -121,7 +125,7 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
         folder = Path(spec.model)
         card = read_encoder(folder)[1]
         return folder.absolute(), {
-            "name": folder.parent.name,
+            "name": f"{folder.absolute().parent.name}-{encoder_print(folder)[:8]}",  # another training, another name
             "model": card.objective,
             "uri": "",
             "version": str(folder),
@@ -211,22 +215,27 @@ def _notes(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (a ray.data.
     yield from data.iter_rows()
 
 
-def _finished(path: Path, wanted: str) -> bool:
-    """Whether the file stands there and was made by these very weights."""
+def _finished(path: Path, encoder: str, source: Path) -> bool:
+    """Whether the file stands there and was made by these very weights of this very shard file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
+        made_of = metadata.get(b"encoder", b"").decode(), metadata.get(b"source", b"").decode()
+        return bool(made_of[0] == encoder and made_of[1] == source_print(source))
     except (OSError, pa.ArrowInvalid):
         return False
-    return bool(metadata.get(b"encoder", b"").decode() == wanted)
+
+
+def _sweep(target: Path, planned: set[str], encoder: str, spec: Embed) -> None:
+    """Remove what other weights or other shards left; splits that this encoder embedded earlier stay."""
+    for path in target.glob("split=*/*"):
+        name = path.relative_to(target).as_posix()
+        wanted = name.split("/")[0].removeprefix("split=") in spec.splits
+        if name not in planned and (wanted or not _finished(path, encoder, spec.shards / name)):
+            path.unlink()
 
 
 def _account(target: Path, jobs: list[dict[str, str]], note: dict[str, Any]) -> None:
     """Every specimen of the shards stands in the embeddings once, and nothing else does."""
-    planned = {job["file"] for job in jobs}
-    for path in target.glob("split=*/*"):
-        name = path.relative_to(target).as_posix()
-        if name.split("/")[0].removeprefix("split=") in note["splits"] and name not in planned:
-            path.unlink()
     ids = [i for job in jobs for i in pq.read_table(target / job["file"], columns=["specimen_id"])[0].to_pylist()]
     expected = sum(note["splits"].values())
     if len(ids) != expected or len(set(ids)) != expected:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from herbray import schema
 from herbray.data import images
+from herbray.data.plan import fingerprint
 from herbray.flow.decode import ahead, pageable, pinned
 from herbray.flow.window import Draft, Pixels, views
 from herbray.model.checkpoint import read_encoder
@@ -58,7 +60,8 @@ class Embedder:
         out = table.drop_columns(["jpeg"]).append_column("split", pa.array([split] * table.num_rows, pa.string()))
         flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), self.dim)
         out = out.append_column("embedding", flat).cast(schema.embedding_schema(self.dim))
-        _write(target, out.replace_schema_metadata({"encoder": self.print}))
+        made_of = {"encoder": self.print, "source": source_print(source)}
+        _write(target, out.replace_schema_metadata(made_of))
         return len(features)
 
     def features(self, jpegs: Sequence[Any]) -> npt.NDArray[np.float32]:
@@ -80,6 +83,18 @@ class Embedder:
 def encoder_print(folder: Path) -> str:
     """Fingerprint of an encoder's weights."""
     return hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def source_print(file: Path) -> str:
+    """Fingerprint of a shard file's rows, from its footer alone: what it was made of, and which of it was refused.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    footer = pq.read_metadata(file)
+    note = json.loads((footer.metadata or {}).get(b"herbray", b"{}"))
+    refused = sorted(row["specimen_id"] for row in note.get("refused", ()))
+    return fingerprint(note.get("fingerprint"), refused, footer.num_rows)
 
 
 def _fill(jpegs: Sequence[Any], side: int, start: int, stop: int, out: Pixels) -> None:

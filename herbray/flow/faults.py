@@ -21,18 +21,22 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 class Judge(UserCallback):
     """Ends a training whose fault would come again, or that fails and fails without getting on.
 
-    Ray counts failures over a whole run; here they are counted from the last report, so that a run of weeks on machines
-    that come and go is not ended by its third loss. A node that was taken away is no failure.
+    Ray counts failures over a whole run; here they are counted from the last report of a new place, so that a run of
+    weeks on machines that come and go is not ended by its third loss. What a restarted worker tells again is no
+    progress: a fault that comes back after it would be tried for ever. A node that was taken away is no failure.
     """
 
     def __init__(self, allowed: int) -> None:
         """`allowed` failures in a row are tried again."""
         self.allowed = allowed
         self.failures = 0
+        self.furthest = -1.0
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
-        """It gets on."""
-        self.failures = 0
+        """It gets on, if it has seen more images than ever before."""
+        images = float(metrics[0]["images"])
+        if images > self.furthest:
+            self.failures, self.furthest = 0, images
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:  # noqa: ANN401
         """Raising here ends it."""

@@ -45,7 +45,8 @@ def record(store: Path, rule: Rule, seed: int, entries: Sequence[Entry]) -> None
     """Log each registered encoder's results to its run and its card, and let the better ones be champion.
 
     A model without a champion gets its first: the lowest version with the rule's metric. A later version becomes
-    champion as with `herbray promote`, if the champion's embeddings of the same shards are among the entries.
+    champion as with `herbray promote`, if the champion's embeddings of the same shards are among the entries. Where
+    another job holds a model's lock, a warning says what was left out: the results stand without it.
 
     Raises:
         ModelNotFound: embeddings name a model or version that the registry does not hold.
@@ -74,9 +75,12 @@ def _into_card(uri: str, each: _Version, rule: Rule) -> None:
     text = findings(
         each.entry.results, each.entry.outcomes, _families(each.entry.folder), rule.key, each.note["shards"]
     )
-    with tracking.exclusive(uri, each.name):
-        card = tracking.read_card(uri, each.name, each.version)
-        tracking.write_card(uri, each.name, each.version, tracking.with_section(card, SECTION, text))
+    try:
+        with tracking.exclusive(uri, each.name):
+            card = tracking.read_card(uri, each.name, each.version)
+            tracking.write_card(uri, each.name, each.version, tracking.with_section(card, SECTION, text))
+    except tracking.PromotionHeld as error:
+        _log.warning("%s version %d: its card lacks these results: %s", each.name, each.version, error)
 
 
 def _families(folder: Path) -> dict[str, str]:
@@ -108,7 +112,7 @@ def _crown(uri: str, each: _Version, registered: Sequence[_Version], rule: Rule,
             return
     try:
         consider(uri, each.name, each.version, seen, mine, theirs, rule, seed)
-    except tracking.PromotionOvertaken as error:  # the results stand whoever is champion
+    except (tracking.PromotionHeld, tracking.PromotionOvertaken) as error:  # the results stand whoever is champion
         _log.warning("%s", error)
 
 

@@ -46,6 +46,7 @@ def shard(spec: Shard) -> dict[str, Any]:
     Raises:
         EmptySplit: a requested split has no specimen.
         QuarantineLimit: too many images were refused.
+        ValueError: files that were made cannot be seen from here: `out` is not on storage that all nodes share.
         RuntimeError: the counts do not add up.
     """
     table = catalogue.read(spec.catalogue)
@@ -57,6 +58,7 @@ def shard(spec: Shard) -> dict[str, Any]:
     _sweep(spec.out, {file.path for file in files})
     with cluster.connected():
         notes = list(_make(spec, table, files))
+    _check_shared(spec.out, files)
     return _finish(spec, table, about, notes)
 
 
@@ -65,6 +67,16 @@ def _sweep(out: Path, planned: set[str]) -> None:
     for path in out.glob("split=*/*"):
         if path.relative_to(out).as_posix() not in planned:
             path.unlink()
+
+
+def _check_shared(out: Path, files: Sequence[plan.ShardFile]) -> None:
+    """A manifest speaks for files that are there: tasks of another node may have written theirs to its own disk."""
+    missing = [file.path for file in files if not (out / file.path).exists()]
+    if missing:
+        raise ValueError(
+            f"{out}: {len(missing)} of {len(files)} files were made but are not here, e.g. {missing[0]}: the nodes of "
+            "the cluster do not share this folder; set out to a folder on storage that all of them see"
+        )
 
 
 def _make(spec: Shard, table: pa.Table, files: Sequence[plan.ShardFile]) -> Iterator[dict[str, Any]]:
@@ -90,10 +102,10 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[plan.ShardFile]) -> Iter
 def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], side: int, quality: int) -> dict[str, Any]:
     """Write one file of the plan unless it stands there already, and return its note (see `_note`)."""
     path = Path(out, name)
-    print_ = plan.fingerprint(schema.VERSION, side, quality, bags, rows.select(["specimen_id", "image"]).to_pylist())
+    print_ = plan.fingerprint(schema.VERSION, side, quality, bags, rows.select(schema.CATALOGUE.names).to_pydict())
     if path.exists():
         note = _note(path)
-        if note and note["fingerprint"] == print_:
+        if note and note["fingerprint"] == print_ and _still_refused(note["refused"], side, quality):
             return note
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -125,6 +137,19 @@ def _note(path: Path) -> dict[str, Any] | None:
         return None
     note: dict[str, Any] | None = json.loads(raw) if raw else None
     return note
+
+
+def _still_refused(refused: Sequence[dict[str, str]], side: int, quality: int) -> bool:
+    """Whether a file's refused images, looked at again, are refused as before: a mended one makes its file anew."""
+    return all(_reason(row["image"], side, quality) == row["reason"] for row in refused)
+
+
+def _reason(image: str, side: int, quality: int) -> str | None:
+    try:
+        images.shrink(images.read_bytes(image), side, quality)
+    except images.ImageRefused as error:
+        return error.reason
+    return None
 
 
 def _read_bag(rows: pa.Table, side: int, quality: int, refused: list[dict[str, str]]) -> pa.Table:
@@ -169,7 +194,7 @@ def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence
         "citation": about.get("citation", ""),
         "seed": spec.seed,
         "splits_spec": spec.splits.model_dump(mode="json"),
-        "fingerprint": plan.fingerprint([note["fingerprint"] for note in notes]),
+        "fingerprint": plan.fingerprint([_content(note) for note in notes]),
     }
     _write_table(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
     _write_table(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
@@ -181,6 +206,11 @@ def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence
             f"{spec.max_quarantined:g} allows; quarantine.parquet names each, a larger max_quarantined accepts them"
         )
     return manifest
+
+
+def _content(note: dict[str, Any]) -> list[Any]:
+    """What tells a file from another of the same place: what it was made of, and which of it is not in it."""
+    return [note["fingerprint"], sorted(row["specimen_id"] for row in note["refused"])]
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

@@ -52,6 +52,9 @@ class Store:
     def save(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
         """Write a checkpoint and remove those that need not stay.
 
+        Those further on go, too: the run has come here by passing them over as damaged (see `newest`), and they must
+        not take the places of whole ones.
+
         Args:
             consumed: windows.
             fill: writes into a folder.
@@ -61,7 +64,7 @@ class Store:
             OSError: it could not be written; the others are as they were.
         """
         seal(self.root / f"{consumed:09d}", fill, {"consumed": consumed, "figures": dict(figures)})
-        self._prune()
+        self._prune(consumed)
 
     def clear(self) -> None:
         """Remove what killed writers left."""
@@ -79,10 +82,11 @@ class Store:
         scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
         return sorted(scored, key=lambda kept: kept.figures.get("val_knn", 0.0) if self.keep == "best" else 0.0)
 
-    def _prune(self) -> None:
-        folders = self._folders()
-        stay = {*folders[-self.spec.last :], *(kept.folder for kept in self._ranked()[-1:])}
-        for folder in folders:
+    def _prune(self, consumed: int) -> None:
+        folders = [folder for folder in self._folders() if int(folder.name) <= consumed]
+        ranked = [kept.folder for kept in self._ranked() if kept.folder in folders]
+        stay = {*folders[-self.spec.last :], *ranked[-1:]}
+        for folder in self._folders():
             if folder not in stay:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from herbray import tracking
 from herbray.data import plan
 from herbray.flow import learn
 from herbray.flow.card import model_card
+from herbray.flow.embedder import encoder_print
 from herbray.flow.feed import feed
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
@@ -21,6 +22,7 @@ from herbray.flow.register import CLAIM, begin, conclude, ended, reported
 from herbray.flow.reports import Curve
 from herbray.flow.store import Store
 from herbray.flow.workers import Around, train_on_ray
+from herbray.model.portable import WEIGHTS
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from ray.train import UserCallback
@@ -73,9 +75,17 @@ def train(spec: Train) -> Trained:
 
 
 def run_name(spec: Train) -> str:
-    """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped."""
+    """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped.
+
+    Start weights in a folder are named by what they are: after a new training there, it is another run. An alias of the
+    registry is named as it is written, so that a run goes on when the alias has moved meanwhile.
+    """
     settings = spec.model_dump(mode="json", exclude={*_INCIDENTAL, "compile", "loader"})
-    return f"{spec.objective.name}-{plan.fingerprint(settings, read_manifest(spec.shards)['fingerprint'])}"
+    parts = [settings, read_manifest(spec.shards)["fingerprint"]]
+    start = Path(spec.encoder.init)
+    if (start / WEIGHTS).is_file():  # a folder without is told of where it is read
+        parts.append(encoder_print(start))
+    return f"{spec.objective.name}-{plan.fingerprint(*parts)}"
 
 
 def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:

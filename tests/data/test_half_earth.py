@@ -105,6 +105,20 @@ def test_what_points_nowhere_or_outside_is_refused(tmp_path):
     ]
 
 
+def test_of_two_images_of_one_id_the_later_is_refused(tmp_path):
+    content = metadata()
+    content["images"] += [{"id": 7, "file_name": "other/7.jpg"}, {"id": 20, "file_name": "20.jpg"}]
+    content["images"].append({"id": 20, "file_name": "again/20.jpg"})  # without an annotation
+    table, refused = read(write(tmp_path, content))
+    numbers = [f"half-earth-2021/{number}" for number in (7, 8, 9, 20)]
+    assert table["specimen_id"].to_pylist() == numbers
+    assert [row[:3] for row in refused] == [
+        (numbers[0], "other/7.jpg", "duplicate"),
+        (numbers[3], "again/20.jpg", "duplicate"),
+    ]
+    assert table["image"][0].as_py().endswith("images/000/01/7.jpg")
+
+
 def test_images_without_annotations_are_undetermined_specimens(tmp_path):
     content = metadata()
     del content["annotations"], content["categories"], content["institutions"]

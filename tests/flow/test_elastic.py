@@ -117,13 +117,24 @@ def test_other_faults_are_tried_again(error):
 
 def test_failures_count_from_the_last_report_and_nodes_that_are_taken_away_do_not():
     judge = Judge(2)
-    for _ in range(5):
+    for place in range(5):
         judge.after_exception(None, {0: killed()})
         judge.after_exception(None, {0: killed()})
-        judge.after_report(None, [{}], None)
+        judge.after_report(None, [{"images": place * 64.0}], None)
     for _ in range(5):
         judge.after_exception(None, {0: killed(_preempted=True), 1: RuntimeError("Connection closed by peer")})
     judge.after_exception(None, {0: killed()})
     judge.after_exception(None, {0: killed()})
+    with pytest.raises(WorkerHealthCheckFailedError):
+        judge.after_exception(None, {0: killed()})
+
+
+def test_a_report_that_is_told_again_is_no_progress():
+    judge = Judge(1)
+    judge.after_report(None, [{"images": 64.0}], None)
+    judge.after_report(None, [{"images": 128.0}], None)
+    judge.after_exception(None, {0: killed()})
+    for images in (64.0, 128.0):  # what a restarted worker heard of since the checkpoint
+        judge.after_report(None, [{"images": images}], None)
     with pytest.raises(WorkerHealthCheckFailedError):
         judge.after_exception(None, {0: killed()})

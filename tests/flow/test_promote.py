@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import re
+import shutil
 import threading
 
 import numpy as np
@@ -49,12 +51,12 @@ def world(store, uri, encoder, tmp_path, request):
         run = tracking.open_run(uri, "promote", f"{name}-{version}", {})
         tracking.register(run, name, encoder, "# A card\n\n## Promotion\n\nNot considered yet.\n")
         embed_as(tmp_path, name, version, separation)
-    return World(store, uri, name, tmp_path)
+    return World(store, uri, name, tmp_path, encoder)
 
 
 class World:
-    def __init__(self, store, uri, name, folder):
-        self.store, self.uri, self.name, self.folder = store, uri, name, folder
+    def __init__(self, store, uri, name, folder, encoder):
+        self.store, self.uri, self.name, self.folder, self.encoder = store, uri, name, folder, encoder
 
     def promote(self, version=None, **changes):
         values = {"model": self.name, "embeddings": [self.folder], "store": self.store, "version": version}
@@ -315,6 +317,33 @@ def test_an_evaluation_goes_into_card_and_run_of_each_version(world):
     assert "Family 0" in results[1]
     run = tracking.run_of(world.uri, world.name, 1)
     assert "identify/random/genus/accuracy" in client(world.uri).get_run(run.run_id).data.metrics
+
+
+def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, caplog, monkeypatch):
+    exclusive, other = tracking.exclusive, f"{world.name}-other"
+    locks = []
+
+    def impatient(uri, name):
+        locks.append(name)
+        return exclusive(uri, name, 0.0)
+
+    monkeypatch.setattr(tracking, "exclusive", impatient)  # the cards
+    monkeypatch.setattr("herbray.tracking.promotion.exclusive", impatient)  # the alias
+    run = tracking.open_run(world.uri, "promote", other, {})
+    tracking.register(run, other, world.encoder, "# Another card\n")
+    free = entries(world, 2)[0]
+    note = json.loads((free.folder / "manifest.json").read_text()) | {"uri": f"models:/{other}/1"}
+    shutil.copytree(free.folder, world.folder / "other")
+    (world.folder / "other" / "manifest.json").write_text(json.dumps(note))
+    free = dataclasses.replace(free, folder=world.folder / "other")
+    with exclusive(world.uri, world.name):
+        record(world.store, Rule(), 89, [*entries(world, 1), free])
+    assert locks == [world.name, other, world.name, other]
+    assert caplog.text.count("is being promoted by") == 2
+    assert "version 1: its card lacks these results" in caplog.text
+    assert world.champion is None
+    assert tracking.standing(world.uri, other).champion == 1
+    assert "identify" in tracking.section(tracking.read_card(world.uri, other, 1), "Results")
 
 
 def test_a_metric_that_was_not_measured_crowns_nobody(world):

@@ -101,23 +101,72 @@ def broken_catalogue(folder, herbarium):
     return table, sheets, names
 
 
+def catalogue_of(folder, table, sheets, names, families=()):
+    """The broken herbarium as a catalogue; `families` by row are other ones than before."""
+    columns = table.drop_columns(["image"]).to_pylist()
+    with (sheets / "labels.csv").open("w", encoding="utf-8") as file:
+        file.write("specimen_id,image,order,family,genus,species,institution\n")
+        for place, (row, name) in enumerate(zip(columns, names, strict=True)):
+            row |= {"family": dict(families).get(place, row["family"])}
+            file.write(
+                ",".join([row["specimen_id"], name, *(row[r] or "" for r in schema.RANKS), row["institution"]]) + "\n"
+            )
+    source = {"name": "folder", "path": str(sheets)}
+    catalogue.build(config.parse(Catalogue, {"source": source, "out": folder}))
+    return folder
+
+
+ALL = Splits(cap=None, home=None, species=0, random=0.2, validation=0.25, min_train=1)
+
+
+def test_mended_images_and_other_names_make_their_files_anew_and_no_others(tmp_path, herbarium):
+    table, sheets, names = broken_catalogue(tmp_path, herbarium)
+    whole = (sheets / names[3]).read_bytes()
+    (sheets / names[3]).write_bytes(b"")
+    (sheets / names[99]).write_bytes(b"no image")
+    folder, out = catalogue_of(tmp_path / "catalogue", table, sheets, names), tmp_path / "shards"
+    spec = spec_of(folder, out, splits=ALL, file_rows=16)
+
+    def made():
+        times = {file: file.stat().st_mtime_ns for file in sorted(out.glob("split=*/*.parquet"))}
+        manifest = shard(spec)
+        return manifest, {file for file, time in times.items() if file.stat().st_mtime_ns != time}
+
+    first, _ = made()
+    assert first["counts"]["quarantined"] == 2
+    assert made() == (first, set())
+    (sheets / names[3]).write_bytes(whole)
+    mended, files = made()
+    assert (mended["counts"]["quarantined"], len(files)) == (1, 1)
+    assert mended["fingerprint"] != first["fingerprint"]
+
+    place = next(p for p, row in enumerate(table.to_pylist()) if row["specimen_id"] == rows_of(out)[0]["specimen_id"])
+    catalogue_of(tmp_path / "catalogue", table, sheets, names, {place: "Novaceae"})
+    renamed, files = made()
+    assert len(files) == 1
+    assert renamed["fingerprint"] != mended["fingerprint"]
+    assert [row["family"] for row in rows_of(out)].count("Novaceae") == 1
+
+
+def test_files_that_another_node_kept_to_itself_are_told_of(tmp_path, herbarium, monkeypatch):
+    out = tmp_path / "shards"
+
+    def make(spec, table, files):
+        yield from ({"file": file.path, "rows": len(file.rows), "bags": [], "refused": []} for file in files)
+
+    monkeypatch.setattr("herbray.flow.shard._make", make)
+    with pytest.raises(ValueError, match="do not share this folder"):
+        shard(spec_of(herbarium, out))
+    assert not (out / "manifest.json").exists()
+
+
 def test_bad_images_are_quarantined_with_their_reason(tmp_path, herbarium):
     table, sheets, names = broken_catalogue(tmp_path, herbarium)
     bad = {names[3]: b"", names[50]: b"no image", names[99]: (sheets / names[99]).read_bytes()[:900]}
     for name, data in bad.items():
         (sheets / name).write_bytes(data)
     (sheets / names[120]).unlink()
-    columns = table.drop_columns(["image"]).to_pylist()
-    with (sheets / "labels.csv").open("w", encoding="utf-8") as file:
-        file.write("specimen_id,image,order,family,genus,species,institution\n")
-        for row, name in zip(columns, names, strict=True):
-            file.write(
-                ",".join([row["specimen_id"], name, *(row[r] or "" for r in schema.RANKS), row["institution"]]) + "\n"
-            )
-    source = {"name": "folder", "path": str(sheets)}
-    folder = tmp_path / "catalogue"
-    catalogue.build(config.parse(Catalogue, {"source": source, "out": folder}))
-    splits = Splits(cap=None, home=None, species=0, random=0.2, validation=0.25, min_train=1)
+    folder, splits = catalogue_of(tmp_path / "catalogue", table, sheets, names), ALL
     manifest = shard(spec_of(folder, tmp_path / "shards", splits=splits))
     refused = pq.read_table(tmp_path / "shards" / "quarantine.parquet").to_pylist()
     assert {row["image"].rsplit("/", 1)[1]: row["reason"] for row in refused} == {

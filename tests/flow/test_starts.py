@@ -7,7 +7,7 @@ from herbray import config, tracking
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
 from herbray.flow.material import Train
 from herbray.flow.reports import read_metrics
-from herbray.flow.train import fit, train
+from herbray.flow.train import fit, run_name, train
 from herbray.model.checkpoint import read_encoder
 from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder, imagenet_path
 
@@ -28,6 +28,19 @@ OBJECTIVES = [
 def spec_of(shards, out, **values):
     tree = SMALL | {"shards": shards, "out": out, "store": out} | values
     return config.parse(Train, tree | {"encoder": SMALL["encoder"] | values.get("encoder", {})})
+
+
+def test_other_weights_in_the_start_folder_are_another_run(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"schema": 1, "fingerprint": "5a5a5a5a"}')
+    start = tmp_path / "encoder"
+    start.mkdir()
+    spec = spec_of(tmp_path, tmp_path / "out", encoder={"init": str(start)})
+    names = [run_name(spec)]  # nothing there yet
+    for weights in (b"one", b"two", b"one"):
+        (start / "encoder.safetensors").write_bytes(weights)
+        names.append(run_name(spec))
+    assert len(set(names)) == 3
+    assert names[1] == names[3]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o["name"])

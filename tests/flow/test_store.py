@@ -55,6 +55,19 @@ def test_a_damaged_one_is_told_of_and_passed_over(tmp_path, caplog):
     assert store.newest().consumed == 3
 
 
+def test_a_damaged_one_does_not_crowd_out_what_is_saved_after_it(tmp_path):
+    store = saved(store_of(tmp_path / "a", last=1), 0.5, None, None)
+    harm(store, 3)
+    assert store.newest().consumed == 1
+    store.save(2, fill, {})
+    assert store.newest().consumed == 2
+    assert names(store) == [1, 2]
+    fresh = saved(store_of(tmp_path / "b", last=2), 0.4, 0.9)
+    harm(fresh, 2)
+    fresh.save(1, fill, {"val_knn": 0.4})  # the damaged best is further on
+    assert names(fresh) == [1]
+
+
 def test_what_a_killed_writer_left_is_no_checkpoint_and_goes(tmp_path):
     store = saved(store_of(tmp_path), 0.5)
     fill_half = tmp_path / ".000000002.4711"

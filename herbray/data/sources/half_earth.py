@@ -52,7 +52,7 @@ class HalfEarth(SourceSpec):
         """Stream the metadata, its sections in any order, then join them; see `SourceSpec.read`.
 
         Refused: elements without the needed keys ("malformed"), annotations of unknown images ("no_image") or
-        categories ("no_category"), file names that leave the folder ("outside").
+        categories ("no_category"), file names that leave the folder ("outside"), later images of an id ("duplicate").
 
         Raises:
             ValueError: there is no `metadata.json`, it is broken, or it lists no image.
@@ -62,6 +62,7 @@ class HalfEarth(SourceSpec):
         images, annotations = tables["images"], tables["annotations"]
         if not len(images):
             raise ValueError(f"{path}: no `images` listed; is this the metadata of a COCO-like dataset?")
+        images = _once(images, refuse)
         found = pc.index_in(annotations["image"], value_set=images["id"])
         alone = pc.invert(pc.is_in(images["id"], value_set=annotations["image"]))
         root = Root(path.parent)
@@ -93,6 +94,15 @@ def _collect(path: Path, refuse: Refuse) -> dict[str, pa.Table]:
             if table in ("images", "annotations"):  # a broken name shows in the annotations that lack it
                 refuse(None, None, "malformed", f"{section}: {type(error).__name__} {error} in {item!r:.200}")
     return {name: gatherer.table() for name, gatherer in gatherers.items()}
+
+
+def _once(images: pa.Table, refuse: Refuse) -> pa.Table:
+    """The first image of each id: annotations name images by it, so a later one could not be told from the first."""
+    first = pc.index_in(images["id"], value_set=images["id"])
+    again = pc.not_equal(first, pa.array(range(len(images)), pa.int32()))
+    for row in images.filter(again).to_pylist():
+        refuse(f"{PREFIX}{row['id']}", row["file"], "duplicate", "an earlier entry of `images` has this id")
+    return images.filter(pc.invert(again))
 
 
 class _Gatherer:

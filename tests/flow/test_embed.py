@@ -1,0 +1,89 @@
+"""Embeddings of one folder are of one encoder and of the shards as they are."""
+
+import json
+import os
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+
+from herbray.flow.embed import Embed, embed, read_embeddings
+from herbray.flow.embedder import encoder_print
+from herbray.model.checkpoint import EncoderCard, save_encoder
+from herbray.model.encoder import EncoderSpec, build_encoder
+
+
+def encoder_of(folder, seed):
+    made = build_encoder(EncoderSpec(size=32), seed)
+    facts = {key: getattr(made, key) for key in ("arch", "stem", "normalise", "size", "dim")}
+    shutil.rmtree(folder, ignore_errors=True)
+    save_encoder(folder, made, EncoderCard(**facts, classes=("Rubus",), objective="none", init="random", seed=seed))
+    return folder
+
+
+def spec_of(encoder, shards, out, *splits):
+    return Embed(model=str(encoder), shards=shards, out=out, splits=splits, actors=0)
+
+
+def prints(folder):
+    return {pq.read_schema(file).metadata[b"encoder"].decode() for file in folder.glob("split=*/*.parquet")}
+
+
+def test_another_training_in_the_same_place_has_another_folder(shards, tmp_path):
+    encoder = encoder_of(tmp_path / "run" / "encoder", 1)
+    first = embed(spec_of(encoder, shards, tmp_path / "out", "random", "species"))
+    assert first.name.startswith(f"run-{encoder_print(encoder)[:8]}-")
+    encoder_of(encoder, 2)
+    second = embed(spec_of(encoder, shards, tmp_path / "out", "random"))
+    assert second != first
+    assert [len(prints(folder)) for folder in (first, second)] == [1, 1]
+    assert set(read_embeddings(second)["split"].to_pylist()) == {"random"}
+
+
+def test_files_of_other_weights_go_and_those_of_other_splits_stay(shards, tmp_path, monkeypatch):
+    spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), shards, tmp_path / "out", "random", "species")
+    folder = embed(spec)
+    for split in ("species", "herbarium"):
+        (folder / f"split={split}").mkdir(exist_ok=True)
+        other = next((folder / "split=random").iterdir())
+        table = pq.read_table(other).replace_schema_metadata({"encoder": "0123456789abcdef"})
+        pq.write_table(table, folder / f"split={split}" / "part-00000.parquet")
+    embed(spec.model_copy(update={"splits": ("random",)}))
+    assert prints(folder) == {encoder_print(tmp_path / "run" / "encoder")}
+    embed(spec)
+    embed(spec.model_copy(update={"splits": ("random",)}))
+    assert set(read_embeddings(folder)["split"].to_pylist()) == {"random", "species"}
+
+
+def test_while_files_are_made_there_is_no_manifest(shards, tmp_path, monkeypatch):
+    spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), shards, tmp_path / "out", "random")
+    folder = embed(spec)
+    next((folder / "split=random").iterdir()).unlink()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("herbray.flow.embedder.Embedder.file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embed(spec)
+    assert not (folder / "manifest.json").exists()
+
+
+def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
+    mine = tmp_path / "shards"
+    shutil.copytree(shards, mine)
+    spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), mine, tmp_path / "out", "random")
+    before = read_embeddings(embed(spec))
+    file = min((mine / "split=random").iterdir())
+    groups = pq.ParquetFile(file)
+    note = json.loads(groups.metadata.metadata[b"herbray"])
+    with pq.ParquetWriter(tmp_path / "new", groups.schema_arrow) as new:  # less its first bag
+        for number in range(1, groups.num_row_groups):
+            new.write_table(groups.read_row_group(number))
+        new.add_key_value_metadata({"herbray": json.dumps(note | {"fingerprint": "another"})})
+    lost = groups.metadata.row_group(0).num_rows
+    os.replace(tmp_path / "new", file)
+    manifest = json.loads((mine / "manifest.json").read_text())
+    manifest["splits"]["random"] -= lost
+    (mine / "manifest.json").write_text(json.dumps(manifest))
+    assert read_embeddings(embed(spec)).num_rows == before.num_rows - lost
