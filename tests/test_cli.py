@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from herbray import cli, config
 
@@ -64,6 +65,15 @@ def test_commands_of_the_documentation_exist():
     assert set(re.findall(r"herbray ([a-z]+) (?:jobs/|my)", text)) <= set(cli.VERBS)
     for path in re.findall(r"jobs/[a-z-]+\.(?:py|yaml)", text):
         assert (ROOT / path).exists(), path
+
+
+def test_the_recipe_for_ones_own_images_asks_for_no_split_that_it_does_not_make():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    mine = yaml.safe_load(re.findall(r"```yaml\n(out: runs/mine.+?)```", page, re.S)[0])
+    demo = yaml.safe_load((ROOT / "jobs" / "demo.yaml").read_text(encoding="utf-8"))
+    spec = config.parse(importlib.import_module("herbray.flow.study").Study, demo | mine)
+    assert spec.shard.splits.home is None
+    assert "herbarium" not in str([spec.embed.splits, *(task.splits for task in spec.evaluate.tasks)])
 
 
 def test_a_fault_tells_its_story_without_secrets(tmp_path, capsys, monkeypatch):

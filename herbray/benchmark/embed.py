@@ -41,11 +41,8 @@ class EmbedRate(BenchmarkSpec):
     def cases(self, work: Path) -> Iterator[Case]:
         """One a size; the vectors of all contenders are compared first."""
         for size in self.sizes:
-            encoder = build_encoder(EncoderSpec(size=size), self.seed)
-            with torch.no_grad():  # running statistics other than the start's, so that folding is put to the test
-                encoder(torch.rand(16, 3, size, size, generator=torch.Generator().manual_seed(self.seed)))
             folder = work / f"encoder-{size}"
-            save_encoder(folder, encoder.eval(), _card(encoder, self.seed))
+            encoder = draw_encoder(folder, size, self.seed)
             shard = write_shards(work / f"shards-{size}", self._images(size), size, self.seed)
             yield self._case(
                 size, Embedder(folder, size, self.threads, self.batch), encoder, shard, work / "out.parquet"
@@ -80,6 +77,15 @@ class EmbedRate(BenchmarkSpec):
             *(Contender(name, _counted(loop)) for name, loop in loops.items()),
         ]
         return Case(self._name(size), "images", contenders, lambda: _same(ours, jpegs, loops), least_s=0.5)
+
+
+def draw_encoder(folder: Path, size: int, seed: int) -> Encoder:
+    """Save an encoder of random weights, in evaluation mode, and return it."""
+    encoder = build_encoder(EncoderSpec(size=size), seed)
+    with torch.no_grad():  # running statistics other than the start's, so that folding is put to the test
+        encoder(torch.rand(16, 3, size, size, generator=torch.Generator().manual_seed(seed)))
+    save_encoder(folder, encoder.eval(), _card(encoder, seed))
+    return encoder
 
 
 def _card(encoder: Encoder, seed: int) -> EncoderCard:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import linear_regression, median
+from statistics import median
 from typing import Final, Literal
 
 from herbray.benchmark.race import Lap
@@ -58,13 +58,26 @@ def ratio(laps: Sequence[Lap], case: str, ours: str, peer: str, figure: Figure) 
     return Spread.of([mine / other if figure == "rate" else other / mine for mine, other in pairs])
 
 
-def exponent(laps: Sequence[Lap], case: str, figure: Literal["cpu", "wall"]) -> float | None:
-    """The b of seconds = a · unitsᵇ, by least squares over the contenders' medians; None with fewer than two sizes."""
+@dataclass(frozen=True)
+class Slope:
+    """The b of seconds = a · unitsᵇ between two sizes of one job."""
+
+    exponent: float
+    smaller: int
+    larger: int
+
+
+def slope(laps: Sequence[Lap], case: str, figure: Literal["cpu", "wall"]) -> Slope | None:
+    """How time grows between the two largest sizes, by their medians; None with fewer than two sizes.
+
+    Smaller sizes are left out: what a start costs is a large part of their time, which would make growth look slower.
+    """
     sizes: dict[int, list[float]] = {}
     for lap in laps:
         if lap.case == case:
             sizes.setdefault(lap.units, []).append(lap.cpu_s if figure == "cpu" else lap.wall_s)
     if len(sizes) < 2:
         return None
-    logs = [(math.log(units), math.log(median(seconds))) for units, seconds in sizes.items()]
-    return linear_regression(*zip(*logs, strict=True)).slope
+    smaller, larger = sorted(sizes)[-2:]
+    grown = median(sizes[larger]) / median(sizes[smaller])
+    return Slope(math.log(grown) / math.log(larger / smaller), smaller, larger)

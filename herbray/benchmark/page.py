@@ -1,9 +1,12 @@
 """`docs/benchmark.md` from the records in a folder; remarks written by hand come from a folder of their own."""
 
+import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from herbray.benchmark.record import Entry, Record, read
+from herbray.benchmark.registry import BENCHMARKS
 from herbray.benchmark.table import MARKS, busy, header, rows
 
 _HEAD = """# Benchmark
@@ -50,13 +53,24 @@ def _section(done: Record) -> str:
 def _about(done: Record) -> Iterator[str]:
     here = done.machine
     gpu = f", {here.gpu}" if here.gpu else ", no GPU"
-    settings = " ".join(f"{key}={value}" for key, value in done.settings.items() if key != "name")
     versions = ", ".join(f"{name} {number}" for name, number in done.versions.items())
     yield f"**{here.cores} cores of {here.cpu}, {here.memory_gib:g} GiB{gpu}**, {here.system}; {done.when[:10]}.  "
-    yield f"`herbray benchmark {done.benchmark} {settings}`  "
+    yield f"`{command(done)}`  "
     yield f"{versions}.\n"
     if warning := busy(done):
         yield f"> {warning}\n"
+
+
+def command(done: Record) -> str:
+    """What measures the same again, for a shell: the settings that are not today's defaults, values as JSON.
+
+    Of a benchmark that is not known here, all that are set.
+    """
+    kind = BENCHMARKS.get(done.benchmark)
+    usual = {} if kind is None else kind(name=done.benchmark).model_dump(mode="json")
+    told = {key: value for key, value in done.settings.items() if key != "name" and value != usual.get(key)}
+    words = [shlex.quote(f"{key}={json.dumps(value)}") for key, value in told.items()]
+    return " ".join(["herbray benchmark", done.benchmark, *words])
 
 
 def _case(entry: Entry, done: Record) -> Iterator[str]:

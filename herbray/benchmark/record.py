@@ -44,10 +44,11 @@ class Machine(Spec):
 
 
 class Entry(Spec):
-    """One case: what is counted, and the contenders that were missing with their reasons."""
+    """One case: what is counted, who competed in which order, and those that were missing with their reasons."""
 
     case: str
     unit: str
+    contenders: tuple[str, ...] = ()  # records written before it was kept have none
     missing: dict[str, str]
 
 
@@ -75,6 +76,7 @@ def record(spec: BenchmarkSpec, cases: Sequence[Case], laps: Sequence[Lap]) -> R
         Entry(
             case=case.name,
             unit=case.unit,
+            contenders=tuple(c.name for c in case.contenders if not isinstance(c, Missing)),
             missing={c.name: c.reason for c in case.contenders if isinstance(c, Missing)},
         )
         for case in cases

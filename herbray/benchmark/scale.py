@@ -20,10 +20,11 @@ from herbray.data.sources.folder import Folder
 
 
 class Scale(BenchmarkSpec):
-    """Jobs that see labels alone start at `rows`; sharding, which opens images, at `images`."""
+    """Jobs that see labels alone start at `rows`, embedding at `embedded`, sharding, of image files, at `images`."""
 
     name: Literal["scale"] = "scale"
     rows: int = Field(4000, ge=200, description="smallest size; the others are ten and a hundred times as large")
+    embedded: int = Field(32, ge=0, multiple_of=32, description="smallest size of the embed job; 0 leaves it out")
     images: int = Field(0, ge=0, description="smallest size of the shard job; 0 leaves it out, 200 adds minutes")
     exponent: float = Field(1.05, gt=0, description="most that is promised of each")
     timeout: float = Field(600, gt=0, description="seconds for one job at one size")
@@ -34,6 +35,8 @@ class Scale(BenchmarkSpec):
             _prepare(work / str(rows), rows, self.seed)
         for name in ("catalogue", "plan", "epoch", "knn"):
             yield self._case(name, self.rows, work)
+        if self.embedded:
+            yield self._case("embed", self.embedded, work / "embed")
         if self.images:
             for rows in self._sizes(self.images):
                 _prepare(work / str(rows), rows, self.seed)
@@ -42,7 +45,7 @@ class Scale(BenchmarkSpec):
 
     def targets(self) -> Sequence[Promise]:
         """All jobs grow as their input does or less; sharding streams, so that its memory does not grow."""
-        jobs = ["catalogue", "plan", "epoch", "knn"] + ["shard"] * bool(self.images)
+        jobs = ["catalogue", "plan", "epoch", "knn"] + ["embed"] * bool(self.embedded) + ["shard"] * bool(self.images)
         flat = [Flat(_TITLES["shard"], 1.5)] if self.images else []
         return [*(Growth(_TITLES[name], self.exponent) for name in jobs), *flat]
 
@@ -61,7 +64,8 @@ _TITLES = {
     "catalogue": "catalogue from a table of labels",
     "plan": "splits and shard plan",
     "epoch": "epoch plan and the order of every batch",
-    "knn": "500 queries, 64 numbers a row",
+    "knn": "500 queries, 512 numbers a row",
+    "embed": "embeddings of 32 px, one process",
     "shard": "shards of 40 px",
 }
 

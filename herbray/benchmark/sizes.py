@@ -25,7 +25,8 @@ Job = Callable[[], object]
 
 _BAG: Final = 32
 _QUERIES: Final = 500
-_DIM: Final = 64
+_DIM: Final = 512  # as long as the default encoder's
+_PIXELS: Final = 32
 _PICTURES: Final = 64  # distinct images on disk; more rows than that share them
 
 
@@ -112,6 +113,19 @@ def _knn(rows: int, folder: Path) -> Job:
     return lambda: nearest(queries, points, 10)
 
 
+def _embed(rows: int, folder: Path) -> Job:
+    from herbray.benchmark.embed import draw_encoder
+    from herbray.benchmark.shards import write_shards
+    from herbray.flow.embedder import Embedder
+
+    shards = folder / "gallery" / "split=train" / "part-00000.parquet"
+    if not shards.exists():
+        draw_encoder(folder / "encoder", _PIXELS, 89)
+        write_shards(folder / "gallery", rows, _PIXELS, 89)
+    worker = Embedder(folder / "encoder", _PIXELS)
+    return lambda: worker.file(shards, "train", folder / "embeddings.parquet")
+
+
 def _shard(rows: int, folder: Path) -> Job:
     from herbray.flow.shard import Shard, shard
 
@@ -125,6 +139,7 @@ JOBS: Final[dict[str, Callable[[int, Path], Job]]] = {
     "plan": _plan,
     "epoch": _epoch,
     "knn": _knn,
+    "embed": _embed,
     "shard": _shard,
 }
 """Each prepares its input from (rows, folder) and returns what is measured."""

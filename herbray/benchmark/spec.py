@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from herbray.benchmark.figures import Figure, exponent, laps_of, ratio, spread
+from herbray.benchmark.figures import Figure, laps_of, ratio, slope, spread
 from herbray.benchmark.race import Case, Lap
 from herbray.config import Spec
 
@@ -78,11 +78,12 @@ class Growth:
 
     def judge(self, laps: Sequence[Lap]) -> Verdict:
         """By CPU time, which another process disturbs least; the wall clock's exponent is told beside it."""
-        promise = f"exponent ≤ {self.at_most:g}"
-        cpu, wall = exponent(laps, self.case, "cpu"), exponent(laps, self.case, "wall")
+        promise = f"exponent ≤ {self.at_most:g} (CPU time, two largest sizes)"
+        cpu, wall = slope(laps, self.case, "cpu"), slope(laps, self.case, "wall")
         if cpu is None or wall is None:
             return Verdict(self.case, promise, "not measured", None)
-        return Verdict(self.case, promise, f"{cpu:.2f} (wall {wall:.2f})", cpu <= self.at_most)
+        told = f"{cpu.exponent:.2f} (wall {wall.exponent:.2f}), {cpu.smaller:,} → {cpu.larger:,}"
+        return Verdict(self.case, promise, told, cpu.exponent <= self.at_most)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,18 @@ from herbray.benchmark.figures import Spread, laps_of, ratio, spread
 from herbray.benchmark.race import Lap
 from herbray.benchmark.record import Entry, Record
 
+_OURS: Final = "herbray"
 MARKS: Final = {True: "met", False: "not met", None: "–"}
 
 
 def contenders(entry: Entry, laps: Sequence[Lap]) -> list[str]:
-    """Names of those that ran, herbray first."""
-    names = list(dict.fromkeys(lap.contender for lap in laps if lap.case == entry.case))
-    return sorted(names, key=lambda name: not _is_ours(name))
+    """Names of those that ran: herbray, its variants, then the peers, each in the case's order."""
+    ran = list(dict.fromkeys(lap.contender for lap in laps if lap.case == entry.case))
+    if entry.contenders:
+        names = [name for name in entry.contenders if name in ran]
+    else:  # an older record: the case's first contender came last in the first round that was kept, see `race`
+        names = ran[-1:] + ran[:-1]
+    return sorted(names, key=lambda name: (name != _OURS, not _is_ours(name)))
 
 
 def header(entry: Entry) -> tuple[str, ...]:
@@ -29,8 +34,8 @@ def header(entry: Entry) -> tuple[str, ...]:
 def rows(entry: Entry, laps: Sequence[Lap]) -> list[tuple[str, ...]]:
     """One row a contender; the missing ones last, with their reasons in place of figures.
 
-    Each figure is the median over rounds with the least and the most; the two ratios compare with the first of ours, as
-    medians of the rounds' own ratios.
+    Each figure is the median over rounds with the least and the most; the two ratios compare with the contender named
+    "herbray", else with the first of ours, as medians of the rounds' own ratios.
     """
     names = contenders(entry, laps)
     ours = next((name for name in names if _is_ours(name)), None)
@@ -81,7 +86,7 @@ def busy(done: Record) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    return name == "herbray" or name.startswith("herbray: ")
+    return name == _OURS or name.startswith(f"{_OURS}: ")
 
 
 def _figure(value: Spread | None) -> str:

@@ -2,10 +2,11 @@ import mmap
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from herbray.benchmark import sizes
+from herbray.benchmark import knn, sizes, triplet
 from herbray.benchmark.job import measure
 from herbray.benchmark.knn import Knn, distances_to
 from herbray.benchmark.race import Missing
@@ -21,7 +22,7 @@ def test_every_target_speaks_of_a_case_and_of_contenders_that_exist(tmp_path):
     for spec in (
         Knn(points=200, queries=5, dim=8),
         TripletStep(images=24, size=32, batches=(16,), dim=8),
-        Scale(rows=200),
+        Scale(rows=200, images=0),
     ):
         cases = {case.name: {contender.name for contender in case.contenders} for case in spec.cases(tmp_path)}
         for target in spec.targets():
@@ -38,6 +39,27 @@ def test_all_searches_find_the_same_neighbours_and_a_wrong_one_is_caught(tmp_pat
     due = distances_to(points, points[:2], np.array([[0, 1], [1, 0]]), "euclidean")
     assert due[0, 0] == 0
     assert due[0, 1] == pytest.approx(np.linalg.norm(points[0] - points[1]))
+
+
+def test_a_cloud_drawn_in_chunks_is_the_cloud(monkeypatch):
+    spec = Knn(points=500, queries=20, dim=4)
+    whole = spec._cloud()
+    monkeypatch.setattr(knn, "_CHUNK", 7)
+    assert all(np.array_equal(one, other) for one, other in zip(whole, spec._cloud(), strict=True))
+    assert Knn().points >= 100_000
+
+
+def test_all_forms_of_a_step_share_layout_and_optimizer(monkeypatch, tmp_path):
+    made = []
+    descend = triplet._descend
+    monkeypatch.setattr(triplet, "_descend", lambda optimizer, loss: (made.append(optimizer), descend(optimizer, loss)))
+    for contender in case_of(TripletStep(images=24, size=32), "training step", tmp_path).contenders:
+        contender.run()
+    assert {type(each) for each in made} == {torch.optim.AdamW}
+    assert [each.defaults["fused"] for each in made] == [True] * 3
+    for each in made:
+        kernels = [p for group in each.param_groups for p in group["params"] if p.ndim == 4 and p.shape[2] > 1]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
 
 
 def test_losses_equal_the_library_in_value_and_gradient(tmp_path):
@@ -75,10 +97,13 @@ def test_rows_that_are_no_groups_are_refused():
         TripletStep(batches=(30,))
 
 
-@pytest.mark.parametrize("name", ["catalogue", "plan", "epoch", "knn"])
+@pytest.mark.parametrize("name", ["catalogue", "plan", "epoch", "knn", "embed"])
 def test_each_job_of_scale_runs_at_a_small_size(name, tmp_path):
     list(Scale(rows=200).cases(tmp_path))  # writes the inputs
-    found = sizes.measure(name, 2000, tmp_path / "2000")
+    rows, folder = (320, tmp_path / "embed" / "320") if name == "embed" else (2000, tmp_path / "2000")
+    found = sizes.measure(name, rows, folder)
+    if name == "embed":
+        assert pq.read_metadata(folder / "embeddings.parquet").num_rows == rows
     assert 0 < found["cpu_s"] < 60
     assert found["wall_s"] > 0
     assert 0 <= found["peak_mib"] < 2000
@@ -101,5 +126,5 @@ def test_scale_takes_the_word_of_a_fresh_process(tmp_path):
 
 def test_scale_ends_in_exponents():
     done = measure(Scale(rows=200, rounds=1))
-    assert len(done.verdicts) == 4
+    assert len(done.verdicts) == 5
     assert all(verdict.met is not None for verdict in done.verdicts)

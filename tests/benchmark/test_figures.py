@@ -1,6 +1,6 @@
 import pytest
 
-from herbray.benchmark.figures import exponent, ratio, spread
+from herbray.benchmark.figures import ratio, slope, spread
 from herbray.benchmark.race import Lap
 from herbray.benchmark.spec import Flat, Growth, Limit, Target
 
@@ -48,10 +48,17 @@ def test_a_limit_bounds_one_contender():
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
 def test_the_exponent_of_a_power_is_found(power):
     laps = [lap(str(n), 1, units=n, cpu=3e-6 * n**power, wall=1e-5 * n) for n in (10, 100, 1000)]
-    assert exponent(laps, "case", "cpu") == pytest.approx(power)
-    assert exponent(laps, "case", "wall") == pytest.approx(1.0)
+    assert slope(laps, "case", "cpu").exponent == pytest.approx(power)
+    assert slope(laps, "case", "wall").exponent == pytest.approx(1.0)
     assert Growth("case", 1.05).judge(laps).met is (power <= 1.05)
     assert Growth("case", 1.05).judge(laps[:1]).met is None
+
+
+def test_the_cost_of_a_start_does_not_flatter_the_exponent():
+    laps = [lap(str(n), 1, units=n, cpu=5000 + n**1.2) for n in (1000, 10_000, 100_000)]
+    told = Growth("case", 1.05).judge(laps)  # a line through all three would say 1.02
+    assert told.met is False
+    assert told.measured.endswith(", 10,000 → 100,000")
 
 
 def test_memory_is_flat_when_the_largest_needs_little_more_than_the_smallest():

@@ -1,5 +1,6 @@
 import io
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,12 @@ from rich.console import Console
 from herbray import cli, config
 from herbray.benchmark.job import Benchmark, benchmark, measure
 from herbray.benchmark.knn import Knn
-from herbray.benchmark.page import write_page
+from herbray.benchmark.page import command, write_page
 from herbray.benchmark.race import Case, Contender, Lap, Missing
 from herbray.benchmark.record import read, record, write
 from herbray.benchmark.registry import BENCHMARKS
 from herbray.benchmark.spec import BenchmarkSpec, Promise, Target
-from herbray.benchmark.table import show
+from herbray.benchmark.table import rows, show
 
 CASES = [
     Case(
@@ -104,6 +105,46 @@ def test_the_page_holds_machine_tables_promises_and_remarks(tmp_path):
     assert {line.count("|") for line in rows[:5]} == {rows[0].count("|")}
     with pytest.raises(ValueError, match="no record here"):
         write_page(tmp_path / "remarks", tmp_path / "benchmark.md", tmp_path / "remarks")
+
+
+def test_ours_is_the_contender_named_herbray_whoever_ran_first():
+    names = ("herbray", "herbray: GPU", "b peer", "a peer")
+    case = Case("sort", "rows", [Contender(name, lambda: 1) for name in names])
+    laps = [  # the order of a race: the first round that is kept begins with the second contender
+        Lap("sort", name, 1, 10, 1.0, 1.0 + names.index(name), 0.1) for name in [*names[1:], names[0]]
+    ]
+    done = record(Toy(), [case], laps)
+    for entry in (done.cases[0], done.cases[0].model_copy(update={"contenders": ()})):
+        told = {row[0]: row[5] for row in rows(entry, laps)}
+        assert tuple(told) == names
+        assert told["herbray"] == "1.00 ×"
+        assert told["a peer"] == "4.00 ×"
+
+
+OTHER = {  # settings that are not the defaults
+    "ingest": {"rounds": 7},
+    "input": {"rounds": 7},
+    "triplet": {"batches": (256, 512), "rounds": 9},
+    "train": {"rounds": 7},
+    "embed": {"sizes": (32, 64), "batch": 8},
+    "knn": {"points": 2_000_000},
+    "scale": {"images": 200},
+}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_command_on_the_page_gives_back_the_settings(name):
+    for settings in ({}, OTHER[name]):
+        spec = BENCHMARKS[name](**settings)
+        words = shlex.split(command(record(spec, [], [])))
+        assert words[:2] == ["herbray", "benchmark"]
+        assert len(words) == 3 + len(settings)
+        path, overrides = cli._named(Path(words[2]), words[3:])
+        assert config.load(Benchmark, path, overrides).run == spec
+
+
+def test_the_command_of_a_benchmark_that_is_not_known_tells_all_settings():
+    assert command(toy()) == "herbray benchmark toy rounds=5 seed=89"
 
 
 def test_every_benchmark_is_a_choice_of_the_configuration():

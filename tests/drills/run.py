@@ -3,12 +3,15 @@
 import argparse
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -64,7 +67,7 @@ def bounded(name: str, work: Path) -> tuple[Found, float]:
     folder, began, bound = work / name, time.monotonic(), DRILLS[name].bound_s
     folder.mkdir()
     print(f"{name}: at most {bound:g} s", flush=True)
-    process = subprocess.Popen([sys.executable, __file__, name, "--one", folder])
+    process = subprocess.Popen([sys.executable, __file__, name, "--one", folder], start_new_session=True)
     try:
         process.wait(bound)
         found = Found(**json.loads((folder / "found.json").read_text()))
@@ -73,7 +76,10 @@ def bounded(name: str, work: Path) -> tuple[Found, float]:
     except (OSError, ValueError) as error:
         found = Found(name, "", f"the drill itself failed: {error}", False)
     for each in descendants(process):
-        each.kill()
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # what it left, though it has ended itself
     process.wait()
     seconds = time.monotonic() - began
     print(f"{name}: {'good' if found.good else 'BAD'}, {found.result} ({seconds:.0f} s)", flush=True)
