@@ -331,7 +331,7 @@ def bad_images(folder: Path) -> Found:
     from herbray.data import catalogue
     from herbray.data.catalogue import Catalogue
     from herbray.data.sources.synthetic import Synthetic
-    from herbray.data.splits import Splits
+    from herbray.data.splits import Splits, split
     from herbray.flow.shard import Shard, read_index, shard
 
     source = Synthetic(path=folder / "sheets", sheets=400, size=48, genera=8, species=24)
@@ -349,10 +349,14 @@ def bad_images(folder: Path) -> Found:
         os.environ["RAY_ADDRESS"] = cluster.address
         job = Shard(catalogue=folder / "catalogue", out=out, splits=splits, max_quarantined=0.2, **sizes)
         made = shard(job)["counts"]
-    refused_rows = pq.read_table(out / "quarantine.parquet").num_rows
+    refused = pq.read_table(out / "quarantine.parquet")["image"].to_pylist()
+    names = catalogue.read(folder / "catalogue")
+    sides = split(names, splits, job.seed).to_pylist()
+    used = {image for image, side in zip(names["image"].to_pylist(), sides, strict=True) if side != "unused"}
+    spoilt = {image for image in used if Path(image).resolve() in {path.resolve() for path in bad}}
     rows = sum(bag["rows"] for bag in read_index(out).to_pylist())
     adds = made["input"] == made["ok"] + made["quarantined"] + made["skipped"]
-    good = adds and made["quarantined"] == refused_rows and rows == made["ok"] and 0 < refused_rows <= len(bad)
+    good = adds and rows == made["ok"] and len(spoilt) > 0 and sorted(refused) == sorted(spoilt)
     result = f"{made['input']} in = {made['ok']} ok + {made['quarantined']} quarantined + {made['skipped']} not used"
     what = f"{len(bad)} of {len(pictures)} images (empty, cut, no image)"
     return Found(what, "before `herbray shard`", result, good, time.time() - began)
