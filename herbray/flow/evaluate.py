@@ -3,6 +3,7 @@
 Beside the results lie the outcomes of each specimen and the comparisons of encoders that follow from them.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ from herbray.tasks.bootstrap import Bootstrap, intervals
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
 from herbray.tasks.mislabel import Mislabel
+
+
+_log = logging.getLogger(__name__)
 
 
 class Evaluate(Spec):
@@ -70,6 +74,8 @@ def evaluate(spec: Evaluate) -> pa.Table:
         ValueError: no embeddings, an unknown split, or a task that the data cannot serve.
     """
     folders = embeddings_folders(spec.embeddings)
+    for message in twins(folders):
+        _log.warning(message)
     tables = {folder: read_embeddings(folder) for folder in folders}
     pieces = [
         _Piece(f, part, name) for f in folders for task in spec.tasks for name in task.splits for part in task.parts()
@@ -89,6 +95,20 @@ def evaluate(spec: Evaluate) -> pa.Table:
 def _entry(folder: Path, found: Sequence[_Found]) -> Entry:
     """All that was found of one encoder."""
     return Entry(folder, *(pa.concat_tables(getattr(one, name) for one in found) for name in ("results", "outcomes")))
+
+
+def twins(folders: Sequence[Path]) -> list[str]:
+    """A sentence for each two or more encoders that results cannot tell apart: their scores would be pooled."""
+    kinds: dict[tuple[str, str, int], list[str]] = {}
+    for folder in folders:
+        note = read_note(folder)
+        kinds.setdefault((note["model"], note["init"], note["seed"]), []).append(folder.name)
+    return [
+        f"{', '.join(names)}: all are {model} from {init} with seed {seed}, so that results and the report pool them and "
+        "comparisons count them as several trainings; evaluate them apart to tell them apart"
+        for (model, init, seed), names in kinds.items()
+        if len(names) > 1
+    ]
 
 
 def embeddings_folders(paths: Sequence[Path]) -> list[Path]:

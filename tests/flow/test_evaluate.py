@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import schema
-from herbray.flow.evaluate import Evaluate, evaluate
+from herbray.flow.evaluate import Evaluate, evaluate, twins
 from herbray.flow.outcomes import comparisons_file, outcomes_folder
 from herbray.tasks.bootstrap import Bootstrap
 from herbray.tasks.identify import Identify
@@ -121,3 +121,12 @@ def test_a_task_that_the_data_cannot_serve_is_told_in_its_own_words(cluster, enc
     )
     with pytest.raises(ValueError, match=r"^no embeddings of split 'species'"):
         evaluate(spec)
+
+
+def test_encoders_that_results_cannot_tell_apart_are_named(tmp_path):
+    for name, seed in (("a-v1", 1), ("a-v2", 1), ("a-v3", 2)):
+        (tmp_path / name).mkdir()
+        note = {"model": "triplet", "init": "random", "seed": seed}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
+    (message,) = twins([tmp_path / name for name in ("a-v1", "a-v2", "a-v3")])
+    assert message.startswith("a-v1, a-v2: all are triplet from random with seed 1")
