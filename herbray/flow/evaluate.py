@@ -27,7 +27,6 @@ from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
 from herbray.tasks.mislabel import Mislabel
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -104,8 +103,8 @@ def twins(folders: Sequence[Path]) -> list[str]:
         note = read_note(folder)
         kinds.setdefault((note["model"], note["init"], note["seed"]), []).append(folder.name)
     return [
-        f"{', '.join(names)}: all are {model} from {init} with seed {seed}, so that results and the report pool them and "
-        "comparisons count them as several trainings; evaluate them apart to tell them apart"
+        f"{', '.join(names)}: all are {model} from {init} with seed {seed}, so that results and the report pool them "
+        "and comparisons count them as several trainings; evaluate them apart to tell them apart"
         for (model, init, seed), names in kinds.items()
         if len(names) > 1
     ]
