@@ -38,12 +38,13 @@ def main() -> int:
     names = given.names or [name for name, drill in DRILLS.items() if drill.short or not given.short]
     if given.one:
         return perform(names[0], given.one)
-    with tempfile.TemporaryDirectory(prefix="drills-", dir="/tmp") as work:  # short: sockets lie in it
-        founds = {name: bounded(name, Path(work)) for name in names}
     RECORDS.mkdir(parents=True, exist_ok=True)
-    for name, (found, seconds) in founds.items():
-        record = dataclasses.asdict(found) | {"seconds": seconds}
-        (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    founds = {}
+    with tempfile.TemporaryDirectory(prefix="drills-", dir="/tmp") as work:  # short: sockets lie in it
+        for name in names:
+            found, seconds = founds[name] = bounded(name, Path(work))
+            record = dataclasses.asdict(found) | {"seconds": seconds}
+            (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     if given.page:
         write(given.page)
     print("\n" + "\n".join(table({name: dataclasses.asdict(found) for name, (found, _) in founds.items()})))

@@ -113,7 +113,7 @@ def afterwards(folder: Path, spec, killed_at: float) -> tuple[float, int, str]:
     return min((step["t"] for step in later), default=killed_at) - killed_at, len(early & set(late)), told
 
 
-def held(folder: Path, process: subprocess.Popen, seconds: float = 90) -> int:
+def held(folder: Path, process: subprocess.Popen, seconds: float = 180) -> int:
     """The process id of the worker that stands still."""
 
     def look():
@@ -363,7 +363,7 @@ def bad_images(folder: Path) -> Found:
 
 
 DRILLS = {
-    "worker": Drill(worker_in_mid_epoch, 240, short=True),
+    "worker": Drill(worker_in_mid_epoch, 400, short=True),
     "worker-epoch-end": Drill(worker_at_epoch_end, 240),
     "worker-write": Drill(worker_in_write, 240),
     "driver": Drill(driver, 300),
