@@ -229,11 +229,13 @@ def _dashboard() -> None:
     Raises:
         ValueError: the cluster has none.
     """
+    import ray
     from ray.util.state import list_actors
     from ray.util.state.exception import RayStateApiException
 
     try:
-        list_actors(limit=1, timeout=30, raise_on_missing_output=False)
+        here = ray.get_runtime_context().gcs_address  # not the machine's newest cluster, which may be another's
+        list_actors(address=here, limit=1, timeout=30, raise_on_missing_output=False)
     except (RayStateApiException, OSError) as error:
         raise ValueError(
             "a sweep needs a cluster with a dashboard, which frees the CPUs of stopped trials: start its head with "
