@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from herbray.flow.seats import Node
+
 console = Console(stderr=True)
 
 
@@ -88,9 +90,10 @@ def resource(name: str) -> float:
     return float(ray.cluster_resources().get(name, 0.0))  # type: ignore[no-untyped-call]
 
 
-def nodes(name: str) -> list[float]:
-    """How much of "CPU" or "GPU" each living node has."""
-    return [float(node["Resources"].get(name, 0.0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+def nodes() -> list[Node]:
+    """What each living node has."""
+    living = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [Node(float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))) for has in living]
 
 
 def as_they_end(refs: Sequence[Any]) -> Iterator[Any]:

@@ -20,6 +20,7 @@ from herbray.data.plan import fingerprint
 from herbray.flow import cluster
 from herbray.flow.embedder import Embedder, encoder_print, source_print
 from herbray.flow.manifest import read_manifest
+from herbray.flow.seats import suitable
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 
@@ -35,7 +36,7 @@ class Embed(Spec):
     out: Path = Path("runs/embeddings")
     splits: tuple[str, ...] = schema.TEST_SPLITS
     actors: int | None = Field(
-        None, ge=0, description="None: one a GPU, or one for two CPUs; 0 embeds in this process, without Ray"
+        None, ge=0, description="None: one a GPU, or one for two CPUs of a node; 0 embeds in this process, without Ray"
     )
     batch: int | None = Field(None, ge=1, description="None: 64 on a CPU, 512 on a GPU")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
@@ -185,7 +186,7 @@ def _nodes() -> dict[str, float]:
 
 def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
     cpus, gpus = cluster.resource("CPU"), cluster.resource("GPU")
-    actors = min(spec.actors or int(gpus) or max(1, math.floor(cpus / 2)), len(jobs))
+    actors = min(spec.actors or suitable(cluster.nodes(), 2), len(jobs))
     share = max(1, math.floor(cpus / actors)) if actors > 1 else max(1, math.floor(cpus) - 1)
     share = min(share, max(1, math.floor(min(_nodes().values()))))  # an actor does not reach over two nodes
     places = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch, share)

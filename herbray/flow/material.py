@@ -74,8 +74,10 @@ class Train(Spec):
     neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
     reports: int = Field(4, ge=1, description="how often an epoch tells its loss")
     checkpoints: Checkpoints = Checkpoints()
-    workers: Annotated[int, Field(ge=0)] | Elastic = Field(
-        2, description="DDP workers, or {min, max} of them; 0 trains in this process, without Ray"
+    workers: Annotated[int, Field(ge=0)] | Elastic | None = Field(
+        None,
+        description="DDP workers, or {min, max} of them; None: one a GPU of the cluster, or one a node; 0 trains in "
+        "this process, without Ray",
     )
     cpus_per_worker: float | None = Field(
         None, gt=0, description="None: one beside a GPU; without GPUs what the tasks that feed leave"
@@ -95,13 +97,13 @@ class Train(Spec):
 
     @property
     def most_workers(self) -> int:
-        """At once."""
-        return self.workers if isinstance(self.workers, int) else self.workers.max
+        """At once; of a job that leaves the choice to the cluster, one until it has been made."""
+        return self.workers.max if isinstance(self.workers, Elastic) else self.workers or 1
 
     @property
     def fewest_workers(self) -> int:
-        """Fewer do not begin."""
-        return self.workers if isinstance(self.workers, int) else self.workers.min
+        """Fewer do not begin; see `most_workers`."""
+        return self.workers.min if isinstance(self.workers, Elastic) else self.workers or 1
 
 
 @dataclass(frozen=True)

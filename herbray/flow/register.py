@@ -95,7 +95,8 @@ def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
         tracking.StoreAway: the store does not answer.
     """
     spec.out.mkdir(parents=True, exist_ok=True)
-    params = spec.model_dump(mode="json", exclude={"out", "store"})
+    chosen = {"workers"} if spec.workers is None else set()  # a training that has ended chooses none: none is noted
+    params = spec.model_dump(mode="json", exclude={"out", "store"} | chosen)
     with tracking.told("nothing has begun; the same command tries again"):
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
     _put_aside(spec.out, name)

@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from herbray.flow.material import Train, World, material
 from herbray.flow.register import CLAIM, begin, conclude, ended, reported
 from herbray.flow.reports import Curve
 from herbray.flow.store import Store
-from herbray.flow.workers import Around, train_on_ray
+from herbray.flow.workers import Around, manned, train_on_ray
 from herbray.model.portable import WEIGHTS
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
@@ -66,11 +67,13 @@ def train(spec: Train) -> Trained:
     """
     data = material(spec)  # bad input is told before anything starts
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
-    run = begin(spec, run_name(spec), tags)
-    with reported(run, spec.out):
-        fitted = fit(spec)
-        ended(spec.out, model_card(spec, data, fitted.figures), fitted.figures)
-    done = conclude(run, spec.out)
+    name = run_name(spec)
+    with nullcontext(spec) if _ended(spec, _store(spec, name)) else manned(spec, data.per_epoch) as job:
+        run = begin(job, name, tags)
+        with reported(run, spec.out):
+            fitted = fit(job)
+            ended(spec.out, model_card(spec, data, fitted.figures), fitted.figures)
+        done = conclude(run, spec.out)
     return Trained(fitted, done.model, done.version, done.run_id)
 
 
@@ -114,7 +117,8 @@ def fit_on_ray(
     """`fit` on the workers of a cluster; `around` may stand between each worker's stream and its steps."""
     name, store = _claimed(spec)
     if not _ended(spec, store):
-        train_on_ray(spec, weights, store, name, callbacks, around)
+        with manned(spec, material(spec).per_epoch) as job:
+            train_on_ray(job, weights, store, name, callbacks, around)
     return _fitted(spec, store)
 
 
@@ -149,7 +153,11 @@ def _claimed(spec: Train) -> tuple[str, Store]:
         temporary = note.with_name(f".{CLAIM}.tmp")
         temporary.write_text(json.dumps({"run": name}) + "\n", encoding="utf-8")
         temporary.replace(note)
-    return name, Store(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
+    return name, _store(spec, name)
+
+
+def _store(spec: Train, name: str) -> Store:
+    return Store(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
 
 
 def _ended(spec: Train, store: Store) -> bool:

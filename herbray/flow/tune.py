@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,10 +16,11 @@ from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.halving import Halving, Rungs
-from herbray.flow.material import Train, material
+from herbray.flow.material import Elastic, Train, material
+from herbray.flow.room import share
 from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
-from herbray.flow.sweep import DRIVER_CPUS, Room, Sweep, describe, run_trials
+from herbray.flow.sweep import Room, Sweep, describe, run_trials
 from herbray.flow.train import run_name
 from herbray.flow.trials import Ledger, Trial, best, write_table
 from herbray.flow.workers import share_of_cpus
@@ -90,12 +90,15 @@ def tune(spec: Tune) -> Swept:
     again = {"running", "failed"} if spec.retry_failed else {"running"}
     pending = [n for n in range(total) if n not in earlier or earlier[n].status in again]
     uri = tracking.tracking_uri(spec.store)
+    manned = _manned(spec)
     with cluster.connected(dashboard=True) if pending else nullcontext():
-        room = _room(spec, len(pending)) if pending else None
+        room = _room(manned, len(pending)) if pending else None
         chooser = suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
         with tracking.told("no trial has begun; the same command tries again"):
-            run = tracking.open_run(uri, spec.experiment, name, _params(spec), {"objective": spec.train.objective.name})
-        sweep = Sweep(ledger, functools.partial(_job, spec), chooser, run)
+            run = tracking.open_run(
+                uri, spec.experiment, name, _params(manned), {"objective": spec.train.objective.name}
+            )
+        sweep = Sweep(ledger, functools.partial(_job, manned), chooser, run)
         with tracking.delivered(run, sweep.deliver, _hint(spec)):
             if room:
                 run_trials(sweep, pending, room, _rungs(spec, ledger, earlier))
@@ -110,6 +113,14 @@ def _job(spec: Tune, number: int, values: Mapping[str, Value]) -> Train:
     return job.model_copy(update={"out": out, "store": spec.store, "experiment": spec.experiment})
 
 
+def _manned(spec: Tune) -> Tune:
+    """Where no number of workers is named, a trial has one: the cluster is filled by trials side by side.
+
+    `best.yaml` leaves the number open again: the training that follows has the cluster to itself.
+    """
+    return spec.model_copy(update={"train": spec.train.model_copy(update={"workers": spec.train.most_workers})})
+
+
 def _checked(spec: Tune) -> int:
     """How many trials there will be; every one that can be known beforehand is a valid job on these shards.
 
@@ -118,7 +129,7 @@ def _checked(spec: Tune) -> int:
     """
     if spec.train.workers == 0:
         raise ValueError("a sweep trains on Ray: train.workers must be at least 1")
-    if not isinstance(spec.train.workers, int):
+    if isinstance(spec.train.workers, Elastic):
         raise ValueError("a sweep shares its cluster among trials: train.workers must be a number, not a range")
     if not material(spec.train.model_copy(update={"epochs": 1})).validation:
         raise ValueError(
@@ -176,51 +187,11 @@ def _rungs(spec: Tune, ledger: Ledger, earlier: Mapping[int, Trial]) -> Rungs | 
 
 def _room(spec: Tune, pending: int) -> Room:
     _dashboard()
-    nodes = cluster.nodes("CPU")
+    nodes = cluster.nodes()
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
     _, feed = share_of_cpus(smallest)
     own = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None
-    return share(spec, nodes, cluster.resource("GPU"), feed, pending, own)
-
-
-def share(spec: Tune, nodes: Sequence[float], gpus: float, feed: float, pending: int, cores: int | None = None) -> Room:
-    """Share the cluster among trials, so that those that start at once can all run.
-
-    Args:
-        spec: of the sweep.
-        nodes: CPUs of each node.
-        gpus: of the whole cluster; a trial takes one a worker if there are as many.
-        feed: CPUs of a task that feeds workers; each trial must have room for one.
-        pending: trials to run.
-        cores: of this machine, if it is the cluster: a small one claims more CPUs than it has.
-
-    Raises:
-        ValueError: they cannot; the message says what is missing.
-    """
-    workers, each, cpus = spec.train.most_workers, spec.train.cpus_per_worker, sum(nodes)
-    beside = feed + DRIVER_CPUS
-    on_gpus = gpus >= workers
-    most = math.floor(cpus / (workers * (each or 0.9) + beside))  # a little less than a CPU: drivers take a little
-    if on_gpus:
-        most = min(most, int(gpus // workers))
-    if cores:
-        most = min(most, cores // workers)
-    at_once = spec.concurrent or min(pending, max(1, most))
-    if each is None:
-        rest = (cpus / at_once - beside) / workers
-        each = rest if rest < 1 else 1.0 if on_gpus else float(math.floor(rest))
-        each = max(0.25, math.floor(100 * each) / 100)
-    need = at_once * (workers * each + beside)
-    seats = sum(math.floor(node / each + 1e-9) for node in nodes)
-    if need > cpus + 1e-9 or seats < at_once * workers or (on_gpus and at_once * workers > gpus):
-        raise ValueError(
-            f"{at_once} at once, each trial {workers} workers of {each:g} CPUs, {feed:g} for a task that feeds them "
-            f"and {DRIVER_CPUS:g} for its driver, need {need:g} CPUs"
-            + (f" and {at_once * workers} GPUs" if on_gpus else "")
-            + f"; the cluster has {cpus:g} CPUs on {len(nodes)} nodes, room for {seats} such workers, {gpus:g} GPUs: "
-            "lower concurrent, train.workers or train.cpus_per_worker, or add nodes"
-        )
-    return Room(at_once, each)
+    return share(spec.train, nodes, feed, pending, spec.concurrent, own)
 
 
 def _dashboard() -> None:

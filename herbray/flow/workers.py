@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,8 @@ from herbray.data import plan
 from herbray.flow import learn
 from herbray.flow.feed import feed
 from herbray.flow.manifest import read_manifest
-from herbray.flow.material import Train, World
+from herbray.flow.material import Elastic, Train, World
+from herbray.flow.seats import suitable, widest
 from herbray.flow.store import Store
 from herbray.flow.window import Batch, WindowReader
 
@@ -28,6 +29,31 @@ _START_S: Final = 60.0
 """Ray waits so long for room for workers before it looks again."""
 
 
+@contextmanager
+def manned(spec: Train, windows: int) -> Iterator[Train]:
+    """A job with its number of workers: where it names none, what suits the cluster, joined as long as the body runs.
+
+    Not a constant, since two workers that share the cores of one machine are slower than one with two threads
+    (docs/log.md). The number is no part of a run's name: the run goes on where the cluster has changed.
+
+    Args:
+        spec: of the job.
+        windows: of an epoch; there are no more workers than these.
+    """
+    from herbray.flow import cluster
+
+    if spec.workers is not None:
+        yield spec
+        return
+    with cluster.connected():
+        nodes = cluster.nodes()
+        number = min(suitable(nodes), windows)
+        count, cpus, gpus = len(nodes), sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        there = f"nodes: {count}, CPUs: {cpus:g}, GPUs: {gpus:g}"
+        cluster.console.print(f"workers={number}, chosen for this cluster ({there})", highlight=False, soft_wrap=True)
+        yield spec.model_copy(update={"workers": number})
+
+
 def train_on_ray(
     spec: Train,
     weights: "Path | None",
@@ -39,7 +65,7 @@ def train_on_ray(
     """Run `learn` on the workers of a cluster until it has come to its end.
 
     Args:
-        spec: of the job.
+        spec: of the job, with its number of workers.
         weights: folder with the start weights, where `encoder.init` names some.
         store: of the run's checkpoints, on storage that all workers see.
         name: of the run.
@@ -91,8 +117,8 @@ def _scaling(spec: Train, cpus: float) -> "ScalingConfig":
     from herbray.flow import cluster
 
     gpus = cluster.resource("GPU") >= max(1, spec.fewest_workers)
-    if isinstance(spec.workers, int):
-        return ScalingConfig(num_workers=spec.workers, use_gpu=gpus, resources_per_worker={"CPU": cpus})
+    if not isinstance(spec.workers, Elastic):
+        return ScalingConfig(num_workers=spec.most_workers, use_gpu=gpus, resources_per_worker={"CPU": cpus})
     return ScalingConfig(
         num_workers=(spec.workers.min, spec.workers.max),  # type: ignore[arg-type]  # its types are those of Train V1
         use_gpu=gpus,
@@ -119,14 +145,15 @@ def share_of_cpus(spec: Train) -> tuple[float, float]:
     """
     from herbray.flow import cluster
 
-    have, gpus = cluster.resource("CPU"), cluster.resource("GPU")
-    most, fewest = spec.most_workers, spec.fewest_workers
+    nodes = cluster.nodes()
+    have, most, fewest = sum(node.cpus for node in nodes), spec.most_workers, spec.fewest_workers
+    on_gpus = sum(node.gpus for node in nodes) >= fewest
     busy = max(0.25, min(1.0, have / (2 * most + 2)))
     each = busy if spec.loader.decode == "tasks" else 0.25  # who just reads, waits
     rest = have / most - each
     if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
-        rest = 1.0 if gpus >= fewest else float(math.floor(rest))
-    total = spec.cpus_per_worker or max(0.25, rest)
+        rest = 1.0 if on_gpus else float(math.floor(rest))
+    total = spec.cpus_per_worker or max(0.25, min(rest, widest(nodes, fewest, int(on_gpus))))
     if total * fewest + each > have:
         raise ValueError(
             f"{fewest} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "

@@ -12,13 +12,16 @@ import torch
 import herbray
 from herbray import config, tracking
 from herbray.data.plan import Stream
+from herbray.flow import train as train_module
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
 from herbray.flow.evaluate import Evaluate, evaluate
 from herbray.flow.material import Train, material
 from herbray.flow.reports import read_metrics
 from herbray.flow.stream import local
-from herbray.flow.train import fit, train
+from herbray.flow.train import fit, run_name, train
+from herbray.flow.workers import manned
 from herbray.model.checkpoint import read_encoder
+from herbray.tracking.store import client
 
 SMALL = {
     "encoder": {"size": 32},
@@ -299,6 +302,29 @@ def test_evaluate_names_a_split_that_was_not_embedded(story, shards):
     spec = config.parse(Evaluate, {"embeddings": [folder], "tasks": [{"name": "identify", "splits": ["herbarium"]}]})
     with pytest.raises(ValueError, match="herbarium"):
         evaluate(spec)
+
+
+def test_workers_that_nobody_named_are_chosen_noted_and_no_part_of_the_runs_name(shards, tmp_path, monkeypatch, capsys):
+    given = []
+
+    def fit_here(job):
+        given.append(job.workers)
+        return fit(job.model_copy(update={"workers": 0}))  # what follows does not depend on Ray's workers
+
+    monkeypatch.setattr(train_module, "fit", fit_here)
+    spec = spec_of(shards, tmp_path, workers=None, epochs=1)
+    assert run_name(spec) == run_name(spec_of(shards, tmp_path, workers=3, epochs=1))
+    first = train(spec)
+    assert given == [1]  # the tests' cluster is one node without GPUs
+    assert "workers=1, chosen for this cluster (nodes: 1, CPUs: 4, GPUs: 0)" in capsys.readouterr().err
+    again = train(spec)  # it has ended: nothing is chosen
+    assert given == [1, None]
+    assert (again.run_id, again.version) == (first.run_id, first.version)
+    data = client(tracking.tracking_uri(tmp_path)).get_run(first.run_id).data
+    assert data.params["workers"] == "1"
+    assert "changed.workers" not in data.tags
+    with manned(spec, 1) as job, manned(job, 9) as same:
+        assert job.workers == same.workers == 1
 
 
 def test_stream_settings_do_not_depend_on_the_world(shards, tmp_path):

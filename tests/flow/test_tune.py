@@ -3,17 +3,21 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
 from herbray import config, schema, tracking
 from herbray.flow.material import Train
 from herbray.flow.reports import append
+from herbray.flow.room import share
+from herbray.flow.seats import Node
 from herbray.flow.space import Choice, Int, LogUniform, Uniform
 from herbray.flow.suggest import suggester
-from herbray.flow.sweep import Sweep
+from herbray.flow.sweep import DRIVER_CPUS, Sweep
 from herbray.flow.train import train
 from herbray.flow.trials import Ledger, Trial, best, table
-from herbray.flow.tune import SweepFailed, Tune, share, tune
+from herbray.flow.tune import SweepFailed, Tune, tune
 from herbray.tracking.store import client
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -88,34 +92,79 @@ def test_without_a_validation_split_no_trial_would_have_a_score(shards, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("nodes", "gpus", "workers", "pending", "at_once", "cpus"),
+    ("nodes", "workers", "pending", "at_once", "cpus"),
     [
-        ([4], 0, 1, 8, 2, 0.99),
-        ([4], 0, 1, 1, 1, 2.0),
-        ([4], 0, 2, 8, 1, 1.0),
-        ([64], 0, 1, 8, 8, 6.0),
-        ([64], 8, 2, 8, 4, 1.0),
-        ([0, 16, 16], 0, 4, 8, 6, 1.0),
+        ([Node(4)], 1, 8, 2, 0.99),
+        ([Node(4)], 1, 1, 1, 2.0),
+        ([Node(4)], 2, 8, 1, 1.0),
+        ([Node(64)], 1, 8, 8, 6.0),
+        ([Node(64, 8)], 2, 8, 4, 1.0),
+        ([Node(0), Node(16), Node(16)], 4, 8, 6, 1.0),
+        ([Node(4), Node(4), Node(1.5)], 2, 1, 1, 3.99),
+        ([Node(1)] * 6, 1, 8, 2, 0.98),  # a worker beside a driver
+        ([Node(64, 1), Node(2, 7)], 1, 8, 8, 0.27),  # seven GPUs on a node of two CPUs
+        ([Node(0), Node(8), Node(8, 2)], 2, 4, 1, 1.0),
     ],
 )
-def test_as_many_trials_run_at_once_as_the_cluster_holds(nodes, gpus, workers, pending, at_once, cpus):
-    spec = Tune(train=Train(workers=workers), space=SPACE)
-    room = share(spec, nodes, gpus, 1.0, pending)
+def test_as_many_trials_run_at_once_as_the_cluster_holds(nodes, workers, pending, at_once, cpus):
+    room = share(Train(workers=workers), nodes, 1.0, pending)
     assert (room.concurrent, room.cpus) == (at_once, cpus)
 
 
 @pytest.mark.parametrize(
-    ("nodes", "gpus", "values", "message"),
+    ("nodes", "values", "concurrent", "message"),
     [
-        ([2], 0, {"train": {"workers": 4}}, "1 at once, each trial 4 workers of 0.25 CPUs"),
-        ([4], 0, {"train": {"workers": 1, "cpus_per_worker": 2}, "concurrent": 2}, "need 6.02 CPUs; the cluster has 4"),
-        ([3, 3, 3], 0, {"train": {"workers": 2, "cpus_per_worker": 4}}, "room for 0 such workers"),
-        ([64], 4, {"train": {"workers": 2}, "concurrent": 3}, "and 6 GPUs"),
+        ([Node(2)], {"workers": 4}, None, "1 at once, each trial 4 workers of 0.25 CPUs.*need 2.01 CPUs and"),
+        (
+            [Node(4)],
+            {"workers": 1, "cpus_per_worker": 2},
+            2,
+            "need 6.02 CPUs and the cluster has 4",
+        ),
+        ([Node(3)] * 3, {"workers": 2, "cpus_per_worker": 4}, None, "need 9.01 CPUs and the cluster has 9"),
+        ([Node(3)] * 4, {"workers": 2, "cpus_per_worker": 4}, None, "2 places of 4 CPUs .* 4 nodes have 0"),
+        ([Node(64, 4)], {"workers": 2}, 3, "need 6 GPUs and the cluster has 4"),
+        # drivers: each node has the CPUs of its worker and not a hundredth more
+        ([Node(4), Node(4), Node(2)], {"workers": 2, "cpus_per_worker": 4}, None, "2 places .* 3 nodes have 0"),
+        # GPUs: four workers, four GPUs, and three of them where the CPUs are not
+        (
+            [Node(16, 1), Node(1.5, 3)],
+            {"workers": 4, "cpus_per_worker": 1},
+            None,
+            "4 places of 1 CPUs and a GPU .* 2 nodes have 2",
+        ),
+        # the feed: two CPUs are left, half a CPU on each node
+        ([Node(2.5)] * 4, {"workers": 4, "cpus_per_worker": 2}, None, "no node with 1 CPUs for a task"),
     ],
 )
-def test_what_is_missing_is_told_where_they_do_not_fit(nodes, gpus, values, message):
+def test_what_is_missing_is_told_where_they_do_not_fit(nodes, values, concurrent, message):
     with pytest.raises(ValueError, match=message):
-        share(config.parse(Tune, {"space": SPACE} | values), nodes, gpus, 1.0, 8)
+        share(config.parse(Train, values), nodes, 1.0, 8, concurrent)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    nodes=st.lists(
+        st.builds(Node, st.sampled_from([0, 1, 1.5, 2, 3, 4, 7.5, 16]), st.sampled_from([0, 0, 1, 2])),
+        min_size=1,
+        max_size=5,
+    ),
+    workers=st.integers(1, 4),
+    feed=st.sampled_from([0.25, 0.5, 1.0]),
+    where=st.randoms(use_true_random=False),
+)
+def test_trials_that_share_a_cluster_all_find_room_wherever_ray_puts_them(nodes, workers, feed, where):
+    """The drivers first, then the workers, each on any node that has room; one task that feeds them must fit beside."""
+    try:
+        room = share(Train(workers=workers), nodes, feed, 8)
+    except ValueError:
+        return
+    gpu = sum(node.gpus for node in nodes) >= workers
+    free = [[node.cpus, node.gpus] for node in nodes]
+    for cpus, gpus in [(DRIVER_CPUS, 0)] * room.concurrent + [(room.cpus, int(gpu))] * room.concurrent * workers:
+        place = where.choice([each for each in free if each[0] + 1e-9 >= cpus and each[1] >= gpus])
+        place[0], place[1] = place[0] - cpus, place[1] - gpus
+    assert max(each[0] for each in free) + 1e-9 >= feed
 
 
 # The ledger
@@ -298,7 +347,7 @@ def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(clust
     spec = spec_of(
         shards,
         tmp_path,
-        {"optimizer": {"warmup": 0, "schedule": "constant"}},
+        {"optimizer": {"warmup": 0, "schedule": "constant"}, "workers": None},  # chosen: one a trial
         space=space,
         searcher="grid",
         trials=None,
@@ -316,7 +365,7 @@ def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(clust
     assert {file: file.stat().st_mtime_ns for file in spec.out.glob("trials/*/metrics.jsonl")} == before
 
     job = config.load(Train, swept.spec)
-    assert job.optimizer.lr == 0.001
+    assert (job.optimizer.lr, job.workers) == (0.001, None)
     trained = train(job)
     assert trained.fitted.figures["val_knn"] == swept.best.score
     assert {file: file.stat().st_mtime_ns for file in before} == before  # it trained already
