@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A Ray head on this machine with token authentication, for `ray job submit`.
-#   source cluster/local.sh start     exports RAY_ADDRESS and the token for this shell
+#   source cluster/local.sh start     exports RAY_ADDRESS and the token for this shell; comes back when jobs can be submitted
 #   source cluster/local.sh stop
 # HERBRAY_PORT is the dashboard's (default: 8265). HERBRAY_CPUS says how many CPUs Ray may give out (default: at least 4, as two workers and their feed need).
+# HERBRAY_WAIT is how many seconds to wait for the job agent (default: 60).
 herbray_local() {
   local port="${HERBRAY_PORT:-8265}" token="${XDG_STATE_HOME:-$HOME/.local/state}/herbray/ray-token" cores
   cores=$(getconf _NPROCESSORS_ONLN)
@@ -12,11 +13,48 @@ herbray_local() {
       mkdir -p "$(dirname "$token")"
       [ -s "$token" ] || (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token")
       chmod 600 "$token"
-      ray start --head --num-cpus "${HERBRAY_CPUS:-$((cores > 4 ? cores : 4))}" --dashboard-host 127.0.0.1 --dashboard-port "$port" --disable-usage-stats || return
+      # Port 0: any that is free. On the agent's usual one sits that of another cluster of this machine, if there is one.
+      ray start --head --num-cpus "${HERBRAY_CPUS:-$((cores > 4 ? cores : 4))}" --dashboard-host 127.0.0.1 --dashboard-port "$port" --dashboard-agent-listen-port 0 --disable-usage-stats || return
       export RAY_ADDRESS="http://127.0.0.1:$port"
+      herbray_agent "$RAY_ADDRESS" "$token" "${HERBRAY_WAIT:-60}"
       ;;
     stop) ray stop && unset RAY_ADDRESS ;;
     *) echo "usage: source cluster/local.sh start|stop" >&2; return 2 ;;
   esac
+}
+# `ray start` comes back before the node's agent, which starts jobs, has told the dashboard where it is. Listing the agent's
+# log asks that very agent through the dashboard. The token goes by its file: a command line is there for all to read.
+herbray_agent() {
+  python3 - "$@" <<'PYTHON'
+import json
+import sys
+import time
+import urllib.request
+
+address, token, seconds = sys.argv[1], open(sys.argv[2]).read().strip(), float(sys.argv[3])
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def ask(path):
+    request = urllib.request.Request(address + path, headers={"Authorization": f"Bearer {token}"})
+    with direct.open(request, timeout=5) as answer:
+        return json.load(answer)
+
+
+end, last = time.monotonic() + seconds, "not asked"
+while time.monotonic() < end:
+    try:
+        nodes = ask("/nodes?view=summary")["data"]["summary"]
+        if nodes and all(ask(f"/api/v0/logs?node_id={node['raylet']['nodeId']}&timeout=5")["result"] for node in nodes):
+            sys.exit(0)
+        last = "no agent yet"
+    except (OSError, ValueError, KeyError) as error:
+        last = f"{type(error).__name__}: {error}"
+    time.sleep(0.5)
+sys.exit(
+    f"cluster/local.sh: Ray runs at {address}, but after {seconds:g} s its agent takes no jobs ({last}): wait for `ray job list`, "
+    "raise HERBRAY_WAIT, or read dashboard_agent.log in /tmp/ray/session_latest/logs"
+)
+PYTHON
 }
 herbray_local "$@"
