@@ -50,7 +50,7 @@ class Study(Spec):
     one another, each with its own workers.
     """
 
-    out: Path = Path("runs/demo")
+    out: Path = Path("runs/study")
     title: str = "A synthetic herbarium"
     catalogue: Catalogue
     shard: Shard = Shard()

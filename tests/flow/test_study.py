@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -51,6 +53,13 @@ def test_one_start_and_one_seed_are_the_trainings_own():
     assert [c.train.out.name for c in trained] == ["triplet", "classifier"]
     assert [c.train.seed for c in trained] == [89, 89]
     assert [c.embed.start.size for c in frozen] == [32, 40]
+
+
+def test_a_study_that_names_no_folder_stays_out_of_the_demos():
+    tree = {"catalogue": {"source": SOURCE}, "train": [TRAIN]}
+    assert str(config.parse(Study, tree).out) == "runs/study"
+    demo = config.load(Study, Path(__file__).parents[2] / "jobs" / "demo.yaml", [])
+    assert str(demo.out) == "runs/demo"
 
 
 def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tmp_path, monkeypatch):
