@@ -112,7 +112,10 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
     if spec.model == "start":
         init, weights = spec.start.init, None
         if init.startswith("models:/"):  # frozen as it was registered: what training from it must beat
-            weights = tracking.pull(init, tracking.tracking_uri(spec.store), cache=spec.out.absolute() / "encoders")
+            uri = tracking.tracking_uri(spec.store)
+            init = tracking.pinned(uri, init)  # results tell starts apart by it; a training names its own so, too
+            weights = tracking.pull(init, uri, cache=spec.out.absolute() / "encoders")
+            spec = spec.model_copy(update={"start": spec.start.model_copy(update={"init": init})})
         which = fingerprint(spec.start.model_dump(), spec.seed, weights and encoder_print(weights))[:8]
         name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', init)[-40:]}-{which}"
         folder = spec.out / "encoders" / name

@@ -26,7 +26,7 @@ from herbray.flow.learn import build_learner
 from herbray.flow.material import Train
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
-from herbray.flow.train import train
+from herbray.flow.train import exact, train
 from herbray.model.encoder import EncoderSpec
 
 PRETRAINING: Final = "pretraining"
@@ -130,7 +130,7 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
         ValueError: start weights that do not go with an encoder, or cannot be had.
     """
     trained = [
-        _cell(spec, _started(each, pretrained if pretrained and init == PRETRAINING else init, seed))
+        _cell(spec, exact(_started(each, pretrained if pretrained and init == PRETRAINING else init, seed), spec.out))
         for each in spec.train
         for init in spec.inits or [each.encoder.init]
         for seed in spec.seeds or [each.seed]

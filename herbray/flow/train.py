@@ -66,6 +66,7 @@ def train(spec: Train) -> Trained:
         tracking.StoreAway: the tracking store kept the encoder from being registered; `herbray register` repeats it.
     """
     data = material(spec)  # bad input is told before anything starts
+    spec = exact(spec, spec.store)
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
     name = run_name(spec)
     with nullcontext(spec) if _ended(spec, _store(spec, name)) else manned(spec, data.per_epoch) as job:
@@ -80,8 +81,8 @@ def train(spec: Train) -> Trained:
 def run_name(spec: Train) -> str:
     """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped.
 
-    Start weights in a folder are named by what they are: after a new training there, it is another run. An alias of the
-    registry is named as it is written, so that a run goes on when the alias has moved meanwhile.
+    Start weights in a folder are named by what they are: after a new training there, it is another run. So it is
+    after an alias of the registry has moved: see `exact`, which comes first.
     """
     settings = spec.model_dump(mode="json", exclude={*_INCIDENTAL, "compile", "loader"})
     parts = [settings, read_manifest(spec.shards)["fingerprint"]]
@@ -89,6 +90,22 @@ def run_name(spec: Train) -> str:
     if (start / WEIGHTS).is_file():  # a folder without is told of where it is read
         parts.append(encoder_print(start))
     return f"{spec.objective.name}-{plan.fingerprint(*parts)}"
+
+
+def exact(spec: Train, store: Path) -> Train:
+    """The job with its start weights by version: what an alias of the registry names now, not what it will name.
+
+    Args:
+        spec: of the job.
+        store: whose registry it is, unless `MLFLOW_TRACKING_URI` is set.
+
+    Raises:
+        ValueError: no such model, version or alias, or no registry.
+    """
+    if not spec.encoder.init.startswith("models:/"):
+        return spec
+    init = tracking.pinned(tracking.tracking_uri(store), spec.encoder.init)
+    return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"init": init})})
 
 
 def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
@@ -108,6 +125,7 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
         ray.train.TrainingFailedError: the workers failed more than `max_failures` times in a row.
     """
     material(spec)
+    spec = exact(spec, spec.store)
     return fit_on_ray(spec, _start_weights(spec), callbacks) if spec.workers != 0 else _fit_here(spec)
 
 

@@ -21,7 +21,7 @@ from herbray.flow.room import share
 from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
 from herbray.flow.sweep import Room, Sweep, describe, run_trials
-from herbray.flow.train import run_name
+from herbray.flow.train import exact, run_name
 from herbray.flow.trials import Ledger, Trial, best, write_table
 from herbray.flow.workers import share_of_cpus
 
@@ -84,6 +84,7 @@ def tune(spec: Tune) -> Swept:
         SweepFailed: every trial failed.
     """
     total = _checked(spec)
+    spec = spec.model_copy(update={"train": exact(spec.train, spec.store)})
     name = f"{spec.train.objective.name}-sweep-{_claim(spec)}"
     ledger = Ledger(spec.out, spec.train.keep)
     earlier = ledger.read()

@@ -6,7 +6,16 @@ from herbray.tracking.exclusive import PromotionHeld, exclusive
 from herbray.tracking.history import History, Point
 from herbray.tracking.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.pull import load_encoder, pull
-from herbray.tracking.registry import WEIGHTS_TAG, ModelNotFound, get_version, register, resolve, run_of, set_alias
+from herbray.tracking.registry import (
+    WEIGHTS_TAG,
+    ModelNotFound,
+    get_version,
+    pinned,
+    register,
+    resolve,
+    run_of,
+    set_alias,
+)
 from herbray.tracking.runs import (
     Run,
     RunNotFound,
@@ -45,6 +54,7 @@ __all__ = [
     "log_results",
     "mark_failed",
     "open_run",
+    "pinned",
     "pull",
     "read_card",
     "register",

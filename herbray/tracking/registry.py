@@ -114,6 +114,20 @@ def resolve(uri: str | None, model_uri: str) -> tuple[str, int]:
     return name, int(version)
 
 
+def pinned(uri: str | None, model_uri: str) -> str:
+    """The URI with the version number that it stands for now; one that has a number is not looked up.
+
+    Raises:
+        ValueError: not such a URI, or no registry is named.
+        ModelNotFound: no such model or alias.
+    """
+    match = _MODEL_URI.fullmatch(model_uri)
+    if match is not None and (match["version"] or "").isdecimal():
+        return model_uri
+    name, version = resolve(uri, model_uri)
+    return f"models:/{name}/{version}"
+
+
 def run_of(uri: str, name: str, version: int) -> Run:
     """The run that trained a version, to write its evaluation beside its training.
 

@@ -62,7 +62,7 @@ def pretrained(shards, tmp_path_factory):
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o["name"])
 def test_every_objective_starts_from_the_registry(pretrained, shards, tmp_path, objective):
-    store, _ = pretrained
+    store, trained = pretrained
     start = {"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"}
     still = {"lr": 1e-30}
     spec = spec_of(shards, tmp_path, store=store, objective=objective, encoder=start, optimizer=still)
@@ -72,8 +72,28 @@ def test_every_objective_starts_from_the_registry(pretrained, shards, tmp_path, 
         0,
         tracking.pull(start["init"], tracking.tracking_uri(store), cache=tmp_path / "cache"),
     )
-    assert card.init == start["init"]
+    assert card.init == trained.uri  # the version that the alias named
     assert all(torch.allclose(a, b) for a, b in zip(done.parameters(), source.parameters(), strict=True))
+
+
+def test_a_start_whose_alias_has_moved_is_another_run(pretrained, shards, tmp_path):
+    """And the former one is there still, for whoever names its version."""
+    store, first = pretrained
+    uri = tracking.tracking_uri(store)
+    tracking.set_alias(uri, first.model, "start", first.version)
+    start = {"init": f"models:/{first.model}@start", "stem": "cifar"}
+    spec = spec_of(shards, tmp_path, store=store, objective=OBJECTIVES[1], encoder=start, register_as="moved")
+    one = train(spec)
+    assert train(spec) == one
+    values = {"store": store, "objective": OBJECTIVES[2], "seed": 7, "register_as": first.model}
+    second = train(spec_of(shards, tmp_path / "second", **values))
+    assert train(spec) == one  # another alias moved
+    tracking.set_alias(uri, first.model, "start", second.version)
+    two = train(spec)
+    assert (two.version, read_encoder(two.fitted.encoder)[1].init) == (one.version + 1, second.uri)
+    assert two.run_id != one.run_id
+    tracking.set_alias(uri, first.model, "start", first.version)
+    assert train(spec).run_id == one.run_id
 
 
 def test_every_objective_starts_from_imagenet_or_says_what_to_put_where(shards, tmp_path, monkeypatch):
@@ -95,7 +115,7 @@ def test_a_registered_start_is_a_frozen_baseline(cluster, pretrained, shards, tm
     spec = Embed(model="start", start=start, shards=shards, splits=("random",), out=tmp_path, store=store, actors=1)
     frozen = embed(spec)
     note = read_note(frozen)
-    assert (note["model"], note["init"]) == ("untrained", start.init)
+    assert (note["model"], note["init"]) == ("untrained", trained.uri)
     same = embed(spec.model_copy(update={"model": trained.uri}))
     assert read_embeddings(frozen)["embedding"].equals(read_embeddings(same)["embedding"])
 
