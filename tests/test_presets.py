@@ -11,7 +11,7 @@ from herbray.config import ConfigError, Spec
 ROOT = Path(__file__).parents[1]
 KINDS = {
     verb: getattr(importlib.import_module(cli.VERBS[verb][0]), cli.VERBS[verb][1])
-    for verb in ("catalogue", "shard", "train", "embed", "evaluate")
+    for verb in ("catalogue", "shard", "train", "embed", "evaluate", "study")
 }
 SHIPPED = sorted((ROOT / "jobs/walker2022").glob("*.yaml"))
 
@@ -44,6 +44,33 @@ def test_every_job_of_the_study_loads_and_its_head_is_the_command_that_runs_it(p
     verb = {"pretrain": "train"}.get(path.stem.partition("-")[0], path.stem.partition("-")[0])
     config.load(KINDS[verb], path)
     assert path.read_text(encoding="utf-8").startswith(f"# herbray {verb} jobs/walker2022/{path.name}")
+
+
+PLACES = {"catalogue", "shards", "out", "store", "model", "embeddings"}
+
+
+def shipped(name):
+    """The settings of a job of the study, less the folders that it reads and writes."""
+    path = ROOT / f"jobs/walker2022/{name}.yaml"
+    return config.load(KINDS[name.partition("-")[0]], path).model_dump(exclude=PLACES)
+
+
+def test_the_study_in_one_job_is_its_steps():
+    whole = config.load(KINDS["study"], ROOT / "jobs/walker2022/study.yaml")
+    for stage in ("shard", "embed", "evaluate"):
+        assert getattr(whole, stage).model_dump(exclude=PLACES) == shipped(stage)
+    classifier, triplet, autoencoder = (each.model_dump(exclude=PLACES) for each in whole.train)
+    assert classifier == shipped("train-classifier")
+    assert triplet == shipped("train-triplet")
+    alone = shipped("train-autoencoder")
+    before = whole.pretraining.train
+    assert alone["encoder"].pop("init") == f"models:/{before.register_as}@candidate"
+    assert autoencoder["encoder"].pop("init") == "pretraining"
+    assert autoencoder == alone
+    path = ROOT / "jobs/walker2022/pretrain.yaml"
+    assert before.model_dump(exclude=PLACES) == config.load(KINDS["train"], path).model_dump(exclude=PLACES)
+    assert before.encoder.size == whole.pretraining.shard.side  # CIFAR-10 as it is
+    assert (whole.inits, whole.seeds[0]) == ((), before.seed)
 
 
 def test_the_study_as_it_is_told():
