@@ -73,28 +73,145 @@ def test_the_study_in_one_job_is_its_steps():
     assert (whole.inits, whole.seeds[0]) == ((), before.seed)
 
 
-def test_the_study_as_it_is_told():
-    spec = train()
-    assert (spec.optimizer.name, spec.optimizer.schedule, spec.optimizer.warmup, spec.optimizer.weight_decay) == (
-        "adam",
-        "constant",
-        0,
-        0,
-    )
-    assert (spec.epochs, spec.keep, spec.precision, spec.seed) == (25, "last", "float32", 89)
-    assert (spec.encoder.arch, spec.encoder.normalise, spec.encoder.size) == ("resnet18", False, 256)
-    triplet = spec.objective
-    assert (triplet.name, triplet.margin, triplet.normalise, triplet.mining) == ("triplet", 1.0, False, "published")
-    assert spec.stream.batch - triplet.rivals == 32  # anchors of a step
-    rates = {name: train(objective={"name": name}).optimizer.lr for name in ("triplet", "classifier", "autoencoder")}
-    assert rates == {"triplet": 1e-3, "classifier": 1e-3, "autoencoder": 1e-4}
-    drawn = train(objective={"name": "autoencoder"})
-    assert (drawn.encoder.stem, drawn.objective.latent, drawn.objective.width) == ("cifar", 256, 64)
-    shard = config.parse(KINDS["shard"], {"preset": "walker2022"})
-    assert (shard.side, shard.splits.cap, shard.splits.species, shard.splits.random) == (512, 25, 0.1, 0.1)
-    kinds = {task.name: task for task in config.parse(KINDS["evaluate"], {"preset": "walker2022"}).tasks}
-    assert (kinds["identify"].max_iter, kinds["discriminate"].max_iter) == (5000, 2500)
-    assert [pair.level for pair in kinds["mislabel"].pairs] == ["Syzygium–Eugenia", "Syzygium–Dendrobium"]
+TOLD = {  # dotted path → value, by the study's own sections
+    "shard": {  # Data
+        "side": 512,  # Images: a square of the short side at 512 px first
+        "splits.cap": 25,  # step 1
+        "splits.home": "auto",  # step 2: the institution of most sheets, New York there
+        "splits.species": 0.1,  # step 3
+        "splits.random": 0.1,  # step 4
+        "splits.min_train": 2,  # step 5
+        "splits.validation": 0.2,  # train / validation 80 / 20, by genus; shards-plain for the autoencoder
+        "splits.stratify": True,
+        "seed": 89,
+    },
+    "train": {  # Images, and Networks: what all three share
+        "augment.flip": 0.5,
+        "augment.rotate": 10,
+        "augment.zoom": 1.1,
+        "augment.warp": 0.2,
+        "augment.p_affine": 0.75,
+        "augment.brightness": 0.2,
+        "augment.contrast": 0.2,
+        "augment.p_light": 0.75,
+        "augment.crop_scale": 0.75,
+        "augment.padding": "reflection",
+        "augment.zoom_about": "anywhere",
+        "augment.light": "logit",
+        "encoder.arch": "resnet18",
+        "encoder.normalise": False,  # pixels in [0, 1]
+        "encoder.size": 256,
+        "optimizer.name": "adam",
+        "optimizer.weight_decay": 0,
+        "optimizer.schedule": "constant",
+        "optimizer.warmup": 0,
+        "precision": "float32",
+        "epochs": 25,
+        "keep": "last",
+        "seed": 89,
+        "workers": 1,  # one V100
+        "stream.balance": 0,  # an epoch is the training split as it is
+        "objective.views": 1,
+    },
+    "classifier": {  # Networks: its column
+        "encoder.init": "imagenet",
+        "encoder.stem": "standard",
+        "optimizer.lr": 1e-3,
+        "stream.batch": 32,
+        "objective.group": 1,
+        "objective.rivals": 0,
+        "objective.hidden": 512,
+        "objective.dropout_features": 0.25,
+        "objective.dropout_hidden": 0.5,
+    },
+    "triplet": {
+        "encoder.init": "imagenet",
+        "encoder.stem": "standard",
+        "optimizer.lr": 1e-3,
+        "stream.batch": 48,  # 32 anchors and 16 rivals: docs/how-to/presets.md
+        "objective.mining": "published",
+        "objective.group": 2,
+        "objective.rivals": 16,
+        "objective.margin": 1.0,
+        "objective.normalise": False,  # raw 512 numbers
+    },
+    "autoencoder": {
+        "encoder.init": "models:/walker2022-pretraining@candidate",
+        "encoder.stem": "cifar",
+        "optimizer.lr": 1e-4,
+        "stream.batch": 32,
+        "objective.group": 1,
+        "objective.rivals": 0,
+        "objective.latent": 256,
+        "objective.width": 64,
+    },
+    "embed": {  # Images: feature extraction; the start that is not trained is the networks'
+        "start.arch": "resnet18",
+        "start.init": "imagenet",
+        "start.normalise": False,
+        "start.stem": "standard",
+        "start.size": 256,
+    },
+    "identify": {  # The three applications: 1
+        "splits": ("herbarium", "species", "random"),
+        "ranks": ("genus", "family", "order"),
+        "folds": 5,
+        "C": 1,
+        "class_weight": "balanced",
+        "max_iter": 5000,
+    },
+    "discriminate": {  # 2
+        "pairs.0.level": "Syzygium–Eugenia",
+        "pairs.0.kind": "similar",
+        "pairs.1.level": "Syzygium–Dendrobium",
+        "pairs.1.kind": "distinct",
+        "folds": 5,
+        "C": 1,
+        "class_weight": "balanced",
+        "max_iter": 2500,
+    },
+    "mislabel": {  # 3
+        "pairs.0.level": "Syzygium–Eugenia",
+        "pairs.1.level": "Syzygium–Dendrobium",
+        "share": 0.1,
+        "folds": 5,
+        "C": 1,
+        "class_weight": None,
+        "max_iter": 2500,
+        "draws": 20,  # one in the study; this is the mend
+    },
+}
+
+
+def jobs():
+    """Every job that the preset speaks of, by the name of its section in `TOLD`."""
+    found = {kind: config.parse(KINDS[kind], {"preset": "walker2022"}) for kind in ("shard", "train", "embed")}
+    judged = config.parse(KINDS["evaluate"], {"preset": "walker2022"})
+    found |= {name: train(objective={"name": name}) for name in ("classifier", "triplet", "autoencoder")}
+    assert judged.seed == 89
+    return found | {task.name: task for task in judged.tasks}
+
+
+def at(spec, path):
+    for key in path.split("."):
+        spec = spec[int(key)] if key.isdigit() else getattr(spec, key)
+    return spec
+
+
+@pytest.mark.parametrize("section", TOLD)
+def test_the_study_as_it_is_told(section):
+    found = jobs()
+    for name in ("classifier", "triplet", "autoencoder") if section == "train" else (section,):
+        assert {path: at(found[name], path) for path in TOLD[section]} == TOLD[section]
+
+
+def test_no_setting_of_an_objective_or_of_the_augmentation_is_left_to_the_defaults():
+    for name in ("classifier", "triplet", "autoencoder"):
+        spec = train(objective={"name": name})
+        told = TOLD["train"] | TOLD[name]
+        for part in ("objective", "augment", "encoder", "optimizer"):
+            fields = {f"{part}.{key}" for key in type(getattr(spec, part)).model_fields} - {"objective.name"}
+            assert fields <= told.keys()
 
 
 def test_the_own_keys_win_and_choose_the_section():
