@@ -151,6 +151,7 @@ TOLD = {  # dotted path → value, by the study's own sections
         "start.normalise": False,
         "start.stem": "standard",
         "start.size": 256,
+        "splits": ("train", "herbarium", "species", "random"),  # also: silhouettes, and the map's fit
     },
     "identify": {  # The three applications: 1
         "splits": ("herbarium", "species", "random"),
@@ -180,6 +181,10 @@ TOLD = {  # dotted path → value, by the study's own sections
         "max_iter": 2500,
         "draws": 20,  # one in the study; this is the mend
     },
+    "silhouette": {  # also
+        "splits": ("train",),
+        "ranks": ("genus", "family", "order"),
+    },
 }
 
 
@@ -203,6 +208,12 @@ def test_the_study_as_it_is_told(section):
     found = jobs()
     for name in ("classifier", "triplet", "autoencoder") if section == "train" else (section,):
         assert {path: at(found[name], path) for path in TOLD[section]} == TOLD[section]
+
+
+def test_every_split_that_a_task_of_the_study_reads_is_embedded():
+    embedded = config.parse(KINDS["embed"], {"preset": "walker2022"}).splits
+    tasks = config.parse(KINDS["evaluate"], {"preset": "walker2022"}).tasks
+    assert {part for task in tasks for pool in task.splits for part in pool.split("+")} <= set(embedded)
 
 
 def test_no_setting_of_an_objective_or_of_the_augmentation_is_left_to_the_defaults():

@@ -16,8 +16,11 @@ def spec(out="runs/x", **settings):
         "catalogue": {"source": SOURCE | {"path": f"{out}/sheets"}},
         "shard": {"side": 40, "bag": 8, "file_rows": 64, "splits": {"species": 0, "random": 0.35, "validation": 0.2}},
         "train": [TRAIN | {"objective": {"name": name}} for name in ("triplet", "classifier")],
-        "embed": {"splits": ["random"], "actors": 0},
-        "evaluate": {"tasks": [{"name": "identify", "splits": ["random"]}], "bootstrap": {"resamples": 100}},
+        "embed": {"splits": ["train", "random"], "actors": 0},
+        "evaluate": {
+            "tasks": [{"name": "identify", "splits": ["random"]}, {"name": "silhouette", "splits": ["train"]}],
+            "bootstrap": {"resamples": 100},
+        },
         "report": {"projection": "pca", "sheets": 4},
     }
     return config.parse(Study, tree | settings)
@@ -95,7 +98,8 @@ def test_a_study_twice_is_the_same_table_and_goes_on_where_it_stopped(tmp_path, 
     page = study(spec(one, seeds=[1, 2]))
     table = results(one)
     assert page == one / "report.html"
-    assert page.stat().st_size > 10_000
+    assert "fitted on train; other splits projected onto it" in page.read_text()
+    assert {"silhouette"} == {row["task"] for row in table.to_pylist() if row["split"] == "train"}
     kinds = set(zip(*(table[name].to_pylist() for name in ("model", "init", "seed")), strict=True))
     assert kinds == {(name, "random", seed) for name in ("triplet", "classifier", "untrained") for seed in (1, 2)}
     values = [table.filter(pc.equal(table["seed"], seed))["value"].to_pylist() for seed in (1, 2)]
