@@ -72,6 +72,9 @@ class Study(Spec):
         wanted = PRETRAINING in {*self.inits, *(each.encoder.init for each in self.train)}
         if wanted != (self.pretraining is not None):
             raise ValueError(f"settings of `pretraining`, and {PRETRAINING!r} as an init, go together")
+        for each in self.train:
+            for init in self.inits:
+                _encoder(each, init)
         return self
 
 
@@ -146,11 +149,20 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
 
 def _started(base: Train, init: str, seed: int) -> Train:
     """A training from other start weights, checked: not every start goes with every encoder."""
-    encoder = EncoderSpec.model_validate(base.encoder.model_dump() | {"init": init})
-    job = base.model_copy(update={"encoder": encoder, "seed": seed})
+    job = base.model_copy(update={"encoder": _encoder(base, init), "seed": seed})
     if not init.startswith("models:/"):
         build_learner(job, 2, None)
     return job
+
+
+def _encoder(base: Train, init: str) -> EncoderSpec:
+    """The training's encoder from other start weights.
+
+    Raises:
+        ConfigError: its settings do not allow them, e.g. another stem.
+    """
+    tree = base.encoder.model_dump() | {"init": init}
+    return config.parse(EncoderSpec, tree, origin=f"{base.objective.name} from {init}: encoder")
 
 
 def _cell(spec: Study, job: Train) -> Cell:

@@ -76,10 +76,14 @@ def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_
         ({"inits": ["pretraining"]}, "go together"),
         ({"pretraining": PRETRAINING}, "go together"),
         ({"train": []}, "at least 1"),
+        (
+            {"train": [TRAIN | {"encoder": {"size": 32, "stem": "cifar"}}], "inits": ["random", "imagenet"]},
+            "triplet from imagenet.*set encoder.stem=standard",
+        ),
     ],
 )
 def test_what_results_could_not_tell_apart_is_refused(settings, message):
-    with pytest.raises(config.ConfigError, match=message):
+    with pytest.raises(config.ConfigError, match=f"(?s){message}"):
         spec(**settings)
 
 
