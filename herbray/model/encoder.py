@@ -35,8 +35,8 @@ class EncoderSpec(Spec):
     def _fits(self) -> Self:
         if self.init == "imagenet" and self.stem != "standard":
             raise ValueError(
-                f"init=imagenet has a standard stem, not {self.stem!r}: set encoder.stem=standard (an autoencoder takes "
-                "either stem), or start it from init=random"
+                f"init=imagenet has a standard stem, not {self.stem!r}: set encoder.stem=standard (an autoencoder "
+                "takes either), or start it from init=random"
             )
         if self.arch != "resnet18" and self.stem != "standard":
             raise ValueError(f"{self.arch} has a standard stem, not {self.stem!r}: use stem=standard")
@@ -93,7 +93,7 @@ def _load_published(encoder: Encoder, arch: Arch, path: Path) -> None:
     if encoder.stem != "standard":
         raise EncoderRefused(
             f"{path}: ImageNet's weights have a standard stem, not {encoder.stem!r}: set encoder.stem=standard (an "
-            "autoencoder takes either stem), or start it from init=random"
+            "autoencoder takes either), or start it from init=random"
         )
     kept = read_imagenet(arch, path)
     counters = {n: t for n, t in encoder.network.state_dict().items() if n.endswith("num_batches_tracked")}

@@ -37,8 +37,8 @@ class HalfEarth(SourceSpec):
     """A folder of images with `metadata.json`: annotations, categories, images, institutions or regions, licenses.
 
     The genus is the first word of a category's name. An image without an annotation, such as those of the challenge's
-    test part, is an undetermined specimen; one whose only annotation is malformed is refused with it. A second annotation of an image gives a second row of the same
-    `specimen_id`, which the catalogue quarantines.
+    test part, is an undetermined specimen; one whose only annotation is malformed is refused with it. A second
+    annotation of an image gives a second row of the same `specimen_id`, which the catalogue quarantines.
 
     Attributes:
         path: the folder that holds `metadata.json`, the dataset's folder above `train/`, or the file itself.
