@@ -76,6 +76,7 @@ def test_the_study_in_one_job_is_its_steps():
 TOLD = {  # dotted path → value, by the study's own sections
     "shard": {  # Data
         "side": 512,  # Images: a square of the short side at 512 px first
+        "geometry": "crop",
         "splits.cap": 25,  # step 1
         "splits.home": "auto",  # step 2: the institution of most sheets, New York there
         "splits.species": 0.1,  # step 3

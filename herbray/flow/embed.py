@@ -46,8 +46,8 @@ def embed(spec: Embed) -> Path:
     """Embed the wanted splits and return the folder; files that are finished are left alone.
 
     Raises:
-        ValueError: an unknown split or one without rows, an encoder that needs larger images than the shards hold, an
-            unknown model, or an encoder that gives numbers which are not finite.
+        ValueError: an unknown split or one without rows, an encoder that needs larger images than the shards hold, or
+            sheets of another geometry, an unknown model, or an encoder that gives numbers which are not finite.
         RuntimeError: specimens were lost or doubled.
     """
     manifest = read_manifest(spec.shards)
@@ -58,6 +58,12 @@ def embed(spec: Embed) -> Path:
         raise ValueError(
             f"{spec.model} takes images of {card.size} px, {spec.shards} holds {manifest['side']} px: "
             f"make the shards with side={card.size} or larger"
+        )
+    geometry = manifest.get("geometry", "crop")
+    if spec.model != "start" and card.geometry != geometry:
+        raise ValueError(
+            f"{spec.model} was trained on sheets of geometry={card.geometry}, those of {spec.shards} are {geometry}: "
+            f"make the shards with geometry={card.geometry}"
         )
     note |= {"init": card.init, "seed": card.seed, "size": card.size, "dim": card.dim, "herbray": __version__}
     note |= {"shards": manifest["fingerprint"], "splits": {name: manifest["splits"][name] for name in spec.splits}}
