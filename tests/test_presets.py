@@ -269,12 +269,28 @@ def test_what_cannot_be_is_told(tree, message):
         config.parse(KINDS["train"], tree)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_experiment_loads_and_has_three_seeds(path):
-    from herbray.flow.tune import Tune
+def flat(tree, at=""):
+    """Dotted path → value."""
+    if not isinstance(tree, dict):
+        return {at: tree}
+    return {path: value for key, below in tree.items() for path, value in flat(below, f"{at}.{key}".strip(".")).items()}
 
-    for overrides in ([], ["scale=full"], ["train.objective.name=classifier"]):
-        spec = config.load(Tune, path, overrides)
-        assert spec.searcher == "grid"
-        assert len(spec.space["seed"].values) == 3
-    assert path.read_text(encoding="utf-8").startswith(f"# herbray tune jobs/experiments/{path.name}")
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_is_one_default_against_one_other_setting_with_three_seeds(path):
+    spec = config.load(KINDS["study"], path)
+    assert len(spec.seeds) == 3
+    ours, other = (
+        flat({"train": each.model_dump(exclude={"label"}), "shard": spec.shard.model_dump()}) for each in spec.train
+    )
+    other |= flat({"shard": spec.other_shards.get(spec.train[1].called, spec.shard).model_dump()})
+    differ = {key for key in ours if ours[key] != other[key]}
+    assert 1 <= len(differ) <= 2  # a schedule is its curve and its warm-up
+    defaults = flat({"train": spec.train[0].__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
+    assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
+    preset = flat(
+        {"train": train().model_dump(), "shard": config.parse(KINDS["shard"], {"preset": "walker2022"}).model_dump()}
+    )
+    tried = preset if path.stem != "geometry" else preset | {"shard.geometry": "pad"}
+    assert {key: other[key] for key in differ} == {key: tried[key] for key in differ}
+    assert path.read_text(encoding="utf-8").startswith(f"# herbray study jobs/experiments/{path.name}")

@@ -132,15 +132,20 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
         card = read_encoder(folder)[1]
         return folder.absolute(), {
             "name": f"{folder.absolute().parent.name}-{encoder_print(folder)[:8]}",  # another training, another name
-            "model": card.objective,
+            "model": _called(card),
             "uri": "",
             "version": str(folder),
         }
     name, version = tracking.resolve(uri, spec.model)
     folder = tracking.pull(f"models:/{name}/{version}", uri, cache=spec.out.absolute() / "encoders")
-    objective = read_encoder(folder)[1].objective
-    label = {"name": f"{name}-v{version}", "model": objective, "version": f"{name} v{version}"}
+    called = _called(read_encoder(folder)[1])
+    label = {"name": f"{name}-v{version}", "model": called, "version": f"{name} v{version}"}
     return folder.absolute(), label | {"uri": f"models:/{name}/{version}"}
+
+
+def _called(card: EncoderCard) -> str:
+    """What results call a trained encoder: the label that its training gave it, else its objective."""
+    return str(card.spec.get("label") or card.objective)
 
 
 def _start_card(spec: Embed, dim: int) -> EncoderCard:
