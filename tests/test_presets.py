@@ -11,7 +11,7 @@ from herbray.config import ConfigError, Spec
 ROOT = Path(__file__).parents[1]
 KINDS = {
     verb: getattr(importlib.import_module(cli.VERBS[verb][0]), cli.VERBS[verb][1])
-    for verb in ("catalogue", "shard", "train", "embed", "evaluate")
+    for verb in ("catalogue", "shard", "train", "embed", "evaluate", "study")
 }
 SHIPPED = sorted((ROOT / "jobs/walker2022").glob("*.yaml"))
 
@@ -46,28 +46,184 @@ def test_every_job_of_the_study_loads_and_its_head_is_the_command_that_runs_it(p
     assert path.read_text(encoding="utf-8").startswith(f"# herbray {verb} jobs/walker2022/{path.name}")
 
 
-def test_the_study_as_it_is_told():
-    spec = train()
-    assert (spec.optimizer.name, spec.optimizer.schedule, spec.optimizer.warmup, spec.optimizer.weight_decay) == (
-        "adam",
-        "constant",
-        0,
-        0,
-    )
-    assert (spec.epochs, spec.keep, spec.precision, spec.seed) == (25, "last", "float32", 89)
-    assert (spec.encoder.arch, spec.encoder.normalise, spec.encoder.size) == ("resnet18", False, 256)
-    triplet = spec.objective
-    assert (triplet.name, triplet.margin, triplet.normalise, triplet.mining) == ("triplet", 1.0, False, "published")
-    assert spec.stream.batch - triplet.rivals == 32  # anchors of a step
-    rates = {name: train(objective={"name": name}).optimizer.lr for name in ("triplet", "classifier", "autoencoder")}
-    assert rates == {"triplet": 1e-3, "classifier": 1e-3, "autoencoder": 1e-4}
-    drawn = train(objective={"name": "autoencoder"})
-    assert (drawn.encoder.stem, drawn.objective.latent, drawn.objective.width) == ("cifar", 256, 64)
-    shard = config.parse(KINDS["shard"], {"preset": "walker2022"})
-    assert (shard.side, shard.splits.cap, shard.splits.species, shard.splits.random) == (512, 25, 0.1, 0.1)
-    kinds = {task.name: task for task in config.parse(KINDS["evaluate"], {"preset": "walker2022"}).tasks}
-    assert (kinds["identify"].max_iter, kinds["discriminate"].max_iter) == (5000, 2500)
-    assert [pair.level for pair in kinds["mislabel"].pairs] == ["Syzygium–Eugenia", "Syzygium–Dendrobium"]
+PLACES = {"catalogue", "shards", "out", "store", "model", "embeddings"}
+
+
+def shipped(name):
+    """The settings of a job of the study, less the folders that it reads and writes."""
+    path = ROOT / f"jobs/walker2022/{name}.yaml"
+    return config.load(KINDS[name.partition("-")[0]], path).model_dump(exclude=PLACES)
+
+
+def test_the_study_in_one_job_is_its_steps():
+    whole = config.load(KINDS["study"], ROOT / "jobs/walker2022/study.yaml")
+    for stage in ("shard", "embed", "evaluate"):
+        assert getattr(whole, stage).model_dump(exclude=PLACES) == shipped(stage)
+    classifier, triplet, autoencoder = (each.model_dump(exclude=PLACES) for each in whole.train)
+    assert classifier == shipped("train-classifier")
+    assert triplet == shipped("train-triplet")
+    alone = shipped("train-autoencoder")
+    before = whole.pretraining.train
+    assert alone["encoder"].pop("init") == f"models:/{before.register_as}@candidate"
+    assert autoencoder["encoder"].pop("init") == "pretraining"
+    assert autoencoder == alone
+    path = ROOT / "jobs/walker2022/pretrain.yaml"
+    assert before.model_dump(exclude=PLACES) == config.load(KINDS["train"], path).model_dump(exclude=PLACES)
+    assert before.encoder.size == whole.pretraining.shard.side  # CIFAR-10 as it is
+    assert (whole.inits, whole.seeds[0]) == ((), before.seed)
+
+
+TOLD = {  # dotted path → value, by the study's own sections
+    "shard": {  # Data
+        "side": 512,  # Images: a square of the short side at 512 px first
+        "geometry": "crop",
+        "splits.cap": 25,  # step 1
+        "splits.home": "auto",  # step 2: the institution of most sheets, New York there
+        "splits.species": 0.1,  # step 3
+        "splits.random": 0.1,  # step 4
+        "splits.min_train": 2,  # step 5
+        "splits.validation": 0.2,  # train / validation 80 / 20, by genus; shards-plain for the autoencoder
+        "splits.stratify": True,
+        "seed": 89,
+    },
+    "train": {  # Images, and Networks: what all three share
+        "augment.flip": 0.5,
+        "augment.rotate": 10,
+        "augment.zoom": 1.1,
+        "augment.warp": 0.2,
+        "augment.p_affine": 0.75,
+        "augment.brightness": 0.2,
+        "augment.contrast": 0.2,
+        "augment.p_light": 0.75,
+        "augment.crop_scale": 0.75,
+        "augment.padding": "reflection",
+        "augment.zoom_about": "anywhere",
+        "augment.light": "logit",
+        "encoder.arch": "resnet18",
+        "encoder.normalise": False,  # pixels in [0, 1]
+        "encoder.size": 256,
+        "optimizer.name": "adam",
+        "optimizer.weight_decay": 0,
+        "optimizer.schedule": "constant",
+        "optimizer.warmup": 0,
+        "precision": "float32",
+        "epochs": 25,
+        "keep": "last",
+        "seed": 89,
+        "workers": 1,  # one V100
+        "stream.balance": 0,  # an epoch is the training split as it is
+        "objective.views": 1,
+    },
+    "classifier": {  # Networks: its column
+        "encoder.init": "imagenet",
+        "encoder.stem": "standard",
+        "optimizer.lr": 1e-3,
+        "stream.batch": 32,
+        "objective.group": 1,
+        "objective.rivals": 0,
+        "objective.hidden": 512,
+        "objective.dropout_features": 0.25,
+        "objective.dropout_hidden": 0.5,
+    },
+    "triplet": {
+        "encoder.init": "imagenet",
+        "encoder.stem": "standard",
+        "optimizer.lr": 1e-3,
+        "stream.batch": 48,  # 32 anchors and 16 rivals: docs/how-to/presets.md
+        "objective.mining": "published",
+        "objective.group": 2,
+        "objective.rivals": 16,
+        "objective.margin": 1.0,
+        "objective.normalise": False,  # raw 512 numbers
+    },
+    "autoencoder": {
+        "encoder.init": "models:/walker2022-pretraining@candidate",
+        "encoder.stem": "cifar",
+        "optimizer.lr": 1e-4,
+        "stream.batch": 32,
+        "objective.group": 1,
+        "objective.rivals": 0,
+        "objective.latent": 256,
+        "objective.width": 64,
+    },
+    "embed": {  # Images: feature extraction; the start that is not trained is the networks'
+        "start.arch": "resnet18",
+        "start.init": "imagenet",
+        "start.normalise": False,
+        "start.stem": "standard",
+        "start.size": 256,
+        "splits": ("train", "herbarium", "species", "random"),  # also: silhouettes, and the map's fit
+    },
+    "identify": {  # The three applications: 1
+        "splits": ("herbarium", "species", "random"),
+        "ranks": ("genus", "family", "order"),
+        "folds": 5,
+        "C": 1,
+        "class_weight": "balanced",
+        "max_iter": 5000,
+    },
+    "discriminate": {  # 2
+        "pairs.0.level": "Syzygium–Eugenia",
+        "pairs.0.kind": "similar",
+        "pairs.1.level": "Syzygium–Dendrobium",
+        "pairs.1.kind": "distinct",
+        "folds": 5,
+        "C": 1,
+        "class_weight": "balanced",
+        "max_iter": 2500,
+    },
+    "mislabel": {  # 3
+        "pairs.0.level": "Syzygium–Eugenia",
+        "pairs.1.level": "Syzygium–Dendrobium",
+        "share": 0.1,
+        "folds": 5,
+        "C": 1,
+        "class_weight": None,
+        "max_iter": 2500,
+        "draws": 20,  # one in the study; this is the mend
+    },
+    "silhouette": {  # also
+        "splits": ("train",),
+        "ranks": ("genus", "family", "order"),
+    },
+}
+
+
+def jobs():
+    """Every job that the preset speaks of, by the name of its section in `TOLD`."""
+    found = {kind: config.parse(KINDS[kind], {"preset": "walker2022"}) for kind in ("shard", "train", "embed")}
+    judged = config.parse(KINDS["evaluate"], {"preset": "walker2022"})
+    found |= {name: train(objective={"name": name}) for name in ("classifier", "triplet", "autoencoder")}
+    assert judged.seed == 89
+    return found | {task.name: task for task in judged.tasks}
+
+
+def at(spec, path):
+    for key in path.split("."):
+        spec = spec[int(key)] if key.isdigit() else getattr(spec, key)
+    return spec
+
+
+@pytest.mark.parametrize("section", TOLD)
+def test_the_study_as_it_is_told(section):
+    found = jobs()
+    for name in ("classifier", "triplet", "autoencoder") if section == "train" else (section,):
+        assert {path: at(found[name], path) for path in TOLD[section]} == TOLD[section]
+
+
+def test_every_split_that_a_task_of_the_study_reads_is_embedded():
+    embedded = config.parse(KINDS["embed"], {"preset": "walker2022"}).splits
+    tasks = config.parse(KINDS["evaluate"], {"preset": "walker2022"}).tasks
+    assert {part for task in tasks for pool in task.splits for part in pool.split("+")} <= set(embedded)
+
+
+def test_no_setting_of_an_objective_or_of_the_augmentation_is_left_to_the_defaults():
+    for name in ("classifier", "triplet", "autoencoder"):
+        spec = train(objective={"name": name})
+        told = TOLD["train"] | TOLD[name]
+        for part in ("objective", "augment", "encoder", "optimizer"):
+            fields = {f"{part}.{key}" for key in type(getattr(spec, part)).model_fields} - {"objective.name"}
+            assert fields <= told.keys()
 
 
 def test_the_own_keys_win_and_choose_the_section():
@@ -113,12 +269,28 @@ def test_what_cannot_be_is_told(tree, message):
         config.parse(KINDS["train"], tree)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_experiment_loads_and_has_three_seeds(path):
-    from herbray.flow.tune import Tune
+def flat(tree, at=""):
+    """Dotted path → value."""
+    if not isinstance(tree, dict):
+        return {at: tree}
+    return {path: value for key, below in tree.items() for path, value in flat(below, f"{at}.{key}".strip(".")).items()}
 
-    for overrides in ([], ["scale=full"], ["train.objective.name=classifier"]):
-        spec = config.load(Tune, path, overrides)
-        assert spec.searcher == "grid"
-        assert len(spec.space["seed"].values) == 3
-    assert path.read_text(encoding="utf-8").startswith(f"# herbray tune jobs/experiments/{path.name}")
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_is_one_default_against_one_other_setting_with_three_seeds(path):
+    spec = config.load(KINDS["study"], path)
+    assert len(spec.seeds) == 3
+    ours, other = (
+        flat({"train": each.model_dump(exclude={"label"}), "shard": spec.shard.model_dump()}) for each in spec.train
+    )
+    other |= flat({"shard": spec.other_shards.get(spec.train[1].called, spec.shard).model_dump()})
+    differ = {key for key in ours if ours[key] != other[key]}
+    assert 1 <= len(differ) <= 2  # a schedule is its curve and its warm-up
+    defaults = flat({"train": spec.train[0].__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
+    assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
+    preset = flat(
+        {"train": train().model_dump(), "shard": config.parse(KINDS["shard"], {"preset": "walker2022"}).model_dump()}
+    )
+    tried = preset if path.stem != "geometry" else preset | {"shard.geometry": "pad"}
+    assert {key: other[key] for key in differ} == {key: tried[key] for key in differ}
+    assert path.read_text(encoding="utf-8").startswith(f"# herbray study jobs/experiments/{path.name}")

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ _FAULTS: Final = (
 )  # all that Pillow's decoders raise at damaged files
 
 Pixels = npt.NDArray[np.uint8]
+Geometry = Literal["crop", "pad"]
+"""How a sheet becomes square: the ends of its long side are cut off (when it is used), or paper is added beside it."""
 
 
 class ImageRefused(ValueError):
@@ -98,24 +100,28 @@ def read_bytes(image: str) -> bytes:
     return data
 
 
-def shrink(data: bytes, side: int, quality: int = 90) -> Picture:
+def shrink(data: bytes, side: int, quality: int = 90, geometry: Geometry = "crop") -> Picture:
     """Check an image, turn it upright, and make it an RGB JPEG whose short side has `side` pixels, aspect kept.
 
     Args:
         data: the file as it came.
         side: pixels of the short side afterwards; smaller originals are enlarged.
         quality: JPEG quality of the result.
+        geometry: "pad": see `reduced`; the result is square.
 
     Raises:
         ImageRefused: not an allowed image, truncated, damaged, too small, too large or too long.
     """
-    pixels = reduced(data, side)
+    pixels = reduced(data, side, geometry)
     height, width = pixels.shape[:2]
     return Picture(simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420"), width, height)
 
 
-def reduced(data: bytes, side: int) -> Pixels:
+def reduced(data: bytes, side: int, geometry: Geometry = "crop") -> Pixels:
     """The pixels that `shrink` compresses: checked, upright, UInt8 [height, width, 3] with a short side of `side`.
+
+    With `geometry="pad"` it is the long side that has `side` pixels, and the sheet lies in the middle of a square whose
+    rest has the colour of its border: the median of the edges that meet it, each for its side.
 
     JPEG originals are decoded at a half, a quarter or an eighth of their size where that leaves enough to reduce from
     (Lanczos); what the fast decoder does not take or only warns about, Pillow decodes and judges.
@@ -129,8 +135,10 @@ def reduced(data: bytes, side: int) -> Pixels:
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # odd EXIF: the pixels decide
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 _check_shape(*opened.size)
-                fast = _decode(data, opened, side)
-                return _by_pillow(data, opened, side) if fast is None else _turned(fast, opened)
+                pad = geometry == "pad"
+                fast = _decode(data, opened, side, pad)
+                sheet = _by_pillow(data, opened, side, pad) if fast is None else _turned(fast, opened)
+                return _padded(sheet, side) if pad else sheet
     except ImageRefused:
         raise
     except UnidentifiedImageError:
@@ -188,7 +196,7 @@ def _check_shape(width: int, height: int) -> None:
         raise ImageRefused("too-long", f"{width}×{height} px; a sheet is at most {MAX_ASPECT:g} times as long as wide")
 
 
-def _decode(data: bytes, opened: Image.Image, side: int) -> Pixels | None:
+def _decode(data: bytes, opened: Image.Image, side: int, pad: bool) -> Pixels | None:
     """A JPEG by the fast decoder, reduced, not yet upright; None where Pillow should decode it.
 
     Pillow opened it first: its limits on size have held, and both must read the same size from the header.
@@ -196,7 +204,8 @@ def _decode(data: bytes, opened: Image.Image, side: int) -> Pixels | None:
     if not isinstance(opened, JpegImageFile) or opened.mode not in ("RGB", "L") or not _scalable(data):
         return None
     width, height = opened.size
-    scale = _scale(min(width, height), side)
+    wanted = _wanted(width, height, side, pad)
+    scale = _scale(min(width, height), min(wanted))
     try:
         if simplejpeg.decode_jpeg_header(data)[:2] != (height, width):
             return None
@@ -208,20 +217,21 @@ def _decode(data: bytes, opened: Image.Image, side: int) -> Pixels | None:
         if any(phrase in str(error) for phrase in _BROKEN):
             raise ImageRefused("damaged", f"the image cannot be decoded: {error}") from None
         return None
-    small = lanczos(pixels, *_wanted(width, height, side), extent=(width / scale, height / scale))
+    small = lanczos(pixels, *wanted, extent=(width / scale, height / scale))
     return small if small.shape[2] == 3 else np.repeat(small, 3, axis=2)
 
 
-def _by_pillow(data: bytes, opened: Image.Image, side: int) -> Pixels:
+def _by_pillow(data: bytes, opened: Image.Image, side: int, pad: bool) -> Pixels:
     """Any allowed image, upright and reduced."""
-    scale = _scale(min(opened.size), side)
+    scale = _scale(min(opened.size), min(_wanted(*opened.size, side, pad)))
     if _scalable(data):
         opened.draft("RGB", (-(-opened.width // scale), -(-opened.height // scale)))
     image = _rgb(ImageOps.exif_transpose(opened))
     width, height = image.size
-    factor = max(1, int(min(image.size) / (2 * side)))
+    wanted = _wanted(width, height, side, pad)
+    factor = max(1, int(min(image.size) / (2 * min(wanted))))
     few = np.ascontiguousarray(image.reduce(factor) if factor > 1 else image)
-    return lanczos(few, *_wanted(width, height, side), extent=(width / factor, height / factor))
+    return lanczos(few, *wanted, extent=(width / factor, height / factor))
 
 
 def _turned(pixels: Pixels, opened: Image.Image) -> Pixels:
@@ -229,7 +239,22 @@ def _turned(pixels: Pixels, opened: Image.Image) -> Pixels:
     return pixels if how is None else np.ascontiguousarray(Image.fromarray(pixels).transpose(how))
 
 
-def _wanted(width: int, height: int, side: int) -> tuple[int, int]:
+def _padded(sheet: Pixels, side: int) -> Pixels:
+    """The sheet in the middle of a square, what is missing beside it in the colour of the edge that it meets."""
+    axis = 1 if sheet.shape[0] == side else 0
+    before = (side - sheet.shape[axis]) // 2
+    after = side - sheet.shape[axis] - before
+    first, last = (np.median(sheet.take(place, axis), axis=0).astype(np.uint8) for place in (0, -1))
+    across = [(side, count, 3) if axis else (count, side, 3) for count in (before, after)]
+    bands = [np.broadcast_to(colour, shape) for colour, shape in zip((first, last), across, strict=True)]
+    return np.ascontiguousarray(np.concatenate([bands[0], sheet, bands[1]], axis))
+
+
+def _wanted(width: int, height: int, side: int, pad: bool) -> tuple[int, int]:
+    """Columns and rows: the short side has `side`, or, to be padded, the long one."""
+    if pad:
+        scale = side / max(width, height)
+        return min(side, max(1, round(width * scale))), min(side, max(1, round(height * scale)))
     scale = side / min(width, height)
     return max(side, round(width * scale)), max(side, round(height * scale))
 

@@ -47,8 +47,8 @@ def embed(spec: Embed) -> Path:
     """Embed the wanted splits and return the folder; files that are finished are left alone.
 
     Raises:
-        ValueError: an unknown split or one without rows, an encoder that needs larger images than the shards hold, an
-            unknown model, or an encoder that gives numbers which are not finite.
+        ValueError: an unknown split or one without rows, an encoder that needs larger images than the shards hold, or
+            sheets of another geometry, an unknown model, or an encoder that gives numbers which are not finite.
         RuntimeError: specimens were lost or doubled.
     """
     manifest = read_manifest(spec.shards)
@@ -59,6 +59,12 @@ def embed(spec: Embed) -> Path:
         raise ValueError(
             f"{spec.model} takes images of {card.size} px, {spec.shards} holds {manifest['side']} px: "
             f"make the shards with side={card.size} or larger"
+        )
+    geometry = manifest.get("geometry", "crop")
+    if spec.model != "start" and card.geometry != geometry:
+        raise ValueError(
+            f"{spec.model} was trained on sheets of geometry={card.geometry}, those of {spec.shards} are {geometry}: "
+            f"make the shards with geometry={card.geometry}"
         )
     note |= {"init": card.init, "seed": card.seed, "size": card.size, "dim": card.dim, "herbray": __version__}
     note |= {"shards": manifest["fingerprint"], "splits": {name: manifest["splits"][name] for name in spec.splits}}
@@ -130,15 +136,20 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
         card = read_encoder(folder)[1]
         return folder.absolute(), {
             "name": f"{folder.absolute().parent.name}-{encoder_print(folder)[:8]}",  # another training, another name
-            "model": card.objective,
+            "model": _called(card),
             "uri": "",
             "version": str(folder),
         }
     name, version = tracking.resolve(uri, spec.model)
     folder = tracking.pull(f"models:/{name}/{version}", uri, cache=spec.out.absolute() / "encoders")
-    objective = read_encoder(folder)[1].objective
-    label = {"name": f"{name}-v{version}", "model": objective, "version": f"{name} v{version}"}
+    called = _called(read_encoder(folder)[1])
+    label = {"name": f"{name}-v{version}", "model": called, "version": f"{name} v{version}"}
     return folder.absolute(), label | {"uri": f"models:/{name}/{version}"}
+
+
+def _called(card: EncoderCard) -> str:
+    """What results call a trained encoder: the label that its training gave it, else its objective."""
+    return str(card.spec.get("label") or card.objective)
 
 
 def _start_card(spec: Embed, dim: int) -> EncoderCard:

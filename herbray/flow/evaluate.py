@@ -104,7 +104,7 @@ def twins(folders: Sequence[Path]) -> list[str]:
         kinds.setdefault((note["model"], note["init"], note["seed"]), []).append(folder.name)
     return [
         f"{', '.join(names)}: all are {model} from {init} with seed {seed}, so that results and the report pool them "
-        "and comparisons count them as several trainings; evaluate them apart to tell them apart"
+        "and comparisons count them as several trainings; give their trainings a label each, or evaluate them apart"
         for (model, init, seed), names in kinds.items()
         if len(names) > 1
     ]

@@ -170,6 +170,7 @@ def card(spec: Train, data: Material) -> EncoderCard:
         stem=spec.encoder.stem,
         normalise=spec.encoder.normalise,
         size=spec.encoder.size,
+        geometry=data.manifest.get("geometry", "crop"),
         dim=DIMS[spec.encoder.arch],
         classes=data.classes,
         objective=spec.objective.name,

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from pydantic import Field, model_validator
 
+from herbray import schema
 from herbray.config import Spec
 from herbray.data import plan
 from herbray.data.draws import draws
@@ -19,7 +20,7 @@ from herbray.flow.stream import Loader
 from herbray.model.augment import Augment
 from herbray.model.compiled import Compile
 from herbray.model.encoder import EncoderSpec
-from herbray.model.objectives import AnyObjective
+from herbray.model.objectives import OBJECTIVES, AnyObjective
 from herbray.model.objectives.triplet import Triplet
 
 
@@ -90,10 +91,25 @@ class Train(Spec):
         3, ge=0, description="failures in a row, with no report between them; nodes taken away are not counted"
     )
     patience_s: float = Field(1800, gt=0, description="wait so long for room for the workers")
+    label: str | None = Field(
+        None, min_length=1, max_length=40, description="what results call the encoder; None: by its objective"
+    )
     register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
     experiment: str = "herbray"
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
+
+    @model_validator(mode="after")
+    def _no_other_name(self) -> Self:
+        taken = {*OBJECTIVES, *schema.FROZEN} - {self.objective.name}
+        if self.label in taken:
+            raise ValueError(f"label {self.label!r} is what results call another kind of encoder: choose another")
+        return self
+
+    @property
+    def called(self) -> str:
+        """What results call the encoder."""
+        return self.label or self.objective.name
 
     @property
     def most_workers(self) -> int:

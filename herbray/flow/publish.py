@@ -160,7 +160,12 @@ def _seconds(reports: Sequence[dict[str, float]]) -> Iterator[float]:
 
 def _curves(trained: Mapping[str, _Run]) -> pa.Table | None:
     rows = [
-        {"model": run.note["objective"], "epoch": row["epoch"], "metric": metric, "value": row[metric]}
+        {
+            "model": run.settings.get("label") or run.note["objective"],
+            "epoch": row["epoch"],
+            "metric": metric,
+            "value": row[metric],
+        }
         for run in trained.values()
         for row in run.reports
         for metric in sorted(row)

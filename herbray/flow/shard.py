@@ -26,6 +26,10 @@ class QuarantineLimit(ValueError):
     """More images were refused than the job allows; everything is written, and the table says why."""
 
 
+_Form = tuple[int, int] | tuple[int, int, images.Geometry]
+"""What `images.shrink` is given beside an image and a file's fingerprint holds: side, quality, another geometry."""
+
+
 class Shard(Spec):
     """The shard job. Reads a catalogue folder, writes a shards folder."""
 
@@ -34,10 +38,20 @@ class Shard(Spec):
     splits: Splits = Splits()
     side: int = Field(256, ge=16, le=2048, description="pixels of the short side")
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
+    geometry: images.Geometry = Field(
+        "crop",
+        description="a square is cut out of the sheet when it is used; pad: the whole sheet on a square of its paper, "
+        "`side` being the long side",
+    )
     bag: int = Field(32, ge=1, description="most specimens in a row group")
     file_rows: int = Field(2048, ge=1, description="a file is closed when it holds so many")
     max_quarantined: float = Field(0.05, ge=0, le=1, description="share of refused images above which the job fails")
     seed: int = 89
+
+    @property
+    def form(self) -> _Form:
+        """What an image is made into."""
+        return (self.side, self.quality) if self.geometry == "crop" else (self.side, self.quality, self.geometry)
 
 
 def shard(spec: Shard) -> dict[str, Any]:
@@ -92,20 +106,20 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[plan.ShardFile]) -> Iter
                 file = waiting.pop()
                 rows = table.take(pa.array(file.rows)).combine_chunks()
                 sizes = [len(part) for part in file.bags]
-                running[make.remote(str(spec.out.absolute()), file.path, rows, sizes, spec.side, spec.quality)] = file
+                running[make.remote(str(spec.out.absolute()), file.path, rows, sizes, spec.form)] = file
             done, _ = ray.wait(list(running), num_returns=1)
             for ref in done:
                 bar.advance(job, len(running.pop(ref).rows))
                 yield ray.get(ref)
 
 
-def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], side: int, quality: int) -> dict[str, Any]:
+def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _Form) -> dict[str, Any]:
     """Write one file of the plan unless it stands there already, and return its note (see `_note`)."""
     path = Path(out, name)
-    print_ = plan.fingerprint(schema.VERSION, side, quality, bags, rows.select(schema.CATALOGUE.names).to_pydict())
+    print_ = plan.fingerprint(schema.VERSION, *form, bags, rows.select(schema.CATALOGUE.names).to_pydict())
     if path.exists():
         note = _note(path)
-        if note and note["fingerprint"] == print_ and _still_refused(note["refused"], side, quality):
+        if note and note["fingerprint"] == print_ and _still_refused(note["refused"], form):
             return note
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -118,7 +132,7 @@ def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], side: 
         temporary, sink, compression=compression, use_dictionary=False, write_statistics=False
     ) as file:
         for size in bags:
-            bag = _read_bag(rows.slice(first, size), side, quality, refused)
+            bag = _read_bag(rows.slice(first, size), form, refused)
             first += size
             if bag.num_rows:
                 index.append({"row_group": len(index), "genus": bag["genus"][0].as_py(), "rows": bag.num_rows})
@@ -139,24 +153,24 @@ def _note(path: Path) -> dict[str, Any] | None:
     return note
 
 
-def _still_refused(refused: Sequence[dict[str, str]], side: int, quality: int) -> bool:
+def _still_refused(refused: Sequence[dict[str, str]], form: _Form) -> bool:
     """Whether a file's refused images, looked at again, are refused as before: a mended one makes its file anew."""
-    return all(_reason(row["image"], side, quality) == row["reason"] for row in refused)
+    return all(_reason(row["image"], form) == row["reason"] for row in refused)
 
 
-def _reason(image: str, side: int, quality: int) -> str | None:
+def _reason(image: str, form: _Form) -> str | None:
     try:
-        images.shrink(images.read_bytes(image), side, quality)
+        images.shrink(images.read_bytes(image), *form)
     except images.ImageRefused as error:
         return error.reason
     return None
 
 
-def _read_bag(rows: pa.Table, side: int, quality: int, refused: list[dict[str, str]]) -> pa.Table:
+def _read_bag(rows: pa.Table, form: _Form, refused: list[dict[str, str]]) -> pa.Table:
     keep, pictures = [], []
     for place, row in enumerate(rows.select(["specimen_id", "image"]).to_pylist()):
         try:
-            pictures.append(images.shrink(images.read_bytes(row["image"]), side, quality))
+            pictures.append(images.shrink(images.read_bytes(row["image"]), *form))
             keep.append(place)
         except images.ImageRefused as error:
             refused.append({**row, "stage": "shard", "reason": error.reason, "detail": str(error)})
@@ -190,6 +204,7 @@ def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence
         "splits": {name: rows[name] for name in schema.SPLITS if rows[name]},
         "genera": {name: len({row["genus"] for row in index if row["split"] == name}) for name in rows},
         "side": spec.side,
+        "geometry": spec.geometry,
         "source": about.get("source"),
         "citation": about.get("citation", ""),
         "seed": spec.seed,

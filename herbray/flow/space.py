@@ -23,6 +23,7 @@ Values = Mapping[str, Value]
 
 FIXED: Final = {
     "shards": "all trials learn from the same shards",
+    "label": "trials are told apart by their numbers",
     "out": "each trial has a folder of its own",
     "store": "all trials are tracked in one store",
     "experiment": "all trials are tracked in one experiment",

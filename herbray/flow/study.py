@@ -1,7 +1,7 @@
 """The whole story in one command: catalogue → shards → a grid of encoders → embeddings → tasks → report.
 
 The grid is objective × start weights × seed, with the start weights as they are, frozen, beside it. `herbray demo` is a
-study of one start and one seed.
+study of one start and one seed. Trainings of one objective that bear labels are an experiment on their settings.
 """
 
 import re
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+import pyarrow.parquet as pq
 import ray
 from pydantic import Field, model_validator
 
@@ -20,10 +21,12 @@ from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.flow import cluster
+from herbray.flow.differences import differences
 from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
 from herbray.flow.learn import build_learner
 from herbray.flow.material import Train
+from herbray.flow.outcomes import comparisons_file
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
 from herbray.flow.train import exact, train
@@ -54,7 +57,8 @@ class Study(Spec):
     title: str = "A synthetic herbarium"
     catalogue: Catalogue
     shard: Shard = Shard()
-    train: tuple[Train, ...] = Field(min_length=1, description="one for each objective")
+    other_shards: dict[str, Shard] = Field({}, description="shards of its own, for the training of this label")
+    train: tuple[Train, ...] = Field(min_length=1, description="one for each objective, or for each label")
     inits: tuple[str, ...] = Field((), description="start weights, each for every objective; none: each training's own")
     seeds: tuple[int, ...] = Field((), description="each for every objective and start; none: each training's own")
     frozen: tuple[EncoderSpec, ...] = Field((), description="further encoders to evaluate as they are")
@@ -65,13 +69,24 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
-        told = Counter([*(each.objective.name for each in self.train), *self.inits, *map(str, self.seeds)])
-        twice = [text for text, count in told.items() if count > 1]
-        if twice:
-            raise ValueError(f"{', '.join(twice)} twice: results tell encoders apart by objective, init and seed")
+        names = [each.called for each in self.train]
+        for told in (names, self.inits, list(map(str, self.seeds))):
+            if twice := [text for text, count in Counter(told).items() if count > 1]:
+                raise ValueError(
+                    f"{', '.join(twice)} twice: results tell encoders apart by label (else objective), init and seed: "
+                    "give trainings of one objective a label each"
+                )
+        for name, other in self.other_shards.items():
+            if name not in names:
+                raise ValueError(f"other_shards: no training is called {name!r}; there are {', '.join(names)}")
+            if (other.splits, other.seed) != (self.shard.splits, self.shard.seed):
+                raise ValueError(f"other_shards.{name}: other splits than shard's: encoders would not be comparable")
         wanted = PRETRAINING in {*self.inits, *(each.encoder.init for each in self.train)}
         if wanted != (self.pretraining is not None):
             raise ValueError(f"settings of `pretraining`, and {PRETRAINING!r} as an init, go together")
+        for each in self.train:
+            for init in self.inits:
+                _encoder(each, init)
         return self
 
 
@@ -97,11 +112,15 @@ def study(spec: Study) -> Path:
         tell("shards", "every image checked, made small, put beside others of its genus")
         shards = _with(spec.shard, catalogue=names.out, out=spec.out / "shards")
         shard(shards)
+        for name, other in spec.other_shards.items():
+            shard(_with(other, catalogue=names.out, out=_shards(spec, name)))
         trained, frozen = grid(spec, _pretrained(spec, tell))
         folders = [*_run(frozen, tell), *_run(trained, tell)]
         tell("evaluate", f"{len(folders)} encoders, {len(spec.evaluate.tasks)} tasks")
         judged = _with(spec.evaluate, embeddings=tuple(folders), store=spec.out, out=spec.out / "results.parquet")
         evaluate(judged)
+        for line in differences(pq.read_table(comparisons_file(judged.out)), spec.train):
+            tell("compared", line)
     tell("report", "figures and one page")
     page = _with(
         spec.report,
@@ -146,25 +165,43 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
 
 def _started(base: Train, init: str, seed: int) -> Train:
     """A training from other start weights, checked: not every start goes with every encoder."""
-    encoder = EncoderSpec.model_validate(base.encoder.model_dump() | {"init": init})
-    job = base.model_copy(update={"encoder": encoder, "seed": seed})
+    job = base.model_copy(update={"encoder": _encoder(base, init), "seed": seed})
     if not init.startswith("models:/"):
         build_learner(job, 2, None)
     return job
 
 
+def _encoder(base: Train, init: str) -> EncoderSpec:
+    """The training's encoder from other start weights.
+
+    Raises:
+        ConfigError: its settings do not allow them, e.g. another stem.
+    """
+    tree = base.encoder.model_dump() | {"init": init}
+    return config.parse(EncoderSpec, tree, origin=f"{base.objective.name} from {init}: encoder")
+
+
 def _cell(spec: Study, job: Train) -> Cell:
-    parts: list[str] = [job.objective.name]
+    parts: list[str] = [job.called]
     parts += [job.encoder.init] if len(spec.inits) > 1 else []
     parts += [f"seed{job.seed}"] if len(spec.seeds) > 1 else []
-    name = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", part) for part in parts)
-    out = spec.out.absolute()  # a cell may run in another process
-    job = _with(job, shards=out / "shards", store=out, out=out / "train" / name)
-    return Cell(job, _embedding(spec))
+    out, shards = spec.out.absolute(), _shards(spec, job.called)  # a cell may run in another process
+    job = _with(job, shards=shards, store=out, out=out / "train" / "-".join(map(_plain, parts)))
+    return Cell(job, _with(_embedding(spec), shards=shards))
 
 
 def _frozen(spec: Study, start: EncoderSpec, seed: int) -> Cell:
     return Cell(None, _with(_embedding(spec), model="start", start=start, seed=seed))
+
+
+def _shards(spec: Study, called: str) -> Path:
+    """Those that a training learns from."""
+    return spec.out.absolute() / (f"shards-{_plain(called)}" if called in spec.other_shards else "shards")
+
+
+def _plain(text: str) -> str:
+    """As part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._]+", "_", text)
 
 
 def _embedding(spec: Study) -> Embed:
@@ -222,7 +259,7 @@ def _make(cell: Cell, tell: "_Teller | None" = None) -> Path:
     if cell.train is None:
         tell("embed", f"test splits with the frozen {wanted.start.init} start")
         return embed(wanted)
-    tell("train", f"{cell.train.objective.name} encoder from {cell.train.encoder.init} start weights")
+    tell("train", f"{cell.train.called} encoder from {cell.train.encoder.init} start weights")
     done = train(cell.train)
     tell("embed", f"test splits with {done.uri}")
     return embed(_with(wanted, model=done.uri))

@@ -85,6 +85,8 @@ def run_name(spec: Train) -> str:
     after an alias of the registry has moved: see `exact`, which comes first.
     """
     settings = spec.model_dump(mode="json", exclude={*_INCIDENTAL, "compile", "loader"})
+    if spec.label is None:
+        del settings["label"]  # runs of before there were labels go on
     parts = [settings, read_manifest(spec.shards)["fingerprint"]]
     start = Path(spec.encoder.init)
     if (start / WEIGHTS).is_file():  # a folder without is told of where it is read

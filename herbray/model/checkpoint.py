@@ -43,6 +43,8 @@ __all__ = [
 TRAINING_FILE: Final = "training.pt"
 """File of everything that a resumed run needs."""
 
+_LATER: Final = {"geometry"}  # keys that cards of earlier versions lack
+
 Position = dict[str, int | float | str]
 """Where a training run stands: counts and figures, named by the loop."""
 
@@ -55,6 +57,7 @@ class EncoderCard(Spec):
     stem: Literal["standard", "cifar"]
     normalise: bool
     size: int = Field(ge=SIZES[0], le=SIZES[-1], description="input side in pixels")
+    geometry: Literal["crop", "pad"] = Field("crop", description="how the sheets of its training were made square")
     dim: int = Field(description="length of a feature vector")
     classes: tuple[str, ...] = Field(description="genera of the training split, sorted: a label is a place in it")
     objective: str = Field(description="what it was trained by, or none")
@@ -116,7 +119,7 @@ def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
             or type, or not finite.
     """
     tree = read_card(folder)
-    missing = sorted(EncoderCard.model_fields.keys() - tree.keys())
+    missing = sorted(EncoderCard.model_fields.keys() - tree.keys() - _LATER)
     if missing:
         raise EncoderRefused(f"{folder / CARD}: missing keys: {', '.join(missing)}")
     try:
@@ -124,6 +127,7 @@ def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
     except ConfigError as error:
         raise EncoderRefused(str(error)) from None
     encoder = Encoder(card.arch, card.stem, card.normalise, card.size)
+    encoder.geometry = card.geometry
     load_weights(encoder, folder / WEIGHTS)
     return encoder.eval(), card
 

@@ -34,7 +34,10 @@ class EncoderSpec(Spec):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.init == "imagenet" and self.stem != "standard":
-            raise ValueError(f"init=imagenet has a standard stem, not {self.stem!r}: use stem=standard or init=random")
+            raise ValueError(
+                f"init=imagenet has a standard stem, not {self.stem!r}: set encoder.stem=standard (an autoencoder "
+                "takes either), or start it from init=random"
+            )
         if self.arch != "resnet18" and self.stem != "standard":
             raise ValueError(f"{self.arch} has a standard stem, not {self.stem!r}: use stem=standard")
         return self
@@ -87,6 +90,11 @@ def _random(spec: EncoderSpec, seed: int) -> Encoder:
 
 
 def _load_published(encoder: Encoder, arch: Arch, path: Path) -> None:
+    if encoder.stem != "standard":
+        raise EncoderRefused(
+            f"{path}: ImageNet's weights have a standard stem, not {encoder.stem!r}: set encoder.stem=standard (an "
+            "autoencoder takes either), or start it from init=random"
+        )
     kept = read_imagenet(arch, path)
     counters = {n: t for n, t in encoder.network.state_dict().items() if n.endswith("num_batches_tracked")}
     try:

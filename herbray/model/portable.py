@@ -37,6 +37,9 @@ DIMS: Final[dict[str, int]] = {"resnet18": 512, "efficientnet_lite0": 1280}
 STEMS: Final = ("standard", "cifar")
 """`standard`: 7×7 convolution of stride 2, max-pool. `cifar`: 3×3 of stride 1, no pool (Krizhevsky's 32 px images)."""
 
+GEOMETRIES: Final = ("crop", "pad")
+"""How an image is made square: the ends of its long side cut off, or bands of its paper's colour added beside it."""
+
 SIZES: Final = range(16, 2049)
 """Input sides in pixels that an encoder may declare."""
 
@@ -72,6 +75,7 @@ class Encoder(nn.Module):
         stem: see `STEMS`; of ResNet-18.
         normalise: whether the mean and deviation that ImageNet weights expect are taken off inside `forward`.
         size: side of the input in pixels.
+        geometry: how `embed` makes an image square, see `square`; as the sheets of its training.
         dim: length of a feature vector.
     """
 
@@ -91,6 +95,7 @@ class Encoder(nn.Module):
                 f"{SIZES[0]} to {SIZES[-1]} px"
             )
         self.arch, self.stem, self.normalise, self.size, self.dim = arch, stem, normalise, size, DIMS[arch]
+        self.geometry = "crop"
         if arch != "resnet18" and stem != "standard":
             raise EncoderRefused(f"arch={arch!r} has a standard stem, not {stem!r}")
         self.network = _resnet18(stem) if arch == "resnet18" else _efficientnet_lite0()
@@ -141,7 +146,7 @@ class Encoder(nn.Module):
         self.eval()
         try:
             for start in range(0, len(images), batch):
-                pixels = _squares(images[start : start + batch], self.size, start)
+                pixels = _squares(images[start : start + batch], self.size, self.geometry, start)
                 with torch.inference_mode():
                     scaled = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
                     out[start : start + len(pixels)] = self(scaled).float().cpu().numpy()
@@ -150,8 +155,11 @@ class Encoder(nn.Module):
         return out
 
 
-def square(data: bytes, size: int) -> npt.NDArray[np.uint8]:
+def square(data: bytes, size: int, geometry: str = "crop") -> npt.NDArray[np.uint8]:
     """Decode an image, turn it upright, bring its short side to `size` pixels (antialiased) and cut the centre.
+
+    With `geometry="pad"` the long side is brought to `size`, and bands in the median colour of the edge that they meet
+    make it square.
 
     Returns:
         UInt8 [size, size, 3], RGB.
@@ -164,7 +172,7 @@ def square(data: bytes, size: int) -> npt.NDArray[np.uint8]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # odd EXIF: the pixels decide
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                return _cut(opened, size)
+                return _pad(opened, size) if geometry == "pad" else _cut(opened, size)
     except UnidentifiedImageError:
         raise ValueError(f"the bytes are neither {' nor '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -188,6 +196,9 @@ def load(folder: str | Path) -> Encoder:
         if type(card.get(key)) is not kind:
             raise EncoderRefused(f"{Path(folder) / CARD}: {key} is {card.get(key)!r}, not a {kind.__name__}")
     encoder = Encoder(**{key: card[key] for key in kinds})
+    encoder.geometry = card.get("geometry", "crop")  # which earlier cards lack
+    if encoder.geometry not in GEOMETRIES:
+        raise EncoderRefused(f"{Path(folder) / CARD}: geometry is {encoder.geometry!r}, not {' or '.join(GEOMETRIES)}")
     load_weights(encoder, Path(folder) / WEIGHTS)
     return encoder.eval()
 
@@ -301,11 +312,11 @@ def _convolution(given: int, made: int, kernel: int, stride: int = 1, groups: in
     )
 
 
-def _squares(images: Sequence[bytes], size: int, start: int) -> npt.NDArray[np.uint8]:
+def _squares(images: Sequence[bytes], size: int, geometry: str, start: int) -> npt.NDArray[np.uint8]:
     out = np.empty((len(images), size, size, 3), np.uint8)
     for row, data in enumerate(images):
         try:
-            out[row] = square(data, size)
+            out[row] = square(data, size, geometry)
         except ValueError as error:
             raise ValueError(f"image {start + row}: {error}") from None
     return out
@@ -320,6 +331,23 @@ def _cut(opened: Image.Image, size: int) -> npt.NDArray[np.uint8]:
         image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
     left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _pad(opened: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    long, short = max(opened.size), min(opened.size)
+    least = 2 * max(1, round(size * short / long))
+    opened.draft("RGB", (least, least))
+    image = _rgb(ImageOps.exif_transpose(opened))
+    width, height = (min(size, max(1, round(side * size / max(image.size)))) for side in image.size)
+    sheet = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0))
+    axis = 1 if height == size else 0
+    before = (size - sheet.shape[axis]) // 2
+    parts = [sheet]
+    for place, count in ((0, before), (-1, size - sheet.shape[axis] - before)):
+        colour = np.median(sheet.take(place, axis), axis=0).astype(np.uint8)
+        band = np.broadcast_to(colour, (size, count, 3) if axis else (count, size, 3))
+        parts = [*parts, band] if place else [band, *parts]
+    return np.concatenate(parts, axis)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

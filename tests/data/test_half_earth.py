@@ -105,6 +105,19 @@ def test_what_points_nowhere_or_outside_is_refused(tmp_path):
     ]
 
 
+def test_an_image_whose_only_annotation_is_malformed_is_refused_and_counted_once(tmp_path):
+    content = metadata()
+    content["annotations"][0]["category_id"] = None  # of image 7
+    content["annotations"].append({"id": 3, "image_id": 8})  # beside a sound one
+    table, refused = read(write(tmp_path, content))
+    assert table["specimen_id"].to_pylist() == ["half-earth-2021/8", "half-earth-2021/9"]
+    assert [row[:3] for row in refused] == [
+        ("half-earth-2021/7", None, "malformed"),
+        ("half-earth-2021/8", None, "malformed"),
+    ]
+    assert len(table) + len(refused) == len(content["annotations"])
+
+
 def test_of_two_images_of_one_id_the_later_is_refused(tmp_path):
     content = metadata()
     content["images"] += [{"id": 7, "file_name": "other/7.jpg"}, {"id": 20, "file_name": "20.jpg"}]

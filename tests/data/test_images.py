@@ -281,3 +281,45 @@ def test_a_damaged_image_among_squares_is_an_error():
     found = images.shrink(photograph(120, 180), 60).jpeg
     with pytest.raises(ValueError, match="Premature end"):
         images.squares([found[:-200]], 60)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "options"),
+    [
+        (1200, 1800, {}),  # decoded at a quarter
+        (181, 120, {"progressive": True}),
+        (40, 300, {}),
+        (64, 64, {}),
+        (120, 180, {"kind": "PNG"}),
+        (120, 181, {"mode": "L"}),
+        (500, 730, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}),
+    ],
+)
+def test_a_padded_sheet_lies_whole_in_the_middle_of_a_square_of_its_border(width, height, options):
+    data = photograph(width, height, **options)
+    found = images.reduced(data, 96, "pad")
+    assert found.shape == (96, 96, 3)
+    with Image.open(io.BytesIO(data)) as opened:
+        upright = ImageOps.exif_transpose(opened).convert("RGB")
+    across, down = (max(1, round(length * 96 / max(upright.size))) for length in upright.size)
+    left, top = (96 - across) // 2, (96 - down) // 2
+    sheet = found[top : top + down, left : left + across]
+    assert psnr(sheet, np.asarray(upright.resize((across, down), Image.Resampling.LANCZOS)).astype(float)) > 42
+    bands = [
+        (found[:top], sheet[0]),
+        (found[top + down :], sheet[-1]),
+        (found[:, :left], sheet[:, 0]),
+        (found[:, left + across :], sheet[:, -1]),
+    ]
+    for band, edge in bands:
+        assert (band == np.median(edge, axis=0).astype(np.uint8)).all()
+
+
+def test_the_square_of_a_padded_sheet_has_what_the_crop_has_lost():
+    data = picture(120, 240)  # the upper half is red
+    crop, pad = (images.shrink(data, 60, 95, geometry) for geometry in ("crop", "pad"))
+    assert (crop.width, crop.height, pad.width, pad.height) == (60, 120, 60, 60)
+    for square, rows in ((images.squares([crop.jpeg], 60)[0], 60), (images.squares([pad.jpeg], 60)[0], 60)):
+        assert abs(int((square[:, 30, 1] < 100).sum()) - rows / 2) <= 1
+    assert images.squares([pad.jpeg], 60, np.array([0.9])).tolist() == images.squares([pad.jpeg], 60).tolist()
+    assert images.shrink(data, 60, 95).jpeg == crop.jpeg

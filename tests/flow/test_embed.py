@@ -9,8 +9,9 @@ import pytest
 
 from herbray.flow.embed import Embed, embed, read_embeddings
 from herbray.flow.embedder import encoder_print
-from herbray.model.checkpoint import EncoderCard, save_encoder
+from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.portable import load
 
 
 def encoder_of(folder, seed):
@@ -87,3 +88,16 @@ def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
     manifest["splits"]["random"] -= lost
     (mine / "manifest.json").write_text(json.dumps(manifest))
     assert read_embeddings(embed(spec)).num_rows == before.num_rows - lost
+
+
+def test_an_encoder_of_padded_sheets_says_so_and_is_not_given_cropped_ones(shards, tmp_path):
+    encoder = encoder_of(tmp_path / "run" / "encoder", 1)
+    tree = json.loads((encoder / "encoder.json").read_text())
+    (encoder / "encoder.json").write_text(json.dumps(tree | {"geometry": "pad"}))
+    with pytest.raises(ValueError, match=r"of geometry=pad, those of .* are crop: make the shards with geometry=pad"):
+        embed(spec_of(encoder, shards, tmp_path / "out", "random"))
+    assert load(encoder).geometry == read_encoder(encoder)[0].geometry == "pad"
+    del tree["geometry"]  # a card of an earlier version
+    (encoder / "encoder.json").write_text(json.dumps(tree))
+    assert load(encoder).geometry == read_encoder(encoder)[1].geometry == "crop"
+    embed(spec_of(encoder, shards, tmp_path / "out", "random"))

@@ -55,6 +55,16 @@ def test_every_image_has_the_wanted_short_side(shards):
         assert images.squares([row["jpeg"]], 40).shape == (1, 40, 40, 3)
 
 
+def test_padded_shards_hold_squares_and_another_geometry_is_another_file(tmp_path, shards, herbarium):
+    out = tmp_path / "shards"
+    shutil.copytree(shards, out)
+    padded = shard(spec_of(herbarium, out, geometry="pad"))
+    assert (padded["geometry"], read_manifest(shards)["geometry"]) == ("pad", "crop")
+    assert padded["fingerprint"] != read_manifest(shards)["fingerprint"]
+    assert {(row["width"], row["height"]) for row in rows_of(out)} == {(40, 40)}
+    assert padded["counts"] == read_manifest(shards)["counts"]
+
+
 def test_images_are_stored_uncompressed_and_labels_are_not(shards):
     file = next(iter(sorted(shards.glob("split=train/*.parquet"))))
     group = pq.ParquetFile(file).metadata.row_group(0)

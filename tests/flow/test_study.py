@@ -1,12 +1,15 @@
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from herbray import config, schema
+from herbray.flow.differences import differences
 from herbray.flow.embed import read_embeddings
 from herbray.flow.study import Study, grid, study
+from herbray.model.checkpoint import read_encoder
 
 SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 240, "size": 48, "genera": 8, "species": 24}
 TRAIN = {"encoder": {"size": 32}, "stream": {"batch": 16}, "epochs": 1, "reports": 1, "workers": 0}
@@ -18,8 +21,11 @@ def spec(out="runs/x", **settings):
         "catalogue": {"source": SOURCE | {"path": f"{out}/sheets"}},
         "shard": {"side": 40, "bag": 8, "file_rows": 64, "splits": {"species": 0, "random": 0.35, "validation": 0.2}},
         "train": [TRAIN | {"objective": {"name": name}} for name in ("triplet", "classifier")],
-        "embed": {"splits": ["random"], "actors": 0},
-        "evaluate": {"tasks": [{"name": "identify", "splits": ["random"]}], "bootstrap": {"resamples": 100}},
+        "embed": {"splits": ["train", "random"], "actors": 0},
+        "evaluate": {
+            "tasks": [{"name": "identify", "splits": ["random"]}, {"name": "silhouette", "splits": ["train"]}],
+            "bootstrap": {"resamples": 100},
+        },
         "report": {"projection": "pca", "sheets": 4},
     }
     return config.parse(Study, tree | settings)
@@ -82,11 +88,62 @@ def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_
         ({"inits": ["pretraining"]}, "go together"),
         ({"pretraining": PRETRAINING}, "go together"),
         ({"train": []}, "at least 1"),
+        ({"train": [TRAIN | {"label": "one"}, TRAIN | {"label": "one"}]}, "one twice.*a label each"),
+        ({"train": [TRAIN | {"label": "classifier"}]}, "'classifier' is what results call another kind"),
+        ({"other_shards": {"tripled": {}}}, "no training is called 'tripled'; there are triplet, classifier"),
+        ({"other_shards": {"triplet": {"side": 40}}}, "other splits than shard's"),
+        (
+            {"train": [TRAIN | {"encoder": {"size": 32, "stem": "cifar"}}], "inits": ["random", "imagenet"]},
+            "triplet from imagenet.*set encoder.stem=standard",
+        ),
     ],
 )
 def test_what_results_could_not_tell_apart_is_refused(settings, message):
-    with pytest.raises(config.ConfigError, match=message):
+    with pytest.raises(config.ConfigError, match=f"(?s){message}"):
         spec(**settings)
+
+
+def test_each_cell_with_other_shards_learns_from_them_and_is_embedded_from_them():
+    settings = spec().shard.model_dump()
+    two = spec(train=[TRAIN, TRAIN | {"label": "whole sheets"}], other_shards={"whole sheets": settings | {"side": 64}})
+    trained, frozen = grid(two, None)
+    assert [cell.train.shards.name for cell in trained] == ["shards", "shards-whole_sheets"]
+    assert [cell.embed.shards for cell in trained] == [cell.train.shards for cell in trained]
+    assert [cell.train.out.name for cell in trained] == ["triplet", "whole_sheets"]
+    assert {cell.embed.shards.name for cell in frozen} == {"shards"}
+
+
+def test_a_difference_is_the_first_setting_less_the_second_from_one_start():
+    place = {"task": "identify", "split": "random", "level": "genus", "metric": "accuracy", "specimens": 9}
+    seeds = {"seeds_a": 3, "seeds_b": 2}
+    found = {"difference": -0.02, "low": -0.03, "high": -0.01, "better": "b"}
+    rows = [
+        place | seeds | found | {"model_a": a, "init_a": one, "model_b": b, "init_b": other}
+        for a, one, b, other in [
+            ("crop", "random", "pad", "random"),
+            ("crop", "imagenet", "pad", "random"),
+            ("classifier", "random", "pad", "random"),
+        ]
+    ]
+    train = spec(train=[TRAIN | {"label": "pad"}, TRAIN | {"label": "crop"}]).train
+    (line,) = differences(pa.Table.from_pylist(rows, schema=schema.COMPARISON), train)
+    assert line == (
+        "pad less crop from random, identify genus on random, accuracy: +2.0 (1.0 to 3.0) points, pad is better; "
+        "2 and 3 seeds"
+    )
+
+
+def test_an_experiment_on_settings_has_one_table_and_tells_the_paired_difference(tmp_path, cluster, capsys):
+    few = {"source": SOURCE | {"path": str(tmp_path / "sheets"), "sheets": 160}}
+    train = [TRAIN | {"label": "cropped"}, TRAIN | {"label": "padded"}]
+    task = {"tasks": [{"name": "identify", "splits": ["random"], "ranks": ["genus"]}], "bootstrap": {"resamples": 100}}
+    shards = spec().shard.model_dump() | {"geometry": "pad"}
+    study(spec(tmp_path, catalogue=few, train=train, other_shards={"padded": shards}, evaluate=task))
+    assert set(results(tmp_path)["model"].to_pylist()) == {"cropped", "padded", "untrained"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cropped less padded from random, identify genus on random, accuracy:" in said
+    cards = {read_encoder(file.parent)[1].geometry for file in tmp_path.glob("train/*/encoder/encoder.json")}
+    assert cards == {"crop", "pad"}
 
 
 def results(folder):
@@ -104,7 +161,8 @@ def test_a_study_twice_is_the_same_table_and_goes_on_where_it_stopped(tmp_path, 
     page = study(spec(one, seeds=[1, 2]))
     table = results(one)
     assert page == one / "report.html"
-    assert page.stat().st_size > 10_000
+    assert "fitted on train; other splits projected onto it" in page.read_text()
+    assert {"silhouette"} == {row["task"] for row in table.to_pylist() if row["split"] == "train"}
     kinds = set(zip(*(table[name].to_pylist() for name in ("model", "init", "seed")), strict=True))
     assert kinds == {(name, "random", seed) for name in ("triplet", "classifier", "untrained") for seed in (1, 2)}
     values = [table.filter(pc.equal(table["seed"], seed))["value"].to_pylist() for seed in (1, 2)]

@@ -109,6 +109,18 @@ def test_square_keeps_the_aspect_and_cuts_the_centre():
     assert pixels[-1, :, 1].mean() > 251
 
 
+def test_a_padded_square_is_the_one_that_shards_hold():
+    from herbray.data import images
+
+    for width, height in ((300, 200), (90, 400), (1600, 1200), (64, 64)):
+        data = encode(gradient(width, height), quality=95)
+        ours, shards = (
+            np.asarray(one).astype(int) for one in (square(data, 64, "pad"), images.reduced(data, 64, "pad"))
+        )
+        assert ours.shape == shards.shape == (64, 64, 3)
+        assert np.abs(ours - shards).max() < 12
+
+
 def test_square_turns_the_image_as_its_exif_says():
     exif = Image.Exif()
     exif[0x0112] = 6  # the right edge of the stored image is the bottom

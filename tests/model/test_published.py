@@ -71,6 +71,8 @@ def test_a_file_may_be_named_as_the_start(tmp_path):
     source = build_encoder(EncoderSpec(), 4).network.state_dict()
     torch.save(source | {"fc.weight": torch.zeros(3, 512)}, tmp_path / "start.pth")
     found = build_encoder(EncoderSpec(init=str(tmp_path / "start.pth")), 0)
+    with pytest.raises(EncoderRefused, match=r"start\.pth: .*set encoder\.stem=standard"):
+        build_encoder(EncoderSpec(init=str(tmp_path / "start.pth"), stem="cifar"), 0)
     assert torch.equal(found.network.layer4[1].conv2.weight, source["layer4.1.conv2.weight"])
     with pytest.raises(EncoderRefused, match="not the weights of a efficientnet_lite0"):
         build_encoder(LITE0.model_copy(update={"init": str(tmp_path / "start.pth")}), 0)

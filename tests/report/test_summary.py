@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from herbray import schema
-from herbray.report.scores import Cell, Scores, kinship
+from herbray.report.scores import Cell, Scores, kinship, level_order
 from herbray.report.summary import discrimination, identification, in_words, mislabels
 
 PAIR = "Syzygium–Eugenia"
@@ -157,3 +157,10 @@ def test_looks_of_series_differ():
 def test_kinship_is_read_off_the_names_that_are_known(pair, kin):
     taxonomy = {"A": ("f", "o"), "B": ("f", "o"), "C": ("g", "o"), "D": ("h", "p"), "F": (None, None)}
     assert kinship(pair, taxonomy) == kin
+
+
+def test_levels_stand_in_the_order_of_their_numbers_behind_the_ranks():
+    due = ["genus", "order", "A–B", "A–B @ 5%", "A–B @ 12.5%", "A–B @ 40%", "A–C @ 5%"]
+    assert sorted(reversed(due), key=level_order) == due
+    rows = [spread("triplet", 0.7, task="noise", level=level) for level in ("A–B @ 10%", "A–B @ 5%", "A–B @ 40%")]
+    assert scores_of(*rows).levels("noise") == ["A–B @ 5%", "A–B @ 10%", "A–B @ 40%"]

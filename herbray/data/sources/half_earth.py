@@ -37,8 +37,8 @@ class HalfEarth(SourceSpec):
     """A folder of images with `metadata.json`: annotations, categories, images, institutions or regions, licenses.
 
     The genus is the first word of a category's name. An image without an annotation, such as those of the challenge's
-    test part, is an undetermined specimen. A second annotation of an image gives a second row of the same
-    `specimen_id`, which the catalogue quarantines.
+    test part, is an undetermined specimen; one whose only annotation is malformed is refused with it. A second
+    annotation of an image gives a second row of the same `specimen_id`, which the catalogue quarantines.
 
     Attributes:
         path: the folder that holds `metadata.json`, the dataset's folder above `train/`, or the file itself.
@@ -64,7 +64,8 @@ class HalfEarth(SourceSpec):
             raise ValueError(f"{path}: no `images` listed; is this the metadata of a COCO-like dataset?")
         images = _once(images, refuse)
         found = pc.index_in(annotations["image"], value_set=images["id"])
-        alone = pc.invert(pc.is_in(images["id"], value_set=annotations["image"]))
+        named = pa.concat_arrays([part["image"].combine_chunks() for part in (annotations, tables["broken"])])
+        alone = pc.invert(pc.is_in(images["id"], value_set=named))
         root = Root(path.parent)
         for start in range(0, len(annotations), BATCH_ROWS):
             part = annotations.slice(start, BATCH_ROWS).append_column("place", found.slice(start, BATCH_ROWS))
@@ -91,8 +92,13 @@ def _collect(path: Path, refuse: Refuse) -> dict[str, pa.Table]:
         try:
             gatherers[table].add(extract(item))
         except (TypeError, KeyError, ValueError, OverflowError) as error:
-            if table in ("images", "annotations"):  # a broken name shows in the annotations that lack it
-                refuse(None, None, "malformed", f"{section}: {type(error).__name__} {error} in {item!r:.200}")
+            if table not in ("images", "annotations"):
+                continue  # a broken name shows in the annotations that lack it
+            image = _image_of(item) if table == "annotations" else None
+            if image is not None:  # the image is accounted for: it is not undetermined as well
+                gatherers["broken"].add((image,))
+            identity = None if image is None else f"{PREFIX}{image}"
+            refuse(identity, None, "malformed", f"{section}: {type(error).__name__} {error} in {item!r:.200}")
     return {name: gatherer.table() for name, gatherer in gatherers.items()}
 
 
@@ -180,6 +186,14 @@ def _annotation(item: dict[str, Any]) -> _Row:
     return _number(item["image_id"]), _number(item["category_id"]), _optional(item, institution)
 
 
+def _image_of(item: object) -> int | None:
+    """The image of an annotation of which nothing else may hold; None where that cannot be read either."""
+    try:
+        return _number(item["image_id"])  # type: ignore[index]  # then it is no mapping: a TypeError
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
 def _category(item: dict[str, Any]) -> _Row:
     name = _text(item["name"]).strip()
     order, family = (_text(item.get(rank) or "") for rank in ("order", "family"))
@@ -217,6 +231,7 @@ _NAMED: Final = pa.schema({"id": pa.int64(), "name": pa.string()})
 _TABLES: Final = {
     "images": pa.schema({"id": pa.int64(), "file": pa.string(), "license": pa.int64()}),
     "annotations": pa.schema({"image": pa.int64(), "category": pa.int64(), "institution": pa.int64()}),
+    "broken": pa.schema({"image": pa.int64()}),  # images of malformed annotations
     "categories": pa.schema({"id": pa.int64()} | dict.fromkeys(RANKS, pa.string())),
     "institutions": _NAMED,
     "licenses": _NAMED,
