@@ -111,8 +111,12 @@ class Writer:
     """
 
     def __init__(self, store: Store) -> None:
-        """Begin with nothing to write."""
+        """Begin with nothing to write.
+
+        `durable`: windows consumed at the newest checkpoint that is known to be whole.
+        """
         self.store = store
+        self.durable = 0
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -124,11 +128,17 @@ class Writer:
         def write() -> None:
             try:
                 self.store.save(consumed, fill, figures)
+                self.durable = consumed
             except BaseException as error:
                 self._error = error
 
         self._thread = threading.Thread(target=write, name="checkpoint", daemon=True)
         self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the one under way; what became of it is told by the next call of `begin` or `close`."""
+        if self._thread is not None:
+            self._thread.join()
 
     def close(self) -> None:
         """Wait for the last one.

@@ -102,6 +102,7 @@ def table(records: dict[str, dict]) -> list[str]:
     for name, found in records.items():
         recovery = "–" if found["recovery_s"] is None else f"{found['recovery_s']:.0f} s"
         redone = "–" if found["redone"] is None else str(found["redone"])
+        redone += f" of at most {found['at_most']}" if found.get("at_most") is not None else ""
         verdict = found["result"] if found["good"] else f"**failed**: {found['result']}"
         cells = (name, found["killed"], found["when"], recovery, redone, verdict, f"{DRILLS[name].bound_s:g} s")
         rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")

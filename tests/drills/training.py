@@ -17,7 +17,7 @@ SPEC = {
     "stream": {"batch": 16, "window": 2, "align": 2},
     "epochs": 2,
     "keep": "last",
-    "checkpoints": {"seconds": None, "windows": 2, "last": 2},
+    "checkpoints": {"seconds": None, "windows": 4, "last": 2},
     "cpus_per_worker": 1,
     "max_failures": 2,
 }
@@ -125,17 +125,20 @@ def held(folder: Path, process: subprocess.Popen, seconds: float = 180) -> int:
     return json.loads((folder / "held.json").read_text())["pid"]
 
 
-def compared(folder: Path, spec, killed: str, when: str, world: int, killed_at: float) -> Found:
-    """What a job made that was killed and went on, beside what an undisturbed one made."""
+def compared(folder: Path, spec, killed: str, when: str, world: int, killed_at: float, spoilt: int = 0) -> Found:
+    """What a job made that was killed and went on, beside what an undisturbed one made.
+
+    At most one interval is trained on again; `spoilt` windows more where the newest checkpoint was harmed.
+    """
     reference = undisturbed(folder.parent, world)
     fitted = Path(json.loads((folder / "fitted.json").read_text())["checkpoint"])
     recovery, redone, told = afterwards(folder, spec, killed_at)
     weights = equal(reference, fitted)
     curves = same_curves(reference.parents[1] / "metrics.jsonl", folder / "out" / "metrics.jsonl")
     result = f"weights {'equal' if weights else 'DIFFER'}, curves {'equal' if curves else 'DIFFER'}"
-    interval = spec.checkpoints.windows * 2  # the one in hand, and the one that was being written
-    good = weights and curves and not told and redone <= interval
-    return Found(killed, when, f"{result}; {told}" if told else result, good, recovery, redone)
+    at_most = spec.checkpoints.windows + spoilt
+    good = weights and curves and not told and redone <= at_most
+    return Found(killed, when, f"{result}; {told}" if told else result, good, recovery, redone, at_most)
 
 
 def worker_killed(folder: Path, when: str, hold: dict) -> Found:
@@ -221,7 +224,8 @@ def bit_flip(folder: Path) -> Found:
         newest.write_bytes(data)
 
     killed_at = again_after(folder, lambda: any(folder.glob("out/checkpoints/*/000000004")), flip)
-    found = compared(folder, spec, "the newest checkpoint (one bit)", "after a kill; same command again", 1, killed_at)
+    what, lost = "the newest checkpoint (one bit)", spec.checkpoints.windows // 2  # the way from the one before to it
+    found = compared(folder, spec, what, "after a kill; same command again", 1, killed_at, lost)
     warned = "sha256 is not what was written; the checkpoint before it is used" in (folder / "log").read_text()
     result = f"{found.result}; {'warned, the one before used' if warned else 'NOT NOTICED'}"
     return dataclasses.replace(found, result=result, good=found.good and warned)
@@ -255,9 +259,10 @@ def raylet(folder: Path) -> Found:
     recovery, redone, told = afterwards(folder, spec, killed_at)
     attempts = len(lines(folder / "attempts.jsonl"))
     ranks = {step["rank"] for step in lines(folder / "steps.jsonl") if step["t"] >= killed_at + recovery}
-    good = not told and ranks == {0} and attempts == 3 and redone <= 2 * spec.checkpoints.windows
+    at_most = spec.checkpoints.windows
+    good = not told and ranks == {0} and attempts == 3 and redone <= at_most
     result = told or f"2 workers, then {len(ranks)}; each window of the rest trained on once"
-    return Found(what, when, result, good, recovery, redone)
+    return Found(what, when, result, good, recovery, redone, at_most)
 
 
 def node_joins(folder: Path) -> Found:
@@ -277,9 +282,10 @@ def node_joins(folder: Path) -> Found:
         return Found(what, when, "the group never grew", False)
     last = max(step["t"] for step in steps if step["pid"] == steps[0]["pid"])
     _, redone, told = afterwards(folder, spec, last)
-    good = not told and redone <= 2 * spec.checkpoints.windows
+    at_most = spec.checkpoints.windows
+    good = not told and redone <= at_most
     result = told or "1 worker, then 2; each window of the rest trained on once"
-    return Found(what, when, result, good, grown - joined, redone)
+    return Found(what, when, result, good, grown - joined, redone, at_most)
 
 
 def refused(folder: Path, seconds: float, env: dict[str, str]) -> tuple[dict[str, str], float]:
