@@ -42,8 +42,12 @@ class Store:
     keep: Literal["best", "last"] = "best"
 
     def newest(self) -> Kept | None:
-        """The newest that is whole; a warning tells of those that are not."""
-        return _whole(reversed(self._folders()))
+        """The newest that is whole; a warning tells of those that are not, another one if none is."""
+        folders = self._folders()
+        found = _whole(reversed(folders))
+        if folders and found is None:
+            _log.warning("%s: none of %d checkpoints is whole: training starts from the beginning", self.root, len(folders))
+        return found
 
     def best(self) -> Kept | None:
         """What the run is for: by `keep` the best, the later of equals, or the last; whole, or the next best is."""
@@ -100,7 +104,7 @@ def _read(folder: Path, look: bool = True) -> Kept | None:
         return Kept(folder, **opened(folder, look))
     except (Damaged, TypeError) as error:
         if look:
-            _log.warning("%s; the checkpoint before it is used", error)
+            _log.warning("%s; it is passed over for the one before, if there is one", error)
         return None
 
 
