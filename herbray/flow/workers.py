@@ -76,6 +76,7 @@ def train_on_ray(
                 storage_path=str(spec.out.absolute() / "ray"),
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
                     max_failures=-1,  # the judge counts
+                    # Counted over the whole run: callbacks hear neither of these failures nor of the wait's end.
                     controller_failure_limit=math.ceil(spec.patience_s / _START_S),
                 ),
                 callbacks=[Judge(spec.max_failures), Once(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
