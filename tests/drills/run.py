@@ -14,13 +14,21 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+import limits
+import overhead
 import psutil
 import tracking
 import training
 import verbs
 from drill import Drill, Found
 
-DRILLS: dict[str, Drill] = {**training.DRILLS, **tracking.DRILLS, **verbs.DRILLS}
+DRILLS: dict[str, Drill] = {
+    **training.DRILLS,
+    **limits.DRILLS,
+    **overhead.DRILLS,
+    **tracking.DRILLS,
+    **verbs.DRILLS,
+}
 
 BEGIN, END = "<!-- drills: made by `make drills` -->", "<!-- end of drills -->"
 RECORDS = Path("runs/drills")
