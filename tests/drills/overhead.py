@@ -50,12 +50,13 @@ def overhead(folder: Path) -> Found:
     copied = sum(took["Saver.save"]) - sum(took["Writer.begin"])
     written, epoch = sum(took["Store.save"]) / count, sum(took["_Course.run"]) / epochs
     size_mb = sum(path.stat().st_size for path in fitted.checkpoint.rglob("*") if path.is_file()) / 1e6
-    stream, windows = spec.stream, material(spec).per_epoch
+    data = material(spec)
+    images = data.per_epoch * data.windows[0].batches * spec.stream.batch
     result = (
         f"{count} checkpoints of {size_mb:.0f} MB; each holds training up for {1000 * copied / count:.0f} ms (copy) + "
         f"{1000 * waited / count:.0f} ms (waiting for the one before), and is written in {written:.1f} s beside it; "
         f"{100 * (copied + waited) / epochs / epoch:.1f} % of an epoch of {epoch:.1f} s with {count // epochs} checkpoints "
-        f"({windows * stream.window * stream.batch} images of {size} px, ResNet-18, AdamW, one thread); "
+        f"({images} images of {size} px, ResNet-18, AdamW, one thread); "
         f"{took['Writer.close'][-1]:.1f} s at the run's end"
     )
     good = count == 4 * epochs and copied / count < written
