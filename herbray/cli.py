@@ -15,6 +15,7 @@ import typer
 from herbray import __version__, config
 from herbray.lock import held
 from herbray.redact import redacted
+from herbray.room import full, told
 
 VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
@@ -77,11 +78,18 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
         print(f"herbray {verb}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
     except Exception as error:  # a fault of herbray or of the machine: the whole story, less what may not be shown
-        fault = f"herbray {verb}: {words}\n" if (words := _of_the_store(error)) else traceback.format_exc()
+        words = _of_the_disk(error, spec) or _of_the_store(error)
+        fault = f"herbray {verb}: {words}\n" if words else traceback.format_exc()
         print(_printable(fault), file=sys.stderr, end="")
         return 1
     print(_summary(done))
     return 0
+
+
+def _of_the_disk(error: Exception, spec: config.Spec) -> str | None:
+    """What to say of a disk without room, here or on a node."""
+    complaint = full(error)
+    return told(complaint, getattr(spec, "out", Path())) if complaint else None
 
 
 def _of_the_store(error: Exception) -> str | None:

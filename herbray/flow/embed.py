@@ -23,6 +23,7 @@ from herbray.flow.manifest import read_manifest
 from herbray.flow.seats import suitable
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.room import full
 
 
 class Embed(Spec):
@@ -50,6 +51,7 @@ def embed(spec: Embed) -> Path:
         ValueError: an unknown split or one without rows, an encoder that needs larger images than the shards hold, or
             sheets of another geometry, an unknown model, or an encoder that gives numbers which are not finite.
         RuntimeError: specimens were lost or doubled.
+        OSError: the disk is full.
     """
     manifest = read_manifest(spec.shards)
     _check_splits(spec, manifest)
@@ -180,8 +182,13 @@ class _Actor:
 
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
         split = job["file"].split("/")[0].removeprefix("split=")
-        rows = self.embedder.file(self.shards / job["file"], split, self.target / job["file"])
-        return {"file": job["file"], "rows": rows}
+        try:
+            rows = self.embedder.file(self.shards / job["file"], split, self.target / job["file"])
+        except OSError as error:
+            if full(error) is None:
+                raise
+            return {"file": job["file"], "rows": 0, "errno": error.errno, "strerror": error.strerror}
+        return {"file": job["file"], "rows": rows, "errno": 0, "strerror": ""}
 
 
 def _threads(cpus: int) -> int:
@@ -227,7 +234,10 @@ def _run_here(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str
 
 
 def _notes(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (a ray.data.Dataset)
-    yield from data.iter_rows()
+    for note in data.iter_rows():
+        if note["errno"]:  # an error of an actor reaches us as a text: a full disk comes as a row
+            raise OSError(note["errno"], note["strerror"])
+        yield note
 
 
 def _finished(path: Path, encoder: str, source: Path) -> bool:

@@ -1,12 +1,14 @@
 """What made a training on Ray fail, and whether trying again can help."""
 
-import errno
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.train import UserCallback
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from herbray.flow.material import Train
+from herbray.room import FULL
 
 _NO_MEMORY = (
     "out of memory",
@@ -15,7 +17,10 @@ _NO_MEMORY = (
     "memory used by the node",
     "memory monitor",
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+class Repeated(ValueError):
+    """Workers died again and again, and the training did not get on between."""
 
 
 class Judge(UserCallback):
@@ -47,13 +52,23 @@ class Judge(UserCallback):
         if not any(getattr(error, "preempted", False) for error in errors):
             self.failures += 1
             if self.failures > self.allowed:
-                raise next(iter(worker_exceptions.values()))
+                raise _repeated(self.failures, errors[0]) or next(iter(worker_exceptions.values()))
+
+
+def _repeated(times: int, last: BaseException) -> Repeated | None:
+    """For workers that were killed and left no error of their own: theirs would tell more, and is left as it is."""
+    if not isinstance(last, RayActorError | WorkerHealthCheckFailedError):
+        return None
+    return Repeated(
+        f"workers died {times} times in a row, with no report of a new place between ({_line(last)}): look at the "
+        "memory of their machines and into Ray's logs; the same command goes on from the newest checkpoint"
+    )
 
 
 def lasting(error: BaseException) -> bool:
     """Whether the same fault would come at the next try: bad input, numbers that diverge, no memory, no room."""
     if isinstance(error, OSError):
-        return error.errno in _FULL
+        return error.errno in FULL
     return isinstance(error, ArithmeticError | ValueError) or no_memory(error)
 
 
@@ -68,9 +83,15 @@ def explained(error: BaseException, spec: Train) -> BaseException:
     if no_memory(inner):
         return MemoryError(
             f"the training does not fit into memory: lower stream.batch ({spec.stream.batch}), encoder.size "
-            f"({spec.encoder.size}) or the workers of a machine ({str(inner).splitlines()[0][:200]})"
+            f"({spec.encoder.size}) or the workers of a machine ({_line(inner)})"
         )
+    if isinstance(inner, Repeated):
+        return Repeated(f"{spec.out}: {inner}")
     return inner if lasting(inner) else error
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def cause(error: BaseException) -> BaseException:

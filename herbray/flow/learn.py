@@ -136,6 +136,7 @@ class _Course:
                 self._told(self.meter.figures() | self._place())
             if self.saver.due(before, self.consumed):
                 self._save()
+        self.saver.keep_up(self.consumed + stride)
 
     def _told(self, figures: dict[str, float]) -> None:
         self.report(figures)

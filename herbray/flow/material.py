@@ -35,10 +35,14 @@ class Optimizer(Spec):
 
 
 class Checkpoints(Spec):
-    """When a run is saved on its way, beside the end of each epoch, and how much of that stays."""
+    """How much work an interruption may cost, and how many checkpoints stay; one is made at each epoch's end, too.
 
-    seconds: float | None = Field(300.0, gt=0, description="one when the last is so old; null: not by the clock")
-    windows: int | None = Field(None, ge=1, description="one every so many windows, of all workers together")
+    A checkpoint is begun every half of such an interval, so that one which is still being written when a run is killed
+    costs no more than the whole of it.
+    """
+
+    seconds: float | None = Field(300.0, gt=0, description="of training that are done again; null: not by the clock")
+    windows: int | None = Field(None, ge=1, description="that are done again, of all workers together; null: no matter")
     last: int = Field(2, ge=1, description="newest that stay, beside the best one")
 
 
@@ -90,7 +94,9 @@ class Train(Spec):
     max_failures: int = Field(
         3, ge=0, description="failures in a row, with no report between them; nodes taken away are not counted"
     )
-    patience_s: float = Field(1800, gt=0, description="wait so long for room for the workers")
+    patience_s: float = Field(
+        1800, gt=0, description="wait so long for room for the workers, all waits of a command together"
+    )
     label: str | None = Field(
         None, min_length=1, max_length=40, description="what results call the encoder; None: by its objective"
     )

@@ -67,6 +67,8 @@ class Saver:
             return 0
         folder = self.store.root / f"{number:09d}"
         position, ranks = load_training(folder, learner, optimizer)
+        if self._writer is not None:
+            self._writer.durable = number
         self.reports = json.loads(str(position["reports"]))
         buffers = [*learner.buffers()]
         names = str(position["meter"])
@@ -83,12 +85,16 @@ class Saver:
         return int(position["consumed"])
 
     def due(self, before: int, consumed: int) -> bool:
-        """Whether a checkpoint should be made between epochs' ends; rank 0's clock decides for all."""
+        """Whether a checkpoint should be made between epochs' ends; rank 0's clock decides for all.
+
+        Every half interval: while one is written the one before counts, and the two halves together are the interval.
+        """
         if self.store is None:
             return False
-        by_count = self.spec.windows is not None and consumed // self.spec.windows > before // self.spec.windows
+        half = max(1, self.spec.windows // 2) if self.spec.windows else None
+        by_count = half is not None and consumed // half > before // half
         now = time.monotonic()
-        old = self.spec.seconds is not None and now - self._saved >= self.spec.seconds
+        old = self.spec.seconds is not None and now - self._saved >= self.spec.seconds / 2
         say = self._agreed(2 * (now - self._looked >= _LOOK_S) + old)
         if say >= 2:
             self._looked = now
@@ -128,6 +134,14 @@ class Saver:
         position: dict[str, int | float | str] = {"consumed": consumed, "meter": names, "reports": json.dumps(reports)}
         state = training_state(learner, optimizer, position, ranks)
         self._writer.begin(consumed, functools.partial(_fill, state, card), figures or {})
+
+    def keep_up(self, ahead: int) -> None:
+        """Wait for the checkpoint under way, if training on to `ahead` windows would risk more than an interval.
+
+        With two and more checkpoints an interval, that is where writing is slower than half an interval's training.
+        """
+        if self._writer is not None and self.spec.windows and ahead > self._writer.durable + self.spec.windows:
+            self._writer.wait()
 
     def _agreed(self, number: int) -> int:
         """Rank 0's number, on all ranks."""

@@ -42,8 +42,12 @@ class Store:
     keep: Literal["best", "last"] = "best"
 
     def newest(self) -> Kept | None:
-        """The newest that is whole; a warning tells of those that are not."""
-        return _whole(reversed(self._folders()))
+        """The newest that is whole; a warning tells of those that are not, another one if none is."""
+        folders = self._folders()
+        found = _whole(reversed(folders))
+        if folders and found is None:
+            _log.warning("%s: none of %d checkpoints is whole: training starts from the beginning", self.root, len(folders))
+        return found
 
     def best(self) -> Kept | None:
         """What the run is for: by `keep` the best, the later of equals, or the last; whole, or the next best is."""
@@ -100,7 +104,7 @@ def _read(folder: Path, look: bool = True) -> Kept | None:
         return Kept(folder, **opened(folder, look))
     except (Damaged, TypeError) as error:
         if look:
-            _log.warning("%s; the checkpoint before it is used", error)
+            _log.warning("%s; it is passed over for the one before, if there is one", error)
         return None
 
 
@@ -111,8 +115,12 @@ class Writer:
     """
 
     def __init__(self, store: Store) -> None:
-        """Begin with nothing to write."""
+        """Begin with nothing to write.
+
+        `durable`: windows consumed at the newest checkpoint that is known to be whole.
+        """
         self.store = store
+        self.durable = 0
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -124,11 +132,17 @@ class Writer:
         def write() -> None:
             try:
                 self.store.save(consumed, fill, figures)
+                self.durable = consumed
             except BaseException as error:
                 self._error = error
 
         self._thread = threading.Thread(target=write, name="checkpoint", daemon=True)
         self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the one under way; what became of it is told by the next call of `begin` or `close`."""
+        if self._thread is not None:
+            self._thread.join()
 
     def close(self) -> None:
         """Wait for the last one.

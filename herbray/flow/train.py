@@ -124,7 +124,8 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
         FloatingPointError: the loss is no longer finite.
         MemoryError: the model and its batch do not fit.
         OSError: no room for checkpoints.
-        ray.train.TrainingFailedError: the workers failed more than `max_failures` times in a row.
+        faults.Repeated: the workers died more than `max_failures` times in a row.
+        ray.train.TrainingFailedError: they failed so often in words of their own.
     """
     material(spec)
     spec = exact(spec, spec.store)

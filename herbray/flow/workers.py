@@ -77,7 +77,8 @@ def train_on_ray(
         FloatingPointError: the loss is no longer finite.
         MemoryError: the model and its batch do not fit.
         OSError: no room for checkpoints.
-        ray.train.TrainingFailedError: the workers failed more than `max_failures` times in a row.
+        faults.Repeated: the workers died more than `max_failures` times in a row.
+        ray.train.TrainingFailedError: they failed so often in words of their own.
     """
     from ray.train import FailureConfig, RunConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -102,6 +103,7 @@ def train_on_ray(
                 storage_path=str(spec.out.absolute() / "ray"),
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
                     max_failures=-1,  # the judge counts
+                    # Counted over the whole run: callbacks hear neither of these failures nor of the wait's end.
                     controller_failure_limit=math.ceil(spec.patience_s / _START_S),
                 ),
                 callbacks=[Judge(spec.max_failures), Once(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind

@@ -30,6 +30,7 @@ class Found:
         good: whether that is what is promised.
         recovery_s: from the harm to the first new step, or to the clear error.
         redone: windows (or files, trials: say so in `result`) that were worked on twice.
+        at_most: so many of them are allowed; more is not good.
     """
 
     killed: str
@@ -38,6 +39,7 @@ class Found:
     good: bool
     recovery_s: float | None = None
     redone: int | None = None
+    at_most: int | None = None
 
 
 @dataclass(frozen=True)

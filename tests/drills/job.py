@@ -6,14 +6,16 @@ FOLDER holds `job.yaml` (a Train) and `hold.json`:
     {"rank": 1, "batch": 9}                      stand still before the rank's tenth batch
     {"rank": 0, "write": 3}                      stand still in the third checkpoint that is written, before its seal
     {"rank": 0, "memory": 500000000}             allow the worker so many bytes more
+    {"rank": 0, "dies": 6}                       be killed before the rank's seventh batch, at every try
     {"pace": 0.2}                                take so many seconds a batch, in addition
     {"register": true}                           the whole job with its MLflow run, not the fit alone
-Each thing is done once: a worker that has taken the place of a killed one goes on. Every finished step is a line of
+Each thing but `dies` is done once: a worker that has taken the place of a killed one goes on. Every finished step is a line of
 `steps.jsonl`; a worker that stands still writes its process id into `held.json`.
 """
 
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -50,6 +52,15 @@ def hold_in_write(folder, number):
     sealed._measured = measured
 
 
+def die_at(folder, here, batch):
+    """Wherever a try begins, the same batch is the last."""
+    note = folder / "dies.json"
+    if here and not note.exists():
+        note.write_text(json.dumps(batch.seed))
+    if note.exists() and json.loads(note.read_text()) == batch.seed:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def limit_memory(more):
     import resource
 
@@ -72,6 +83,8 @@ def around(folder):
         for number, batch in enumerate(batches):
             if mine and number == plan.get("batch"):
                 wait_to_be_killed(folder)
+            if mine and "dies" in plan:
+                die_at(folder, number == plan["dies"], batch)
             time.sleep(plan.get("pace", 0))
             yield batch
             done = {"t": time.time(), "rank": rank, "pid": os.getpid(), "seed": batch.seed}

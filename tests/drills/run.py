@@ -14,13 +14,21 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+import limits
+import overhead
 import psutil
 import tracking
 import training
 import verbs
 from drill import Drill, Found
 
-DRILLS: dict[str, Drill] = {**training.DRILLS, **tracking.DRILLS, **verbs.DRILLS}
+DRILLS: dict[str, Drill] = {
+    **training.DRILLS,
+    **limits.DRILLS,
+    **overhead.DRILLS,
+    **tracking.DRILLS,
+    **verbs.DRILLS,
+}
 
 BEGIN, END = "<!-- drills: made by `make drills` -->", "<!-- end of drills -->"
 RECORDS = Path("runs/drills")
@@ -102,6 +110,7 @@ def table(records: dict[str, dict]) -> list[str]:
     for name, found in records.items():
         recovery = "–" if found["recovery_s"] is None else f"{found['recovery_s']:.0f} s"
         redone = "–" if found["redone"] is None else str(found["redone"])
+        redone += f" of at most {found['at_most']}" if found.get("at_most") is not None else ""
         verdict = found["result"] if found["good"] else f"**failed**: {found['result']}"
         cells = (name, found["killed"], found["when"], recovery, redone, verdict, f"{DRILLS[name].bound_s:g} s")
         rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")

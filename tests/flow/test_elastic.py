@@ -9,7 +9,7 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
 from herbray import config
-from herbray.flow.faults import Judge, cause, explained, lasting
+from herbray.flow.faults import Judge, Repeated, cause, explained, lasting
 from herbray.flow.material import Train
 from herbray.flow.steps import rate
 from herbray.flow.stream import share
@@ -125,8 +125,16 @@ def test_failures_count_from_the_last_report_and_nodes_that_are_taken_away_do_no
         judge.after_exception(None, {0: killed(_preempted=True), 1: RuntimeError("Connection closed by peer")})
     judge.after_exception(None, {0: killed()})
     judge.after_exception(None, {0: killed()})
-    with pytest.raises(WorkerHealthCheckFailedError):
+    with pytest.raises(Repeated, match="died 3 times in a row, with no report of a new place between") as raised:
         judge.after_exception(None, {0: killed()})
+    ended = explained(pickle.loads(pickle.dumps(ControllerError(raised.value))), Train())
+    assert isinstance(ended, Repeated)
+    assert str(ended).startswith(f"{Train().out}: workers died 3 times")
+
+
+def test_a_fault_in_the_worker_s_own_words_keeps_them():
+    with pytest.raises(UserExceptionWithTraceback, match="Traceback …"):
+        Judge(0).after_exception(None, worker(RuntimeError("Connection closed by peer")).worker_failures)
 
 
 def test_a_report_that_is_told_again_is_no_progress():
@@ -136,5 +144,5 @@ def test_a_report_that_is_told_again_is_no_progress():
     judge.after_exception(None, {0: killed()})
     for images in (64.0, 128.0):  # what a restarted worker heard of since the checkpoint
         judge.after_report(None, [{"images": images}], None)
-    with pytest.raises(WorkerHealthCheckFailedError):
+    with pytest.raises(Repeated, match="died 2 times in a row"):
         judge.after_exception(None, {0: killed()})

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_the_newest_checkpoint_is_damaged_and_the_one_before_is_used(shards, tmp
     data[len(data) // 2] ^= 4
     newest.write_bytes(data)
     broken = fit(spec)
-    assert "000000003/training.pt: size or sha256 is not what was written; the checkpoint before" in caplog.text
+    assert "000000003/training.pt: size or sha256 is not what was written; it is passed over" in caplog.text
     assert equal(whole, broken)
 
 
@@ -134,6 +135,35 @@ def test_by_the_clock_a_checkpoint_is_made_between_the_epochs_ends(shards, tmp_p
     fit(only)
     per_epoch = material(spec).per_epoch
     assert [int(p.name) for p in sorted((tmp_path / "only" / "checkpoints").glob("*/*"))] == [per_epoch, 2 * per_epoch]
+
+
+@pytest.mark.parametrize("interval", [1, 4])
+def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_path, monkeypatch, interval):
+    """Steps go on beside a write, unless they would go further than an interval past the last one on disk."""
+    from herbray.flow import train as module
+    from herbray.flow.store import Store
+
+    saved, writing, at_stake, beside = Store.save, [], [], []
+
+    def slowly(store, *given):
+        writing.append(given)
+        time.sleep(0.5)
+        saved(store, *given)
+        writing.pop()
+
+    def feed(windows, reader, **settings):
+        for number, batch in enumerate(local(windows, reader)):
+            on_disk = [int(path.name) for path in (tmp_path / "checkpoints").glob("*/*") if path.name.isdigit()]
+            at_stake.append(number // windows[0].batches + 1 - max(on_disk, default=0))
+            beside.append(bool(writing))
+            yield batch
+
+    monkeypatch.setattr(Store, "save", slowly)
+    monkeypatch.setattr(module, "feed", feed)
+    stream = {"batch": 16, "window": 2, "align": 1}
+    fit(spec_of(shards, tmp_path, stream=stream, checkpoints={"seconds": None, "windows": interval, "last": 99}))
+    assert max(at_stake) == interval
+    assert any(beside) == (interval > 1)
 
 
 def test_another_run_in_the_same_folder_has_curves_of_its_own(shards, tmp_path):
