@@ -10,6 +10,7 @@ from herbray.benchmark.input import Input
 from herbray.benchmark.knn import Knn
 from herbray.benchmark.scale import Scale
 from herbray.benchmark.spec import BenchmarkSpec
+from herbray.benchmark.step import Step
 from herbray.benchmark.train import TrainLoop
 from herbray.benchmark.triplet import TripletStep
 
@@ -19,6 +20,7 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "ingest": Ingest,
     "input": Input,
     "triplet": TripletStep,
+    "step": Step,
     "train": TrainLoop,
     "embed": EmbedRate,
     "knn": Knn,
@@ -27,6 +29,6 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
 """Every benchmark by its name."""
 
 AnyBenchmark = Annotated[
-    Ingest | Input | TripletStep | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")
+    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")
 ]
 """Type of a configuration key that takes any of them."""

@@ -23,6 +23,9 @@ from herbray.data.splits import Splits, split
 
 Job = Callable[[], object]
 
+READY: Final = "ready"
+"""What a job's process says when its input is prepared; it begins when it is sent a line."""
+
 _BAG: Final = 32
 _QUERIES: Final = 500
 _DIM: Final = 512  # as long as the default encoder's
@@ -158,45 +161,68 @@ def _ready(name: str) -> Iterator[None]:
 
 
 class Peak:
-    """Most memory above the start, of this process and all below it, looked at twenty times a second."""
+    """Most memory above the start, of a process and all below it, looked at twenty times a second.
 
-    def __init__(self) -> None:
-        """Start to look."""
-        self.first = self.most = _held()
+    A look costs about 6 ms, more than a tenth of the time between two: it is another process that looks, so that
+    neither the clock nor the CPU time of the job holds any of it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """Start to look at the process of that number."""
+        self.process = psutil.Process(pid)
+        self.first = self.most = self._held()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
 
     def _watch(self) -> None:
         while not self.done.wait(0.05):
-            self.most = max(self.most, _held())
+            self.most = max(self.most, self._held())
 
     def mib(self) -> float:
         """Stop, and tell the most that there was in MiB."""
         self.done.set()
         self.thread.join()
-        return (max(self.most, _held()) - self.first) / 2**20
+        return (max(self.most, self._held()) - self.first) / 2**20
+
+    def _held(self) -> int:
+        """Bytes that would be free if these processes ended; what they share counts for none of them, see `uss`."""
+        total = 0
+        with suppress(psutil.NoSuchProcess):
+            for process in (self.process, *self.process.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    total += process.memory_full_info().uss
+        return total
 
 
-def _held() -> int:
-    """Bytes that would be free if these processes ended; memory they share counts for none of them, see `uss`."""
-    total = 0
-    me = psutil.Process()
-    for process in (me, *me.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            total += process.memory_full_info().uss
-    return total
+def measure(name: str, rows: int, folder: Path, watched: Callable[[], None] = lambda: None) -> dict[str, float]:
+    """Run one job at one size in this process: seconds by the clock and of CPU.
 
-
-def measure(name: str, rows: int, folder: Path) -> dict[str, float]:
-    """Run one job at one size in this process: seconds by the clock and of CPU, and peak memory in MiB."""
+    Args:
+        name: of the job.
+        rows: its size.
+        folder: of its input.
+        watched: returns when someone looks at this process's memory; called between preparation and job.
+    """
     with _ready(name):
         job = JOBS[name](rows, folder)
-        peak, cpu, start = Peak(), cpu_seconds(), time.perf_counter()
+        watched()
+        cpu, start = cpu_seconds(), time.perf_counter()
         job()
-        wall, spent = time.perf_counter() - start, cpu_seconds() - cpu
-        return {"wall_s": wall, "cpu_s": spent, "peak_mib": peak.mib()}
+        return {"wall_s": time.perf_counter() - start, "cpu_s": cpu_seconds() - cpu}
+
+
+def _watched() -> None:
+    """Tell that the job may begin, and wait for the word."""
+    print(READY, flush=True)
+    sys.stdin.readline()
+
+
+def _told(found: dict[str, float]) -> None:
+    """Tell the figures, and live until the last look at this process's memory."""
+    print(json.dumps(found), flush=True)
+    sys.stdin.readline()
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
+    _told(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), _watched))

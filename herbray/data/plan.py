@@ -19,6 +19,7 @@ from pydantic import Field
 
 from herbray.config import Spec
 from herbray.data.draws import draws
+from herbray.data.ranks import ranked
 from herbray.data.rivals import any_genus, any_row
 
 Ints = npt.NDArray[np.int64]
@@ -50,14 +51,16 @@ def shard_plan(catalogue: pa.Table, splits: pa.Array, bag: int, file_rows: int, 
         file_rows: a file is closed when it holds so many specimens.
         seed: of the order of specimens in bags and of bags in files.
     """
-    names = np.asarray(splits.to_pylist(), dtype=object)
-    genera = np.asarray(catalogue["genus"].to_pylist(), dtype=object)
+    side, names = ranked(splits)
+    genus, _ = ranked(catalogue["genus"])
     ids = catalogue["specimen_id"].to_pylist()
     order = draws(seed, "bag", ids)
     files: list[ShardFile] = []
-    for split in sorted(set(names) - {"unused"}):
-        rows = np.flatnonzero(names == split)
-        rank = np.unique(genera[rows].astype(str), return_inverse=True)[1]
+    for place, split in enumerate(names):
+        if split == "unused":
+            continue
+        rows = np.flatnonzero(side == place)
+        rank = genus[rows]
         rows = rows[np.lexsort((order[rows], rank))]
         cuts = np.flatnonzero(np.diff(np.sort(rank))) + 1
         bags = [part[i : i + bag] for part in np.split(rows, cuts) for i in range(0, len(part), bag)]

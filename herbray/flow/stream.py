@@ -1,7 +1,9 @@
 """The epoch plan as a stream of ready batches, by any of four ways: the same batches, bit for bit."""
 
 import functools
+import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -128,8 +130,8 @@ def stream(
 ) -> Iterator[Batch]:
     """Batches that Ray tasks feed, one task a window, of all epochs in one execution: no restart between epochs.
 
-    With `decode="trainer"` the tasks fetch JPEGs and threads of this process decode them; with `decode="tasks"` they
-    send pixels.
+    With `decode="trainer"` the tasks fetch JPEGs and threads of this process decode them; the first window this process
+    fetches too, while the tasks start. With `decode="tasks"` they send pixels.
 
     Args:
         windows: what this rank takes, in order.
@@ -151,13 +153,37 @@ def stream(
 def fetched(
     windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader = DEFAULT
 ) -> Generator[Draft, None, None]:
-    """Drafts of JPEGs that Ray tasks send; arguments as `stream`."""
-    tasks = min(loader.windows, len(windows))
-    tables = _tables(windows, functools.partial(fetch, reader), cpus, loader.windows, tasks)
-    counts = (sum(part.rows for part in window.slices) for window in windows)
-    for window, table in zip(windows, _cut(tables, counts), strict=True):
-        _check(table, names(window))
-        yield from reader.drafts(window, views(table["jpeg"]), decode)
+    """Drafts of JPEGs that Ray tasks send, all but the first window's; arguments as `stream`.
+
+    A process for a task takes seconds to start. They pass while this one reads the first window by itself.
+    """
+    rest = windows[1:]
+    task, tasks = functools.partial(fetch, reader), min(loader.windows, len(rest))
+    with ThreadPoolExecutor(1, "fetch") as beside:
+        tables = _begun(lambda: _tables(rest, task, cpus, loader.windows, tasks), beside)
+        for window in windows[:1]:
+            yield from reader.drafts(window, views(reader.read(window)["jpeg"]), decode)
+        counts = (sum(part.rows for part in window.slices) for window in rest)
+        for window, table in zip(rest, _cut(tables, counts), strict=True):
+            _check(table, names(window))
+            yield from reader.drafts(window, views(table["jpeg"]), decode)
+
+
+def _begun(make: Callable[[], Iterator[pa.Table]], beside: ThreadPoolExecutor) -> Iterator[pa.Table]:
+    """The tables of `make`, which is called at once, and asked for the first, by a thread beside this one."""
+
+    def begin() -> tuple[list[pa.Table], Iterator[pa.Table]]:
+        tables = make()
+        return list(itertools.islice(tables, 1)), tables
+
+    begun = beside.submit(begin)
+
+    def every() -> Iterator[pa.Table]:
+        first, others = begun.result()
+        yield from first
+        yield from others
+
+    return every()
 
 
 def developed(
@@ -188,6 +214,8 @@ def _tables(
 
     `tasks` bounds how many run at once; reading waits more than it works, and each takes a process of its own.
     """
+    if not windows:
+        return iter(())
     import ray.data  # here, so that a machine with a GPU and no Ray can use the rest
 
     items = [{"window": window.to_json()} for window in windows]

@@ -1,8 +1,12 @@
+import sys
+import threading
+
 import numpy as np
 import pytest
 
 from herbray.data import plan
 from herbray.data.plan import Stream
+from herbray.flow import stream as stream_module
 from herbray.flow.shard import read_index
 from herbray.flow.stream import Loader, WindowReader, local, share, stream
 
@@ -85,3 +89,31 @@ def test_wherever_the_jpegs_are_decoded_the_batches_are_the_same(shards, decode)
     assert len(found) == len(oracle)
     assert all(same(one, two) for one, two in zip(found, oracle, strict=True))
     assert all(batch.images.flags.writeable for batch in found)
+
+
+def test_the_first_window_needs_no_ray_and_one_alone_starts_none(shards, monkeypatch):
+    """Its batches are there while the tasks of the others have not even begun."""
+    windows, reader = windows_of(shards, epochs=1), WindowReader(shards, 40)
+    held = threading.Event()
+    tables = stream_module._tables
+
+    def late(some, *more):
+        held.wait(20)
+        return tables(some, *more)
+
+    monkeypatch.setattr(stream_module, "_tables", late)
+    found = stream(windows, reader, cpus=1)
+    first = [next(found) for _ in range(windows[0].batches)]
+    assert not held.is_set()
+    held.set()
+    both = zip([*first, *found], local(windows, reader), strict=True)
+    assert all(same(one, two) for one, two in both)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    assert len(list(stream(windows[:1], reader, cpus=1))) == windows[0].batches
+
+
+def test_closed_early_the_stream_ends(shards):
+    batches = stream(windows_of(shards), WindowReader(shards, 40), cpus=1)
+    next(batches)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("fetch", "drafts"))]
