@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import ray
 from pydantic import Field
 
-from herbray import schema
+from herbray import __version__, schema
 from herbray.config import Spec
+from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.compare import AnyRule, Rule
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
+from herbray.flow.pieces import Found, Pieces, embeddings_print
 from herbray.flow.record import Entry, record
 from herbray.tasks import AnyTask, Embeddings, TaskSpec, to_outcome_table, to_table
 from herbray.tasks.bootstrap import Bootstrap, intervals
@@ -55,16 +57,10 @@ class _Piece:
     split: str
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What one piece gave: rows of `schema.RESULT` and of `schema.OUTCOME`."""
-
-    results: pa.Table
-    outcomes: pa.Table
-
-
 def evaluate(spec: Evaluate) -> pa.Table:
     """Compute the results, write them, log them to each encoder's run, and move `champion` where it was earned.
+
+    Tasks that have ended are kept beside the results until all is done: a killed evaluation goes on with the others.
 
     A model without a champion gets its first one; another version takes its place as with `herbray promote`, where
     the champion is evaluated here too.
@@ -88,10 +84,11 @@ def evaluate(spec: Evaluate) -> pa.Table:
     _write(comparisons_file(spec.out), compared)
     _write(spec.out, results)
     record(spec.store, spec.champion, spec.seed, [_entry(folder, found[folder]) for folder in folders])
+    Pieces(spec.out).clear()
     return results
 
 
-def _entry(folder: Path, found: Sequence[_Found]) -> Entry:
+def _entry(folder: Path, found: Sequence[Found]) -> Entry:
     """All that was found of one encoder."""
     return Entry(folder, *(pa.concat_tables(getattr(one, name) for one in found) for name in ("results", "outcomes")))
 
@@ -132,23 +129,37 @@ def _write(path: Path, table: pa.Table) -> None:
     cluster.replace(path, temporary)
 
 
-def _measured(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Piece]) -> dict[Path, list[_Found]]:
-    """What every piece of each folder gave, in the order of the pieces, whichever ended first."""
+def _measured(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Piece]) -> dict[Path, list[Found]]:
+    """What every piece of each folder gave, in the order of the pieces; those that were measured before are read."""
     run = ray.remote(num_cpus=1, max_retries=2)(_run_piece)
-    stored = {folder: ray.put(Embeddings.from_table(table)) for folder, table in tables.items()}
-    notes = {folder: read_note(folder) for folder in tables}
-    refs = {run.remote(p, stored[p.folder], notes[p.folder], spec.bootstrap, spec.seed): p for p in pieces}
-    ended = {}
+    kept, notes = Pieces(spec.out), {folder: read_note(folder) for folder in tables}
+    prints = {folder: embeddings_print(folder) for folder in tables}
+    keys = [_key(spec, piece, prints[piece.folder]) for piece in pieces]
+    ended = {number: found for number, key in enumerate(keys) if (found := kept.read(key))}
+    left = [number for number in range(len(pieces)) if number not in ended]
+    stored = {f: ray.put(Embeddings.from_table(tables[f])) for f in dict.fromkeys(pieces[n].folder for n in left)}
+    refs = {}
+    for number in left:
+        piece = pieces[number]
+        ref = run.remote(piece, stored[piece.folder], notes[piece.folder], spec.bootstrap, spec.seed)
+        refs[ref] = number
     with cluster.progress() as bar:
-        job = bar.add_task("evaluate", total=len(refs), unit="task")
+        job = bar.add_task("evaluate", total=len(pieces), completed=len(ended), unit="task")
         for ref in cluster.as_they_end(list(refs)):
-            ended[ref] = cluster.got(ref)
+            number = refs[ref]
+            ended[number] = cluster.got(ref)
+            kept.write(keys[number], ended[number])
             bar.advance(job)
-    return {folder: [ended[ref] for ref, piece in refs.items() if piece.folder == folder] for folder in tables}
+    return {folder: [ended[n] for n, piece in enumerate(pieces) if piece.folder == folder] for folder in tables}
 
 
-def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> _Found:
+def _key(spec: Evaluate, piece: _Piece, embeddings: str) -> str:
+    settings = [each.model_dump(mode="json") for each in (piece.task, spec.bootstrap)]
+    return plan.fingerprint(embeddings, settings, piece.split, spec.seed, __version__)
+
+
+def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> Found:
     measured = piece.task.measure(embeddings, piece.split, seed)
     scores = measured.scores + intervals(measured.outcomes, bootstrap, seed)
     encoder = note["model"], note["init"], note["seed"]
-    return _Found(to_table(scores, *encoder), to_outcome_table(measured.outcomes, *encoder))
+    return Found(to_table(scores, *encoder), to_outcome_table(measured.outcomes, *encoder))

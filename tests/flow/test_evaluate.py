@@ -130,3 +130,47 @@ def test_encoders_that_results_cannot_tell_apart_are_named(tmp_path):
         (tmp_path / name / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
     (message,) = twins([tmp_path / name for name in ("a-v1", "a-v2", "a-v3")])
     assert message.startswith("a-v1, a-v2: all are triplet from random with seed 1")
+
+
+def test_an_interrupted_evaluation_goes_on_with_what_is_left_and_ends_alike(cluster, encoders, tmp_path, monkeypatch):
+    from herbray.flow import cluster as flow_cluster
+
+    spec, whole = (spec_of(encoders, tmp_path / name / "results.parquet") for name in ("broken", "whole"))
+    ends, asked = flow_cluster.as_they_end, []
+
+    def until(most):
+        def some(refs):
+            asked.append(len(refs))
+            for number, ref in enumerate(ends(refs)):
+                if number == most:
+                    raise KeyboardInterrupt
+                yield ref
+
+        monkeypatch.setattr(flow_cluster, "as_they_end", some)
+
+    for most in (2, 3):
+        until(most)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(spec)
+    assert not spec.out.exists()
+    unfinished = tmp_path / "broken" / "results-unfinished"
+    assert len(list(unfinished.glob("*.parquet"))) == 10
+    damaged = min(unfinished.glob("*-outcomes.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    until(99)
+    results = evaluate(spec)
+    total = asked[0]
+    assert asked == [total, total - 2, total - 4]  # of five that were kept one is damaged
+    assert not unfinished.exists()
+    assert results.equals(evaluate(whole))
+    for name in ("results", "results-comparisons"):
+        one, two = (pq.read_table(each.out.with_name(f"{name}.parquet")) for each in (spec, whole))
+        assert one.equals(two)
+    assert asked[-1] == total
+
+    until(1)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(spec)
+    until(99)
+    evaluate(spec.model_copy(update={"seed": spec.seed + 1}))  # other settings: nothing is taken over
+    assert asked[-1] == total
