@@ -91,7 +91,9 @@ class Train(Spec):
     max_failures: int = Field(
         3, ge=0, description="failures in a row, with no report between them; nodes taken away are not counted"
     )
-    patience_s: float = Field(1800, gt=0, description="wait so long for room for the workers, all waits of a command together")
+    patience_s: float = Field(
+        1800, gt=0, description="wait so long for room for the workers, all waits of a command together"
+    )
     register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
     experiment: str = "herbray"
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
