@@ -28,7 +28,9 @@ def told(complaint: OSError, out: Path) -> str:
     there = next((each for each in (place, *place.absolute().parents) if each.exists()), Path("/"))
     disk = shutil.disk_usage(there)
     what = " ".join(str(complaint.strerror).split())[:300]
-    go_on = "make room there, or name another folder, and give the same command again: it goes on where this one stopped"
+    go_on = (
+        "make room there, or name another folder, and give the same command again: it goes on where this one stopped"
+    )
     free = f"{disk.free / 1e6:,.0f} MB of {disk.total / 1e6:,.0f} MB are free there now"
     return f"{place}: cannot be written ({what}); {free}" + ("" if "same command" in what else f"; {go_on}")
 

@@ -100,7 +100,7 @@ def _nodes(spec: Doctor) -> Iterator[Finding]:
         return
     try:
         with cluster.connected():
-            yield from nodes.storage(folder, spec.nodes_timeout_s)
+            yield from nodes.every(folder, spec.nodes_timeout_s, spec.free_gb, spec.shared_gb)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         submit = "ask from within: `ray job submit --working-dir . -- python jobs/doctor.py jobs/doctor.yaml`"
         told = f"this process could not join the cluster ({type(error).__name__})"

@@ -46,7 +46,9 @@ class Store:
         folders = self._folders()
         found = _whole(reversed(folders))
         if folders and found is None:
-            _log.warning("%s: none of %d checkpoints is whole: training starts from the beginning", self.root, len(folders))
+            _log.warning(
+                "%s: none of %d checkpoints is whole: training starts from the beginning", self.root, len(folders)
+            )
         return found
 
     def best(self) -> Kept | None:

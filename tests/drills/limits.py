@@ -106,6 +106,6 @@ def dies_again(folder: Path) -> Found:
 DRILLS = {
     "disk-full": Drill(disk_full, 400),
     "memory": Drill(memory, 240),
-    "dies-again": Drill(dies_again, 300),
+    "dies-again": Drill(dies_again, 400),
     "bad-images": Drill(bad_images, 240),
 }

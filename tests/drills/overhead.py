@@ -39,7 +39,14 @@ def overhead(folder: Path) -> Found:
     torch.set_num_threads(1)  # as in the other drills: other work on the cores is not to be fought for
     size, epochs = 40, 2
     spec = prepared(folder, {}, workers=0, epochs=epochs, encoder={"size": size})
-    names = [(Saver, "save"), (Writer, "begin"), (Saver, "keep_up"), (Writer, "close"), (Store, "save"), (_Course, "run")]
+    names = [
+        (Saver, "save"),
+        (Writer, "begin"),
+        (Saver, "keep_up"),
+        (Writer, "close"),
+        (Store, "save"),
+        (_Course, "run"),
+    ]
     took: dict[str, list[float]] = {f"{kind.__name__}.{name}": [] for kind, name in names}
     with ExitStack() as stack:
         for kind, name in names:

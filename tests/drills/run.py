@@ -17,6 +17,7 @@ from pathlib import Path
 import limits
 import overhead
 import psutil
+import studies
 import tracking
 import training
 import verbs
@@ -28,6 +29,7 @@ DRILLS: dict[str, Drill] = {
     **overhead.DRILLS,
     **tracking.DRILLS,
     **verbs.DRILLS,
+    **studies.DRILLS,
 }
 
 BEGIN, END = "<!-- drills: made by `make drills` -->", "<!-- end of drills -->"

@@ -295,8 +295,8 @@ DRILLS = {
     "worker-epoch-end": Drill(worker_at_epoch_end, 300),
     "worker-write": Drill(worker_in_write, 300),
     "driver": Drill(driver, 480),
-    "alone": Drill(alone_killed, 240, short=True),
+    "alone": Drill(alone_killed, 300, short=True),
     "raylet": Drill(raylet, 400),
     "node-joins": Drill(node_joins, 400),
-    "bit-flip": Drill(bit_flip, 240, short=True),
+    "bit-flip": Drill(bit_flip, 300, short=True),
 }

@@ -32,7 +32,9 @@ def carried_out(command: list[object], log: Path, env: dict[str, str], seconds: 
     return began
 
 
-def killed(command: list[object], log: Path, env: dict[str, str], ready: Callable[[], object]) -> float:
+def killed(
+    command: list[object], log: Path, env: dict[str, str], ready: Callable[[], object], seconds: float = 120
+) -> float:
     """Start a command and kill its driver as soon as `ready`."""
     process = started(command, log, env)
 
@@ -41,7 +43,7 @@ def killed(command: list[object], log: Path, env: dict[str, str], ready: Callabl
             raise TooLong(f"it ended before it was killed: {log.read_text()[-2000:]}")
         return ready()
 
-    until(look, 120, "the moment to kill")
+    until(look, seconds, "the moment to kill")
     at = kill(process.pid)
     process.wait()
     return at

@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from herbray.flow.health.finding import GB, Finding
 
 
@@ -72,6 +70,8 @@ def open_files(wanted: int) -> Iterator[Finding]:
 
 def gpu(driver: Path = Path("/proc/driver/nvidia/version")) -> Iterator[Finding]:
     """GPUs as torch sees them, and whether there is one that it does not see."""
+    import torch  # here: tasks that look at a node's memory alone start sooner
+
     built = torch.version.cuda or torch.version.hip
     version = _driver(driver)
     if torch.cuda.is_available():
