@@ -3,12 +3,13 @@
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import joblib
 import numpy as np
+import torch
 from pydantic import Field
 
 from herbray.benchmark import input_peers
@@ -21,8 +22,10 @@ from herbray.flow.feed import feed
 from herbray.flow.manifest import read_index, read_manifest
 from herbray.flow.stream import Batch, Loader, WindowReader, fetched, local
 from herbray.flow.window import decode, views
+from herbray.model.augment import Augment, augment
 
 BATCHES: Final = "shuffled batches"
+AUGMENTED: Final = "augmented batches"
 FLOOR: Final = "engine without decoding"
 FIRST: Final = "first batch"
 GAP: Final = "time lost between epochs"
@@ -65,7 +68,7 @@ class Input(BenchmarkSpec):
     threads: int | None = Field(None, ge=1, description="and worker processes of the peers; None: one a core")
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """The batches, the floor of the engine, the first batch, the border between epochs."""
+        """The batches, plain and augmented, the floor of the engine, the first batch, the border between epochs."""
         from herbray.flow import cluster
 
         pictures = draw(work / "sheets", self.sheets, self.side, self.seed)
@@ -78,6 +81,7 @@ class Input(BenchmarkSpec):
         with cluster.connected():
             ways = self._ways(root, workers)
             yield self._batches(other, root, ways)
+            yield self._augmented(other, root, ways[RAY])
             yield self._floor(root)
             yield self._first(other, root, ways)
             yield self._gap(root, ways[RAY])
@@ -88,6 +92,7 @@ class Input(BenchmarkSpec):
             Target(BATCHES, RAY, input_peers.PARQUET, "cpu_ms", 1.0),
             Target(BATCHES, RAY, input_peers.USUAL, "cpu_ms", 4.0),
             Target(BATCHES, CACHE, RAY, "cpu_ms", 2.0),
+            Target(AUGMENTED, RAY, input_peers.PARQUET_AUGMENTED, "cpu_ms", 1.0),
             Limit(FLOOR, RAY, "cpu_ms", 0.15),
             Limit(FIRST, RAY, "wall", 1.0),
             Gap(RAY, self.rows, BORDERS, 0.01),
@@ -119,6 +124,27 @@ class Input(BenchmarkSpec):
         reader, few = WindowReader(root, self.side), windows[:1]
         theirs = input_peers.peers(other, reader, self._windows(root, 1))
         return Case(BATCHES, "images", [*ours, *theirs], functools.partial(_equal, ways, reader, few))
+
+    def _augmented(self, other: input_peers.Work, root: Path, way: Way) -> Case:
+        """An epoch as the step gets it. Ours and Parquet's are changed by whole batches in the trainer, as in training.
+
+        The usual idiom crops and flips, one image at a time; ours turns, zooms, warps and lights besides.
+        """
+        windows, reader = self._windows(root, 1), WindowReader(root, self.side)
+
+        def changed(images: torch.Tensor) -> torch.Tensor:
+            return augment(images, self.seed, self.side, Augment())
+
+        def ours() -> int:
+            return sum(len(changed(torch.from_numpy(batch.images))) for batch in way(windows))
+
+        once = replace(other, epochs=1)
+        few = replace(once, files=other.files[: len(other.files) // 4])
+        theirs = [
+            input_peers.row_groups(once, reader, windows, input_peers.PARQUET_AUGMENTED, changed),
+            input_peers.usual(few, f"{input_peers.USUAL}, augmented", augmented=True),
+        ]
+        return Case(AUGMENTED, "images", [Contender(RAY, ours), *theirs])
 
     def _floor(self, root: Path) -> Case:
         """Bytes in the trainer, ordered, none decoded."""

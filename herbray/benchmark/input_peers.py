@@ -20,9 +20,16 @@ from herbray.flow.window import WindowReader
 Loop = Callable[[], Iterator[Any]]
 """One epoch: yields batches."""
 
+Change = Callable[[Tensor], Tensor]
+
 USUAL: Final = "DataLoader, files, Pillow + float"
 PARQUET: Final = "DataLoader, Parquet row groups, same decoder"
+PARQUET_AUGMENTED: Final = f"{PARQUET}, our augmentation"
 SAMPLES_A_TAR: Final = 512
+
+
+def _kept(images: Tensor) -> Tensor:
+    return images
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,6 @@ def peers(work: Work, reader: WindowReader, windows: Sequence[plan.Window]) -> I
     """All loaders that can be had."""
     few = replace(work, files=work.files[: len(work.files) // 4], epochs=1)  # it is slow, and needs no more to tell
     yield usual(few, USUAL, augmented=False)
-    yield usual(few, f"{USUAL}, augmented", augmented=True)
     yield row_groups(work, reader, windows)
     for name, package, make in (
         ("WebDataset", "webdataset", tars),
@@ -73,11 +79,11 @@ def peers(work: Work, reader: WindowReader, windows: Sequence[plan.Window]) -> I
     yield Missing("FFCV", "unmaintained since 2023; no wheel, it builds where OpenCV's and libjpeg-turbo's headers are")
 
 
-def contender(name: str, loader: "DataLoader[Any]", work: Work) -> Contender:
-    """A loader whose workers stay from epoch to epoch; a lap is `epochs` epochs."""
+def contender(name: str, loader: "DataLoader[Any]", work: Work, change: Change = _kept) -> Contender:
+    """A loader whose workers stay from epoch to epoch; a lap is `epochs` epochs, each batch changed by `change`."""
 
     def run() -> int:
-        return sum(len(batch[0]) for _ in range(work.epochs) for batch in loader)
+        return sum(len(change(batch[0])) for _ in range(work.epochs) for batch in loader)
 
     def close() -> None:
         stop = getattr(loader._iterator, "_shutdown_workers", None)
@@ -140,9 +146,11 @@ class Windows(IterableDataset[tuple[Tensor, Tensor]]):
                 yield torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
 
 
-def row_groups(work: Work, reader: WindowReader, windows: Sequence[plan.Window]) -> Contender:
+def row_groups(
+    work: Work, reader: WindowReader, windows: Sequence[plan.Window], name: str = PARQUET, change: Change = _kept
+) -> Contender:
     """DataLoader over Parquet."""
-    return contender(PARQUET, loader(Windows(reader, windows), work, batch_size=None), work)
+    return contender(name, loader(Windows(reader, windows), work, batch_size=None), work, change)
 
 
 @dataclass(frozen=True)

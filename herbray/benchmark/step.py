@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import torch
 from pydantic import Field
@@ -26,7 +26,7 @@ from herbray.flow.feed import feed
 from herbray.flow.learn import build_learner
 from herbray.flow.material import Material, Train, World, material
 from herbray.flow.steps import make_optimizer, take_step, wrapped
-from herbray.flow.stream import Loader, WindowReader, local
+from herbray.flow.stream import Batch, Loader, WindowReader, local
 from herbray.model.compiled import Compile, worthwhile
 from herbray.model.denormal import flushed
 
@@ -194,7 +194,8 @@ def _ready(spec: Train, data: Material, device: torch.device) -> Iterator[Placed
 def _fed(spec: Train, data: Material, device: torch.device) -> Generator[Placed, None, None]:
     """Batches from shards, one stream over all laps; begun when the first is asked for."""
     reader = WindowReader(spec.shards, data.manifest["side"])
-    with closing(feed(data.windows, reader, spec.loader, data.manifest["fingerprint"])) as batches:
+    batches = feed(data.windows, reader, spec.loader, data.manifest["fingerprint"])
+    with closing(cast("Generator[Batch, None, None]", batches)):
         yield from placed(batches, device)
 
 
@@ -207,7 +208,7 @@ def flops_an_image(spec: Train, rows: int = 16) -> float:
     images = torch.rand(rows, 3, spec.encoder.size, spec.encoder.size)
     labels = torch.arange(rows) // spec.objective.group
     with FlopCounterMode(display=False) as counter:
-        learner(images, labels)["loss"].backward()  # type: ignore[no-untyped-call]
+        learner(images, labels)["loss"].backward()
     return float(counter.get_total_flops()) / rows
 
 

@@ -2,9 +2,11 @@ from contextlib import closing
 
 import pytest
 
-from herbray.benchmark.input import FLOOR, GAP, RAY, Gap, Input
+from herbray.benchmark import input as module
+from herbray.benchmark.input import AUGMENTED, FLOOR, GAP, RAY, Gap, Input
 from herbray.benchmark.race import Contender, Lap, Measured, Missing
 from herbray.config import parse
+from herbray.model.augment import augment
 
 TINY = {"name": "input", "sheets": 4, "rows": 256, "epochs": 1, "side": 40, "batch": 32, "threads": 1, "rounds": 1}
 
@@ -34,6 +36,17 @@ def test_our_ways_make_equal_batches_and_hand_over_all_images(cases):
                 done = one.run()
                 units = done.units if isinstance(done, Measured) else done
                 assert units == {FLOOR: 1024, GAP: 1024}.get(name, 32 if name == "first batch" else 256)
+
+
+def test_augmented_batches_are_changed_in_the_trainer_by_ours_and_by_the_peer(cases, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "augment", lambda images, *more: (seen.append(len(images)), augment(images, *more))[1])
+    ours, peer, usual = cases[AUGMENTED].contenders
+    for one in (ours, peer):
+        seen.clear()
+        assert one.run() == sum(seen) == 256
+        one.close()
+    assert usual.name.endswith("augmented")
 
 
 def test_a_gap_is_a_share_of_an_epoch():
