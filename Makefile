@@ -23,7 +23,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. About a quarter of an hour.
+# Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. Some twenty to thirty minutes, if nothing else runs.
 drills: setup
 	$(BIN)/python tests/drills/run.py --page docs/reliability.md
 

@@ -13,7 +13,7 @@ _DEEPEST: Final = 20
 
 
 def full(error: BaseException) -> OSError | None:
-    """The disk's complaint, if it is what made a job fail; looks under the wrapping of Ray, of its Data and of others."""
+    """The disk's complaint, if it is what made a job fail; looks under what Ray and others wrap around it."""
     return next((each for each in _under(error) if isinstance(each, OSError) and each.errno in FULL), None)
 
 

@@ -9,8 +9,8 @@ FOLDER holds `job.yaml` (a Train) and `hold.json`:
     {"rank": 0, "dies": 6}                       be killed before the rank's seventh batch, at every try
     {"pace": 0.2}                                take so many seconds a batch, in addition
     {"register": true}                           the whole job with its MLflow run, not the fit alone
-Each thing but `dies` is done once: a worker that has taken the place of a killed one goes on. Every finished step is a line of
-`steps.jsonl`; a worker that stands still writes its process id into `held.json`.
+Each thing but `dies` is done once: a worker that has taken the place of a killed one goes on. Every finished step is
+a line of `steps.jsonl`; a worker that stands still writes its process id into `held.json`.
 """
 
 import json

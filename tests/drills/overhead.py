@@ -62,8 +62,8 @@ def overhead(folder: Path) -> Found:
     result = (
         f"{count} checkpoints of {size_mb:.0f} MB; each holds training up for {1000 * copied / count:.0f} ms (copy) + "
         f"{1000 * waited / count:.0f} ms (waiting for the one before), and is written in {written:.1f} s beside it; "
-        f"{100 * (copied + waited) / epochs / epoch:.1f} % of an epoch of {epoch:.1f} s with {count // epochs} checkpoints "
-        f"({images} images of {size} px, ResNet-18, AdamW, one thread); "
+        f"{100 * (copied + waited) / epochs / epoch:.1f} % of an epoch of {epoch:.1f} s with {count // epochs} "
+        f"checkpoints ({images} images of {size} px, ResNet-18, AdamW, one thread); "
         f"{took['Writer.close'][-1]:.1f} s at the run's end"
     )
     good = count == 4 * epochs and copied / count < written

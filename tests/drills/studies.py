@@ -63,9 +63,10 @@ def study_driver(folder: Path) -> Found:
     tables = [pq.read_table(folder / name / "results.parquet") for name in ("undisturbed", "out")]
     runs = [runs_of(folder / name) for name in ("undisturbed", "out")]
     equal, alike = tables[0] == tables[1], runs[0] == runs[1] and set(runs[1]) == {"FINISHED"}
+    told = "one a training, finished" if alike else f"NOT as {runs[0]}: {runs[1]}"
     result = (
         f"{tables[1].num_rows} results {'equal' if equal else 'DIFFER'}; {len(again)} of {len(before)} files of the "
-        f"{whole} finished encoders made again; {len(runs[1])} MLflow runs, {'one a training, finished' if alike else f'NOT as {runs[0]}: {runs[1]}'}"
+        f"{whole} finished encoders made again; {len(runs[1])} MLflow runs, {told}"
     )
     when = f"after {whole} of {CELLS} encoders; same command again"
     good = equal and alike and not again and whole < CELLS

@@ -22,7 +22,6 @@ SPEC = {
     "max_failures": 2,
 }
 
-
 ONE_RUN = "one MLflow run, finished, no step doubled"
 
 
@@ -260,8 +259,7 @@ def raylet(folder: Path) -> Found:
     recovery, redone, told = afterwards(folder, spec, killed_at)
     attempts = len(lines(folder / "attempts.jsonl"))
     ranks = {step["rank"] for step in lines(folder / "steps.jsonl") if step["t"] >= killed_at + recovery}
-    at_most = spec.checkpoints.windows
-    runs = one_run(folder)
+    at_most, runs = spec.checkpoints.windows, one_run(folder)
     good = not told and ranks == {0} and attempts == 3 and redone <= at_most and runs == ONE_RUN
     result = f"{told or f'2 workers, then {len(ranks)}; each window of the rest trained on once'}; {runs}"
     return Found(what, when, result, good, recovery, redone, at_most)
