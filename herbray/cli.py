@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from herbray import __version__, config
+from herbray.disk import full, told
 from herbray.lock import held
 from herbray.redact import redacted
-from herbray.room import full, told
 
 VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),

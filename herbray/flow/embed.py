@@ -17,13 +17,13 @@ from pydantic import Field
 from herbray import __version__, schema, tracking
 from herbray.config import Spec
 from herbray.data.plan import fingerprint
+from herbray.disk import full
 from herbray.flow import cluster
 from herbray.flow.embedder import Embedder, encoder_print, source_print
 from herbray.flow.manifest import read_manifest
 from herbray.flow.seats import suitable
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
-from herbray.room import full
 
 
 class Embed(Spec):

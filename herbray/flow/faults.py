@@ -7,8 +7,8 @@ from ray.exceptions import RayActorError
 from ray.train import UserCallback
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
+from herbray.disk import FULL
 from herbray.flow.material import Train
-from herbray.room import FULL
 
 _NO_MEMORY = (
     "out of memory",

@@ -22,6 +22,8 @@ WIDTH = 10.4
 MOST_PANELS = 4
 """Columns of a figure; the tables show everything."""
 
+_LEGEND = 12.5  # letters to an inch
+
 INK, MUTED, LINE, GRID = "#101112", "#606162", "#b0b1b2", "#e0e1e2"
 DASHES: dict[str, Any] = {"color": MUTED, "linestyle": (0, (3, 2)), "linewidth": 1.1}  # what guessing scores
 
@@ -131,4 +133,8 @@ def legend(figure: Figure, series: Sequence[Series], floor: str | None) -> None:
     ]
     if floor:
         handles.append(matplotlib.lines.Line2D([], [], **DASHES, label=floor))
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 6), handletextpad=0.4)
+    longest = max(
+        len(str(handle.get_label())) for handle in handles
+    )  # what does not fit is cut off at the figure's edge
+    columns = max(1, min(len(handles), 6, int(_LEGEND * figure.get_figwidth() // (longest + 6))))
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, handletextpad=0.4)

@@ -4,10 +4,10 @@ import subprocess
 import pytest
 
 from herbray import cli
+from herbray.disk import full, told
 from herbray.flow.embed import Embed, _start_card
 from herbray.model.checkpoint import save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
-from herbray.room import full, told
 
 
 def write():
