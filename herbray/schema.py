@@ -95,6 +95,7 @@ OUTCOME: Final = pa.schema(
         pa.field("specimen_id", pa.string(), nullable=False),
         pa.field("value", pa.float64(), nullable=False),
         pa.field("weight", pa.float64(), nullable=False),  # the metric is the weighted mean of the values
+        pa.field("unit", pa.string(), nullable=False),  # a bootstrap draws it as one: gathering, or else specimen
     ]
 )
 """One row a specimen and metric, folds and draws pooled: what intervals and comparisons are computed from."""

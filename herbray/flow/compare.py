@@ -74,7 +74,7 @@ def evidence(shards: str, outcomes: pa.Table, rule: Rule) -> Evidence | None:
         outcomes = outcomes.filter(pc.equal(outcomes[name], value))
     if not outcomes.num_rows:
         return None
-    arrays = {name: outcomes[name].to_numpy() for name in ("specimen_id", "value", "weight")}
+    arrays = {name: outcomes[name].to_numpy() for name in ("specimen_id", "value", "weight", "unit")}
     return Evidence(shards, Outcome(*rule.key, **arrays, lower_is_better=outcomes["lower_is_better"][0].as_py()))
 
 

@@ -24,7 +24,7 @@ from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
 from herbray.flow.pieces import Found, Pieces, embeddings_print
 from herbray.flow.record import Entry, record
 from herbray.tasks import AnyTask, Embeddings, TaskSpec, to_outcome_table, to_table
-from herbray.tasks.bootstrap import Bootstrap, intervals
+from herbray.tasks.bootstrap import Bootstrap, by_gathering, intervals
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
 from herbray.tasks.mislabel import Mislabel
@@ -160,6 +160,7 @@ def _key(spec: Evaluate, piece: _Piece, embeddings: str) -> str:
 
 def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> Found:
     measured = piece.task.measure(embeddings, piece.split, seed)
-    scores = measured.scores + intervals(measured.outcomes, bootstrap, seed)
+    outcomes = by_gathering(measured.outcomes, embeddings)
+    scores = measured.scores + intervals(outcomes, bootstrap, seed)
     encoder = note["model"], note["init"], note["seed"]
-    return Found(to_table(scores, *encoder), to_outcome_table(measured.outcomes, *encoder))
+    return Found(to_table(scores, *encoder), to_outcome_table(outcomes, *encoder))

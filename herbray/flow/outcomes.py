@@ -93,6 +93,6 @@ def _sample(rows: pa.Table) -> Sample:
     """The rows of one metric of one run, as they were measured."""
     names = ("model", "init", "seed", "task", "split", "level", "metric", "lower_is_better")
     key = rows.select(names).slice(0, 1).to_pylist()[0]
-    arrays = {name: rows[name].to_numpy() for name in ("specimen_id", "value", "weight")}
+    arrays = {name: rows[name].to_numpy() for name in ("specimen_id", "value", "weight", "unit")}
     outcome = Outcome(**{name: key[name] for name in names[3:]}, **arrays)
     return Sample(key["model"], key["init"], key["seed"], outcome)

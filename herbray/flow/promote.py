@@ -12,6 +12,7 @@ from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.evaluate import embeddings_folders
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
 from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.bootstrap import by_gathering
 
 
 class Promote(Spec):
@@ -127,17 +128,18 @@ def _measured(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
         )
     task, split, level, _ = spec.rule.key
     table = Embeddings.from_table(read_embeddings(folder))
-    outcomes = [
+    found = [
         outcome
         for part in narrowed(spec.task or TASKS[task].model_validate({}), split, level)
         for outcome in part.measure(table, split, spec.seed).outcomes
     ]
+    outcomes = by_gathering(found, table)
     note = read_note(folder)
-    found = evidence(note["shards"], to_outcome_table(outcomes, note["model"], note["init"], note["seed"]), spec.rule)
-    if found is None:
+    proof = evidence(note["shards"], to_outcome_table(outcomes, note["model"], note["init"], note["seed"]), spec.rule)
+    if proof is None:
         known = sorted({f"{each.task}/{each.split}/{each.level}/{each.metric}" for each in outcomes})
         raise ValueError(
             f"{spec.rule.metric}: no mean over specimens, so it cannot be compared in pairs; there are "
             f"{', '.join(known[:12]) or 'none of this task'}"
         )
-    return found
+    return proof

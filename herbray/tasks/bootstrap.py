@@ -1,11 +1,13 @@
 """How sure a figure is: bootstrap intervals over specimens, and encoders compared on the same specimens.
 
 The probe, its folds and the neighbours stay as they were; what is resampled is which specimens are asked. So an
-interval tells how the figure would vary with other specimens of the same kind, for these encoders.
+interval tells how the figure would vary with other specimens of the same kind, for these encoders. Sheets of one
+gathering, or leaves of one sheet, are drawn together: they are alike, and intervals that took each for a witness of its
+own would be too narrow (the cluster bootstrap: Davison & Hinkley 1997, section 3.8).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -15,7 +17,7 @@ from pydantic import Field
 
 from herbray import schema
 from herbray.config import Spec
-from herbray.tasks.base import PAPER_SEED, Floats
+from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Objects
 from herbray.tasks.outcomes import Outcome, Score
 
 
@@ -23,7 +25,8 @@ class Bootstrap(Spec):
     """Settings of intervals and comparisons.
 
     Attributes:
-        resamples: how often the specimens are drawn anew, with replacement (Efron 1979); 0 for no intervals.
+        resamples: how often the gatherings are drawn anew, with replacement (Efron 1979); a specimen of unknown
+            gathering is one by itself. 0 for no intervals.
         level: of the interval, between its percentiles.
     """
 
@@ -52,38 +55,53 @@ class Sample:
         return self.model, self.init
 
 
+def by_gathering(outcomes: Sequence[Outcome], embeddings: Embeddings) -> list[Outcome]:
+    """The same outcomes, their specimens drawn by gathering."""
+    known = zip(embeddings.specimen_id, embeddings.gathering, strict=True)
+    units = {name: name if gathering is None else gathering for name, gathering in known}
+    return [replace(each, unit=np.array([units[n] for n in each.specimen_id], dtype=object)) for each in outcomes]
+
+
 def intervals(outcomes: Sequence[Outcome], settings: Bootstrap, seed: int = PAPER_SEED) -> list[Score]:
     """Ends of the percentile interval of each outcome's mean, at fold -1: metric "accuracy" → `accuracy_low`, `_high`.
 
     The interval is of the pooled metric (`Outcome.mean`), which may differ in the third decimal from the mean over
-    folds. A metric of a single specimen has none.
+    folds. A metric of a single gathering has none.
     """
     found = []
     for outcome in outcomes if settings.resamples else ():
-        if len(outcome.value) < 2:
+        if len(set(outcome.units)) < 2:
             continue
-        means = resampled_means(outcome.value[:, None], outcome.weight[:, None], settings.resamples, seed)
+        columns = outcome.value[:, None], outcome.weight[:, None]
+        means = resampled_means(*columns, settings.resamples, seed, outcome.units)
         for end, value in zip(("low", "high"), np.nanpercentile(means[:, 0], settings.ends), strict=True):
             metric = f"{outcome.metric}_{end}"
             found.append(Score(outcome.task, outcome.split, outcome.level, -1, metric, float(value)))
     return found
 
 
-def resampled_means(values: Floats, weights: Floats, resamples: int, seed: int) -> Floats:
-    """Weighted means of columns over rows drawn with replacement, the same rows for all columns.
+def resampled_means(values: Floats, weights: Floats, resamples: int, seed: int, units: Objects | None = None) -> Floats:
+    """Weighted means of columns over units drawn with replacement, the same for all columns.
 
     Args:
         values: [n, c].
         weights: [n, c], at least 0.
-        resamples: how often n rows are drawn.
-        seed: of the draws, which follow from it and n alone.
+        resamples: how often as many units are drawn as there are.
+        seed: of the draws, which follow from it and the units alone.
+        units: [n] rows that are drawn as one; None: each by itself.
 
     Returns:
         [resamples, c]; NaN where all rows drawn weigh 0.
     """
     generator = np.random.default_rng(seed)
-    n, columns = values.shape
+    columns = values.shape[1]
     parts = np.hstack([values * weights, weights])
+    if units is not None:
+        _, codes = np.unique(units.astype(str), return_inverse=True)
+        sums_of = np.zeros((codes.max() + 1, 2 * columns))
+        np.add.at(sums_of, codes, parts)
+        parts = sums_of
+    n = len(parts)
     sums = np.empty((resamples, 2 * columns))
     for row in range(resamples):
         sums[row] = np.bincount(generator.integers(0, n, n), minlength=n) @ parts
@@ -94,7 +112,7 @@ def resampled_means(values: Floats, weights: Floats, resamples: int, seed: int) 
 def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SEED) -> pa.Table:
     """Every two kinds of encoder in one metric, on the specimens that all runs share.
 
-    In each resample the specimens are drawn once, for all runs alike, and of each kind as many training runs as it
+    In each resample the gatherings are drawn once, for all runs alike, and of each kind as many training runs as it
     has, with replacement; the difference of the two kinds' means is taken. So its interval covers the choice of
     specimens and, where a kind has several seeds, that of the seed. One kind is better where the interval leaves
     0 out. Intervals are not widened for the number of comparisons.
@@ -110,10 +128,12 @@ def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SE
     samples = sorted(samples, key=lambda sample: (*sample.kind, sample.seed))
     kinds = sorted({sample.kind for sample in samples})
     shared = _shared(samples)
-    if not settings.resamples or len(kinds) < 2 or len(shared) < 2:
+    unit = dict(zip(samples[0].outcome.specimen_id, samples[0].outcome.units, strict=True)) if samples else {}
+    units = np.array([unit[name] for name in shared], dtype=object)
+    if not settings.resamples or len(kinds) < 2 or len(set(units)) < 2:
         return schema.COMPARISON.empty_table()
     values, weights = _aligned(samples, shared)
-    every = np.vstack([_means(values, weights), resampled_means(values, weights, settings.resamples, seed)])
+    every = np.vstack([_means(values, weights), resampled_means(values, weights, settings.resamples, seed, units)])
     columns = {kind: [at for at, sample in enumerate(samples) if sample.kind == kind] for kind in kinds}
     means = {kind: _of_kind(every[:, columns[kind]], [seed, at]) for at, kind in enumerate(kinds)}
     rows = []

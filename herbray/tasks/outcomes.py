@@ -43,6 +43,8 @@ class Outcome:
         value: [n], e.g. 1 where the specimen was named rightly and 0 where not.
         weight: [n], at least 0, some above; e.g. 1 for an accuracy, 1 / size of the class for a balanced accuracy.
         lower_is_better: e.g. of a false-positive rate.
+        unit: [n] what is drawn as one, such as a gathering: its sheets are alike, and count as one of a kind. None:
+            each specimen by itself.
 
     Raises:
         ValueError: the arrays differ in length, a number is not finite, a weight is negative, or no weight is above 0.
@@ -56,16 +58,24 @@ class Outcome:
     value: npt.NDArray[np.float64]
     weight: npt.NDArray[np.float64]
     lower_is_better: bool = False
+    unit: npt.NDArray[np.object_] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what has no mean."""
         where = f"{self.task}, {self.split}, {self.level}, {self.metric}"
         if not len(self.specimen_id) == len(self.value) == len(self.weight):
             raise ValueError(f"{where}: ids, values and weights differ in number")
+        if len(self.units) != len(self.value):
+            raise ValueError(f"{where}: units and values differ in number")
         if not (np.isfinite(self.value).all() and np.isfinite(self.weight).all()):
             raise ValueError(f"{where}: a value or a weight is not finite")
         if (self.weight < 0).any() or not (self.weight > 0).any():
             raise ValueError(f"{where}: weights are at least 0 and some are above")
+
+    @property
+    def units(self) -> npt.NDArray[np.object_]:
+        """[n] what is drawn as one."""
+        return self.specimen_id if self.unit is None else self.unit
 
     @property
     def mean(self) -> float:
@@ -164,6 +174,7 @@ def _outcome_rows(outcome: Outcome, model: str, init: str, seed: int) -> pa.Tabl
     keys |= {name: getattr(outcome, name) for name in ("task", "split", "level", "metric", "lower_is_better")}
     columns = {name: pa.repeat(value, len(outcome.value)) for name, value in keys.items()}
     columns |= {name: pa.array(getattr(outcome, name)) for name in ("specimen_id", "value", "weight")}
+    columns["unit"] = pa.array(outcome.units)
     return pa.table({name: columns[name].cast(schema.OUTCOME.field(name).type) for name in schema.OUTCOME.names}).cast(
         schema.OUTCOME
     )

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from herbray import schema
 from herbray.tasks import Outcome
-from herbray.tasks.bootstrap import Bootstrap, Sample, compare, intervals, resampled_means
+from herbray.tasks.bootstrap import Bootstrap, Sample, by_gathering, compare, intervals, resampled_means
 
 
 def outcome_of(values, weights=None, ids=None, **keys):
@@ -132,3 +134,39 @@ def test_an_outcome_without_weight_or_with_odd_numbers_is_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             outcome_of(values, weights)
+
+
+def test_sheets_of_one_gathering_are_drawn_together():
+    """Every sheet four times: the interval must be that of the single sheets, not half as wide."""
+    hits = np.random.default_rng(3).random(100) < 0.6
+    copies = outcome_of(np.repeat(hits, 4), unit=np.repeat([f"g{n:03d}" for n in range(100)], 4).astype(object))
+    single, together, apart = (
+        intervals([each], Bootstrap(resamples=2000)) for each in (outcome_of(hits), copies, outcome_of(copies.value))
+    )
+    assert [end.value for end in together] == pytest.approx([end.value for end in single])
+    assert apart[1].value - apart[0].value < 0.6 * (together[1].value - together[0].value)
+
+
+def test_a_comparison_draws_by_gathering_too():
+    generator = np.random.default_rng(4)
+    a, b = (np.repeat(generator.random(60) < p, 5) for p in (0.7, 0.55))
+    units = np.repeat([f"g{n:03d}" for n in range(60)], 5).astype(object)
+    apart = compare(samples_of(a=[outcome_of(a)], b=[outcome_of(b)]), Bootstrap()).to_pylist()[0]
+    together = compare(samples_of(a=[outcome_of(a, unit=units)], b=[outcome_of(b, unit=units)]), Bootstrap())
+    row = together.to_pylist()[0]
+    assert row["difference"] == apart["difference"]
+    assert row["high"] - row["low"] > 1.8 * (apart["high"] - apart["low"])
+
+
+def test_one_gathering_tells_nothing():
+    alone = outcome_of([1.0, 0.0, 1.0], unit=np.array(["g"] * 3, dtype=object))
+    assert intervals([alone], Bootstrap()) == []
+    assert compare(samples_of(a=[alone], b=[alone]), Bootstrap()).num_rows == 0
+
+
+def test_gatherings_are_those_of_the_labels(embeddings_of):
+    embeddings = embeddings_of({"Alba": 4}, separation=1.0)
+    embeddings = replace(embeddings, gathering=np.array(["g1", None, "g1", None], dtype=object))
+    ids = embeddings.specimen_id[::-1]
+    (found,) = by_gathering([outcome_of([1.0, 0.0, 1.0, 0.0], ids=ids)], embeddings)
+    assert list(found.units) == [ids[0], "g1", ids[2], "g1"]
