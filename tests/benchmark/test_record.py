@@ -129,6 +129,7 @@ OTHER = {  # settings that are not the defaults
     "embed": {"sizes": (32, 64), "batch": 8},
     "knn": {"points": 2_000_000},
     "scale": {"images": 200},
+    "step": {"objectives": ("triplet",), "size": 128},
 }
 
 
