@@ -67,6 +67,7 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     module, kind, function, _ = VERBS[verb]
     _log_to_stderr()
     loaded = importlib.import_module(module)
+    spec: config.Spec | None = None
     try:
         spec = config.load(getattr(loaded, kind), path, overrides)
         with held(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
@@ -86,7 +87,7 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     return 0
 
 
-def _of_the_disk(error: Exception, spec: config.Spec) -> str | None:
+def _of_the_disk(error: Exception, spec: config.Spec | None) -> str | None:
     """What to say of a disk without room, here or on a node."""
     complaint = full(error)
     return told(complaint, getattr(spec, "out", Path())) if complaint else None

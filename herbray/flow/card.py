@@ -28,7 +28,7 @@ def model_card(spec: Train, data: Material, scores: Mapping[str, float]) -> str:
     It is shown as Markdown by strangers' programs: what came with the data stays text in it.
     """
     rows = data.manifest["splits"]
-    model = spec.register_as or f"herbray-{spec.objective.name}"
+    model = spec.registers
     settings = yaml.safe_dump(spec.model_dump(mode="json", exclude=_PLACES), sort_keys=False, allow_unicode=True)
     return redacted(f"""# {escaped(model)}
 

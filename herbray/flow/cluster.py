@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -56,15 +57,37 @@ def _start(dashboard: bool) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ warnings speak of Ray Data's own actors
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away; a process less
     store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
-    ray.init(
-        address="local",
-        num_cpus=max(4, cores),  # two train workers and the tasks that feed them, on the smallest laptop too
-        object_store_memory=store,
-        include_dashboard=dashboard,
-        log_to_driver=bool(os.environ.get("HERBRAY_VERBOSE")),
-        logging_level=logging.ERROR,
-        _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
-    )
+    with _at_known_address() if dashboard else contextlib.nullcontext(None) as environment:
+        ray.init(
+            address="local",
+            num_cpus=max(4, cores),  # two train workers and the tasks that feed them, on the smallest laptop too
+            object_store_memory=store,
+            include_dashboard=dashboard,
+            log_to_driver=bool(os.environ.get("HERBRAY_VERBOSE")),
+            logging_level=logging.ERROR,
+            runtime_env=environment,
+            _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
+        )
+
+
+@contextmanager
+def _at_known_address() -> Iterator[dict[str, dict[str, str]]]:
+    """The environment of a cluster whose processes know which one is theirs.
+
+    Ray's own cleaner of placement groups, which frees the CPUs of stopped trials, asks "the" cluster of this machine:
+    where there are two it dies, and a sweep waits for CPUs that nobody holds. It asks the one that `RAY_ADDRESS` names.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    before = os.environ.get("RAY_GCS_SERVER_PORT")
+    os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+    try:
+        yield {"env_vars": {"RAY_ADDRESS": f"127.0.0.1:{port}"}}
+    finally:
+        os.environ.pop("RAY_GCS_SERVER_PORT")
+        if before is not None:
+            os.environ["RAY_GCS_SERVER_PORT"] = before
 
 
 def _private_token() -> None:

@@ -147,7 +147,7 @@ def _paired(mine: Evidence, theirs: Evidence, rule: Rule, seed: int) -> dict[str
     samples = [Sample("candidate", "", 0, mine.outcome), Sample("champion", "", 0, theirs.outcome)]
     rows = compare(samples, rule.bootstrap, seed).to_pylist()
     if not rows:
-        raise ValueError(f"{rule.metric}: candidate and champion share too few specimens for an interval")
+        raise ValueError(f"{rule.metric}: fewer than two gatherings in common: no interval")
     low, high = rows[0]["low"], rows[0]["high"]
     gain = rows[0]["difference"]
     if mine.outcome.lower_is_better:

@@ -63,7 +63,7 @@ def embed(spec: Embed) -> Path:
             f"make the shards with side={card.size} or larger"
         )
     geometry = manifest.get("geometry", "crop")
-    if spec.model != "start" and card.geometry != geometry:
+    if (spec.model != "start" or spec.start.init.startswith("models:/")) and card.geometry != geometry:
         raise ValueError(
             f"{spec.model} was trained on sheets of geometry={card.geometry}, those of {spec.shards} are {geometry}: "
             f"make the shards with geometry={card.geometry}"
@@ -129,7 +129,7 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
         folder = spec.out / "encoders" / name
         if not (folder / "encoder.json").exists():
             encoder = build_encoder(spec.start, spec.seed, weights)
-            save_encoder(folder, encoder, _start_card(spec, encoder.dim))
+            save_encoder(folder, encoder, _start_card(spec, encoder.dim, weights))
         model = "untrained" if spec.start.arch == "resnet18" else spec.start.arch  # results tell encoders apart by it
         return folder.absolute(), {"name": name, "model": model, "uri": "", "version": "untrained"}
     uri = tracking.tracking_uri(spec.store)
@@ -154,7 +154,7 @@ def _called(card: EncoderCard) -> str:
     return str(card.spec.get("label") or card.objective)
 
 
-def _start_card(spec: Embed, dim: int) -> EncoderCard:
+def _start_card(spec: Embed, dim: int, weights: Path | None) -> EncoderCard:
     start = spec.start
     return EncoderCard(
         arch=start.arch,
@@ -169,6 +169,7 @@ def _start_card(spec: Embed, dim: int) -> EncoderCard:
         shards_fingerprint="",
         citation="",
         spec=start.model_dump(mode="json"),
+        geometry=read_encoder(weights)[1].geometry if weights else "crop",
         herbray=__version__,
     )
 
@@ -185,9 +186,9 @@ class _Actor:
         try:
             rows = self.embedder.file(self.shards / job["file"], split, self.target / job["file"])
         except OSError as error:
-            if full(error) is None:
+            if (complaint := full(error)) is None:
                 raise
-            return {"file": job["file"], "rows": 0, "errno": error.errno, "strerror": error.strerror}
+            return {"file": job["file"], "rows": 0, "errno": complaint.errno, "strerror": complaint.strerror}
         return {"file": job["file"], "rows": rows, "errno": 0, "strerror": ""}
 
 

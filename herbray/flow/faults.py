@@ -17,6 +17,8 @@ _NO_MEMORY = (
     "memory used by the node",
     "memory monitor",
 )
+_DEATHS = (RayActorError, WorkerHealthCheckFailedError)
+"""A worker that is gone; the others then complain of their connections to it."""
 
 
 class Repeated(ValueError):
@@ -52,12 +54,13 @@ class Judge(UserCallback):
         if not any(getattr(error, "preempted", False) for error in errors):
             self.failures += 1
             if self.failures > self.allowed:
-                raise _repeated(self.failures, errors[0]) or next(iter(worker_exceptions.values()))
+                died = next((error for error in errors if isinstance(error, _DEATHS)), errors[0])
+                raise _repeated(self.failures, died) or next(iter(worker_exceptions.values()))
 
 
 def _repeated(times: int, last: BaseException) -> Repeated | None:
     """For workers that were killed and left no error of their own: theirs would tell more, and is left as it is."""
-    if not isinstance(last, RayActorError | WorkerHealthCheckFailedError):
+    if not isinstance(last, _DEATHS):
         return None
     return Repeated(
         f"workers died {times} times in a row, with no report of a new place between ({_line(last)}): look at the "

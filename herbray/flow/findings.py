@@ -30,7 +30,7 @@ def findings(results: pa.Table, outcomes: pa.Table, families: Mapping[str, str],
         shards: fingerprint of the images that were evaluated.
     """
     figures = _figures(results)
-    parts = [f"Evaluated on shards {escaped(shards)}; intervals are bootstrap intervals over specimens."]
+    parts = [f"Evaluated on shards {escaped(shards)}; intervals are bootstrap intervals over gatherings."]
     parts += ["**Known weak families.** " + _weak(outcomes, families, metric)]
     parts += ["**Leakage.** " + _leakage(figures)]
     rows = [

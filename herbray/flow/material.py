@@ -82,7 +82,7 @@ class Train(Spec):
     workers: Annotated[int, Field(ge=0)] | Elastic | None = Field(
         None,
         description="DDP workers, or {min, max} of them; None: one a GPU of the cluster, or one a node; 0 trains in "
-        "this process, without Ray",
+        "this process, without Ray. A batch is per worker: name a number where results must not depend on the cluster",
     )
     cpus_per_worker: float | None = Field(
         None, gt=0, description="None: one beside a GPU; without GPUs what the tasks that feed leave"
@@ -116,6 +116,11 @@ class Train(Spec):
     def called(self) -> str:
         """What results call the encoder."""
         return self.label or self.objective.name
+
+    @property
+    def registers(self) -> str:
+        """Name of the registered model that the encoder becomes a version of."""
+        return self.register_as or f"herbray-{self.objective.name}"
 
     @property
     def most_workers(self) -> int:

@@ -104,11 +104,10 @@ def _crown(uri: str, each: _Version, registered: Sequence[_Version], rule: Rule,
         found = [_evidence(other, rule) for other in others if other.note["shards"] == each.note["shards"]]
         theirs = next((one for one in found if one is not None), None)
         if theirs is None:
-            _log.warning(
-                "%s version %d: not compared with the champion, version %s, which was not evaluated here; "
-                "`herbray promote %s` compares them",
-                *(each.name, each.version, seen.champion, each.name),
-            )
+            asked = f"was not evaluated here; `herbray promote {each.name}` compares them"
+            why = "was evaluated on other shards" if others else asked
+            said = "%s version %d: not compared with the champion, version %s, which %s"
+            _log.warning(said, each.name, each.version, seen.champion, why)
             return
     try:
         consider(uri, each.name, each.version, seen, mine, theirs, rule, seed)

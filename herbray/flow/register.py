@@ -101,7 +101,7 @@ def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
     _put_aside(spec.out, name)
     note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
-    note |= {"model": spec.register_as or f"herbray-{spec.objective.name}", "objective": spec.objective.name}
+    note |= {"model": spec.registers, "objective": spec.objective.name}
     _write(spec.out / NOTE, note | {"tags": dict(tags)})
     return run
 

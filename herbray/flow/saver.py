@@ -134,6 +134,7 @@ class Saver:
         position: dict[str, int | float | str] = {"consumed": consumed, "meter": names, "reports": json.dumps(reports)}
         state = training_state(learner, optimizer, position, ranks)
         self._writer.begin(consumed, functools.partial(_fill, state, card), figures or {})
+        self._saved = time.monotonic()  # where the one before was waited for, the next is not due at once
 
     def keep_up(self, ahead: int) -> None:
         """Wait for the checkpoint under way, if training on to `ahead` windows would risk more than an interval.

@@ -20,6 +20,7 @@ from herbray import config
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
+from herbray.data.plan import fingerprint
 from herbray.flow import cluster
 from herbray.flow.differences import differences
 from herbray.flow.embed import Embed, embed
@@ -186,7 +187,8 @@ def _cell(spec: Study, job: Train) -> Cell:
     parts += [job.encoder.init] if len(spec.inits) > 1 else []
     parts += [f"seed{job.seed}"] if len(spec.seeds) > 1 else []
     out, shards = spec.out.absolute(), _shards(spec, job.called)  # a cell may run in another process
-    job = _with(job, shards=shards, store=out, out=out / "train" / "-".join(map(_plain, parts)))
+    folder = "-".join([_folder(parts[0]), *map(_plain, parts[1:])])
+    job = _with(job, shards=shards, store=out, out=out / "train" / folder)
     return Cell(job, _with(_embedding(spec), shards=shards))
 
 
@@ -196,12 +198,18 @@ def _frozen(spec: Study, start: EncoderSpec, seed: int) -> Cell:
 
 def _shards(spec: Study, called: str) -> Path:
     """Those that a training learns from."""
-    return spec.out.absolute() / (f"shards-{_plain(called)}" if called in spec.other_shards else "shards")
+    return spec.out.absolute() / (f"shards-{_folder(called)}" if called in spec.other_shards else "shards")
 
 
 def _plain(text: str) -> str:
     """As part of a folder's name."""
     return re.sub(r"[^A-Za-z0-9._]+", "_", text)
+
+
+def _folder(label: str) -> str:
+    """A folder's name for a label; two labels that differ in odd signs only have two."""
+    plain = _plain(label)
+    return plain if plain == label else f"{plain}-{fingerprint(label)[:6]}"
 
 
 def _embedding(spec: Study) -> Embed:

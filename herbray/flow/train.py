@@ -102,10 +102,15 @@ def exact(spec: Train, store: Path) -> Train:
         store: whose registry it is, unless `MLFLOW_TRACKING_URI` is set.
 
     Raises:
-        ValueError: no such model, version or alias, or no registry.
+        ValueError: no such model, version or alias, no registry, or what the training itself would move.
     """
     if not spec.encoder.init.startswith("models:/"):
         return spec
+    if spec.encoder.init in (f"models:/{spec.registers}@candidate", f"models:/{spec.registers}/latest"):
+        raise ValueError(
+            f"encoder.init={spec.encoder.init}: training registers a version of {spec.registers}, so that the same "
+            f"command would begin anew from its own result: name a version, models:/{spec.registers}/N"
+        )
     init = tracking.pinned(tracking.tracking_uri(store), spec.encoder.init)
     return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"init": init})})
 

@@ -53,7 +53,7 @@ class Tune(Spec):
         if not isinstance(given, Mapping) or given.get("scale") is None:
             return given
         scales = given.get("scales")
-        if not isinstance(scales, Mapping) or given["scale"] not in scales:
+        if not isinstance(given["scale"], str) or not isinstance(scales, Mapping) or given["scale"] not in scales:
             raise ValueError(f"scale {given['scale']!r} is not one of {', '.join(scales or ()) or 'the scales: none'}")
         tree = dict(given)
         for path, value in (scales[given["scale"]] or {}).items():
@@ -109,7 +109,7 @@ def tune(spec: Tune) -> Swept:
 
 def _job(spec: Tune, number: int, values: Mapping[str, Value]) -> Train:
     """A trial's training job."""
-    job = specified(spec.train, values, number)
+    job = exact(specified(spec.train, values, number), spec.store)  # an alias may stand in the space
     out = Ledger(spec.out, job.keep).folder(number)
     return job.model_copy(update={"out": out, "store": spec.store, "experiment": spec.experiment})
 
@@ -162,8 +162,8 @@ def _claim(spec: Tune) -> str:
     file = spec.out / "sweep.json"
     if file.exists() and (there := json.loads(file.read_text(encoding="utf-8"))["fingerprint"]) != key:
         raise ValueError(
-            f"{spec.out} holds another sweep ({there}, this is {key}): settings, space, searcher, seed or shards "
-            "differ. Choose another out, or remove that folder"
+            f"{spec.out} holds another sweep ({there}, this is {key}): settings, space, searcher, seed, shards or "
+            "the version that start weights name differ. Choose another out, or remove that folder"
         )
     spec.out.mkdir(parents=True, exist_ok=True)
     note = {"fingerprint": key, "objective": spec.train.objective.name, "epochs": spec.train.epochs, "space": space}

@@ -96,6 +96,15 @@ def test_a_start_whose_alias_has_moved_is_another_run(pretrained, shards, tmp_pa
     assert train(spec).run_id == one.run_id
 
 
+def test_a_start_that_the_training_itself_would_move_is_refused(pretrained, shards, tmp_path):
+    store, first = pretrained
+    for alias in ("@candidate", "/latest"):
+        encoder = {"init": f"models:/{first.model}{alias}", "stem": "cifar"}
+        spec = spec_of(shards, tmp_path, store=store, objective=OBJECTIVES[1], encoder=encoder, register_as=first.model)
+        with pytest.raises(ValueError, match="begin anew from its own result: name a version"):
+            train(spec)
+
+
 def test_every_objective_starts_from_imagenet_or_says_what_to_put_where(shards, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     spec = spec_of(shards, tmp_path / "run", encoder={"init": "imagenet"}, objective=OBJECTIVES[0])

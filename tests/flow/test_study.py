@@ -107,10 +107,15 @@ def test_each_cell_with_other_shards_learns_from_them_and_is_embedded_from_them(
     settings = spec().shard.model_dump()
     two = spec(train=[TRAIN, TRAIN | {"label": "whole sheets"}], other_shards={"whole sheets": settings | {"side": 64}})
     trained, frozen = grid(two, None)
-    assert [cell.train.shards.name for cell in trained] == ["shards", "shards-whole_sheets"]
+    assert [cell.train.shards.name for cell in trained] == ["shards", "shards-whole_sheets-1ddd88"]
     assert [cell.embed.shards for cell in trained] == [cell.train.shards for cell in trained]
-    assert [cell.train.out.name for cell in trained] == ["triplet", "whole_sheets"]
+    assert [cell.train.out.name for cell in trained] == ["triplet", "whole_sheets-1ddd88"]
     assert {cell.embed.shards.name for cell in frozen} == {"shards"}
+
+
+def test_labels_that_differ_in_signs_only_have_folders_of_their_own():
+    two = spec(train=[TRAIN | {"label": label} for label in ("+decay", "-decay")])
+    assert len({cell.train.out for cell in grid(two, None)[0]}) == 2
 
 
 def test_a_difference_is_the_first_setting_less_the_second_from_one_start():

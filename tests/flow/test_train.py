@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,6 +165,35 @@ def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_
     fit(spec_of(shards, tmp_path, stream=stream, checkpoints={"seconds": None, "windows": interval, "last": 99}))
     assert max(at_stake) == interval
     assert any(beside) == (interval > 1)
+
+
+def test_by_the_clock_a_slow_disk_leaves_time_to_train(shards, tmp_path, monkeypatch):
+    """The interval begins when a write has been waited for; else the next one would be due at once, window by window."""
+    from herbray.flow import saver
+    from herbray.flow import train as module
+    from herbray.flow.store import Writer
+
+    clock, begun, begin, windows_seen = SimpleNamespace(now=0.0), [], Writer.begin, []
+
+    def waiting(writer, *given):
+        begun.append(clock.now)
+        clock.now += 10
+        begin(writer, *given)
+
+    def feed(windows, reader, **settings):
+        for number, batch in enumerate(local(windows, reader)):
+            if number % windows[0].batches == 0:
+                clock.now += 1
+                windows_seen.append(clock.now)
+            yield batch
+
+    monkeypatch.setattr(saver, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(Writer, "begin", waiting)
+    monkeypatch.setattr(module, "feed", feed)
+    stream = {"batch": 16, "window": 2, "align": 1}
+    fit(spec_of(shards, tmp_path, epochs=2, stream=stream, checkpoints={"seconds": 8, "last": 99}))
+    assert len(windows_seen) >= 8
+    assert len(begun) <= 3 + len(windows_seen) / 4  # every half interval of four windows, and at epochs' ends
 
 
 def test_another_run_in_the_same_folder_has_curves_of_its_own(shards, tmp_path):

@@ -1,0 +1,22 @@
+import subprocess
+import sys
+
+SCRIPT = """
+import ray
+from herbray.flow import cluster
+
+def asked():
+    from ray._private.services import canonicalize_bootstrap_address_or_die as found
+    return found("auto")
+
+with cluster.connected(dashboard=True):
+    own = ray.get_runtime_context().gcs_address
+    there = ray.get(ray.remote(num_cpus=0)(asked).remote())
+    print(there.rpartition(":")[2] == own.rpartition(":")[2])
+"""
+
+
+def test_beside_another_cluster_a_sweeps_processes_ask_their_own(cluster):
+    """Ray's cleaner, which frees the CPUs of stopped trials, died there: it found two and knew not which to ask."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout.split() == ["True"], done.stderr[-2000:]
