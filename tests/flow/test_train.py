@@ -168,7 +168,7 @@ def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_
 
 
 def test_by_the_clock_a_slow_disk_leaves_time_to_train(shards, tmp_path, monkeypatch):
-    """The interval begins when a write has been waited for; else the next one would be due at once, window by window."""
+    """The interval begins when a write has been waited for; else the next one is due at once, window by window."""
     from herbray.flow import saver
     from herbray.flow import train as module
     from herbray.flow.store import Writer
