@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A Ray head on this machine with token authentication, for `ray job submit`.
 #   source cluster/local.sh start     exports RAY_ADDRESS and the token for this shell; comes back when jobs can be submitted
-#   source cluster/local.sh stop
+#   source cluster/local.sh stop      ends every Ray process of yours on this machine, those of other clusters too: `ray stop` knows no difference
+# One cluster a machine: jobs that are submitted join the newest.
 # HERBRAY_PORT is the dashboard's (default: 8265). HERBRAY_CPUS says how many CPUs Ray may give out (default: at least 4, as two workers and their feed need).
 # HERBRAY_WAIT is how many seconds to wait for the job agent (default: 60).
 herbray_local() {
