@@ -71,16 +71,27 @@ def kill(pid: int) -> float:
     return time.time()
 
 
+def join(cluster: object, **settings: object) -> None:
+    """Add a node; a second try where the machine is busy: Ray gives a raylet 30 seconds, and no setting."""
+    try:
+        cluster.add_node(**settings)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        cluster.add_node(**settings)
+
+
 @contextmanager
 def nodes(*cpus: float) -> Iterator:
     """A Ray cluster with a node for each number of CPUs, each with a raylet of its own; the first is the head."""
     from ray.cluster_utils import Cluster
 
     small = {"object_store_memory": 120 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus[0], **small})
+    cluster = Cluster(initialize_head=False)
     try:
+        join(cluster, num_cpus=cpus[0], **small)
         for each in cpus[1:]:
-            cluster.add_node(num_cpus=each, object_store_memory=120 * 2**20)
+            join(cluster, num_cpus=each, object_store_memory=120 * 2**20)
         yield cluster
     finally:
         cluster.shutdown()

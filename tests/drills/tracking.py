@@ -45,7 +45,7 @@ def interrupted(folder: Path, how: str, seconds: float) -> Found:
     server, log = served(folder), folder / "log"
     try:
         job = started([HERE / "job.py", folder], log, {"MLFLOW_TRACKING_URI": server.uri})
-        until(lambda: any(steps_of(server).values()), 60, "the first figures in the store")
+        until(lambda: any(steps_of(server).values()), 120, "the first figures in the store")
         before = sum(map(len, steps_of(server).values()))
         server.begin(how)
         began = time.time()
@@ -81,7 +81,7 @@ def stays_away(folder: Path) -> Found:
     env |= {"MLFLOW_TRACKING_URI": server.uri}
     try:
         job = started([HERE / "job.py", folder], log, env)
-        until(lambda: any(steps_of(server).values()), 60, "the first figures in the store")
+        until(lambda: any(steps_of(server).values()), 120, "the first figures in the store")
         server.begin("away")
         code = ended(job, 60 + PATIENCE, log)
         waited = time.time() - lines(folder / "steps.jsonl")[-1]["t"]
@@ -111,7 +111,7 @@ def driver_and_store(folder: Path) -> Found:
     env = {"MLFLOW_TRACKING_URI": server.uri}
     try:
         job = started([HERE / "job.py", folder], log, env)
-        until(lambda: any(steps_of(server).values()), 60, "the first figures in the store")
+        until(lambda: any(steps_of(server).values()), 120, "the first figures in the store")
         server.begin("refuse")
         seen = len(lines(spec.out / "metrics.jsonl"))
         until(lambda: len(lines(spec.out / "metrics.jsonl")) > seen + 1, 60, "figures that wait")
@@ -131,10 +131,10 @@ def driver_and_store(folder: Path) -> Found:
 
 
 DRILLS = {
-    "store-away": Drill(lambda folder: interrupted(folder, "away", 30), 150),
-    "store-refuses": Drill(lambda folder: interrupted(folder, "refuse", 8), 120, short=True),
-    "store-full": Drill(lambda folder: interrupted(folder, "full", 8), 120),
-    "store-mute": Drill(lambda folder: interrupted(folder, "mute", 30), 150),
+    "store-away": Drill(lambda folder: interrupted(folder, "away", 30), 240),
+    "store-refuses": Drill(lambda folder: interrupted(folder, "refuse", 8), 210, short=True),
+    "store-full": Drill(lambda folder: interrupted(folder, "full", 8), 210),
+    "store-mute": Drill(lambda folder: interrupted(folder, "mute", 30), 240),
     "store-stays-away": Drill(stays_away, 240),
-    "store-and-driver": Drill(driver_and_store, 150),
+    "store-and-driver": Drill(driver_and_store, 240),
 }

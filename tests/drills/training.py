@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from drill import HERE, Drill, Found, TooLong, ended, kill, lines, nodes, started, until
+from drill import HERE, Drill, Found, TooLong, ended, join, kill, lines, nodes, started, until
 
 SPEC = {
     "objective": {"name": "triplet"},
@@ -273,7 +273,7 @@ def node_joins(folder: Path) -> Found:
         job = started([HERE / "job.py", folder], folder / "log", {"RAY_ADDRESS": cluster.address})
         until(lambda: len(lines(folder / "steps.jsonl")) >= 10, 90, "ten steps of one worker")
         joined = time.time()
-        cluster.add_node(num_cpus=1, object_store_memory=120 * 2**20)
+        join(cluster, num_cpus=1, object_store_memory=120 * 2**20)
         if ended(job, 200, folder / "log"):
             return Found(what, when, (folder / "log").read_text()[-300:], False)
     steps = lines(folder / "steps.jsonl")
