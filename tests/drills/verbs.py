@@ -265,5 +265,5 @@ DRILLS = {
     "embed-actor": Drill(embed_actor, 240),
     "embed": Drill(embed_job, 240),
     "evaluate": Drill(evaluate_job, 240),
-    "tune": Drill(tune_driver, 400),
+    "tune": Drill(tune_driver, 600),
 }
