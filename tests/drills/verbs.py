@@ -33,7 +33,7 @@ def carried_out(command: list[object], log: Path, env: dict[str, str], seconds: 
 
 
 def killed(
-    command: list[object], log: Path, env: dict[str, str], ready: Callable[[], object], seconds: float = 120
+    command: list[object], log: Path, env: dict[str, str], ready: Callable[[], object], seconds: float = 240
 ) -> float:
     """Start a command and kill its driver as soon as `ready`."""
     process = started(command, log, env)
@@ -262,8 +262,8 @@ def runs_of(folder: Path, ledger, trials: int) -> str:
 
 
 DRILLS = {
-    "embed-actor": Drill(embed_actor, 240),
-    "embed": Drill(embed_job, 240),
-    "evaluate": Drill(evaluate_job, 240),
+    "embed-actor": Drill(embed_actor, 400),
+    "embed": Drill(embed_job, 400),
+    "evaluate": Drill(evaluate_job, 400),
     "tune": Drill(tune_driver, 600),
 }
