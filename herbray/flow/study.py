@@ -30,7 +30,7 @@ from herbray.flow.material import Train
 from herbray.flow.outcomes import comparisons_file
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
-from herbray.flow.train import exact, train
+from herbray.flow.train import exact, steady, train
 from herbray.model.encoder import EncoderSpec
 
 PRETRAINING: Final = "pretraining"
@@ -150,7 +150,10 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
         ValueError: start weights that do not go with an encoder, or cannot be had.
     """
     trained = [
-        _cell(spec, exact(_started(each, pretrained if pretrained and init == PRETRAINING else init, seed), spec.out))
+        _cell(
+            spec,
+            exact(steady(_started(each, pretrained if pretrained and init == PRETRAINING else init, seed)), spec.out),
+        )
         for each in spec.train
         for init in spec.inits or [each.encoder.init]
         for seed in spec.seeds or [each.seed]

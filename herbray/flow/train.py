@@ -66,7 +66,7 @@ def train(spec: Train) -> Trained:
         tracking.StoreAway: the tracking store kept the encoder from being registered; `herbray register` repeats it.
     """
     data = material(spec)  # bad input is told before anything starts
-    spec = exact(spec, spec.store)
+    spec = exact(steady(spec), spec.store)
     tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
     name = run_name(spec)
     with nullcontext(spec) if _ended(spec, _store(spec, name)) else manned(spec, data.per_epoch) as job:
@@ -102,17 +102,26 @@ def exact(spec: Train, store: Path) -> Train:
         store: whose registry it is, unless `MLFLOW_TRACKING_URI` is set.
 
     Raises:
-        ValueError: no such model, version or alias, no registry, or what the training itself would move.
+        ValueError: no such model, version or alias, or no registry.
     """
     if not spec.encoder.init.startswith("models:/"):
         return spec
+    init = tracking.pinned(tracking.tracking_uri(store), spec.encoder.init)
+    return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"init": init})})
+
+
+def steady(spec: Train) -> Train:
+    """The job itself, whose start weights it does not move by registering its own; a sweep registers nothing.
+
+    Raises:
+        ValueError: it would.
+    """
     if spec.encoder.init in (f"models:/{spec.registers}@candidate", f"models:/{spec.registers}/latest"):
         raise ValueError(
             f"encoder.init={spec.encoder.init}: training registers a version of {spec.registers}, so that the same "
             f"command would begin anew from its own result: name a version, models:/{spec.registers}/N"
         )
-    init = tracking.pinned(tracking.tracking_uri(store), spec.encoder.init)
-    return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"init": init})})
+    return spec
 
 
 def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
