@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,8 @@ The list is that of OWASP's page on CSV injection, with the full-width forms tha
 def write_csv(table: pa.Table, path: Path) -> None:
     """Write a table as CSV (RFC 4180, UTF-8 with a byte order mark, which spreadsheet programs want).
 
-    Texts that could be read as a formula get an apostrophe in front; numbers stay numbers, null stays empty. The file
-    appears whole or not at all.
+    Texts that could be read as a formula get an apostrophe before it, also behind a semicolon; numbers stay numbers,
+    null stays empty. The file appears whole or not at all.
 
     Args:
         table: columns of text, numbers, truth values.
@@ -37,8 +38,15 @@ def write_csv(table: pa.Table, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+_BEHIND: Final = re.compile(f"([;\t][ \u00a0]*)(?=[{re.escape(''.join(STARTS))}])")
+
+
 def harmless(text: str) -> str:
-    """A text that no spreadsheet program takes for a formula: itself, or itself after an apostrophe."""
+    """A text that no spreadsheet program takes for a formula: itself, or with apostrophes before what may be one.
+
+    Programs of some countries end a cell at a semicolon, too: a formula may begin behind one.
+    """
+    text = _BEHIND.sub(r"\1'", text)
     return f"'{text}" if text.lstrip(" \u00a0").startswith(STARTS) else text
 
 

@@ -25,6 +25,12 @@ def test_numbers_truths_and_nulls_stay_what_they_are(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
+@pytest.mark.parametrize("sign", [";", "; ", "\t", ";\u00a0"])
+def test_no_formula_begins_behind_what_ends_a_cell_elsewhere(sign):
+    assert harmless(f'Rosa{sign}=HYPERLINK("http://evil/")') == f"Rosa{sign}'=HYPERLINK(\"http://evil/\")"
+    assert harmless(f"Rosa{sign}Rubus = 2") == f"Rosa{sign}Rubus = 2"
+
+
 def test_plain_names_are_left_alone():
     assert harmless("× Sorbaronia fallax") == "× Sorbaronia fallax"
     assert harmless("") == ""

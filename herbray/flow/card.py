@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 import yaml
@@ -18,7 +18,9 @@ from herbray.flow.material import Material, Train
 from herbray.model.portable import DIMS
 from herbray.redact import redacted
 
-_PLACES: Final = {"shards", "out", "store"}  # of this machine: of no use to others, and none of their business
+_PLACES: Final[dict[str, Any]] = {"shards": True, "out": True, "store": True, "loader": {"cache"}}
+"""Settings that name places of this machine: of no use to others, and none of their business."""
+
 _LICENCES: Final = 8
 
 
@@ -29,11 +31,15 @@ def model_card(spec: Train, data: Material, scores: Mapping[str, float]) -> str:
     """
     rows = data.manifest["splits"]
     model = spec.registers
-    settings = yaml.safe_dump(spec.model_dump(mode="json", exclude=_PLACES), sort_keys=False, allow_unicode=True)
+    start = Path(spec.encoder.init)
+    init = start.name if start.is_absolute() else spec.encoder.init
+    tree = spec.model_dump(mode="json", exclude=_PLACES)
+    tree["encoder"]["init"] = init
+    settings = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return redacted(f"""# {escaped(model)}
 
 Encoder of herbarium sheets ({spec.encoder.arch}), {DIMS[spec.encoder.arch]} numbers an image,
-trained as **{spec.objective.name}** from **{escaped(spec.encoder.init)}** start weights
+trained as **{spec.objective.name}** from **{escaped(init)}** start weights
 on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera, seed {spec.seed}, input {spec.encoder.size} px.
 
 ## Data

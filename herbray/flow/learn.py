@@ -102,12 +102,22 @@ class _Course:
             for _ in self._steps(model, feed(mine, reader), world.size):
                 self._window_ended(world.size)
         if rest := windows[self.consumed :]:
-            if world.rank == 0:
+            self._by_rank_0(feed(rest, reader) if world.rank == 0 else (), len(rest))
+
+    def _by_rank_0(self, batches: Iterable[Batch], windows: int) -> None:
+        """Rank 0 takes the steps; the others meet it at each, so that none waits longer than a step takes."""
+        steps = self._steps(self.learner, batches, 1)
+        for _ in range(windows):
+            if self.world.rank == 0:
                 with apart():
-                    deque(self._steps(self.learner, feed(rest, reader), 1), maxlen=0)
+                    next(steps)
+            else:
+                for _ in range(self.data.windows[0].batches):
+                    self.saver.agreed(0)
             for tensor in self.learner.state_dict().values():
                 dist.broadcast(tensor, 0)
-            self._window_ended(len(rest))
+            self._window_ended(1)
+        deque(steps, maxlen=0)  # lets the stream come to its end
 
     def _steps(self, model: nn.Module, batches: Iterable[Batch], stride: int) -> Iterator[None]:
         """Take a step a batch; yields at each window's end, when all ranks together have consumed `stride` more."""
@@ -118,6 +128,8 @@ class _Course:
         for number, batch in enumerate(placed(batches, world.device)):
             lr = rate(self.spec.optimizer, (begun * a_window + number * stride) / world.size, steps)
             self.meter.add(take_step(model, self.optimizer, lr, batch, self.spec), len(batch.labels))
+            if stride < world.size:
+                self.saver.agreed(0)
             if batch.last:
                 yield
 

@@ -1,6 +1,7 @@
 """The decoded cache: the shards' images as raw pixels in memory-mapped files, for large disks beside few cores."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -107,10 +108,10 @@ class PixelCache:
             return
         self._data(file).parent.mkdir(parents=True, exist_ok=True)
         data, index = (
-            path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in (self._data(file), self._index(file))
-        )
+            path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp") for path in (self._data(file), self._index(file))
+        )  # two nodes may have processes of one number
         places: list[tuple[int, int, int, int]] = []
-        with data.open("wb") as sink:
+        with data.open("xb") as sink:
             shard = pq.ParquetFile(self.root / file, memory_map=True)
             for group in range(shard.num_row_groups):
                 for jpeg in shard.read_row_group(group, columns=["jpeg"], use_threads=False)["jpeg"]:

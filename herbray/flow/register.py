@@ -25,6 +25,9 @@ NOTE: Final = "tracked.json"
 CLAIM: Final = "run.json"
 """Which run's figures and checkpoints a run folder holds."""
 
+TRAINED: Final = "trained.json"
+"""Which version a run folder's encoder is; written last."""
+
 CARD: Final = "card.md"
 METRICS: Final = "metrics.jsonl"
 ENCODER: Final = "encoder"
@@ -84,8 +87,6 @@ def register(spec: Register) -> Registered:
 def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
     """Open a training's run, or take it up again, and note it in the run folder.
 
-    Figures that another run left in the folder are put aside under its name.
-
     Args:
         spec: of the job.
         name: of the run; the same settings on the same shards have the same.
@@ -99,7 +100,7 @@ def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
     params = spec.model_dump(mode="json", exclude={"out", "store"} | chosen)
     with tracking.told("nothing has begun; the same command tries again"):
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
-    _put_aside(spec.out, name)
+    claim(spec.out, name)
     note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
     note |= {"model": spec.registers, "objective": spec.objective.name}
     _write(spec.out / NOTE, note | {"tags": dict(tags)})
@@ -120,7 +121,7 @@ def ended(out: Path, card: str, figures: Mapping[str, float]) -> None:
         card: the model card.
         figures: of the encoder that is kept.
     """
-    (out / CARD).write_text(card, encoding="utf-8")
+    write_text(out / CARD, card)
     note = json.loads((out / NOTE).read_text(encoding="utf-8"))
     _write(out / NOTE, note | {"figures": dict(figures)})
 
@@ -139,7 +140,7 @@ def conclude(run: tracking.Run, out: Path) -> Registered:
         tracking.finish(run, "FINISHED")
     done = Registered(note["model"], version, run.run_id)
     told = {"model": done.model, "objective": note["objective"], "version": version, "uri": done.uri}
-    _write(out / "trained.json", told | {"run_id": done.run_id, "figures": note["figures"]})
+    _write(out / TRAINED, told | {"run_id": done.run_id, "figures": note["figures"]})
     return done
 
 
@@ -169,19 +170,34 @@ def points(metrics: Path) -> list[tracking.Point]:
     return [tracking.Point(int(row["images"]), row.pop(TIME, None), row) for row in rows]
 
 
-def _put_aside(out: Path, name: str) -> None:
-    claim, metrics = out / CLAIM, out / METRICS
-    if claim.exists() and metrics.exists():
-        former = json.loads(claim.read_text(encoding="utf-8"))["run"]
-        if former != name:
+def claim(out: Path, name: str) -> None:
+    """Make a run folder that run's: figures of another are put aside under its name, its own are brought back."""
+    note, metrics, own = out / CLAIM, out / METRICS, out / f"metrics-{name}.jsonl"
+    former = json.loads(note.read_text(encoding="utf-8"))["run"] if note.exists() else None
+    if former != name:
+        if metrics.exists() and former is not None:
             metrics.replace(out / f"metrics-{former}.jsonl")
+        metrics.unlink(missing_ok=True)  # whose they are is not known
+        (out / TRAINED).unlink(missing_ok=True)  # until this run has ended, too, the folder shows none
+        _write(note, {"run": name})
+    if own.exists() and not metrics.exists():
+        own.replace(metrics)
 
 
 def _write(path: Path, tree: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
+    write_text(path, json.dumps(tree, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, whenever the process or the machine stops.
+
+    Raises:
+        OSError: no room; what was there is as it was.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(tree, indent=1) + "\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

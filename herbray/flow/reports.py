@@ -1,10 +1,15 @@
 """A training run's reports as a file of JSON lines: the learning curves, and what the tracking store is yet to hear."""
 
 import json
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from herbray.disk import FULL
+
+_log = logging.getLogger(__name__)
 
 TIME: Final = "time"
 """Key of a line: when it was written, in seconds since 1970."""
@@ -14,13 +19,14 @@ class Curve:
     """The file of one run, to which each report is added once.
 
     A resumed run repeats what it reported after its checkpoint. Reports are counted in images, so that whatever does
-    not go beyond the last one has been told.
+    not go beyond the last one has been told. While the disk is full, reports wait here for room: training goes on.
     """
 
     def __init__(self, path: Path) -> None:
         """Open nothing yet."""
         self.path = path
         self._last: float | None = None
+        self._waiting: list[str] = []
 
     def add(self, figures: Mapping[str, float]) -> bool:
         """Add a report; False, and nothing is written, if the file has it."""
@@ -28,19 +34,37 @@ class Curve:
             self._last = max((row["images"] for row in read_metrics(self.path)), default=-1.0)
         if figures["images"] <= self._last:
             return False
-        append(self.path, figures)
         self._last = figures["images"]
+        self._waiting.append(_line(figures))
+        try:
+            _append(self.path, self._waiting)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if len(self._waiting) == 1:
+                _log.warning("%s: no room (%s); figures wait for it, training goes on", self.path, error.strerror)
+        else:
+            self._waiting.clear()
         return True
 
 
 def append(path: Path, figures: Mapping[str, float]) -> None:
     """Add one report to the file; a line that a killed job left half stays by itself."""
-    line = json.dumps({TIME: time.time()} | {name: float(value) for name, value in figures.items()}) + "\n"
+    _append(path, [_line(figures)])
+
+
+def _line(figures: Mapping[str, float]) -> str:
+    return json.dumps({TIME: time.time()} | {name: float(value) for name, value in figures.items()}) + "\n"
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
+    """All lines or, where the disk is full, perhaps a part of them: what stands twice counts once."""
+    text = "".join(lines)
     with path.open("a+b") as file:
         if file.tell():
             file.seek(-1, 2)
-            line = line if file.read(1) == b"\n" else "\n" + line
-        file.write(line.encode())
+            text = text if file.read(1) == b"\n" else "\n" + text
+        file.write(text.encode())
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -1,7 +1,9 @@
 """Saves a run on its way and takes it up again. Every rank calls every method: ranks agree, and each has a share."""
 
+import errno
 import functools
 import json
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,9 +18,13 @@ from herbray.flow.meter import Meter
 from herbray.flow.store import Store, Writer
 from herbray.model.checkpoint import EncoderCard, load_training, save_training, training_state, write_encoder
 from herbray.model.learner import Learner
+from herbray.model.sealed import Damaged, opened
 
 _LOOK_S = 2.0
 """So often it is asked whether this machine will be taken away; asking takes all ranks a few milliseconds."""
+
+_LAG_S = 15.0
+"""So long a node may take to see what another has written."""
 
 
 class Saver:
@@ -62,10 +68,12 @@ class Saver:
         if self.store is None:
             return 0
         kept = self.store.newest() if self.world.rank == 0 else None
-        number = self._agreed(kept.consumed if kept else -1)
+        number = self.agreed(kept.consumed if kept else -1)
         if number < 0:
             return 0
         folder = self.store.root / f"{number:09d}"
+        if self.world.rank:
+            _check_same(folder)
         position, ranks = load_training(folder, learner, optimizer)
         if self._writer is not None:
             self._writer.durable = number
@@ -95,7 +103,7 @@ class Saver:
         by_count = half is not None and consumed // half > before // half
         now = time.monotonic()
         old = self.spec.seconds is not None and now - self._saved >= self.spec.seconds / 2
-        say = self._agreed(2 * (now - self._looked >= _LOOK_S) + old)
+        say = self.agreed(2 * (now - self._looked >= _LOOK_S) + old)
         if say >= 2:
             self._looked = now
             leaving, known = self.leaving(), self._left
@@ -144,7 +152,7 @@ class Saver:
         if self._writer is not None and self.spec.windows and ahead > self._writer.durable + self.spec.windows:
             self._writer.wait()
 
-    def _agreed(self, number: int) -> int:
+    def agreed(self, number: int) -> int:
         """Rank 0's number, on all ranks."""
         if self.world.size == 1:
             return number
@@ -159,6 +167,25 @@ class Saver:
         rows = [torch.empty_like(mine) for _ in range(self.world.size)]
         dist.all_gather(rows, mine, group=self._words)
         return torch.stack(rows)
+
+
+def _check_same(folder: Path) -> None:
+    """Other nodes read what rank 0 has found whole over mounts of their own, which may lag behind by seconds.
+
+    Raises:
+        OSError: they do not see the same; Ray tries again.
+    """
+    end = time.monotonic() + _LAG_S
+    while True:
+        try:
+            opened(folder)
+        except Damaged as error:
+            if time.monotonic() > end:
+                where = socket.gethostname()
+                raise OSError(errno.ESTALE, f"{error}, as node {where} sees it; rank 0 has read it whole") from None
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _fill(state: Mapping[str, Any], card: EncoderCard | None, folder: Path) -> None:

@@ -15,6 +15,8 @@ from herbray.model.sealed import Damaged, opened, seal
 NAME: Final = re.compile(r"\d{9}")
 """Of a checkpoint's folder: windows consumed."""
 
+_ASIDE: Final = "passed-over-"
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,8 +60,8 @@ class Store:
     def save(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
         """Write a checkpoint and remove those that need not stay.
 
-        Those further on go, too: the run has come here by passing them over as damaged (see `newest`), and they must
-        not take the places of whole ones.
+        Those further on make room, too: the run has come here by passing them over as damaged (see `newest`), and they
+        must not take the places of whole ones. They stay under another name until the run has gone beyond them.
 
         Args:
             consumed: windows.
@@ -70,7 +72,8 @@ class Store:
             OSError: it could not be written; the others are as they were.
         """
         seal(self.root / f"{consumed:09d}", fill, {"consumed": consumed, "figures": dict(figures)})
-        self._prune(consumed)
+        self._make_room(consumed)
+        self._prune()
 
     def clear(self) -> None:
         """Remove what killed writers left."""
@@ -88,11 +91,20 @@ class Store:
         scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
         return sorted(scored, key=lambda kept: kept.figures.get("val_knn", 0.0) if self.keep == "best" else 0.0)
 
-    def _prune(self, consumed: int) -> None:
-        folders = [folder for folder in self._folders() if int(folder.name) <= consumed]
-        ranked = [kept.folder for kept in self._ranked() if kept.folder in folders]
-        stay = {*folders[-self.spec.last :], *ranked[-1:]}
+    def _make_room(self, consumed: int) -> None:
         for folder in self._folders():
+            if int(folder.name) > consumed:
+                aside = folder.with_name(f"{_ASIDE}{folder.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
+        for aside in self.root.glob(f"{_ASIDE}*"):
+            if int(aside.name.removeprefix(_ASIDE)) <= consumed:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _prune(self) -> None:
+        folders = self._folders()
+        stay = {*folders[-self.spec.last :], *(kept.folder for kept in self._ranked()[-1:])}
+        for folder in folders:
             if folder not in stay:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,7 +1,6 @@
 """The training job: one MLflow run, one registered version, whatever happened on the way."""
 
 import functools
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from herbray.flow.embedder import encoder_print
 from herbray.flow.feed import feed
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
-from herbray.flow.register import CLAIM, begin, conclude, ended, reported
+from herbray.flow.register import begin, claim, conclude, ended, reported
 from herbray.flow.reports import Curve
 from herbray.flow.store import Store
 from herbray.flow.workers import Around, manned, train_on_ray
@@ -180,14 +179,10 @@ def _start_weights(spec: Train) -> Path | None:
 
 
 def _claimed(spec: Train) -> tuple[str, Store]:
-    """The run's name and checkpoints; curves that another run left in `out` make room."""
-    name, note = run_name(spec), spec.out / CLAIM
+    """The run's name and checkpoints; figures that another run left in `out` make room."""
+    name = run_name(spec)
     spec.out.mkdir(parents=True, exist_ok=True)
-    if not note.exists() or json.loads(note.read_text(encoding="utf-8"))["run"] != name:
-        (spec.out / "metrics.jsonl").unlink(missing_ok=True)
-        temporary = note.with_name(f".{CLAIM}.tmp")
-        temporary.write_text(json.dumps({"run": name}) + "\n", encoding="utf-8")
-        temporary.replace(note)
+    claim(spec.out, name)
     return name, _store(spec, name)
 
 
@@ -201,9 +196,12 @@ def _ended(spec: Train, store: Store) -> bool:
 
 
 def _fitted(spec: Train, store: Store) -> Fitted:
-    kept = store.best()
+    kept = store.best() if _ended(spec, store) else None
     if kept is None:
-        raise RuntimeError(f"{store.root}: training ended without a whole checkpoint; give the same command again")
+        raise RuntimeError(
+            f"{store.root}: training ended, and its last checkpoint is not there or not whole: is this folder on "
+            "storage that every node sees? The same command goes on from the newest one that is whole"
+        )
     _replace_folder(kept.folder / "encoder", spec.out / "encoder")
     return Fitted(kept.figures, spec.out / "encoder", kept.folder)
 

@@ -17,6 +17,7 @@ from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.halving import Halving, Rungs
 from herbray.flow.material import Elastic, Train, material
+from herbray.flow.register import write_text
 from herbray.flow.room import share
 from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
@@ -160,7 +161,8 @@ def _claim(spec: Tune) -> str:
     space = {path: text(each) for path, each in spec.space.items()}
     key = plan.fingerprint(run_name(spec.train), [space, spec.searcher, spec.seed])
     file = spec.out / "sweep.json"
-    if file.exists() and (there := json.loads(file.read_text(encoding="utf-8"))["fingerprint"]) != key:
+    there = _fingerprint(file)
+    if there not in (None, key):
         raise ValueError(
             f"{spec.out} holds another sweep ({there}, this is {key}): settings, space, searcher, seed, shards or "
             "the version that start weights name differ. Choose another out, or remove that folder"
@@ -168,8 +170,22 @@ def _claim(spec: Tune) -> str:
     spec.out.mkdir(parents=True, exist_ok=True)
     note = {"fingerprint": key, "objective": spec.train.objective.name, "epochs": spec.train.epochs, "space": space}
     note |= {"searcher": spec.searcher, "seed": spec.seed}
-    file.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    if there is None:
+        write_text(file, json.dumps(note, indent=1) + "\n")
     return key
+
+
+def _fingerprint(file: Path) -> str | None:
+    """Of the sweep that a folder holds; None where it holds none."""
+    if not file.exists():
+        return None
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["fingerprint"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{file}: damaged, so that it is not known whose trials these are: if they are of this sweep, remove the "
+            "file and give the same command again; else choose another out"
+        ) from None
 
 
 def _params(spec: Tune) -> dict[str, Any]:
@@ -224,7 +240,7 @@ def _conclude(spec: Tune, ledger: Ledger, run: tracking.Run) -> Swept:
     if leader is not None:
         file = spec.out / "best.yaml"
         head = f"# {describe(leader)}\n# herbray train {file} goes on from its checkpoint and registers the encoder\n"
-        file.write_text(head + config.dump(_job(spec, leader.number, leader.values)), encoding="utf-8")
+        write_text(file, head + config.dump(_job(spec, leader.number, leader.values)))
     with tracking.told(_hint(spec), run):
         tracking.log_file(run, spec.out / "trials.parquet")
         if leader is not None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -88,6 +89,7 @@ def train_on_ray(
     from herbray.flow.faults import Judge, explained
 
     metrics = spec.out.absolute() / "metrics.jsonl"
+    store.root.mkdir(parents=True, exist_ok=True)  # before the workers look for it
     with cluster.connected():
         total, each = share_of_cpus(spec)
         settings = {"spec": _absolute(spec), "weights": weights, "store": store, "cpus": total, "around": around}
@@ -171,6 +173,7 @@ def _worker(settings: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     spec: Train = settings["spec"]
+    _check_seen(settings["store"].root)
     cores = (os.cpu_count() or 1) // max(1, context.get_local_world_size())  # a cluster may claim more than there are
     torch.set_num_threads(max(1, min(cores, int(settings["cpus"]))))
     world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
@@ -190,6 +193,14 @@ def _worker(settings: dict[str, Any]) -> None:
         return settings["around"](world.rank, batches) if settings["around"] else batches
 
     learn.learn(spec, settings["weights"], world, given, settings["store"], report, leaving)
+
+
+def _check_seen(root: "Path") -> None:
+    """A worker that does not see the run's checkpoints would begin anew, and leave its own where nobody looks."""
+    if not root.is_dir():
+        raise ValueError(
+            f"{root}: not seen on node {socket.gethostname()}: put `out` on storage that every node has under this path"
+        )
 
 
 def _absolute(spec: Train) -> Train:

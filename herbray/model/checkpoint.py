@@ -43,6 +43,8 @@ __all__ = [
 TRAINING_FILE: Final = "training.pt"
 """File of everything that a resumed run needs."""
 
+_OF_DEVICE: Final = {"foreach", "fused", "capturable"}  # of an optimizer: how it computes, not what
+
 _LATER: Final = {"geometry"}  # keys that cards of earlier versions lack
 
 Position = dict[str, int | float | str]
@@ -184,12 +186,15 @@ def load_training(folder: Path, learner: nn.Module, optimizer: torch.optim.Optim
     Raises:
         ValueError: no such file, not a training state, one of another learner or optimizer, or numbers that are not
             finite. Learner and optimizer are as they were.
+        OSError: the storage did not give it.
     """
     path = folder / TRAINING_FILE
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; a checkpoint is a folder that holds it") from None
+    except (OSError, MemoryError):  # says nothing of the file: the next try may read it
+        raise
     except Exception as error:  # torch raises many kinds for a file that is none of its own
         raise ValueError(f"{path}: not a training state that can be read safely ({type(error).__name__})") from None
     if not isinstance(state, dict) or state.keys() != {"learner", "optimizer", "position", "ranks"}:
@@ -229,19 +234,32 @@ def _check_optimizer(found: object, optimizer: torch.optim.Optimizer, path: Path
         raise ValueError(other)
     groups = found["param_groups"]
     try:
-        same = [group["params"] for group in groups] == [group["params"] for group in wanted["param_groups"]]
+        same = [_settings(group) for group in groups] == [_settings(group) for group in wanted["param_groups"]]
+        rates = [float(group["lr"]) for group in groups]
         entries = [(int(index), dict(entry)) for index, entry in found["state"].items()]
     except (TypeError, KeyError, AttributeError, ValueError):
         raise ValueError(other) from None
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not same or any(not 0 <= index < len(parameters) for index, _ in entries):
-        raise ValueError(f"{other}: its parameters are grouped in another way")
+        raise ValueError(f"{other}: its parameters are grouped in another way, or its settings differ")
+    if not all(0 <= lr < math.inf for lr in rates):
+        raise ValueError(f"{path}: the optimizer's learning rate is {rates[0]}")
+    for group, fresh in zip(groups, wanted["param_groups"], strict=True):
+        group |= {key: fresh[key] for key in _OF_DEVICE & fresh.keys()}
+    moments = {"step", "exp_avg", "exp_avg_sq"}
+    if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW) and any(e.keys() != moments for _, e in entries):
+        raise ValueError(f"{other}: its moments are not Adam's")
     for index, entry in entries:
         for name, value in entry.items():
             if isinstance(value, Tensor) and value.ndim:
                 _check_tensor(value, parameters[index], f"the optimizer's {name}", path)
             elif not isinstance(value, int | float | Tensor) or not math.isfinite(value):
                 raise ValueError(f"{path}: the optimizer's {name} is {value}")
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a group of parameters, what a job's settings decide; the rate is set anew at each step."""
+    return {key: value for key, value in group.items() if key not in {"lr", *_OF_DEVICE}}
 
 
 def _check_tensor(tensor: object, wanted: Tensor, name: str, path: Path) -> None:

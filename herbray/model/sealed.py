@@ -12,6 +12,7 @@ SEAL: Final = "checkpoint.json"
 """Written last: size and sha256 of every other file, a note, and the sha256 of all that."""
 
 _CHUNK: Final = 1 << 20
+_MISSING: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class Damaged(ValueError):
@@ -61,12 +62,13 @@ def opened(folder: Path, look: bool = True) -> dict[str, Any]:
 
     Raises:
         Damaged: it has no whole seal, or a file is missing, unknown, or of other size or content.
+        OSError: the storage did not give a file that is there; it may at the next try.
     """
     try:
         body = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         told = body.pop("sha256")
         note, files = dict(body["note"]), dict(body["files"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (*_MISSING, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{folder}: no readable {SEAL} ({type(error).__name__})") from None
     if told != _digest(body):
         raise Damaged(f"{folder / SEAL}: changed since it was written")
@@ -93,7 +95,7 @@ def _measured(path: Path, sync: bool = False) -> dict[str, Any]:
                 size += len(data)
             if sync:
                 os.fsync(file.fileno())
-    except OSError as error:
+    except _MISSING as error:
         if sync:
             raise
         raise Damaged(f"{path}: cannot be read ({error.strerror})") from None

@@ -372,3 +372,6 @@ def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(clust
 
     with pytest.raises(ValueError, match="holds another sweep"):
         tune(spec.model_copy(update={"seed": 1}))
+    (spec.out / "sweep.json").write_text("")
+    with pytest.raises(ValueError, match=r"sweep.json: damaged, so that it is not known whose trials these are"):
+        tune(spec)

@@ -218,6 +218,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["training.pt"]
 
 
+def test_how_an_optimizer_computes_is_the_machine_s_not_the_checkpoint_s(tmp_path):
+    learner, _ = run()
+    fast = torch.optim.AdamW(learner.parameters(), lr=0.1, fused=True)
+    step(learner, fast, 0)
+    save_training(tmp_path, training_state(learner, fast, {"consumed": 1}))
+    plain = run(seed=5)
+    load_training(tmp_path, *plain)
+    assert not plain[1].param_groups[0]["fused"]
+    assert torch.equal(plain[1].state_dict()["state"][0]["exp_avg"], fast.state_dict()["state"][0]["exp_avg"])
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -231,6 +242,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         (lambda s: s["optimizer"]["state"][0].update(step="5"), "optimizer's step is 5"),
         (lambda s: s["optimizer"]["state"].update({99: {}}), "grouped in another way"),
         (lambda s: s["optimizer"].update(param_groups=3), "another optimizer"),
+        (lambda s: s["optimizer"]["param_groups"][0].update(weight_decay=float("nan")), "its settings differ"),
+        (lambda s: s["optimizer"]["param_groups"][0].update(betas=(0.5, 0.999)), "its settings differ"),
+        (lambda s: s["optimizer"]["param_groups"][0].update(lr=float("nan")), "learning rate is nan"),
+        (lambda s: s["optimizer"]["state"][0].pop("exp_avg"), "not Adam's"),
         (lambda s: s["position"].update(consumed=torch.tensor(3)), "position is no mapping"),
         (lambda s: s.update(position=[3]), "position is no mapping"),
         (lambda s: s.update(ranks=torch.tensor([[float("nan")]])), "no finite matrix"),

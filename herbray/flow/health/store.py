@@ -12,6 +12,7 @@ from herbray.flow.health.web import host_of, status_of
 from herbray.tracking.store import checked, sqlite_file
 
 _CHECK = "MLflow store"
+_MOVED = "it points to another address: name that one in MLFLOW_TRACKING_URI, if you trust it with the password"
 
 
 def mlflow_store(environment: Mapping[str, str], folder: Path, timeout_s: float) -> Iterator[Finding]:
@@ -71,6 +72,11 @@ def _server(uri: str, environment: Mapping[str, str], timeout_s: float) -> Findi
     if status == 200:
         return Finding(check, "ok", "answers")
     remedy = {
+        301: _MOVED,
+        302: _MOVED,
+        303: _MOVED,
+        307: _MOVED,
+        308: _MOVED,
         401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, also on the cluster's nodes",
         403: f"start the server with --allowed-hosts that names {shown.partition('://')[2]}, or ask for permission",
         404: "is this an MLflow server, and the path in MLFLOW_TRACKING_URI right?",

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 def status_of(url: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
     """The HTTP status and the first 200 characters of the answer; (0, why) where there is none.
 
+    Where an answer points to another place, that is the answer: no password goes on from there.
+
     Raises:
         ValueError: neither http nor https.
     """
@@ -16,13 +18,20 @@ def status_of(url: str, headers: Mapping[str, str], timeout_s: float) -> tuple[i
         raise ValueError(f"{url.partition(':')[0]!r} is not http or https")
     request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310  (the scheme was looked at)
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        with urllib.request.build_opener(_Stay).open(request, timeout=timeout_s) as answer:
             return answer.status, answer.read(200).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read(200).decode("utf-8", "replace")
     except (OSError, ValueError) as error:
         return 0, str(getattr(error, "reason", error))
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Makes an error of a redirection."""
+
+    def redirect_request(self, *args: object) -> None:
+        """None: not followed."""
 
 
 def host_of(url: str) -> str:

@@ -17,6 +17,8 @@ def server(monkeypatch):
                 status = answers if isinstance(answers, int) else answers.get(self.path.partition("?")[0], 404)
                 made.seen.append((self.path, dict(self.headers)))
                 self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", made.elsewhere)
                 self.end_headers()
                 self.wfile.write(b"a body")
 

@@ -57,6 +57,15 @@ def test_the_credentials_are_those_of_mlflow_and_are_not_shown(server, tmp_path)
     assert "s3cret" not in f"{finding}"
 
 
+def test_credentials_do_not_follow_a_server_to_another_address(server, tmp_path):
+    made, other = server({"/health": 200, API: 302}), server(200)
+    made.elsewhere = f"http://127.0.0.1:{other.server_address[1]}/login"
+    environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{made.server_address[1]}"}
+    (finding,) = mlflow_store(environment | {"MLFLOW_TRACKING_TOKEN": "s3cret"}, tmp_path, 5)
+    assert (finding.status, other.seen) == ("error", [])
+    assert "another address" in finding.remedy
+
+
 def test_a_server_that_does_not_answer_is_an_error(closed_port, tmp_path):
     (finding,) = mlflow_store({"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{closed_port}"}, tmp_path, 1)
     assert finding.status == "error"
