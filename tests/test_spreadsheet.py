@@ -27,7 +27,7 @@ def test_numbers_truths_and_nulls_stay_what_they_are(tmp_path):
 
 @pytest.mark.parametrize("sign", [";", "; ", "\t", ";\u00a0"])
 def test_no_formula_begins_behind_what_ends_a_cell_elsewhere(sign):
-    assert harmless(f'Rosa{sign}=HYPERLINK("http://evil/")') == f"Rosa{sign}'=HYPERLINK(\"http://evil/\")"
+    assert harmless(f'Rosa{sign}=HYPERLINK("http://evil/")') == f'Rosa{sign}\'=HYPERLINK("http://evil/")'
     assert harmless(f"Rosa{sign}Rubus = 2") == f"Rosa{sign}Rubus = 2"
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
+from scipy.stats import t
 
 from herbray import schema
 from herbray.config import Spec
@@ -76,7 +77,8 @@ def intervals(outcomes: Sequence[Outcome], settings: Bootstrap, seed: int = PAPE
         means = resampled_means(*columns, settings.resamples, seed, outcome.units)
         for end, value in zip(("low", "high"), np.nanpercentile(means[:, 0], settings.ends), strict=True):
             metric = f"{outcome.metric}_{end}"
-            found.append(Score(outcome.task, outcome.split, outcome.level, -1, metric, float(value)))
+            bound = min(1.0, float(value)) if outcome.metric.endswith("auroc") else float(value)  # see `detect.area`
+            found.append(Score(outcome.task, outcome.split, outcome.level, -1, metric, bound))
     return found
 
 
@@ -112,10 +114,11 @@ def resampled_means(values: Floats, weights: Floats, resamples: int, seed: int, 
 def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SEED) -> pa.Table:
     """Every two kinds of encoder in one metric, on the specimens that all runs share.
 
-    In each resample the gatherings are drawn once, for all runs alike, and of each kind as many training runs as it
-    has, with replacement; the difference of the two kinds' means is taken. So its interval covers the choice of
-    specimens and, where a kind has several seeds, that of the seed. One kind is better where the interval leaves
-    0 out. Intervals are not widened for the number of comparisons.
+    In each resample the gatherings are drawn once, for all runs alike, and the difference of the two kinds' means is
+    taken. Runs are too few to be drawn anew (of three, that would tell two thirds of their variance): where a kind has
+    several seeds, what other seeds would change is added as Student's t, with the standard error of the difference by
+    the variance between runs that both kinds share. So an interval covers the choice of specimens and that of the
+    seed. One kind is better where it leaves 0 out. Intervals are not widened for the number of comparisons.
 
     Args:
         samples: of one task, split, level and metric, at least one each run.
@@ -135,10 +138,12 @@ def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SE
     values, weights = _aligned(samples, shared)
     every = np.vstack([_means(values, weights), resampled_means(values, weights, settings.resamples, seed, units)])
     columns = {kind: [at for at, sample in enumerate(samples) if sample.kind == kind] for kind in kinds}
-    means = {kind: _of_kind(every[:, columns[kind]], [seed, at]) for at, kind in enumerate(kinds)}
     rows = []
-    for a, b in combinations(kinds, 2):
-        row = _row(means[a] - means[b], samples[0].outcome, settings)
+    for number, (a, b) in enumerate(combinations(kinds, 2)):
+        runs = every[:, columns[a]], every[:, columns[b]]
+        difference = runs[0].mean(axis=1) - runs[1].mean(axis=1)
+        difference[1:] += _other_seeds(runs[0][0], runs[1][0], settings.resamples, [seed, number])
+        row = _row(difference, samples[0].outcome, settings)
         if row:
             names = {"model_a": a[0], "init_a": a[1], "seeds_a": len(columns[a])}
             names |= {"model_b": b[0], "init_b": b[1], "seeds_b": len(columns[b])}
@@ -167,12 +172,24 @@ def _means(values: Floats, weights: Floats) -> Floats:
     return means
 
 
-def _of_kind(every: Floats, seed: list[int]) -> Floats:
-    """Means over a kind's runs: [1 + resamples], first of all runs, then of runs drawn anew in each resample."""
-    runs = every.shape[1]
-    drawn = np.random.default_rng(seed).integers(0, runs, (len(every) - 1, runs))
-    resampled = np.take_along_axis(every[1:], drawn, axis=1).mean(axis=1)
-    return np.concatenate([[every[0].mean()], resampled])
+def _other_seeds(a: Floats, b: Floats, resamples: int, seed: list[int]) -> Floats:
+    """What other training seeds would add to the difference of two kinds' means: [resamples], around 0.
+
+    Args:
+        a: [runs] a mean each; a kind of one run, such as a pretrained start, has no seed to vary.
+        b: likewise.
+        resamples: evenly spaced quantiles of the distribution, in an order that follows from the seed.
+        seed: of the order.
+    """
+    several = [runs for runs in (a, b) if len(runs) > 1]
+    freedom = sum(len(runs) - 1 for runs in several)
+    if not freedom:
+        return np.zeros(resamples)
+    variance = sum(((runs - runs.mean()) ** 2).sum() for runs in several) / freedom
+    error = np.sqrt(variance * sum(1.0 / len(runs) for runs in several))
+    quantiles = t.ppf((np.arange(resamples) + 0.5) / resamples, freedom)
+    drawn: Floats = error * np.random.default_rng(seed).permutation(quantiles)
+    return drawn
 
 
 def _row(difference: Floats, outcome: Outcome, settings: Bootstrap) -> dict[str, Any] | None:

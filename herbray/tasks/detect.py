@@ -102,23 +102,41 @@ def first(doubt: Doubt, n: int) -> Indices:
     return np.argsort(-doubt.rank, kind="stable")[:n]
 
 
-def contributions(wrong: Mask, doubt: Doubt) -> dict[str, tuple[Floats, Mask]]:
-    """Each specimen's part in `detection_scores`: metric → values [n] and who takes part [n].
-
-    The mean of the values of those who take part is the metric. For `auroc` a wrong label's value is the share of
-    right labels that are less doubtful, ties half (DeLong et al. 1988, doi 10.2307/2531595).
-    """
+def contributions(wrong: Mask, doubt: Doubt) -> dict[str, tuple[Floats, Floats]]:
+    """Each specimen's part in `detection_scores`: metric → values [n] and weights [n], whose mean is the metric."""
     leading = np.zeros(len(wrong), dtype=bool)
     leading[first(doubt, int(wrong.sum()))] = True
-    right = np.sort(doubt.rank[~wrong])
-    below = np.searchsorted(right, doubt.rank, side="left") + np.searchsorted(right, doubt.rank, side="right")
     flagged = doubt.flagged.astype(np.float64)
     return {
-        "tpr": (flagged, wrong),
-        "fpr": (flagged, ~wrong),
-        "auroc": (below / (2.0 * len(right)), wrong),
-        "precision_at_n": (leading.astype(np.float64), wrong),
+        "tpr": (flagged, wrong.astype(np.float64)),
+        "fpr": (flagged, (~wrong).astype(np.float64)),
+        "auroc": area(wrong, doubt.rank),
+        "precision_at_n": (leading.astype(np.float64), wrong.astype(np.float64)),
     }
+
+
+def area(positive: Mask, rank: Floats) -> tuple[Floats, Floats]:
+    """The AUROC taken apart: values [n] and weights [n] whose mean is it, and varies as it does among specimens.
+
+    With V a specimen's placement value, the share of the other kind on the right side of it, ties half, and A the
+    AUROC, the value is A + 2 (V - A), each kind weighing half: the variance of the mean is then the sum of both kinds'
+    own (DeLong et al. 1988, doi 10.2307/2531595). The positives' V alone would leave out what the negatives add.
+
+    Args:
+        positive: [n], some but not all.
+        rank: [n] the higher, the more positive.
+    """
+    placement = np.where(positive, _below(rank, rank[~positive]), _below(-rank, -rank[positive]))
+    whole = float(placement[positive].mean())
+    return whole + 2.0 * (placement - whole), np.where(positive, 1.0 / positive.sum(), 1.0 / (~positive).sum())
+
+
+def _below(rank: Floats, others: Floats) -> Floats:
+    """Share of the others that lie below each, ties half: [n]."""
+    others = np.sort(others)
+    twice = np.searchsorted(others, rank, side="left") + np.searchsorted(others, rank, side="right")
+    share: Floats = twice / (2.0 * len(others))
+    return share
 
 
 def _confidence(given: Indices, probabilities: Floats) -> Floats:

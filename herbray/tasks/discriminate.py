@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
+from herbray.tasks.detect import area
 from herbray.tasks.neighbours import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.pairs import Pair, choose, likeness, members
@@ -35,7 +36,7 @@ class Discriminate(ProbeTask):
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
         """Score each pair, the level being e.g. "Syzygium–Eugenia"; see `TaskSpec.measure`.
 
-        Outcomes are `accuracy` and `balanced_accuracy`.
+        Outcomes are `accuracy`, `balanced_accuracy` and `auroc`.
 
         Raises:
             UnscorableError: a genus has fewer specimens than there are folds, or no pair can be chosen.
@@ -51,7 +52,10 @@ class Discriminate(ProbeTask):
         scores = place.scores({"rows": len(rows), "positives": labels.sum(), "similar": pair.kind == "similar"})
         scores += place.scores(likeness(embeddings, pair))
         hit, units = np.zeros(len(rows), dtype=bool), embeddings_units(embeddings)[rows]
+        value, weight = np.zeros((2, len(rows)))
         for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
             scores += place.scores(binary_scores(labels[fold.test], fold), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
-        return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))
+            value[fold.test], weight[fold.test] = area(labels[fold.test] == 1, fold.probabilities[:, 1])
+        ids = embeddings.specimen_id[rows]
+        return Measured(scores, place.hits(ids, hit, labels) + place.outcome("auroc", ids, value, weight))

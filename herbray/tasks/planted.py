@@ -82,8 +82,10 @@ class Planted(ProbeTask):
         leading[first(doubt, self.first)] = True
         scores = detection_scores(wrong, doubt) | {"precision_at_first": precision_at(wrong, doubt, self.first)}
         outcomes = place.outcome(prefix + "precision_at_first", ids, wrong, leading)
-        for name, (value, part) in contributions(wrong, doubt).items():
-            outcomes += place.outcome(prefix + name, ids[part], value[part], lower_is_better=name == "fpr")
+        for name, (value, weight) in contributions(wrong, doubt).items():
+            part = weight > 0
+            lower = name == "fpr"
+            outcomes += place.outcome(prefix + name, ids[part], value[part], weight[part], lower_is_better=lower)
         return Measured(place.scores({prefix + name: value for name, value in scores.items()}), outcomes)
 
 

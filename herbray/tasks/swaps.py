@@ -70,8 +70,8 @@ class SwapTask(ProbeTask, ABC):
             for prefix, doubt in every_doubt(given, probabilities, near).items():
                 found = {prefix + name: value for name, value in detection_scores(wrong, doubt).items()}
                 scores += place.scores(found, draw)
-                for name, (value, part) in contributions(wrong, doubt).items():
-                    sums[prefix + name] += np.stack([value * part, part])
+                for name, (value, weight) in contributions(wrong, doubt).items():
+                    sums[prefix + name] += np.stack([value * weight, weight])
             scores += place.scores({"converged": converged}, draw)
         return Measured(scores, _outcomes(place, sound, sums))
 

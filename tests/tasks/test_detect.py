@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from herbray.tasks.detect import Doubt, confident, contributions, detection_scores, disagreement, plain, precision_at
+from herbray.tasks.detect import (
+    Doubt,
+    area,
+    confident,
+    contributions,
+    detection_scores,
+    disagreement,
+    plain,
+    precision_at,
+)
 from herbray.tasks.neighbours import all_nearest
 
 # rows 0 and 1 are wrong; the probe disagrees with the label at rows 0 and 4
@@ -73,5 +82,18 @@ def test_contributions_average_to_the_scores(seed):
     parts = contributions(wrong, doubt)
     assert set(parts) == set(scores) - {"precision"}
     for metric, (value, part) in parts.items():
-        assert value[part].mean() == pytest.approx(scores[metric]), metric
+        assert np.average(value, weights=part) == pytest.approx(scores[metric]), metric
     assert scores["auroc"] == pytest.approx(roc_auc_score(wrong, doubt.rank))
+
+
+def test_the_parts_of_an_area_vary_as_it_does_among_data_sets():
+    """Standard error by the parts, against the spread of the AUROC over data sets drawn anew: few of either kind."""
+    generator = np.random.default_rng(1)
+    areas, errors = [], []
+    for _ in range(400):
+        positive = np.repeat([True, False], [60, 25])
+        value, weight = area(positive, generator.normal(size=85) + positive)
+        mean = np.average(value, weights=weight)
+        areas.append(mean)
+        errors.append(np.sqrt(((weight * (value - mean)) ** 2).sum()) / weight.sum())
+    assert np.mean(errors) == pytest.approx(np.std(areas), rel=0.1)
