@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,9 @@ class Server:
         elif how == "mute":
             self.process.send_signal(signal.SIGSTOP)
         else:
+            if how == "full" and (self.folder / "mlflow.db").exists():
+                with contextlib.closing(sqlite3.connect(self.folder / "mlflow.db", timeout=30)) as database:
+                    database.execute("VACUUM")  # else a few more rows would have room in pages that are there
             (self.folder / how).touch()
 
     def end(self, how):

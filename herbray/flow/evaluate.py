@@ -4,7 +4,8 @@ Beside the results lie the outcomes of each specimen and the comparisons of enco
 """
 
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from herbray.flow import cluster
 from herbray.flow.compare import AnyRule, Rule
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
-from herbray.flow.pieces import Found, Pieces, embeddings_print
+from herbray.flow.pieces import Found, Pieces, code_print, embeddings_print
 from herbray.flow.record import Entry, record
 from herbray.tasks import AnyTask, Embeddings, TaskSpec, to_outcome_table, to_table
 from herbray.tasks.bootstrap import Bootstrap, by_gathering, intervals
@@ -71,12 +72,11 @@ def evaluate(spec: Evaluate) -> pa.Table:
     folders = embeddings_folders(spec.embeddings)
     for message in twins(folders):
         _log.warning(message)
-    tables = {folder: read_embeddings(folder) for folder in folders}
     pieces = [
         _Piece(f, part, name) for f in folders for task in spec.tasks for name in task.splits for part in task.parts()
     ]
     with cluster.connected():
-        found = _measured(spec, tables, pieces)
+        found = _measured(spec, folders, pieces)
         results = pa.concat_tables(one.results for folder in folders for one in found[folder])
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
         files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in folders})
@@ -129,33 +129,48 @@ def _write(path: Path, table: pa.Table) -> None:
     cluster.replace(path, temporary)
 
 
-def _measured(spec: Evaluate, tables: dict[Path, pa.Table], pieces: Sequence[_Piece]) -> dict[Path, list[Found]]:
+def _measured(spec: Evaluate, folders: Sequence[Path], pieces: Sequence[_Piece]) -> dict[Path, list[Found]]:
     """What every piece of each folder gave, in the order of the pieces; those that were measured before are read."""
-    run = ray.remote(num_cpus=1, max_retries=2)(_run_piece)
-    kept, notes = Pieces(spec.out), {folder: read_note(folder) for folder in tables}
-    prints = {folder: embeddings_print(folder) for folder in tables}
+    kept = Pieces(spec.out)
+    prints = {folder: embeddings_print(folder) for folder in folders}
     keys = [_key(spec, piece, prints[piece.folder]) for piece in pieces]
     ended = {number: found for number, key in enumerate(keys) if (found := kept.read(key))}
     left = [number for number in range(len(pieces)) if number not in ended]
-    stored = {f: ray.put(Embeddings.from_table(tables[f])) for f in dict.fromkeys(pieces[n].folder for n in left)}
-    refs = {}
-    for number in left:
-        piece = pieces[number]
-        ref = run.remote(piece, stored[piece.folder], notes[piece.folder], spec.bootstrap, spec.seed)
-        refs[ref] = number
     with cluster.progress() as bar:
         job = bar.add_task("evaluate", total=len(pieces), completed=len(ended), unit="task")
-        for ref in cluster.as_they_end(list(refs)):
-            number = refs[ref]
-            ended[number] = cluster.got(ref)
-            kept.write(keys[number], ended[number])
+        for number, found in _as_they_end(spec, pieces, left):
+            ended[number] = found
+            kept.write(keys[number], found)
             bar.advance(job)
-    return {folder: [ended[n] for n, piece in enumerate(pieces) if piece.folder == folder] for folder in tables}
+    return {folder: [ended[n] for n, piece in enumerate(pieces) if piece.folder == folder] for folder in folders}
+
+
+def _as_they_end(spec: Evaluate, pieces: Sequence[_Piece], left: Sequence[int]) -> Iterator[tuple[int, Found]]:
+    """Numbers of the pieces that are left, and what they gave, whichever ends first.
+
+    So many are given out that each CPU has its next one; only the embeddings that these ask for are in memory.
+    """
+    run = ray.remote(num_cpus=1, max_retries=2)(_run_piece)
+    most = 2 * max(1, int(cluster.resource("CPU")))
+    waiting = deque(left)
+    given: dict[Any, int] = {}
+    folder: Path | None = None
+    stored: Any = None
+    note: dict[str, Any] = {}
+    while waiting or given:
+        while waiting and len(given) < most:
+            piece = pieces[number := waiting.popleft()]
+            if piece.folder != folder:  # pieces of a folder stand together; Ray keeps those of running tasks
+                folder = piece.folder
+                stored, note = ray.put(Embeddings.from_table(read_embeddings(folder))), read_note(folder)
+            given[run.remote(piece, stored, note, spec.bootstrap, spec.seed)] = number
+        ended, _ = ray.wait(list(given), num_returns=1)
+        yield given.pop(ended[0]), cluster.got(ended[0])
 
 
 def _key(spec: Evaluate, piece: _Piece, embeddings: str) -> str:
     settings = [each.model_dump(mode="json") for each in (piece.task, spec.bootstrap)]
-    return plan.fingerprint(embeddings, settings, piece.split, spec.seed, __version__)
+    return plan.fingerprint(embeddings, settings, piece.split, spec.seed, __version__, code_print())
 
 
 def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> Found:

@@ -1,5 +1,6 @@
 """What an evaluation has measured so far, kept beside its results until these are whole: a killed one goes on."""
 
+import functools
 import hashlib
 import shutil
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from herbray import tasks
 from herbray.flow import cluster
 
 
@@ -57,4 +59,13 @@ def embeddings_print(folder: Path) -> str:
             seen.update(
                 f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
             )
+    return seen.hexdigest()[:16]
+
+
+@functools.cache
+def code_print() -> str:
+    """Fingerprint of the tasks' code: after a change to it, nothing that was measured before counts."""
+    seen = hashlib.sha256()
+    for path in sorted(Path(tasks.__file__).parent.glob("*.py")):
+        seen.update(path.read_bytes())
     return seen.hexdigest()[:16]

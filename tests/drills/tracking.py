@@ -133,7 +133,7 @@ def driver_and_store(folder: Path) -> Found:
 DRILLS = {
     "store-away": Drill(lambda folder: interrupted(folder, "away", 30), 240),
     "store-refuses": Drill(lambda folder: interrupted(folder, "refuse", 8), 210, short=True),
-    "store-full": Drill(lambda folder: interrupted(folder, "full", 8), 210),
+    "store-full": Drill(lambda folder: interrupted(folder, "full", 15), 240),
     "store-mute": Drill(lambda folder: interrupted(folder, "mute", 30), 240),
     "store-stays-away": Drill(stays_away, 240),
     "store-and-driver": Drill(driver_and_store, 240),
