@@ -1,12 +1,16 @@
 """The one figure that all objectives share: k-NN genus accuracy of validation features."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from herbray.data.plan import Window
 from herbray.flow.material import Material, Train, World
 from herbray.flow.stream import WindowReader, local
 from herbray.model.augment import prepare
@@ -14,11 +18,33 @@ from herbray.model.learner import Learner
 from herbray.model.metrics import knn_accuracy
 
 
+def gatherings(root: Path, windows: Sequence[Window]) -> dict[int, int]:
+    """A number for each row of windows (`window.Batch.rows`), the same for rows of one gathering: duplicates."""
+    wanted = sorted({(part.file, part.row_group, part.bag) for window in windows for part in window.slices})
+    numbers: dict[str, int] = {}
+    found: dict[int, int] = {}
+    for file, groups in itertools.groupby(wanted, key=lambda each: each[0]):
+        shard = pq.ParquetFile(root / file)
+        for _, group, bag in groups:
+            for row, name in enumerate(shard.read_row_group(group, columns=["gathering"])["gathering"].to_pylist()):
+                one = bag << 32 | row
+                found[one] = numbers.setdefault(f"row {one}" if name is None else f"gathering {name}", len(numbers))
+    return found
+
+
 @torch.no_grad()
-def validate(spec: Train, data: Material, learner: Learner, world: World) -> dict[str, float]:
+def validate(spec: Train, data: Material, learner: Learner, world: World, units: Mapping[int, int]) -> dict[str, float]:
     """k-NN genus accuracy of validation features, the one figure that all objectives share, and the objective's loss.
 
-    Each rank takes its share of the windows; features meet on every rank. A specimen counts once.
+    Each rank takes its share of the windows; features meet on every rank. A specimen counts once, and is told by
+    specimens of other gatherings alone: a duplicate is found by its press and its label.
+
+    Args:
+        spec: of the job.
+        data: whose validation windows are looked at.
+        learner: as it is now.
+        world: this rank's place.
+        units: of `gatherings`.
     """
     if not data.validation:
         return {}
@@ -46,7 +72,9 @@ def validate(spec: Train, data: Material, learner: Learner, world: World) -> dic
     rows = sorted(found)
     features = torch.stack([found[row][0] for row in rows])
     labels = torch.tensor([found[row][1] for row in rows])
-    return {"val_knn": knn_accuracy(features, labels, spec.neighbours), "val_loss": sum(losses) / len(losses)}
+    apart = torch.tensor([units[row] for row in rows])
+    accuracy = knn_accuracy(features, labels, spec.neighbours, units=apart)
+    return {"val_knn": accuracy, "val_loss": sum(losses) / len(losses)}
 
 
 def _gather(mine: tuple[dict[int, Any], list[float]], world: World) -> Iterator[tuple[dict[int, Any], list[float]]]:

@@ -71,6 +71,28 @@ def test_a_lone_genus_votes_and_is_not_counted():
     assert knn_accuracy(features, torch.tensor([0, 0, 0, 2]), 1) == 1.0
 
 
+def test_rows_of_one_unit_are_no_neighbours():
+    points, labels = cloud(40, 8, 4, 3)
+    noise = np.random.default_rng(5).normal(size=(40, 8)).astype(np.float32)
+    twice, names = torch.tensor(noise).repeat(2, 1), torch.tensor(labels).repeat(2)
+    units = torch.arange(40).repeat(2)
+    assert knn_accuracy(twice, names, 1) == 1.0  # each finds its duplicate
+    assert knn_accuracy(twice, names, 1, units=units) < 0.6
+    twins = torch.tensor(points).repeat(2, 1)
+    for k in (1, 3, 100):  # a duplicate votes twice for others, and never for its twin
+        assert knn_accuracy(twins, names, 2 * k, units=units, chunk=7) == knn_accuracy(
+            torch.tensor(points), torch.tensor(labels), k
+        )
+
+
+def test_with_fewer_neighbours_than_k_those_there_are_vote():
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
+    units = torch.tensor([0, 0, 1, 1])  # a row of unit 0 has two neighbours
+    assert knn_accuracy(features, torch.tensor([5, 5, 5, 7]), 3, units=units) == 1.0
+    with pytest.raises(ValueError, match="none of the 2 genera has two gatherings"):
+        knn_accuracy(features, torch.tensor([5, 5, 7, 7]), 3, units=units)
+
+
 def test_scale_of_a_row_does_not_matter():
     features, labels = cloud(60, 8, 3, 1)
     scaled = torch.tensor(features) * torch.logspace(-3, 3, 60)[:, None]
