@@ -1,5 +1,6 @@
 """Pairs of genera, one called positive: named in the settings, or chosen from the labels alone."""
 
+import math
 from collections import Counter
 from typing import Literal, Self
 
@@ -80,8 +81,10 @@ def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
     Returns:
         `separation`: the distance of the two genera's means over the root mean square distance of their specimens
         from the own mean, both genera weighing the same (Fisher's criterion, its root; 0 where all coincide); it has
-        no unit, and is comparable between encoders. `similarity`, where other genera are there: the share of the
-        others whose mean lies farther from the positive's than the negative's does, 1 for the nearest of all genera.
+        no unit, and is comparable between encoders. `similarity`, where other genera of two and more specimens are
+        there: the share of them whose mean lies farther from the positive's than the negative's does, 1 for the
+        nearest of all genera. Means of few specimens scatter, and lie apart for that alone: from each squared distance
+        what both means scatter is taken off, which makes it unbiased.
     """
     named = np.flatnonzero([genus is not None for genus in embeddings.genus])
     names, codes, sizes = np.unique(embeddings.genus[named].astype(str), return_inverse=True, return_counts=True)
@@ -90,12 +93,15 @@ def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
     np.add.at(means, codes, features)
     means /= sizes[:, None]
     here, there = np.searchsorted(names, [pair.positive, pair.negative])
-    distance = np.linalg.norm(means - means[here], axis=1)
-    spread = [((features[codes == genus] - means[genus]) ** 2).sum(axis=1).mean() for genus in (here, there)]
-    width = float(np.sqrt(np.mean(spread)))
-    found = {"separation": float(distance[there]) / width if width else 0.0}
-    others = np.delete(distance, [here, there])
-    return found | ({"similarity": float((others > distance[there]).mean())} if len(others) else {})
+    spread = np.bincount(codes, ((features - means[codes]) ** 2).sum(axis=1)) / np.maximum(1, sizes - 1)
+    scatter = spread / sizes
+    squared = ((means - means[here]) ** 2).sum(axis=1) - scatter - scatter[here]
+    width = float(np.sqrt(spread[[here, there]].mean()))
+    found = {"separation": math.sqrt(max(0.0, float(squared[there]))) / width if width else 0.0}
+    several = sizes > 1
+    several[[here, there]] = False
+    others = squared[several]
+    return found | ({"similarity": float((others > squared[there]).mean())} if len(others) else {})
 
 
 def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:

@@ -1,15 +1,33 @@
 """Silhouettes: do the names of a rank form clusters in the representation?"""
 
-from typing import Annotated, ClassVar, Literal, final
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Final, Literal, final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, Field
-from sklearn.metrics import silhouette_samples
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, TaskSpec, UnscorableError, hinted, once
+from herbray.tasks.base import (
+    PAPER_SEED,
+    Embeddings,
+    Floats,
+    Indices,
+    PooledSplits,
+    TaskSpec,
+    UnscorableError,
+    hinted,
+    once,
+)
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import usable
+
+Features = npt.NDArray[np.float32]
+
+_CELLS: Final = 2**22  # distances held at a time: 32 MB
+_ROWS: Final = 2**14  # features made float64 at a time
 
 Rank = Literal["order", "family", "genus", "species", "institution"]
 
@@ -20,12 +38,13 @@ class Silhouette(TaskSpec):
 
     Of a specimen (Rousseeuw 1987, doi 10.1016/0377-0427(87)90125-7): a its mean distance to others of its
     name, b the lowest mean distance to those of another name, (b - a) / max(a, b); in [-1, 1]. The score is the mean
-    over specimens. A name borne once in the sample is left out. At fold -1: `cosine`, `euclidean`, `rows`, `classes`,
-    `rows_left_out` (of such names, or not drawn), `rows_undetermined`.
+    over specimens. A name borne once is left out. At fold -1: `cosine`, `euclidean`, `rows` (that were asked),
+    `classes`, `rows_left_out` (of such names, or not asked), `rows_undetermined`.
 
     Attributes:
         ranks: whose names are taken for clusters.
-        most: specimens that are looked at; of more, a seeded sample. Time grows with its square.
+        most: specimens that are asked; of more, a seeded sample. Each is asked about all specimens, so that the score
+            does not depend on it but for the draw; time grows with `most` times their number.
         threads: of the linear algebra.
     """
 
@@ -54,8 +73,6 @@ class Silhouette(TaskSpec):
     def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
         names = embeddings.rank(rank)
         named = np.flatnonzero([name is not None for name in names])
-        if len(named) > self.most:
-            named = np.sort(np.random.default_rng(seed).choice(named, self.most, replace=False))
         kept, codes, counts = usable(names[named], 2)
         rows = named[kept]
         if counts["classes"] < 2:
@@ -64,11 +81,54 @@ class Silhouette(TaskSpec):
                 "more, and two must be; embed more specimens or leave the rank out"
             )
         place = Place(self.name, split, rank)
+        asked = np.arange(len(rows))
+        if len(rows) > self.most:
+            asked = np.sort(np.random.default_rng(seed).choice(asked, self.most, replace=False))
         undetermined = sum(name is None for name in names)
-        numbers = {"rows": len(rows), "classes": counts["classes"], "rows_undetermined": undetermined}
-        found = Measured(place.scores(numbers | {"rows_left_out": len(names) - undetermined - len(rows)}))
-        for metric in ("cosine", "euclidean"):
-            values = silhouette_samples(embeddings.features[rows].astype(np.float64), codes, metric=metric)
-            outcomes = place.outcome(metric, embeddings.specimen_id[rows], values)
+        numbers = {"rows": len(asked), "classes": counts["classes"], "rows_undetermined": undetermined}
+        found = Measured(place.scores(numbers | {"rows_left_out": len(names) - undetermined - len(asked)}))
+        for metric, summed in (("cosine", _cosine), ("euclidean", _euclidean)):
+            values = _coefficients(summed(embeddings.features[rows], codes, asked), codes, asked)
+            outcomes = place.outcome(metric, embeddings.specimen_id[rows][asked], values)
             found += Measured(place.scores({metric: float(values.mean())}), outcomes)
         return found
+
+
+def _coefficients(sums: Floats, codes: Indices, asked: Indices) -> Floats:
+    """Silhouettes [q] of the rows asked, from the sums of their distances to each name's specimens [q, k]."""
+    sizes = np.bincount(codes)
+    every, own = np.arange(len(asked)), codes[asked]
+    inside = sums[every, own] / (sizes[own] - 1)
+    means = sums / sizes
+    means[every, own] = np.inf
+    outside = means.min(axis=1)
+    most = np.maximum(inside, outside)
+    values: Floats = np.divide(outside - inside, most, out=np.zeros(len(asked)), where=most > 0)
+    return values
+
+
+def _cosine(features: Features, codes: Indices, asked: Indices) -> Floats:
+    """Sums of cosine distances to each name's specimens [q, k]: they follow from the sums of the unit vectors."""
+    sums = np.zeros((int(codes.max()) + 1, features.shape[1]))
+    for part in _blocks(len(features), _ROWS):
+        np.add.at(sums, codes[part], normalize(features[part].astype(np.float64)))
+    points = normalize(features[asked].astype(np.float64))
+    distances: Floats = np.bincount(codes) - points @ sums.T
+    distances[np.arange(len(asked)), codes[asked]] -= 1.0 - (points**2).sum(axis=1)  # of a row of zeros to itself
+    return distances
+
+
+def _euclidean(features: Features, codes: Indices, asked: Indices) -> Floats:
+    """Sums of Euclidean distances to each name's specimens [q, k], a block of these at a time."""
+    points = features[asked].astype(np.float64)
+    order = np.argsort(codes, kind="stable")
+    sums = np.zeros((len(asked), int(codes.max()) + 1))
+    for part in _blocks(len(order), max(1, _CELLS // len(asked))):
+        names, starts = np.unique(codes[order[part]], return_index=True)
+        distances = euclidean_distances(points, features[order[part]].astype(np.float64))
+        sums[:, names] += np.add.reduceat(distances, starts, axis=1)
+    return sums
+
+
+def _blocks(rows: int, step: int) -> Iterator[slice]:
+    return (slice(start, start + step) for start in range(0, rows, step))

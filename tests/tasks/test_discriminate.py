@@ -105,13 +105,29 @@ def test_likeness_is_measured_among_all_genera(embeddings_of):
     pair = Pair(positive="Alba", negative="Borea", kind="similar")
     features = {genus: embeddings.features[embeddings.genus == genus].astype(float) for genus in set(embeddings.genus)}
     means = {genus: rows.mean(axis=0) for genus, rows in features.items()}
-    squares = [np.mean([((row - means[g]) ** 2).sum() for row in features[g]]) for g in ("Alba", "Borea")]
-    apart = np.linalg.norm(means["Alba"] - means["Borea"])
-    farther = [np.linalg.norm(means["Alba"] - means[other]) > apart for other in ("Cirra", "Dolia")]
+    spread = {g: sum(((row - means[g]) ** 2).sum() for row in rows) / (len(rows) - 1) for g, rows in features.items()}
+
+    def squared(other):
+        raw = ((means["Alba"] - means[other]) ** 2).sum()
+        return raw - spread["Alba"] / len(features["Alba"]) - spread[other] / len(features[other])
+
+    farther = [squared(other) > squared("Borea") for other in ("Cirra", "Dolia")]
     found = likeness(embeddings, pair)
-    assert found["separation"] == pytest.approx(apart / np.sqrt(np.mean(squares)))
+    width = np.mean([spread["Alba"], spread["Borea"]])
+    assert found["separation"] == pytest.approx(np.sqrt(squared("Borea") / width))
     assert found["similarity"] == np.mean(farther)
     assert set(likeness(embeddings.take(np.isin(embeddings.genus, ["Alba", "Borea"])), pair)) == {"separation"}
+
+
+def test_a_genus_of_few_sheets_is_not_farther_for_that_alone(embeddings_of):
+    """All genera are one cloud: a rare one is nearer than a common one as often as not."""
+    pair = Pair(positive="Alba", negative="Borea", kind="similar")
+    found = []
+    for seed in range(100):
+        embeddings = embeddings_of({"Alba": 60, "Borea": 60, "Cirra": 3, "Dolia": 3, "Erema": 3}, separation=0.0)
+        noise = np.random.default_rng(seed).normal(size=embeddings.features.shape).astype(np.float32)
+        found.append(likeness(dataclasses.replace(embeddings, features=noise), pair)["similarity"])
+    assert 0.35 < np.mean(found) < 0.65
 
 
 def test_coinciding_genera_have_no_separation(embeddings_of):

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_samples
 
-from herbray.tasks import UnscorableError
+from herbray.tasks import UnscorableError, silhouette
 from herbray.tasks.silhouette import Silhouette
 
 
@@ -46,6 +49,27 @@ def test_of_many_specimens_a_seeded_sample_is_taken(embeddings_of):
     assert task.run(embeddings, "random", 1) == found.scores != task.run(embeddings, "random", 2)
     whole = {score.metric: score.value for score in Silhouette(ranks=("genus",)).run(embeddings, "random")}
     assert found.outcomes[1].mean == pytest.approx(whole["euclidean"], abs=0.1)
+
+
+def test_a_specimen_s_value_does_not_depend_on_how_many_are_asked(embeddings_of, monkeypatch):
+    monkeypatch.setattr(silhouette, "_CELLS", 70)
+    monkeypatch.setattr(silhouette, "_ROWS", 7)
+    embeddings = embeddings_of({"Alba": 30, "Borea": 20, "Cirra": 3}, 2.0)
+    whole, few = (Silhouette(ranks=("genus",), most=most).measure(embeddings, "random") for most in (100, 12))
+    for all_of_it, some in zip(whole.outcomes, few.outcomes, strict=True):
+        values = dict(zip(all_of_it.specimen_id, all_of_it.value, strict=True))
+        assert some.value.tolist() == pytest.approx([values[name] for name in some.specimen_id])
+
+
+def test_they_are_scikit_learn_s_also_of_rows_of_zeros_and_of_equal_rows(embeddings_of):
+    embeddings = embeddings_of({"Alba": 9, "Borea": 7}, 2.0, dim=4)
+    features = embeddings.features.copy()
+    features[[0, 10]] = 0.0
+    features[2] = features[3]
+    found = Silhouette(ranks=("genus",)).measure(replace(embeddings, features=features), "random")
+    for outcome in found.outcomes:
+        due = silhouette_samples(features.astype(np.float64), embeddings.genus.astype(str), metric=outcome.metric)
+        assert outcome.value.tolist() == pytest.approx(due.tolist(), abs=1e-6)
 
 
 def test_one_name_alone_has_no_silhouette(embeddings_of):
