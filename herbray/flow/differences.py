@@ -19,10 +19,15 @@ def differences(comparisons: pa.Table, trainings: Sequence[Train]) -> Iterator[s
     order = list(objectives)
     for row in comparisons.to_pylist():
         names = row["model_a"], row["model_b"]
-        if not set(names) <= objectives.keys() or row["init_a"] != row["init_b"]:
+        if not set(names) <= objectives.keys() or _bare(row["init_a"]) != _bare(row["init_b"]):
             continue
         if objectives[names[0]] == objectives[names[1]]:
             yield _told(row, order.index(names[0]) < order.index(names[1]))
+
+
+def _bare(init: str) -> str:
+    """Start weights without their stem (`encoder.start_name`), which may be what the experiment is on."""
+    return init.partition(" (")[0]
 
 
 def _told(row: Mapping[str, Any], a_first: bool) -> str:

@@ -23,7 +23,7 @@ from herbray.flow.embedder import Embedder, encoder_print, source_print
 from herbray.flow.manifest import read_manifest
 from herbray.flow.seats import suitable
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
-from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder import EncoderSpec, build_encoder, start_name
 
 
 class Embed(Spec):
@@ -68,8 +68,12 @@ def embed(spec: Embed) -> Path:
             f"{spec.model} was trained on sheets of geometry={card.geometry}, those of {spec.shards} are {geometry}: "
             f"make the shards with geometry={card.geometry}"
         )
-    note |= {"init": card.init, "seed": card.seed, "size": card.size, "dim": card.dim, "herbray": __version__}
-    note |= {"shards": manifest["fingerprint"], "splits": {name: manifest["splits"][name] for name in spec.splits}}
+    note |= {"init": start_name(card.init, card.stem), "seed": card.seed, "size": card.size, "dim": card.dim}
+    note |= {
+        "herbray": __version__,
+        "shards": manifest["fingerprint"],
+        "splits": {name: manifest["splits"][name] for name in spec.splits},
+    }
     target = spec.out / f"{note['name']}-{manifest['fingerprint'][:8]}"
     files = [f for name in spec.splits for f in sorted((spec.shards / f"split={name}").glob("part-*.parquet"))]
     jobs = [{"file": f.relative_to(spec.shards).as_posix()} for f in files]

@@ -25,9 +25,9 @@ from herbray.flow import cluster
 from herbray.flow.differences import differences
 from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
-from herbray.flow.learn import build_learner
 from herbray.flow.material import Train
 from herbray.flow.outcomes import comparisons_file
+from herbray.flow.preflight import check_frozen, check_handed_over, check_pairs, check_start, distinct
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
 from herbray.flow.train import exact, steady, train
@@ -105,6 +105,7 @@ def study(spec: Study) -> Path:
     Raises:
         ValueError: bad input of any stage; start weights that cannot be had are told before anything is trained.
     """
+    _check(spec)
     tell = _Teller()
     tell("catalogue", "which specimens exist")
     names = _with(spec.catalogue, out=spec.out / "catalogue")
@@ -115,6 +116,7 @@ def study(spec: Study) -> Path:
         shard(shards)
         for name, other in spec.other_shards.items():
             shard(_with(other, catalogue=names.out, out=_shards(spec, name)))
+        check_pairs(spec.evaluate.tasks, shards.out)
         trained, frozen = grid(spec, _pretrained(spec, tell))
         folders = [*_run(frozen, tell), *_run(trained, tell)]
         tell("evaluate", f"{len(folders)} encoders, {len(spec.evaluate.tasks)} tasks")
@@ -158,10 +160,9 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
         for init in spec.inits or [each.encoder.init]
         for seed in spec.seeds or [each.seed]
     ]
-    starts = {cell.train.encoder.init: cell.train.encoder for cell in reversed(trained) if cell.train}
     frozen = [
         _frozen(spec, start, seed)
-        for start in [*reversed(starts.values()), *spec.frozen]
+        for start in distinct([cell.train.encoder for cell in trained if cell.train], spec.frozen)
         for seed in (spec.seeds or (spec.train[0].seed,))[: None if start.init == "random" else 1]
     ]  # where all seeds give the same start, one is enough
     return trained, frozen
@@ -170,9 +171,22 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
 def _started(base: Train, init: str, seed: int) -> Train:
     """A training from other start weights, checked: not every start goes with every encoder."""
     job = base.model_copy(update={"encoder": _encoder(base, init), "seed": seed})
-    if not init.startswith("models:/"):
-        build_learner(job, 2, None)
+    check_start(job)
     return job
+
+
+def _check(spec: Study) -> None:
+    """All that can be known of the start weights before the pretraining, or anything else, has begun."""
+    for each in spec.train:
+        for init in spec.inits or [each.encoder.init]:
+            if init == PRETRAINING and spec.pretraining:
+                check_handed_over(each, spec.pretraining.train.encoder)
+            else:
+                _started(each, init, each.seed)
+    if spec.pretraining:
+        check_start(spec.pretraining.train)
+    for start in spec.frozen:
+        check_frozen(start, spec.train[0].seed)
 
 
 def _encoder(base: Train, init: str) -> EncoderSpec:

@@ -11,7 +11,7 @@ from herbray.model.checkpoint import read_encoder
 from herbray.model.portable import SIZES, Arch, Encoder, EncoderRefused
 from herbray.model.published import IMAGENET_FILE, imagenet_path, read_imagenet
 
-__all__ = ["IMAGENET_FILE", "Encoder", "EncoderSpec", "build_encoder", "imagenet_path"]
+__all__ = ["IMAGENET_FILE", "Encoder", "EncoderSpec", "build_encoder", "imagenet_path", "start_name"]
 
 
 class EncoderSpec(Spec):
@@ -41,6 +41,11 @@ class EncoderSpec(Spec):
         if self.arch != "resnet18" and self.stem != "standard":
             raise ValueError(f"{self.arch} has a standard stem, not {self.stem!r}: use stem=standard")
         return self
+
+
+def start_name(init: str, stem: str) -> str:
+    """What results call start weights: random ones of another stem are others."""
+    return init if stem == "standard" else f"{init} ({stem} stem)"
 
 
 def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> Encoder:

@@ -168,7 +168,7 @@ def evaluate_job(folder: Path) -> Found:
 
     tasks = [
         {"name": "identify", "splits": ["random"], "ranks": ["genus"]},
-        {"name": "retrieval", "splits": ["random"]},
+        {"name": "retrieval", "splits": ["random"], "ranks": ["genus"]},
     ]
     source, log = embeddings(folder), folder / "log"
 

@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,8 +9,13 @@ import pytest
 from herbray import config, schema
 from herbray.flow.differences import differences
 from herbray.flow.embed import read_embeddings
+from herbray.flow.manifest import read_index
+from herbray.flow.preflight import check_pairs
 from herbray.flow.study import Study, grid, study
 from herbray.model.checkpoint import read_encoder
+from herbray.tasks.discriminate import Discriminate
+from herbray.tasks.mislabel import Mislabel
+from herbray.tasks.pairs import Pair
 
 SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 240, "size": 48, "genera": 8, "species": 24}
 TRAIN = {"encoder": {"size": 32}, "stream": {"batch": 16}, "epochs": 1, "reports": 1, "workers": 0}
@@ -55,7 +61,7 @@ def test_the_grid_is_every_objective_from_every_start_with_every_seed():
 
 
 def test_one_start_and_one_seed_are_the_trainings_own():
-    trained, frozen = grid(spec(frozen=[{"size": 40, "init": "random"}]), None)
+    trained, frozen = grid(spec(frozen=[{"size": 40, "stem": "cifar"}, {"size": 32}]), None)
     assert [c.train.out.name for c in trained] == ["triplet", "classifier"]
     assert [c.train.seed for c in trained] == [89, 89]
     assert [c.embed.start.size for c in frozen] == [32, 40]
@@ -72,6 +78,52 @@ def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tm
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"resnet18-f37072fd\.pth"):
         grid(spec(inits=["imagenet"]), None)
+
+
+def test_two_stems_are_two_starts_and_a_twin_in_what_goes_in_alone_is_refused():
+    drawn = TRAIN | {"objective": {"name": "autoencoder", "width": 8}, "encoder": {"size": 32, "stem": "cifar"}}
+    _, frozen = grid(spec(train=[TRAIN, drawn]), None)
+    assert [(c.embed.start.init, c.embed.start.stem) for c in frozen] == [("random", "standard"), ("random", "cifar")]
+    with pytest.raises(ValueError, match=r"could not tell resnet18 from random with size=40, normalise=True from that"):
+        grid(spec(frozen=[{"size": 40}]), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": [TRAIN | {"encoder": {"size": 32, "init": "imagenet"}}]}, r"resnet18-f37072fd\.pth"),
+        ({"frozen": [{"size": 32, "init": "imagenet"}]}, r"resnet18-f37072fd\.pth"),
+        (
+            {
+                "inits": ["pretraining"],
+                "pretraining": PRETRAINING,
+                "train": [TRAIN | {"encoder": {"normalise": False}}],
+            },
+            "triplet: encoder.normalise=False, but the pretraining that it starts from has normalise=True",
+        ),
+    ],
+)
+def test_what_a_study_lacks_is_told_before_its_catalogue_is_built(tmp_path, monkeypatch, settings, message):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        study(spec(out=tmp_path / "study", **settings))
+    assert not (tmp_path / "study").exists()
+
+
+def test_pairs_that_a_split_does_not_hold_are_told_before_anything_is_trained(shards):
+    there = Counter()
+    for row in read_index(shards).to_pylist():
+        there[row["split"], row["genus"]] += row["rows"]
+    most = [genus for (split, genus), rows in there.items() if split == "random" and rows >= 5]
+    check_pairs([Discriminate(splits=("random",)), Mislabel(splits=("random",), pairs=(pair_of(*most[:2]),))], shards)
+    with pytest.raises(
+        ValueError, match=r"mislabel, pair .*–Rosa, split herbarium\+random: 0 specimens of Rosa, and 5"
+    ):
+        check_pairs([Mislabel(splits=("herbarium+random",), pairs=(pair_of(most[0], "Rosa"),))], shards)
+
+
+def pair_of(positive, negative):
+    return Pair(positive=positive, negative=negative, kind="similar")
 
 
 def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_is_trained():
