@@ -9,20 +9,21 @@ from herbray.flow.material import Train
 
 
 def differences(comparisons: pa.Table, trainings: Sequence[Train]) -> Iterator[str]:
-    """A sentence for each metric and each two trainings of one objective, from the same start weights.
+    """A sentence for each metric: an objective's first training less each other one from the same start weights.
 
     Args:
         comparisons: `schema.COMPARISON`, of paired specimens.
-        trainings: of the study, in the order of its settings: the first of two is the one that the sign is for.
+        trainings: of the study, in the order of its settings. How the others compare among themselves stands in the
+            table of comparisons.
     """
     objectives = {each.called: each.objective.name for each in trainings}
-    order = list(objectives)
+    first = {objective: name for name, objective in reversed(objectives.items())}
     for row in comparisons.to_pylist():
         names = row["model_a"], row["model_b"]
         if not set(names) <= objectives.keys() or _bare(row["init_a"]) != _bare(row["init_b"]):
             continue
-        if objectives[names[0]] == objectives[names[1]]:
-            yield _told(row, order.index(names[0]) < order.index(names[1]))
+        if objectives[names[0]] == objectives[names[1]] and first[objectives[names[0]]] in names:
+            yield _told(row, names[0] in first.values())
 
 
 def _bare(init: str) -> str:

@@ -30,15 +30,22 @@ _DISCRIMINATE_COLUMNS = {  # first what compares across pairs
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
+    "separation": "separation",
+    "similarity": "similarity",
 }
+_MEASURED = ("separation", "similarity")  # of the pair, in this representation: no merit
 _MISLABEL_COLUMNS = {
     "tpr": "true positives",
     "fpr": "false positives",
     "precision": "precision",
     "auroc": "AUROC",
     "precision_at_n": "precision@n",
-    "oof_tpr": "plain TPR",
-    "oof_fpr": "plain FPR",
+}
+_RIVALS = {"": "confident", "oof_": "plain", "knn_": "neighbours"}
+_RIVAL_COLUMNS = {
+    f"{prefix}{metric}": f"{label}: {name}"
+    for metric, label in (("auroc", "AUROC"), ("precision_at_n", "prec.@n"), ("tpr", "TPR"), ("fpr", "FPR"))
+    for prefix, name in _RIVALS.items()
 }
 _ROWS = (("rows", "specimens", ",.0f"), ("rows_left_out", "left out", ",.0f"))
 _MAJORITY = ("majority", "majority", ".3f")
@@ -55,6 +62,7 @@ class Application:
     figure: Drawing | None
     table: ScoreTable | None
     warnings: list[str]
+    rivals: ScoreTable | None = None
 
 
 def identify(scores: Scores) -> Application:
@@ -83,7 +91,7 @@ def discriminate(scores: Scores, taxonomy: Taxonomy) -> Application:
         words=in_words(findings, "balanced accuracy"),
         findings=findings,
         figure=dots(scores, DISCRIMINATE, drawn, titles, "discriminate", {"balanced_accuracy": 0.5, "auroc": 0.5}),
-        table=score_table(scores, DISCRIMINATE, columns, titles, (*_ROWS, _MAJORITY)),
+        table=score_table(scores, DISCRIMINATE, columns, titles, (*_ROWS, _MAJORITY), described=_MEASURED),
         warnings=_unconverged(scores, DISCRIMINATE),
     )
 
@@ -97,9 +105,19 @@ def mislabel(scores: Scores, taxonomy: Taxonomy) -> Application:
         words=in_words(findings, "true-positive rate"),
         findings=findings,
         figure=positives(scores, MISLABEL, "tpr", "fpr", titles, "mislabel"),
-        table=score_table(scores, MISLABEL, columns, titles, _ROWS, fewer_is_better=("fpr", "oof_fpr")),
+        table=score_table(scores, MISLABEL, columns, titles, _ROWS, fewer_is_better=("fpr",)),
         warnings=_unconverged(scores, MISLABEL),
+        rivals=_rivals(scores, titles),
     )
+
+
+def _rivals(scores: Scores, titles: dict[str, str]) -> ScoreTable | None:
+    """The three ways to doubt a label beside one another; None where confident learning stands alone."""
+    columns = _present(scores, MISLABEL, _RIVAL_COLUMNS)
+    if not any(metric.startswith(("oof_", "knn_")) for metric, _ in columns):
+        return None
+    fewer = tuple(metric for metric, _ in columns if metric.endswith("fpr"))
+    return score_table(scores, MISLABEL, columns, titles, (), fewer_is_better=fewer)
 
 
 def others(scores: Scores) -> list[tuple[str, ScoreTable]]:

@@ -63,7 +63,7 @@ def dots(
 
     shown = ", ".join(label for _, label in metrics)
     alt = f"{shown} of {', '.join(one.label for one in series)}, by {', '.join(map(clean, levels))} and split."
-    caption = "Dots: mean over folds; bars: one standard deviation. Dashes: what guessing scores."
+    caption = "Dots: mean over folds and training seeds; bars: one standard deviation. Dashes: what guessing scores."
     if len(titles) > MOST_PANELS:
         caption += f" The first {MOST_PANELS} of {len(titles)} are drawn; the table has them all."
     return render(paint, name, alt, caption)

@@ -63,7 +63,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _context(data: ReportData) -> dict[str, Any]:
-    scores = Scores(data.results)
+    scores = Scores(data.results, data.comparisons)
     specimens = archive.specimens(data.embeddings)
     taxonomy = archive.taxonomy(specimens)
     splits = archive.split_rows(data.manifest, specimens)
@@ -88,6 +88,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "map": draw_map(data.embeddings, data.projection, "map"),
         "refused": archive.refused(data.quarantine),
         "one_seed": scores.seeds == 1,
+        "paired": scores.paired,
         "undefined": scores.undefined,
     }
 

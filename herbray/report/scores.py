@@ -75,8 +75,12 @@ class Cell:
 class Scores:
     """Results by (series, task, split, level, metric)."""
 
-    def __init__(self, results: pa.Table) -> None:
+    def __init__(self, results: pa.Table, comparisons: pa.Table | None = None) -> None:
         """Index a `schema.RESULT` table; values that are not finite are left out and counted in `undefined`.
+
+        Args:
+            results: in long form.
+            comparisons: `schema.COMPARISON`, where encoders were compared on the same specimens; `paired` says so.
 
         Raises:
             ValueError: a column is missing.
@@ -97,6 +101,25 @@ class Scores:
         self.series = list_series({(row["model"], row["init"]) for row in rows})
         seeds = {(row["model"], row["init"], row["seed"]) for row in rows}
         self.seeds = max(Counter((model, init) for model, init, _ in seeds).values(), default=0)
+
+        self._above: dict[tuple[str, ...], bool] = {}
+        for row in [] if comparisons is None else comparisons.to_pylist():
+            place = tuple(row[name] for name in ("task", "split", "level", "metric"))
+            a, b = ((row[f"model_{end}"], row[f"init_{end}"]) for end in "ab")
+            self._above[*place, *a, *b], self._above[*place, *b, *a] = row["low"] > 0, row["high"] < 0
+        self.paired = bool(self._above)
+
+    def higher(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> bool:
+        """Whether one scores clearly higher than another at a (task, split, level, metric).
+
+        By the paired comparison: its interval lies above 0. Where there is none, by the rule of thumb that the
+        intervals mean ± one standard deviation lie apart.
+        """
+        paired = self._above.get((*place, one.model, one.init, other.model, other.init))
+        if paired is not None:
+            return paired
+        mine, theirs = self.cell(one, *place), self.cell(other, *place)
+        return mine is not None and theirs is not None and mine.above(theirs)
 
     def cell(self, series: Series, task: str, split: str, level: str, metric: str) -> Cell | None:
         """The values asked for, or None where there are none."""

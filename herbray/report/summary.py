@@ -1,7 +1,6 @@
 """The summary in plain words, computed from the results and no bolder than they are.
 
-A lead is called only where the intervals mean ± one standard deviation lie apart; otherwise the page says "undecided".
-That is a rule of thumb, not a test: folds share specimens.
+A lead is called only where `Scores.higher` says so of every rival; otherwise the page says "undecided".
 """
 
 from collections import Counter
@@ -28,7 +27,7 @@ class Finding:
         baseline: the untrained series with the leader's start weights, else the best untrained one, and its score.
         training: `ABOVE`, `UNDECIDED` or `BELOW` the baseline; None without a baseline.
         floor: what guessing scores, if known.
-        order: all trained series from the highest, ">" where intervals lie apart and "≈" where they meet.
+        order: all trained series from the highest, ">" where one is clearly above the next and "≈" where not.
         note: what else the reader must know of the leader's score.
     """
 
@@ -68,16 +67,16 @@ def find(
     rivals = ranked[1:]
     lead = ALONE
     if rivals:  # every rival, not the next alone: a wide interval further down may reach higher
-        clear = all(cell.above(other) and not (veto and veto(leader, one)) for one, other in rivals)
+        clear = all(scores.higher(leader, one, place) and not (veto and veto(leader, one)) for one, _ in rivals)
         lead = LEADS if clear else UNDECIDED
     baseline = _baseline(leader, [pair for pair in cells if pair[0].model == UNTRAINED])
     training = None
     if baseline:
         vetoed = veto is not None and veto(leader, baseline[0])
-        training = ABOVE if cell.above(baseline[1]) and not vetoed else UNDECIDED
-        training = BELOW if baseline[1].above(cell) else training
+        training = ABOVE if scores.higher(leader, baseline[0], place) and not vetoed else UNDECIDED
+        training = BELOW if scores.higher(baseline[0], leader, place) else training
     rival = rivals[0] if rivals else None
-    return Finding(question, leader, cell, rival, lead, baseline, training, floor, _order(ranked))
+    return Finding(question, leader, cell, rival, lead, baseline, training, floor, _order(scores, place, ranked))
 
 
 def _baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
@@ -86,10 +85,10 @@ def _baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple
     return max(same or untrained, key=lambda pair: pair[1].mean, default=None)
 
 
-def _order(ranked: Sequence[tuple[Series, Cell]]) -> str:
+def _order(scores: Scores, place: tuple[str, str, str, str], ranked: Sequence[tuple[Series, Cell]]) -> str:
     text = ranked[0][0].label
-    for (_, higher), (one, cell) in pairwise(ranked):
-        text += f" {'>' if higher.above(cell) else '≈'} {one.label}"
+    for (one, _), (other, _) in pairwise(ranked):
+        text += f" {'>' if scores.higher(one, other, place) else '≈'} {other.label}"
     return text
 
 
@@ -120,8 +119,7 @@ def mislabels(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str
 
     def judge(split: str, pair: str) -> Finding | None:
         def dearer(leader: Series, other: Series) -> bool:
-            mine, theirs = (scores.cell(one, task, split, pair, fpr) for one in (leader, other))
-            return mine is not None and theirs is not None and mine.above(theirs)
+            return scores.higher(leader, other, (task, split, pair, fpr))
 
         finding = find(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, dearer)
         cost = scores.cell(finding.leader, task, split, pair, fpr) if finding else None
@@ -146,7 +144,7 @@ def _who_leads(findings: Sequence[Finding]) -> str:
     if not clear:
         highest = Counter(finding.leader.label for finding in findings)
         names = ", ".join(f"{name} {_times(count, total)}" for name, count in highest.most_common())
-        return f"Undecided: the intervals of the best encoders overlap everywhere. Highest mean: {names}."
+        return f"Undecided: nowhere is one encoder clearly above all others. Highest mean: {names}."
     parts = [f"{name} leads clearly {_times(count, total)}" for name, count in clear.most_common()]
     rest = total - sum(clear.values())
     tail = f"; {rest} undecided" if rest else ""

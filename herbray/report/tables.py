@@ -8,11 +8,15 @@ from herbray.report.scores import Cell, Scores, Series, clean, split_name
 
 @dataclass(frozen=True)
 class Figure:
-    """One cell of a table as it is written; `best` where its mean is the best of its group."""
+    """One cell of a table as it is written; `best` where its mean is the best of its group.
+
+    `interval` is that of the bootstrap over gatherings, its ends averaged over training seeds; empty if there is none.
+    """
 
     mean: str
     sd: str
     best: bool
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ def score_table(
     notes: Sequence[tuple[str, str, str]] = (),
     fewer_is_better: Sequence[str] = (),
     unranked: Sequence[str] = (),
+    described: Sequence[str] = (),
 ) -> ScoreTable | None:
     """Mean and standard deviation of every series.
 
@@ -51,6 +56,7 @@ def score_table(
         notes: (metric, label, format) of values that do not depend on the encoder, told beside the heading.
         fewer_is_better: metrics whose best value is the lowest.
         unranked: levels at which no value is called best.
+        described: metrics of which none is: they describe.
 
     Returns:
         The table; None where there is no row.
@@ -65,10 +71,15 @@ def score_table(
             if not cells:
                 continue
             best = [
-                None if level in unranked else _best([row[column] for _, row in cells], metric in fewer_is_better)
+                None
+                if level in unranked or metric in described
+                else _best([row[column] for _, row in cells], metric in fewer_is_better)
                 for column, (metric, _) in enumerate(metrics)
             ]
-            rows = tuple((one, tuple(map(_write, row, best))) for one, row in cells)
+            ends = {
+                one: [_interval(scores, one, (task, split, level), metric) for metric, _ in metrics] for one, _ in cells
+            }
+            rows = tuple((one, tuple(map(_write, row, best, ends[one]))) for one, row in cells)
             groups.append(
                 Group(f"{clean(title)} · {split_name(split)}", _note(scores, task, split, level, notes), rows)
             )
@@ -82,12 +93,17 @@ def _best(cells: Sequence[Cell | None], fewest: bool) -> float | None:
     return min(means) if fewest else max(means)
 
 
-def _write(cell: Cell | None, best: float | None) -> Figure | None:
+def _interval(scores: Scores, series: Series, place: tuple[str, str, str], metric: str) -> str:
+    low, high = (scores.cell(series, *place, f"{metric}_{end}") for end in ("low", "high"))
+    return f"{low.mean:.3f}–{high.mean:.3f}" if low and high else ""
+
+
+def _write(cell: Cell | None, best: float | None, interval: str) -> Figure | None:
     if cell is None:
         return None
     sd = f"± {cell.sd:.3f}" if cell.sd is not None else ""
     mean = f"{cell.mean:.3f}"
-    return Figure(mean, sd, best is not None and mean == f"{best:.3f}")
+    return Figure(mean, sd, best is not None and mean == f"{best:.3f}", interval)
 
 
 def _note(scores: Scores, task: str, split: str, level: str, notes: Sequence[tuple[str, str, str]]) -> str:

@@ -180,9 +180,10 @@ def test_a_difference_is_the_first_setting_less_the_second_from_one_start():
             ("crop", "random", "pad", "random"),
             ("crop", "imagenet", "pad", "random"),
             ("classifier", "random", "pad", "random"),
+            ("crop", "random", "zoom", "random"),  # neither is the first
         ]
     ]
-    train = spec(train=[TRAIN | {"label": "pad"}, TRAIN | {"label": "crop"}]).train
+    train = spec(train=[TRAIN | {"label": label} for label in ("pad", "crop", "zoom")]).train
     (line,) = differences(pa.Table.from_pylist(rows, schema=schema.COMPARISON), train)
     assert line == (
         "pad less crop from random, identify genus on random, accuracy: +2.0 (1.0 to 3.0) points, pad is better; "

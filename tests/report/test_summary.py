@@ -41,7 +41,7 @@ def test_a_lead_over_all_others_is_called():
 def test_overlapping_intervals_are_undecided():
     finding, words = identified(spread("triplet", 0.61), spread("classifier", 0.6), spread("untrained", 0.605))
     assert (finding.lead, finding.training, finding.order) == ("undecided", "undecided", "triplet ≈ classifier")
-    assert words.startswith("Undecided: the intervals of the best encoders overlap everywhere.")
+    assert words.startswith("Undecided: nowhere is one encoder clearly above all others.")
     assert "clearly above the untrained network in no comparison." in words
 
 
@@ -62,6 +62,44 @@ def test_intervals_that_touch_are_undecided():
     low, high, higher = Cell((0.0, 1.0, 2.0)), Cell((2.0, 3.0, 4.0)), Cell((2.1, 3.1, 4.1))
     assert not high.above(low)
     assert higher.above(low)
+
+
+def comparison(a, b, low, high, metric="accuracy", task="identify", level="genus"):
+    row = dict.fromkeys(schema.COMPARISON.names, 0)
+    row |= {"task": task, "split": "random", "level": level, "metric": metric, "better": "undecided"}
+    row |= {"model_a": a, "model_b": b, "init_a": "imagenet", "init_b": "imagenet", "low": low, "high": high}
+    return pa.Table.from_pylist([row], schema=schema.COMPARISON)
+
+
+@pytest.mark.parametrize(
+    ("pair", "low", "high", "lead"),
+    [
+        (("classifier", "triplet"), -0.02, -0.001, "leads"),
+        (("triplet", "classifier"), 0.001, 0.02, "leads"),
+        (("classifier", "triplet"), -0.02, 0.001, "undecided"),
+    ],
+)
+def test_a_paired_comparison_decides_where_there_is_one(pair, low, high, lead):
+    near = spread("triplet", 0.61, 0.1) + spread("classifier", 0.6, 0.1)
+    apart = spread("triplet", 0.9) + spread("classifier", 0.1)
+    for rows in near, apart:
+        table = pa.Table.from_pylist(rows, schema=schema.RESULT)
+        scores = Scores(table, comparison(*pair, low, high))
+        assert scores.paired
+        (finding,) = identification(scores, "identify", "accuracy", None)
+        assert (finding.leader.model, finding.lead) == ("triplet", lead)
+        assert finding.order == f"triplet {'>' if lead == 'leads' else '≈'} classifier"
+
+
+def test_who_accuses_clearly_more_by_the_paired_comparison_does_not_lead():
+    kind = {"task": "mislabel", "level": PAIR}
+    rows = spread("triplet", 0.9, metric="tpr", **kind) + spread("classifier", 0.5, metric="tpr", **kind)
+    rows += spread("triplet", 0.21, 0.2, metric="fpr", **kind) + spread("classifier", 0.2, 0.2, metric="fpr", **kind)
+    told = [
+        mislabels(Scores(pa.Table.from_pylist(rows, schema=schema.RESULT), each), "mislabel", "tpr", "fpr", [PAIR])
+        for each in (None, comparison("triplet", "classifier", 0.001, 0.02, metric="fpr", **kind))
+    ]
+    assert [finding.lead for (finding,) in told] == ["leads", "undecided"]
 
 
 def test_a_wide_interval_further_down_keeps_the_lead_undecided():
