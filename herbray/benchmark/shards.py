@@ -57,6 +57,7 @@ def _pictures(side: int, seed: int) -> list[bytes]:
 
 def _bag(number: int, genus: str, pictures: list[bytes], side: int) -> pa.Table:
     values: dict[str, list[object]] = {name: [""] * _BAG for name in schema.SHARD.names}
+    values["gathering"] = [None] * _BAG
     values["specimen_id"] = [f"P{number * _BAG + row:09d}" for row in range(_BAG)]
     values["genus"] = [genus] * _BAG
     values["width"] = values["height"] = [side] * _BAG
