@@ -1,14 +1,14 @@
 """A real MLflow server whose faults can be ordered; it starts in three seconds, `mlflow server` in a minute.
 
 `python mlflow_server.py FOLDER PORT` serves. Files in FOLDER order faults: `refuse` (each request is answered 500 and
-not carried out), `lose` (each is carried out and answered 500), `full` (SQLite's own "database or disk is full").
+not carried out), `lose` (each is carried out and answered 500).
 """
 
 import contextlib
 import os
+import resource
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +37,10 @@ class Server:
 
     @contextlib.contextmanager
     def out_of_order(self, how):
-        """`refuse`, `lose`, `full` as above, `away` (killed, then started again) or `mute` (stopped, never answers)."""
+        """`refuse`, `lose` as above, `away` (killed, then started again), `mute` (stopped, never answers) or `full`.
+
+        A server whose disk is full is one that the kernel lets write to no file: SQLite cannot even begin its journal.
+        """
         self.begin(how)
         try:
             yield
@@ -49,10 +52,9 @@ class Server:
             self.kill()
         elif how == "mute":
             self.process.send_signal(signal.SIGSTOP)
+        elif how == "full":
+            self._may_write(0)
         else:
-            if how == "full" and (self.folder / "mlflow.db").exists():
-                with contextlib.closing(sqlite3.connect(self.folder / "mlflow.db", timeout=30)) as database:
-                    database.execute("VACUUM")  # else a few more rows would have room in pages that are there
             (self.folder / how).touch()
 
     def end(self, how):
@@ -60,8 +62,15 @@ class Server:
             self.start()
         elif how == "mute":
             self.process.send_signal(signal.SIGCONT)
+        elif how == "full":
+            self._may_write(None)
         else:
             (self.folder / how).unlink()
+
+    def _may_write(self, most):
+        """The size of files that the process may write; None: any."""
+        _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (hard if most is None else most, hard))
 
 
 def serve(folder, port):
@@ -74,15 +83,7 @@ def serve(folder, port):
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     }
     import mlflow.server
-    import sqlalchemy
     from werkzeug.serving import WSGIRequestHandler, make_server
-
-    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "begin")
-    def bound(connection):  # a database may not grow while its disk is full
-        if connection.dialect.name != "sqlite":
-            return
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() if (folder / "full").exists() else 2**30
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
     def answer(environment, start):
         if (folder / "lose").exists():
