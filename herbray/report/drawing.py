@@ -23,6 +23,7 @@ MOST_PANELS = 4
 """Columns of a figure; the tables show everything."""
 
 _LEGEND = 12.5  # letters to an inch
+_LEGEND_ROW = 0.2  # inches
 
 INK, MUTED, LINE, GRID = "#101112", "#606162", "#b0b1b2", "#e0e1e2"
 DASHES: dict[str, Any] = {"color": MUTED, "linestyle": (0, (3, 2)), "linewidth": 1.1}  # what guessing scores
@@ -117,7 +118,7 @@ def percent(axes: Axes, axis: str = "y") -> None:
 
 
 def legend(figure: Figure, series: Sequence[Series], floor: str | None) -> None:
-    """One legend for all panels, above them; `floor` names the dashes."""
+    """One legend for all panels, above them; `floor` names the dashes. The figure grows by its rows."""
     handles = [
         matplotlib.lines.Line2D(
             [],
@@ -137,4 +138,5 @@ def legend(figure: Figure, series: Sequence[Series], floor: str | None) -> None:
         len(str(handle.get_label())) for handle in handles
     )  # what does not fit is cut off at the figure's edge
     columns = max(1, min(len(handles), 6, int(_LEGEND * figure.get_figwidth() // (longest + 6))))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * (-(-len(handles) // columns) - 1))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, handletextpad=0.4)

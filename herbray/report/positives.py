@@ -34,14 +34,14 @@ def positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[str, s
             axes.set_title(f"{clean(level, 40)}\n{split_name(split)}", fontsize=9.5)
         grid[0, 0].set_xlim(0, min(1.02, 1.2 * _most(scores, task, shown, fpr) + 0.02))
         grid[0, 0].set_ylim(0, 1.02)
-        figure.supxlabel("right labels accused (false-positive rate)", fontsize=10, color=MUTED)
-        figure.supylabel("planted errors found (true-positive rate)", fontsize=10, color=MUTED)
+        figure.supxlabel("right labels accused (FPR)", fontsize=10, color=MUTED)
+        figure.supylabel("planted errors found (TPR)", fontsize=10, color=MUTED)
         legend(figure, scores.series, "guessing")
         return figure
 
     alt = "True-positive against false-positive rate of finding planted label errors, a panel for each pair and split."
     caption = (
-        "Up and left is better. Faint points: one seeded draw of planted errors each; "
+        "True- against false-positive rate: up and left is better. Faint points: one seeded draw of planted errors each; "
         "large marks: their mean, with bars of one standard deviation."
     )
     if len(panels) > len(shown):

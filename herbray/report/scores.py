@@ -158,7 +158,7 @@ def list_series(kinds: Iterable[tuple[str, str]]) -> tuple[Series, ...]:
     looks = _LOOK | {model: _OTHER_LOOKS[place % len(_OTHER_LOOKS)] for place, model in enumerate(others)}
     series: list[Series] = []
     for model, init in kinds:
-        label = model if inits[model] == 1 else f"{model} ({init})"
+        label = model if inits[model] == 1 else f"{model} ({init.removeprefix('models:/')})"
         colour, marker = looks[model]
         nth = sum(model == earlier.model for earlier in series)
         series.append(Series(model, init, clean(label), colour, marker if nth == 0 else "<>hdp8"[(nth - 1) % 6]))
