@@ -41,8 +41,8 @@ def positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[str, s
 
     alt = "True-positive against false-positive rate of finding planted label errors, a panel for each pair and split."
     caption = (
-        "True- against false-positive rate: up and left is better. Faint points: one seeded draw of planted errors each; "
-        "large marks: their mean, with bars of one standard deviation."
+        "True- against false-positive rate: up and left is better. Faint points: one seeded draw of planted errors "
+        "each; large marks: their mean, with bars of one standard deviation."
     )
     if len(panels) > len(shown):
         caption += f" The first {len(shown)} of {len(panels)} panels are drawn; the table has them all."
