@@ -93,8 +93,7 @@ def train_on_ray(
     with cluster.connected():
         total, each = share_of_cpus(spec)
         settings = {"spec": _absolute(spec), "weights": weights, "store": store, "cpus": total, "around": around}
-        # Tasks that just read reserve nothing: where nodes are lost, workers may take every CPU that is left.
-        settings["feed_cpus"] = each if spec.loader.decode == "tasks" else 0.0
+        settings["feed_cpus"] = reserved(spec, each)
         trainer = TorchTrainer(
             _worker,
             train_loop_config=settings,
@@ -142,7 +141,7 @@ def _plain_errors(kind: type[Exception], explained: Callable[[BaseException], Ba
 
 
 def share_of_cpus(spec: Train) -> tuple[float, float]:
-    """CPUs that a worker reserves and that a task feeding it reserves.
+    """CPUs for a worker, which it reserves, and for a task feeding it (see `reserved`).
 
     Raises:
         ValueError: the cluster is too small for so many workers.
@@ -158,12 +157,20 @@ def share_of_cpus(spec: Train) -> tuple[float, float]:
     if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
         rest = 1.0 if on_gpus else float(math.floor(rest))
     total = spec.cpus_per_worker or max(0.25, min(rest, widest(nodes, fewest, int(on_gpus))))
-    if total * fewest + each > have:
+    if total * fewest + reserved(spec, each) > have:
         raise ValueError(
             f"{fewest} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
             f"{have:g} CPUs: lower workers or cpus_per_worker"
         )
     return total, each
+
+
+def reserved(spec: Train, each: float) -> float:
+    """CPUs that a task which feeds workers takes from them.
+
+    One that just reads takes none: where nodes are lost, workers may have every CPU that is left.
+    """
+    return each if spec.loader.decode == "tasks" else 0.0
 
 
 def _worker(settings: dict[str, Any]) -> None:

@@ -271,7 +271,9 @@ def node_joins(folder: Path) -> Found:
     spec = prepared(folder, {"pace": 0.4}, workers={"min": 1, "max": 2, "look_s": 5}, epochs=8)
     with nodes(1) as cluster:
         job = started([HERE / "job.py", folder], folder / "log", {"RAY_ADDRESS": cluster.address})
-        until(lambda: len(lines(folder / "steps.jsonl")) >= 10, 200, "ten steps of one worker")
+        until(
+            lambda: len(lines(folder / "steps.jsonl")) >= 10 or job.poll() is not None, 200, "ten steps of one worker"
+        )
         joined = time.time()
         join(cluster, num_cpus=1, object_store_memory=120 * 2**20)
         if ended(job, 200, folder / "log"):

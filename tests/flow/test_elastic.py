@@ -9,10 +9,13 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
 from herbray import config
+from herbray.flow import cluster
 from herbray.flow.faults import Judge, Repeated, cause, explained, lasting
-from herbray.flow.material import Train
+from herbray.flow.material import Elastic, Train
+from herbray.flow.seats import Node
 from herbray.flow.steps import rate
 from herbray.flow.stream import share
+from herbray.flow.workers import share_of_cpus
 
 
 @settings(max_examples=200, deadline=None)
@@ -146,3 +149,12 @@ def test_a_report_that_is_told_again_is_no_progress():
         judge.after_report(None, [{"images": images}], None)
     with pytest.raises(Repeated, match="died 2 times in a row"):
         judge.after_exception(None, {0: killed()})
+
+
+def test_a_worker_may_have_every_cpu_where_tasks_just_read(monkeypatch):
+    monkeypatch.setattr(cluster, "nodes", lambda: [Node(1.0, 0.0)])
+    spec = Train(workers=Elastic(min=1, max=2), cpus_per_worker=1)
+    assert share_of_cpus(spec)[0] == 1
+    decoding = spec.model_copy(update={"loader": spec.loader.model_copy(update={"decode": "tasks"})})
+    with pytest.raises(ValueError, match=r"1 workers of 1 CPUs and the tasks that feed them need more .* 1 CPUs"):
+        share_of_cpus(decoding)
