@@ -158,6 +158,7 @@ def epoch_plan(
     epoch: int,
     split: str = "train",
     rivals: int = 0,
+    shape: tuple[int, int] = (1, 1),
 ) -> list[Window]:
     """List the windows of one epoch.
 
@@ -185,6 +186,7 @@ def epoch_plan(
         epoch: from 0.
         split: which split to read.
         rivals: rows at the end of each batch that are of any genus, all genera alike.
+        shape: windows, and batches of each, that there are at least; see `run_plan`.
 
     Raises:
         ValueError: the split is empty, or `group` does not divide the batch less its rivals.
@@ -210,8 +212,8 @@ def epoch_plan(
     ends = np.cumsum(groups)
     total = int(ends[-1])
     a_batch = (spec.batch - rivals) // group
-    windows = _ceil(_ceil(len(drawn), spec.window), spec.align) * spec.align
-    batches = _ceil(_ceil(total, a_batch), windows)
+    windows = max(shape[0], _ceil(_ceil(len(drawn), spec.window), spec.align) * spec.align)
+    batches = max(shape[1], _ceil(_ceil(total, a_batch), windows))
     label = {genus: place for place, genus in enumerate(classes)}
     kin = Counter[str]()
     for row in table if rivals else ():
@@ -244,6 +246,30 @@ def epoch_plan(
         return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, stock)
 
     return [window(number) for number in range(windows)]
+
+
+def run_plan(
+    index: pa.Table, classes: Sequence[str], spec: Stream, group: int, seed: int, epochs: int, rivals: int = 0
+) -> list[Window]:
+    """The windows of all epochs, of one shape: equally many an epoch, of equally many batches.
+
+    Where bags or pairs are drawn anew each epoch their number differs by a few. Ranks that are in different epochs at
+    one step, or at a run's end, must agree on how many steps a window has. Arguments as in `epoch_plan`.
+    """
+
+    def planned(shape: tuple[int, int]) -> list[list[Window]]:
+        return [
+            epoch_plan(index, classes, spec, group, seed, epoch, rivals=rivals, shape=shape) for epoch in range(epochs)
+        ]
+
+    found = planned((1, 1))
+    windows = max(map(len, found))
+    if any(len(each) != windows for each in found):
+        found = planned((windows, 1))
+    batches = max(each[0].batches for each in found)
+    if any(each[0].batches != batches for each in found):
+        found = planned((windows, batches))
+    return [window for each in found for window in each]
 
 
 def _ceil(amount: int, part: int) -> int:

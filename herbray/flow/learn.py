@@ -103,17 +103,17 @@ class _Course:
             for _ in self._steps(model, feed(mine, reader), world.size):
                 self._window_ended(world.size)
         if rest := windows[self.consumed :]:
-            self._by_rank_0(feed(rest, reader) if world.rank == 0 else (), len(rest))
+            self._by_rank_0(feed(rest, reader) if world.rank == 0 else (), rest)
 
-    def _by_rank_0(self, batches: Iterable[Batch], windows: int) -> None:
+    def _by_rank_0(self, batches: Iterable[Batch], windows: Sequence[plan.Window]) -> None:
         """Rank 0 takes the steps; the others meet it at each, so that none waits longer than a step takes."""
         steps = self._steps(self.learner, batches, 1)
-        for _ in range(windows):
+        for window in windows:
             if self.world.rank == 0:
                 with apart():
                     next(steps)
             else:
-                for _ in range(self.data.windows[0].batches):
+                for _ in range(window.batches):
                     self.saver.agreed(0)
             for tensor in self.learner.state_dict().values():
                 dist.broadcast(tensor, 0)

@@ -188,11 +188,7 @@ def material(spec: Train) -> Material:
             f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
         )
     group, rivals = spec.objective.group, spec.objective.rivals
-    windows = [
-        window
-        for epoch in range(spec.epochs)
-        for window in plan.epoch_plan(index, classes, spec.stream, group, spec.seed, epoch, rivals=rivals)
-    ]
+    windows = plan.run_plan(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
     watched = _watched(index, spec.validate_rows)
     shaped = _validation(spec, watched, classes, group, rivals)
     gallery = _validation(spec, watched, classes, 1, 0) if rivals else []

@@ -37,15 +37,23 @@ class Curve:
         self._last = figures["images"]
         self._waiting.append(_line(figures))
         try:
-            _append(self.path, self._waiting)
+            self.flush()
         except OSError as error:
             if error.errno not in FULL:
                 raise
             if len(self._waiting) == 1:
                 _log.warning("%s: no room (%s); figures wait for it, training goes on", self.path, error.strerror)
-        else:
-            self._waiting.clear()
         return True
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises:
+            OSError: there is still no room.
+        """
+        if self._waiting:
+            _append(self.path, self._waiting)
+            self._waiting.clear()
 
 
 def append(path: Path, figures: Mapping[str, float]) -> None:

@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ NAME: Final = re.compile(r"\d{9}")
 """Of a checkpoint's folder: windows consumed."""
 
 _ASIDE: Final = "passed-over-"
+
+_PAUSES_S: Final = (0.5, 1.0, 2.0)
+"""Between tries to read what a storage refuses."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +48,24 @@ class Store:
     keep: Literal["best", "last"] = "best"
 
     def newest(self) -> Kept | None:
-        """The newest that is whole; a warning tells of those that are not, another one if none is."""
-        folders = self._folders()
-        found = _whole(reversed(folders))
+        """The newest that is whole; a warning tells of those that are not, another one if none is.
+
+        Raises:
+            OSError: the storage gives none, and does not give some that are there: a run must not begin anew for that.
+        """
+        folders, found, refused = self._folders(), None, None
+        for folder in reversed(folders):
+            try:
+                found = _patiently(folder)
+            except OSError as error:
+                refused = error
+                _log.warning(
+                    "%s: cannot be read now (%s); it is passed over for the one before", folder, error.strerror
+                )
+            if found:
+                break
+        if found is None and refused is not None:
+            raise refused
         if folders and found is None:
             _log.warning(
                 "%s: none of %d checkpoints is whole: training starts from the beginning", self.root, len(folders)
@@ -113,9 +132,23 @@ def _whole(folders: Iterable[Path]) -> Kept | None:
     return next((kept for folder in folders if (kept := _read(folder))), None)
 
 
+def _patiently(folder: Path) -> Kept | None:
+    """`_read`; what the storage refuses is asked for again for some seconds."""
+    for pause in _PAUSES_S:
+        try:
+            return _read(folder)
+        except OSError:
+            time.sleep(pause)
+    return _read(folder)
+
+
 def _read(folder: Path, look: bool = True) -> Kept | None:
     try:
         return Kept(folder, **opened(folder, look))
+    except OSError:
+        if look:
+            raise
+        return None
     except (Damaged, TypeError) as error:
         if look:
             _log.warning("%s; it is passed over for the one before, if there is one", error)

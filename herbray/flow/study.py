@@ -177,12 +177,15 @@ def _started(base: Train, init: str, seed: int) -> Train:
 
 def _check(spec: Study) -> None:
     """All that can be known of the start weights before the pretraining, or anything else, has begun."""
+    starts = []
     for each in spec.train:
         for init in spec.inits or [each.encoder.init]:
+            starts.append(_encoder(each, init))
             if init == PRETRAINING and spec.pretraining:
                 check_handed_over(each, spec.pretraining.train.encoder)
             else:
-                _started(each, init, each.seed)
+                steady(_started(each, init, each.seed))
+    distinct(starts, spec.frozen)
     if spec.pretraining:
         check_start(spec.pretraining.train)
     for start in spec.frozen:

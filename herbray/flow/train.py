@@ -167,6 +167,7 @@ def _fit_here(spec: Train) -> Fitted:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         give = functools.partial(feed, loader=spec.loader, fingerprint=read_manifest(spec.shards)["fingerprint"])
         learn.learn(spec, _start_weights(spec), World(device=device), give, store, report)
+        curve.flush()
     return _fitted(spec, store)
 
 

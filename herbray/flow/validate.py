@@ -1,6 +1,7 @@
 """The one figure that all objectives share: k-NN genus accuracy of validation features."""
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,14 @@ from herbray.model.augment import prepare
 from herbray.model.learner import Learner
 from herbray.model.metrics import knn_accuracy
 
+_log = logging.getLogger(__name__)
+
 
 def gatherings(root: Path, windows: Sequence[Window]) -> dict[int, int]:
-    """A number for each row of windows (`window.Batch.rows`), the same for rows of one gathering: duplicates."""
+    """A number for each row of windows (`window.Batch.rows`), the same for rows of one gathering: duplicates.
+
+    Where every genus lies in one gathering nothing could be told so: each row is then by itself, and a warning says so.
+    """
     wanted = sorted({(part.file, part.row_group, part.bag) for window in windows for part in window.slices})
     numbers: dict[str, int] = {}
     found: dict[int, int] = {}
@@ -29,6 +35,11 @@ def gatherings(root: Path, windows: Sequence[Window]) -> dict[int, int]:
             for row, name in enumerate(shard.read_row_group(group, columns=["gathering"])["gathering"].to_pylist()):
                 one = bag << 32 | row
                 found[one] = numbers.setdefault(f"row {one}" if name is None else f"gathering {name}", len(numbers))
+    genus = {part.bag: part.label for window in windows for part in window.slices}
+    units = {(genus[one >> 32], unit) for one, unit in found.items()}
+    if found and len(units) == len({label for label, _ in units}):
+        _log.warning("validation: every genus is of one gathering; duplicates count as neighbours in val_knn")
+        return {one: one for one in found}
     return found
 
 

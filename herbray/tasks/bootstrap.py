@@ -142,7 +142,8 @@ def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SE
     for number, (a, b) in enumerate(combinations(kinds, 2)):
         runs = every[:, columns[a]], every[:, columns[b]]
         difference = runs[0].mean(axis=1) - runs[1].mean(axis=1)
-        difference[1:] += _other_seeds(runs[0][0], runs[1][0], settings.resamples, [seed, number])
+        seeded = [each[0] for kind, each in zip((a, b), runs, strict=True) if _has_seeds(kind[0], each)]
+        difference[1:] += _other_seeds(seeded, settings.resamples, [seed, number])
         row = _row(difference, samples[0].outcome, settings)
         if row:
             names = {"model_a": a[0], "init_a": a[1], "seeds_a": len(columns[a])}
@@ -172,21 +173,27 @@ def _means(values: Floats, weights: Floats) -> Floats:
     return means
 
 
-def _other_seeds(a: Floats, b: Floats, resamples: int, seed: list[int]) -> Floats:
+def _has_seeds(model: str, runs: Floats) -> bool:
+    """Whether another seed would give another encoder: a frozen one of a single run came as it is."""
+    return model not in schema.FROZEN or runs.shape[1] > 1
+
+
+def _other_seeds(seeded: Sequence[Floats], resamples: int, seed: list[int]) -> Floats:
     """What other training seeds would add to the difference of two kinds' means: [resamples], around 0.
 
     Args:
-        a: [runs] a mean each; a kind of one run, such as a pretrained start, has no seed to vary.
-        b: likewise.
+        seeded: [runs] a mean each, of those of the two kinds that have a seed to vary: pretrained weights have none.
         resamples: evenly spaced quantiles of the distribution, in an order that follows from the seed.
         seed: of the order.
+
+    Returns:
+        Noughts where no kind has several runs: how much seeds vary is then not known, and not covered.
     """
-    several = [runs for runs in (a, b) if len(runs) > 1]
-    freedom = sum(len(runs) - 1 for runs in several)
+    freedom = sum(len(runs) - 1 for runs in seeded)
     if not freedom:
         return np.zeros(resamples)
-    variance = sum(((runs - runs.mean()) ** 2).sum() for runs in several) / freedom
-    error = np.sqrt(variance * sum(1.0 / len(runs) for runs in several))
+    variance = sum(((runs - runs.mean()) ** 2).sum() for runs in seeded) / freedom
+    error = np.sqrt(variance * sum(1.0 / len(runs) for runs in seeded))
     quantiles = t.ppf((np.arange(resamples) + 0.5) / resamples, freedom)
     drawn: Floats = error * np.random.default_rng(seed).permutation(quantiles)
     return drawn

@@ -56,6 +56,7 @@ class Discriminate(ProbeTask):
         for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
             scores += place.scores(binary_scores(labels[fold.test], fold), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
-            value[fold.test], weight[fold.test] = area(labels[fold.test] == 1, fold.probabilities[:, 1])
+            if len(set(labels[fold.test])) > 1:  # where gatherings are few, a fold may hold one genus alone
+                value[fold.test], weight[fold.test] = area(labels[fold.test] == 1, fold.probabilities[:, 1])
         ids = embeddings.specimen_id[rows]
         return Measured(scores, place.hits(ids, hit, labels) + place.outcome("auroc", ids, value, weight))

@@ -115,7 +115,8 @@ def _cosine(features: Features, codes: Indices, asked: Indices) -> Floats:
     points = normalize(features[asked].astype(np.float64))
     distances: Floats = np.bincount(codes) - points @ sums.T
     distances[np.arange(len(asked)), codes[asked]] -= 1.0 - (points**2).sum(axis=1)  # of a row of zeros to itself
-    return distances
+    positive: Floats = np.maximum(distances, 0.0)  # rows that are all alike: no more than rounding is left
+    return positive
 
 
 def _euclidean(features: Features, codes: Indices, asked: Indices) -> Floats:

@@ -173,3 +173,23 @@ def test_offsets_and_seeds_follow_from_the_window():
     assert (one.offset == two.offset).all()
     assert (one.seeds == two.seeds).all()
     assert len(np.unique(one.seeds)) == window.batches
+
+
+@pytest.mark.parametrize(("balance", "rivals", "group"), [(0.0, 0, 2), (0.7, 0, 2), (0.0, 4, 2), (0.6, 4, 2)])
+def test_all_epochs_of_a_run_have_one_shape(balance, rivals, group):
+    """Bags and pairs drawn anew each epoch differ in number; ranks in two epochs at a step must not."""
+    rows = [(f"Genus{n % 7:02d}", 1 + n * n % 9) for n in range(60)]
+    spec, index = Stream(batch=6, window=30, align=1, balance=balance), index_of(rows)
+    epochs = [plan.epoch_plan(index, CLASSES, spec, group, 3, epoch, rivals=rivals) for epoch in range(12)]
+    found = plan.run_plan(index, CLASSES, spec, group, 3, 12, rivals)
+    shapes = {(len(each), each[0].batches) for each in epochs}
+    assert len({window.batches for window in found}) == 1
+    assert len(found) == 12 * (max(window.number for window in found) + 1)
+    if balance or rivals:
+        assert len(shapes) > 1  # else this tells nothing
+    else:
+        assert found == [window for each in epochs for window in each]
+    for number, window in enumerate(found):
+        assert (window.epoch, window.number) == divmod(number, len(found) // 12)
+        made = plan.order(window)
+        assert made.row.shape == (window.batches, 6)

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 
+from herbray.flow import store as store_module
 from herbray.flow.material import Checkpoints
 from herbray.flow.store import Store, Writer
 
@@ -82,11 +83,24 @@ def test_what_was_passed_over_stays_aside_until_the_run_has_gone_beyond_it(tmp_p
     assert (names(store), list(tmp_path.glob("passed-over-*"))) == ([1, 2, 4], [])
 
 
-def test_a_file_that_the_storage_does_not_give_is_no_damage_and_nothing_is_passed_over(tmp_path):
-    store = saved(store_of(tmp_path), 0.5, None)
-    seal = tmp_path / "000000002" / "checkpoint.json"
+def refuse(store, number):
+    """ELOOP: an error of the reading, not of what was written."""
+    seal = store.root / f"{number:09d}" / "checkpoint.json"
     seal.unlink()
-    seal.symlink_to(seal)  # ELOOP: an error of the reading, not of what was written
+    seal.symlink_to(seal)
+
+
+def test_one_that_the_storage_does_not_give_is_passed_over_but_a_run_does_not_begin_anew_for_it(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(store_module, "_PAUSES_S", (0, 0))
+    store = saved(store_of(tmp_path), 0.5, None)
+    refuse(store, 2)
+    assert store.newest().consumed == 1
+    assert "000000002: cannot be read now (Too many levels of symbolic links)" in caplog.text
+    store.save(1, fill, {"val_knn": 0.5})  # an unreadable seal does not keep others from being written
+    assert (names(store), len(list(tmp_path.glob("passed-over-*")))) == ([1], 1)
+    refuse(store, 1)
     with pytest.raises(OSError, match="symbolic links"):
         store.newest()
 

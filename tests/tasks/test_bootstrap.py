@@ -119,8 +119,10 @@ def test_a_start_without_seeds_adds_nothing_and_several_seeds_beside_it_do():
     generator = np.random.default_rng(8)
     ease = generator.random(400)
     alone, three = [outcome_of(ease < 0.6)], [outcome_of(ease < level) for level in (0.6, 0.7, 0.8)]
-    one = compare(samples_of(a=three[1:2], b=alone), Bootstrap()).to_pylist()[0]
-    row = compare(samples_of(a=three, b=alone), Bootstrap()).to_pylist()[0]
+    one = compare(samples_of(a=three[1:2], untrained=alone), Bootstrap()).to_pylist()[0]
+    row = compare(samples_of(a=three, untrained=alone), Bootstrap()).to_pylist()[0]
+    trained = compare(samples_of(a=three, b=alone), Bootstrap()).to_pylist()[0]
+    assert trained["high"] - trained["low"] > 1.7 * (row["high"] - row["low"])  # its seed would vary, too
     assert (one["better"], row["better"]) == ("a", "undecided")
     assert row["difference"] == pytest.approx(one["difference"], abs=0.02)
     assert row["high"] - row["low"] > 2 * 4.3 * 0.05  # t of two degrees of freedom, spread .1 of three runs

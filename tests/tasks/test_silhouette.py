@@ -75,3 +75,10 @@ def test_they_are_scikit_learn_s_also_of_rows_of_zeros_and_of_equal_rows(embeddi
 def test_one_name_alone_has_no_silhouette(embeddings_of):
     with pytest.raises(UnscorableError, match="rank 'genus': 1 names"):
         Silhouette().run(embeddings_of({"Alba": 9, "Borea": 1}, 1.0), "random")
+
+
+def test_rows_that_are_all_alike_have_none(embeddings_of):
+    embeddings = embeddings_of({"Alba": 9, "Borea": 7}, 2.0)
+    same = replace(embeddings, features=np.tile(embeddings.features[:1], (16, 1)))
+    for outcome in Silhouette(ranks=("genus",)).measure(same, "random").outcomes:
+        assert np.abs(outcome.value).max() <= 1
