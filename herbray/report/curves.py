@@ -1,6 +1,7 @@
 """Learning curves as small multiples."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ def curves(table: pa.Table, name: str) -> Drawing | None:
                 one = series[model]
                 mark = one.marker if len(epochs) < 12 else ""
                 axes.plot(epochs, values, dashed, color=one.colour, marker=mark, markersize=3.5, linewidth=1.6)
-            axes.set_title(title)
+            axes.set_title(textwrap.fill(title, 20))
             axes.set_xlabel("epoch", fontsize=9)
             axes.set_xlim(0, last)
             axes.tick_params(length=0)

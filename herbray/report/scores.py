@@ -24,7 +24,16 @@ _LOOK = {  # Okabe and Ito's colours, which colour-blind readers tell apart; mar
     "classifier": ("#009E73", "D"),
     UNTRAINED: ("#868686", "X"),
 }
-_OTHER_LOOKS = (("#CC79A7", "^"), ("#D55E00", "v"), ("#56B4E9", "P"), ("#B8A800", "*"))
+_OTHER_LOOKS = (
+    ("#CC79A7", "^"),
+    ("#D55E00", "v"),
+    ("#56B4E9", "P"),
+    ("#B8A800", "*"),
+    ("#332288", "<"),
+    ("#882255", ">"),
+    ("#117733", "p"),
+    ("#222222", "h"),
+)
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]+"
