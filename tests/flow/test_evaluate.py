@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import schema
+from herbray.flow import evaluate as evaluate_module
 from herbray.flow.evaluate import Evaluate, evaluate, twins
 from herbray.flow.outcomes import comparisons_file, outcomes_folder
 from herbray.tasks.bootstrap import Bootstrap
@@ -37,7 +38,7 @@ def write_folder(folder, model, seed, separation):
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory):
     root = tmp_path_factory.mktemp("embeddings")
-    for model, separation in (("triplet", 3.0), ("autoencoder", 1.5)):
+    for model, separation in (("triplet", 3.0), ("autoencoder", 0.8)):
         for seed in (1, 2):
             write_folder(root / f"{model}-{seed}", model, seed, separation)
     return root
@@ -133,20 +134,18 @@ def test_encoders_that_results_cannot_tell_apart_are_named(tmp_path):
 
 
 def test_an_interrupted_evaluation_goes_on_with_what_is_left_and_ends_alike(cluster, encoders, tmp_path, monkeypatch):
-    from herbray.flow import cluster as flow_cluster
-
     spec, whole = (spec_of(encoders, tmp_path / name / "results.parquet") for name in ("broken", "whole"))
-    ends, asked = flow_cluster.as_they_end, []
+    ends, asked = evaluate_module._as_they_end, []
 
     def until(most):
-        def some(refs):
-            asked.append(len(refs))
-            for number, ref in enumerate(ends(refs)):
+        def some(spec, pieces, left):
+            asked.append(len(left))
+            for number, ended in enumerate(ends(spec, pieces, left)):
                 if number == most:
                     raise KeyboardInterrupt
-                yield ref
+                yield ended
 
-        monkeypatch.setattr(flow_cluster, "as_they_end", some)
+        monkeypatch.setattr(evaluate_module, "_as_they_end", some)
 
     for most in (2, 3):
         until(most)
