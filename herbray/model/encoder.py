@@ -45,7 +45,7 @@ class EncoderSpec(Spec):
 
 def start_name(init: str, stem: str) -> str:
     """What results call start weights: random ones of another stem are others."""
-    return init if stem == "standard" else f"{init} ({stem} stem)"
+    return f"{init} ({stem} stem)" if init == "random" and stem != "standard" else init
 
 
 def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> Encoder:
