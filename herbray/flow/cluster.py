@@ -162,10 +162,3 @@ def progress() -> Progress:
         console=console,
         refresh_per_second=2,
     )
-
-
-def replace(path: Path, temporary: Path) -> None:
-    """Make a finished file visible at once: readers see the old one or the new one, never a half."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)

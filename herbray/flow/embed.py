@@ -18,7 +18,7 @@ from herbray import __version__, schema, tracking
 from herbray.config import Spec
 from herbray.data.plan import fingerprint
 from herbray.disk import full
-from herbray.flow import cluster
+from herbray.flow import cluster, whole
 from herbray.flow.embedder import Embedder, encoder_print, source_print
 from herbray.flow.manifest import read_manifest
 from herbray.flow.seats import suitable
@@ -271,6 +271,4 @@ def _account(target: Path, jobs: list[dict[str, str]], note: dict[str, Any]) -> 
     if len(ids) != expected or len(set(ids)) != expected:
         raise RuntimeError(f"{target}: {len(ids)} rows of {len(set(ids))} specimens, but the shards hold {expected}")
     note |= {"counts": {"input": expected, "ok": len(ids), "quarantined": 0, "skipped": 0}}
-    temporary = target / ".manifest.json.tmp"
-    temporary.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-    cluster.replace(target / "manifest.json", temporary)
+    whole.write_text(target / "manifest.json", json.dumps(note, indent=1) + "\n")

@@ -18,7 +18,7 @@ from pydantic import Field
 from herbray import __version__, schema
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow import cluster
+from herbray.flow import cluster, whole
 from herbray.flow.compare import AnyRule, Rule
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
@@ -126,7 +126,7 @@ def _write(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(table, temporary, compression="zstd")
-    cluster.replace(path, temporary)
+    whole.replace(path, temporary)
 
 
 def _measured(spec: Evaluate, folders: Sequence[Path], pieces: Sequence[_Piece]) -> dict[Path, list[Found]]:

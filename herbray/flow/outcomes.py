@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import ray
 
 from herbray import schema
-from herbray.flow import cluster
+from herbray.flow import whole
 from herbray.tasks import Outcome
 from herbray.tasks.bootstrap import Bootstrap, Sample, compare
 
@@ -46,7 +46,7 @@ def write_outcomes(results: Path, tables: Mapping[str, Sequence[pa.Table]]) -> l
             for part in parts:
                 if part.num_rows:
                     writer.write_table(part, row_group_size=part.num_rows)
-        cluster.replace(file, temporary)
+        whole.replace(file, temporary)
     for stale in set(folder.glob("*.parquet")) - set(files):
         stale.unlink()
     return files

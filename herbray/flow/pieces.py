@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from herbray import tasks
-from herbray.flow import cluster
+from herbray.flow import whole
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Pieces:
         for path, table in zip(self._files(key), (found.results, found.outcomes), strict=True):
             temporary = path.with_name(f".{path.name}.tmp")
             pq.write_table(table, temporary, compression="zstd")
-            cluster.replace(path, temporary)
+            whole.replace(path, temporary)
 
     def clear(self) -> None:
         """The results are whole."""

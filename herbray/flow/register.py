@@ -5,7 +5,6 @@ its card. So what fails because the store is away is repeated by `herbray regist
 """
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from herbray import tracking
 from herbray.config import Spec
+from herbray.flow import whole
 from herbray.flow.material import Train
 from herbray.flow.reports import TIME, read_timed
 
@@ -121,7 +121,7 @@ def ended(out: Path, card: str, figures: Mapping[str, float]) -> None:
         card: the model card.
         figures: of the encoder that is kept.
     """
-    write_text(out / CARD, card)
+    whole.write_text(out / CARD, card)
     note = json.loads((out / NOTE).read_text(encoding="utf-8"))
     _write(out / NOTE, note | {"figures": dict(figures)})
 
@@ -186,18 +186,4 @@ def claim(out: Path, name: str) -> None:
 
 def _write(path: Path, tree: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
-    write_text(path, json.dumps(tree, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, whenever the process or the machine stops.
-
-    Raises:
-        OSError: no room; what was there is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    whole.write_text(path, json.dumps(tree, indent=1) + "\n")

@@ -16,7 +16,7 @@ from herbray import __version__, schema
 from herbray.config import Spec
 from herbray.data import catalogue, images, plan
 from herbray.data.splits import Splits, split
-from herbray.flow import cluster
+from herbray.flow import cluster, whole
 from herbray.flow.manifest import read_index, read_manifest
 
 __all__ = ["QuarantineLimit", "Shard", "read_index", "read_manifest", "shard"]
@@ -139,7 +139,7 @@ def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: 
                 file.write_table(bag, row_group_size=bag.num_rows)
         note = {"fingerprint": print_, "file": name, "rows": len(rows), "bags": index, "refused": refused}
         file.add_key_value_metadata({"herbray": json.dumps(note)})
-    cluster.replace(path, temporary)
+    whole.replace(path, temporary)
     return note
 
 
@@ -213,7 +213,7 @@ def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence
     }
     _write_table(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
     _write_table(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
-    _write_text(spec.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+    whole.write_text(spec.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     if planned and len(refused) > spec.max_quarantined * planned:
         top = ", ".join(f"{reason} {count}" for reason, count in manifest["reasons"].items())
         raise QuarantineLimit(
@@ -231,13 +231,7 @@ def _content(note: dict[str, Any]) -> list[Any]:
 def _write_table(path: Path, table: pa.Table) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(table, temporary, compression="zstd")
-    cluster.replace(path, temporary)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    cluster.replace(path, temporary)
+    whole.replace(path, temporary)
 
 
 def specimens(shards: Path, split_name: str) -> pa.Table:

@@ -12,7 +12,7 @@ from pydantic import Field
 from herbray import schema
 from herbray.config import Spec
 from herbray.data import catalogue
-from herbray.flow import cluster
+from herbray.flow import whole
 from herbray.flow.embed import read_embeddings
 from herbray.flow.evaluate import embeddings_folders
 from herbray.spreadsheet import write_csv
@@ -52,7 +52,7 @@ def suspects(spec: Suspects) -> pa.Table:
     spec.out.mkdir(parents=True, exist_ok=True)
     temporary = spec.out / ".suspects.parquet.tmp"
     pq.write_table(listed, temporary, compression="zstd")
-    cluster.replace(spec.out / "suspects.parquet", temporary)
+    whole.replace(spec.out / "suspects.parquet", temporary)
     write_csv(_flat(listed), spec.out / "suspects.csv")
     return listed
 

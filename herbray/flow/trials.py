@@ -14,7 +14,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from herbray.flow import cluster
+from herbray.flow import whole
 from herbray.flow.reports import read_metrics
 from herbray.flow.space import Choice, LogUniform, Space, Uniform, Value
 from herbray.schema import TRIAL
@@ -69,9 +69,7 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         noted = {"number": trial.number, "values": dict(trial.values), "status": trial.status}
         noted |= {"cause": trial.cause, "run_id": trial.run_id}
-        temporary = folder / ".trial.json.tmp"
-        temporary.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
-        cluster.replace(folder / "trial.json", temporary)
+        whole.write_text(folder / "trial.json", json.dumps(noted, indent=1) + "\n")
         return self._figured(trial)
 
     def read(self) -> dict[int, Trial]:
@@ -129,7 +127,7 @@ def write_table(trials: Sequence[Trial], space: Space, path: Path) -> None:
     """Write `table`, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(table(trials, space), temporary, compression="zstd")
-    cluster.replace(path, temporary)
+    whole.replace(path, temporary)
 
 
 def _noted(file: Path) -> Trial:

@@ -14,10 +14,9 @@ from pydantic import Field, model_validator
 from herbray import config, tracking
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow import cluster
+from herbray.flow import cluster, whole
 from herbray.flow.halving import Halving, Rungs
 from herbray.flow.material import Elastic, Train, material
-from herbray.flow.register import write_text
 from herbray.flow.room import share
 from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
@@ -171,7 +170,7 @@ def _claim(spec: Tune) -> str:
     note = {"fingerprint": key, "objective": spec.train.objective.name, "epochs": spec.train.epochs, "space": space}
     note |= {"searcher": spec.searcher, "seed": spec.seed}
     if there is None:
-        write_text(file, json.dumps(note, indent=1) + "\n")
+        whole.write_text(file, json.dumps(note, indent=1) + "\n")
     return key
 
 
@@ -240,7 +239,7 @@ def _conclude(spec: Tune, ledger: Ledger, run: tracking.Run) -> Swept:
     if leader is not None:
         file = spec.out / "best.yaml"
         head = f"# {describe(leader)}\n# herbray train {file} goes on from its checkpoint and registers the encoder\n"
-        write_text(file, head + config.dump(_job(spec, leader.number, leader.values)))
+        whole.write_text(file, head + config.dump(_job(spec, leader.number, leader.values)))
     with tracking.told(_hint(spec), run):
         tracking.log_file(run, spec.out / "trials.parquet")
         if leader is not None:
