@@ -17,6 +17,7 @@ import pyarrow.csv
 from herbray import schema
 from herbray.benchmark.race import cpu_seconds
 from herbray.data import catalogue, plan
+from herbray.data.bags import shard_plan
 from herbray.data.catalogue import Catalogue
 from herbray.data.sources.folder import Folder
 from herbray.data.splits import Splits, split
@@ -81,7 +82,7 @@ def _plan(rows: int, folder: Path) -> Job:
     table = catalogue.read(folder / "catalogue")
 
     def job() -> object:
-        return plan.shard_plan(table, split(table, Splits(), 89), _BAG, 2048, 89)
+        return shard_plan(table, split(table, Splits(), 89), _BAG, 2048, 89)
 
     return job
 

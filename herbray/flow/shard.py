@@ -15,6 +15,7 @@ from pydantic import Field
 from herbray import __version__, schema
 from herbray.config import Spec
 from herbray.data import catalogue, images, plan
+from herbray.data.bags import ShardFile, shard_plan
 from herbray.data.splits import Splits, split
 from herbray.flow import cluster, whole
 from herbray.flow.manifest import read_index, read_manifest
@@ -66,7 +67,7 @@ def shard(spec: Shard) -> dict[str, Any]:
     table = catalogue.read(spec.catalogue)
     about = json.loads((spec.catalogue / "manifest.json").read_text(encoding="utf-8"))
     sides = split(table, spec.splits, spec.seed)
-    files = plan.shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
+    files = shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last, removed first: without it nothing is finished
     _sweep(spec.out, {file.path for file in files})
@@ -83,7 +84,7 @@ def _sweep(out: Path, planned: set[str]) -> None:
             path.unlink()
 
 
-def _check_shared(out: Path, files: Sequence[plan.ShardFile]) -> None:
+def _check_shared(out: Path, files: Sequence[ShardFile]) -> None:
     """A manifest speaks for files that are there: tasks of another node may have written theirs to its own disk."""
     missing = [file.path for file in files if not (out / file.path).exists()]
     if missing:
@@ -93,11 +94,11 @@ def _check_shared(out: Path, files: Sequence[plan.ShardFile]) -> None:
         )
 
 
-def _make(spec: Shard, table: pa.Table, files: Sequence[plan.ShardFile]) -> Iterator[dict[str, Any]]:
+def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile]) -> Iterator[dict[str, Any]]:
     """Run one task a file, few more at a time than there are CPUs; yield each file's note."""
     make = ray.remote(num_cpus=1, max_retries=3)(_write_file)
     waiting = list(reversed(files))
-    running: dict[Any, plan.ShardFile] = {}
+    running: dict[Any, ShardFile] = {}
     ahead = int(cluster.resource("CPU")) * 2
     with cluster.progress() as bar:
         job = bar.add_task("shard", total=sum(len(file.rows) for file in files), unit="image")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from herbray import schema
 from herbray.data import plan
+from herbray.data.bags import shard_plan
 from herbray.data.plan import Stream, Window
 
 CLASSES = [f"Genus{i:02d}" for i in range(12)]
@@ -147,7 +148,7 @@ def catalogue_of(genera):
 )
 def test_shard_plan_deals_every_specimen_once_whatever_the_row_order(rows, bag, file_rows, random):
     table, splits = catalogue_of([genus for genus, _ in rows]), pa.array([split for _, split in rows])
-    files = plan.shard_plan(table, splits, bag, file_rows, 11)
+    files = shard_plan(table, splits, bag, file_rows, 11)
     dealt = [int(row) for file in files for row in file.rows]
     assert sorted(dealt) == [i for i, (_, split) in enumerate(rows) if split != "unused"]
     for file in files:
@@ -157,7 +158,7 @@ def test_shard_plan_deals_every_specimen_once_whatever_the_row_order(rows, bag, 
             assert len(part) <= bag
     places = list(range(len(rows)))
     random.shuffle(places)
-    again = plan.shard_plan(table.take(places), splits.take(pa.array(places)), bag, file_rows, 11)
+    again = shard_plan(table.take(places), splits.take(pa.array(places)), bag, file_rows, 11)
     named = lambda plans, t: [(f.path, [t["specimen_id"].take(pa.array(b)).to_pylist() for b in f.bags]) for f in plans]  # noqa: E731
     assert named(again, table.take(places)) == named(files, table)
 
