@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, suppress, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -90,7 +90,8 @@ def _child(name: str, rows: int, folder: Path, timeout: float) -> Callable[[], M
         command = [sys.executable, "-m", sizes.__name__, name, str(rows), str(folder)]
         with tempfile.TemporaryFile("w+") as complaints:
             job = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=complaints, text=True, bufsize=1)  # noqa: S603  (our own module)
-            with job, _killed(job, timeout):
+            peak, told, held = None, "", 0.0
+            with suppress(BrokenPipeError), job, _killed(job, timeout):  # one that has died takes no word
                 peak = sizes.Peak(job.pid) if _said(job) == sizes.READY else None
                 _go_on(job)
                 told, held = _said(job), 0.0 if peak is None else peak.mib()
