@@ -4,7 +4,7 @@ from typing import Final
 
 import pyarrow as pa
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Version of the tables below; written into every manifest."""
 
 RANKS: Final = ("order", "family", "genus", "species")

@@ -1,12 +1,13 @@
 """Tables for spreadsheet programs: CSV in which no text becomes a formula."""
 
 import csv
-import os
 import re
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+
+from herbray.storage import replacing
 
 STARTS: Final = tuple("=+-@\t\r\n＝＋－＠")
 """A spreadsheet program may take a text that starts so for a formula, which may run programs or fetch addresses.
@@ -25,17 +26,12 @@ def write_csv(table: pa.Table, path: Path) -> None:
         table: columns of text, numbers, truth values.
         path: its folder must exist.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8-sig", errors="replace", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([harmless(name) for name in table.column_names])
-            for part in table.to_batches(max_chunksize=4096):
-                columns = [[_cell(value) for value in column.to_pylist()] for column in part.columns]
-                writer.writerows(zip(*columns, strict=True))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", errors="replace", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([harmless(name) for name in table.column_names])
+        for part in table.to_batches(max_chunksize=4096):
+            columns = [[_cell(value) for value in column.to_pylist()] for column in part.columns]
+            writer.writerows(zip(*columns, strict=True))
 
 
 _BEHIND: Final = re.compile(f"([;\t][ \u00a0]*)(?=[{re.escape(''.join(STARTS))}])")

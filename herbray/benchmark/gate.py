@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import psutil
 
+from herbray import storage
 from herbray.benchmark.race import Measured, cpu_seconds
 
 T = TypeVar("T")
@@ -47,9 +48,7 @@ class Gate:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         path = self.folder / f"done-{lap}-{self.rank}"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(str(time.process_time()), encoding="utf-8")
-        temporary.replace(path)
+        storage.write_text(path, str(time.process_time()))
 
 
 class Held:

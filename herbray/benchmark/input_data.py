@@ -1,14 +1,12 @@
 """What the `input` benchmark reads: drawn sheets, each a few times under other ids, as shards and as files."""
 
-import json
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from herbray import schema
+from herbray import schema, storage, tables
 from herbray.data import images
 from herbray.data.sources.synthetic import Synthetic
 
@@ -38,19 +36,17 @@ def write_shards(folder: Path, pictures: list[images.Picture], rows: int, side: 
     index = []
     for first in range(0, bags, _BAGS_A_FILE):
         name = f"split=train/part-{first // _BAGS_A_FILE:05d}.parquet"
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
-        with pq.ParquetWriter(
-            folder / name, schema.SHARD, compression=compression, use_dictionary=False, write_statistics=False
-        ) as file:
+        chosen = {"compression": compression, "use_dictionary": False, "write_statistics": False}
+        with tables.writing(folder / name, schema.SHARD, **chosen) as file:
             for group, bag in enumerate(range(first, min(first + _BAGS_A_FILE, bags))):
                 file.write_table(_bag(bag, pictures), row_group_size=BAG)
                 index.append(
                     {"split": "train", "file": name, "row_group": group, "genus": f"Genus{bag % 20:02d}", "rows": BAG}
                 )
-    pq.write_table(pa.Table.from_pylist(index, schema=schema.INDEX), folder / "index.parquet")
+    tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
     note = {"side": side, "fingerprint": f"benchmark-{rows}", "citation": ""}
-    (folder / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
+    storage.write_note(folder / "manifest.json", note)
 
 
 def _bag(bag: int, pictures: list[images.Picture]) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import psutil
 from pydantic import ValidationError
 
+from herbray import storage
 from herbray.benchmark.race import Case, Lap, Missing
 from herbray.benchmark.spec import BenchmarkSpec, Verdict
 from herbray.config import Spec
@@ -95,10 +96,7 @@ def record(spec: BenchmarkSpec, cases: Sequence[Case], laps: Sequence[Lap]) -> R
 
 def write(done: Record, path: Path) -> None:
     """Write the JSON file; what stood there is replaced in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(done.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    storage.write_text(path, done.model_dump_json(indent=1) + "\n")
 
 
 def read(path: Path) -> Record:

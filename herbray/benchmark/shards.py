@@ -1,15 +1,13 @@
 """A shards folder of any size within seconds: few distinct pictures, many rows."""
 
-import json
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import simplejpeg
 
-from herbray import schema
+from herbray import schema, storage, tables
 
 _BAG: Final = 32
 _PICTURES: Final = 64
@@ -28,21 +26,19 @@ def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40
     pictures = _pictures(side, seed)
     name = "split=train/part-00000.parquet"
     path = folder / name
-    path.parent.mkdir(parents=True)
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
     bags = -(-rows // _BAG)
     index = []
-    with pq.ParquetWriter(
-        path, schema.SHARD, compression=compression, use_dictionary=False, write_statistics=False
-    ) as file:
+    chosen = {"compression": compression, "use_dictionary": False, "write_statistics": False}
+    with tables.writing(path, schema.SHARD, **chosen) as file:
         for bag in range(bags):
             genus = f"Planta{bag % genera:03d}"
             file.write_table(_bag(bag, genus, pictures, side), row_group_size=_BAG)
             index.append({"split": "train", "file": name, "row_group": bag, "genus": genus, "rows": _BAG})
-    pq.write_table(pa.Table.from_pylist(index, schema=schema.INDEX), folder / "index.parquet")
+    tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
     manifest = {"side": side, "fingerprint": f"pictures-{rows}-{side}-{seed}", "citation": "none: drawn pictures"}
     manifest |= {"splits": {"train": bags * _BAG}}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    storage.write_note(folder / "manifest.json", manifest)
     return path
 
 

@@ -1,21 +1,18 @@
 """The catalogue: one row a specimen, whatever the source, and a quarantine of the rows that were refused."""
 
 import hashlib
-import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from herbray import __version__
+from herbray import __version__, storage, tables
 from herbray.config import Spec
 from herbray.data.sources import Source
 from herbray.data.sources.base import genus_of
@@ -92,19 +89,23 @@ def read(folder: Path) -> pa.Table:
     Raises:
         ValueError: there is none, it was not finished, or another version of the tables wrote it.
     """
-    try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        version = manifest["schema_version"]
-        table = pq.read_table(folder / CATALOGUE_FILE) if version == VERSION else None
-    except FileNotFoundError as error:
-        raise ValueError(f"{error.filename}: no such file; `herbray catalogue` writes a catalogue") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:  # pa.ArrowInvalid is a ValueError
-        raise ValueError(f"{folder}: not a readable catalogue ({error}); run `herbray catalogue` again") from None
-    if table is None:
-        raise ValueError(f"{folder}: tables of version {version}, this herbray reads {VERSION}; build it again")
-    if not table.schema.equals(CATALOGUE) or len(table) != manifest["counts"]["ok"]:
-        raise ValueError(f"{folder}: manifest and table do not belong together; run `herbray catalogue` again")
+    manifest = read_manifest(folder)
+    table = tables.read(folder / CATALOGUE_FILE, _remedy(folder), CATALOGUE)
+    if len(table) != manifest["counts"]["ok"]:
+        raise ValueError(f"{folder}: manifest and table do not belong together; {_remedy(folder)}")
     return table
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a finished catalogue says of itself; raises as `read` does."""
+    manifest = storage.read_note(folder / MANIFEST_FILE, _remedy(folder))
+    if (version := manifest.get("schema_version")) != VERSION:
+        raise ValueError(f"{folder}: tables of version {version}, this herbray reads {VERSION}; {_remedy(folder)}")
+    return manifest
+
+
+def _remedy(folder: Path) -> str:
+    return f"run `herbray catalogue` with out={folder} to write this catalogue anew"
 
 
 def fingerprint(catalogue: pa.Table) -> str:
@@ -234,18 +235,5 @@ def _write(out: Path, kept: pa.Table, quarantine: pa.Table, manifest: dict[str, 
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST_FILE).unlink(missing_ok=True)  # until all is written, the folder is no catalogue
     for name, table in ((CATALOGUE_FILE, kept), (QUARANTINE_FILE, quarantine)):
-        with _replacing(out / name) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
-    with _replacing(out / MANIFEST_FILE) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A name to write under; what was written takes the place of `path` at the end, or vanishes on an error."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        tables.write(out / name, table)
+    storage.write_note(out / MANIFEST_FILE, manifest)

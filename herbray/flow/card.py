@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.parquet as pq
 import yaml
 
-from herbray import schema
+from herbray import schema, tables
+from herbray.flow.manifest import remedy
 from herbray.flow.markdown import escaped, fenced, table
 from herbray.flow.material import Material, Train
 from herbray.model.portable import DIMS
@@ -100,7 +100,7 @@ def _specimens(shards: Path) -> tuple[Counter[str], str]:
     for name in schema.SPLITS:
         ids: list[str] = []
         for file in sorted((shards / f"split={name}").glob("part-*.parquet")):
-            found = pq.ParquetFile(file).read(columns=["specimen_id", "license"])
+            found = tables.read(file, remedy(shards), columns=["specimen_id", "license"])
             ids += found["specimen_id"].to_pylist()
             if name == "train":
                 licences.update(licence or "none given" for licence in found["license"].to_pylist())

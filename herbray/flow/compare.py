@@ -6,11 +6,11 @@ from typing import Annotated, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from herbray import tracking
+from herbray import tables, tracking
 from herbray.config import Spec
+from herbray.flow.embed import remedy
 from herbray.tasks import TASKS, Outcome, TaskSpec
 from herbray.tasks.base import nearest
 from herbray.tasks.bootstrap import Bootstrap, Sample, compare
@@ -188,5 +188,4 @@ def narrowed(task: TaskSpec, split: str, level: str) -> tuple[TaskSpec, ...]:
 def weights_of(folder: Path) -> str | None:
     """Print of the weights that made an embeddings folder; None where its files do not say."""
     first = next(iter(sorted(folder.glob("split=*/part-*.parquet"))), None)
-    found = (pq.read_schema(first).metadata or {}).get(b"encoder") if first is not None else None
-    return found.decode() if found else None
+    return tables.TableFile(first, remedy(folder)).note.get("encoder") if first is not None else None

@@ -1,6 +1,5 @@
 """Encoder + shards → embeddings: an actor pool, one output file a shard file, each specimen once."""
 
-import json
 import math
 import os
 import re
@@ -9,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
 from pydantic import Field
 
-from herbray import __version__, schema, tracking
+from herbray import __version__, schema, storage, tables, tracking
 from herbray.config import Spec
 from herbray.data.plan import fingerprint
 from herbray.disk import full
-from herbray.flow import cluster, whole
+from herbray.flow import cluster
 from herbray.flow.embedder import Embedder, encoder_print, source_print
 from herbray.flow.manifest import read_manifest
+from herbray.flow.manifest import remedy as shards_remedy
 from herbray.flow.seats import suitable
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder, start_name
@@ -96,17 +95,20 @@ def read_embeddings(folder: Path) -> pa.Table:
     files = sorted(folder.glob("split=*/part-*.parquet"))
     if not files:
         raise ValueError(f"{folder}: no embeddings here; run `herbray embed` first")
-    table = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+    table = pa.concat_tables([tables.read(file, remedy(folder)) for file in files])
     return table.sort_by([("split", "ascending"), ("specimen_id", "ascending")])
 
 
 def read_note(folder: Path) -> dict[str, Any]:
     """Which encoder made an embeddings folder."""
-    try:
-        note: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first") from None
-    return note
+    if not (folder / "manifest.json").exists():
+        raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first")
+    return storage.read_note(folder / "manifest.json", remedy(folder))
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a damaged or missing file of an embeddings folder."""
+    return f"run `herbray embed` with out={folder.parent} again: it remakes damaged files and leaves the others alone"
 
 
 def _check_splits(spec: Embed, manifest: dict[str, Any]) -> None:
@@ -223,7 +225,8 @@ def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], s
         num_cpus=share,
         num_gpus=1 if gpus >= actors else 0,
     )
-    rows = {job["file"]: pq.read_metadata(spec.shards / job["file"]).num_rows for job in jobs}
+    way_out = shards_remedy(spec.shards)
+    rows = {job["file"]: tables.TableFile(spec.shards / job["file"], way_out).rows for job in jobs}
     with cluster.progress() as bar:
         task = bar.add_task("embed", total=sum(rows.values()), unit="image")
         for note in _notes(data):
@@ -246,13 +249,13 @@ def _notes(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (a ray.data.
 
 
 def _finished(path: Path, encoder: str, source: Path) -> bool:
-    """Whether the file stands there and was made by these very weights of this very shard file."""
+    """Whether the file stands there whole and was made by these very weights of this very shard file."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        made_of = metadata.get(b"encoder", b"").decode(), metadata.get(b"source", b"").decode()
-        return bool(made_of[0] == encoder and made_of[1] == source_print(source))
-    except (OSError, pa.ArrowInvalid):
+        tables.verify(path, "")
+        note = tables.TableFile(path, "").note
+    except (OSError, storage.DamagedFile):
         return False
+    return bool(note.get("encoder") == encoder and note.get("source") == source_print(source))
 
 
 def _sweep(target: Path, planned: set[str], encoder: str, spec: Embed) -> None:
@@ -266,9 +269,10 @@ def _sweep(target: Path, planned: set[str], encoder: str, spec: Embed) -> None:
 
 def _account(target: Path, jobs: list[dict[str, str]], note: dict[str, Any]) -> None:
     """Every specimen of the shards stands in the embeddings once, and nothing else does."""
-    ids = [i for job in jobs for i in pq.read_table(target / job["file"], columns=["specimen_id"])[0].to_pylist()]
+    files = [tables.read(target / job["file"], remedy(target), columns=["specimen_id"]) for job in jobs]
+    ids = [name for file in files for name in file["specimen_id"].to_pylist()]
     expected = sum(note["splits"].values())
     if len(ids) != expected or len(set(ids)) != expected:
         raise RuntimeError(f"{target}: {len(ids)} rows of {len(set(ids))} specimens, but the shards hold {expected}")
     note |= {"counts": {"input": expected, "ok": len(ids), "quarantined": 0, "skipped": 0}}
-    whole.write_text(target / "manifest.json", json.dumps(note, indent=1) + "\n")
+    storage.write_note(target / "manifest.json", note)

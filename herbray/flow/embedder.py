@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import json
-import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from herbray import schema
+from herbray import schema, tables
 from herbray.data import images
 from herbray.data.plan import fingerprint
 from herbray.flow.decode import ahead, pageable, pinned
+from herbray.flow.manifest import remedy
 from herbray.flow.window import Draft, Pixels, views
 from herbray.model.checkpoint import read_encoder
 from herbray.model.inference import ready
@@ -51,17 +49,17 @@ class Embedder:
         """Embed one shard file and return its number of rows.
 
         Raises:
-            ValueError: a damaged image, or an encoder that gives numbers which are not finite.
+            ValueError: a damaged file or image, or an encoder that gives numbers which are not finite.
         """
-        table = pq.ParquetFile(source, memory_map=True).read(columns=[*schema.SPECIMEN.names, "jpeg"])
+        file = tables.TableFile(source, remedy(source.parents[1]), memory_map=True)
+        table = file.read([*schema.SPECIMEN.names, "jpeg"])
         features = self.features(views(table["jpeg"]))
         if not np.isfinite(features).all():
             raise ValueError(f"{source}: the encoder gives numbers that are not finite; it is not usable")
         out = table.drop_columns(["jpeg"]).append_column("split", pa.array([split] * table.num_rows, pa.string()))
         flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), self.dim)
         out = out.append_column("embedding", flat).cast(schema.embedding_schema(self.dim))
-        made_of = {"encoder": self.print, "source": source_print(source)}
-        _write(target, out.replace_schema_metadata(made_of))
+        tables.write(target, out, {"encoder": self.print, "source": source_print(source)})
         return len(features)
 
     def features(self, jpegs: Sequence[Any]) -> npt.NDArray[np.float32]:
@@ -89,22 +87,13 @@ def source_print(file: Path) -> str:
     """Fingerprint of a shard file's rows, from its footer alone: what it was made of, and which of it was refused.
 
     Raises:
+        DamagedFile: it is damaged or missing.
         OSError: it cannot be read.
     """
-    footer = pq.read_metadata(file)
-    note = json.loads((footer.metadata or {}).get(b"herbray", b"{}"))
-    refused = sorted(row["specimen_id"] for row in note.get("refused", ()))
-    return fingerprint(note.get("fingerprint"), refused, footer.num_rows)
+    shard = tables.TableFile(file, remedy(file.parents[1]))
+    refused = sorted(row["specimen_id"] for row in shard.note.get("refused", ()))
+    return fingerprint(shard.note.get("fingerprint"), refused, shard.rows)
 
 
 def _fill(jpegs: Sequence[Any], side: int, start: int, stop: int, out: Pixels) -> None:
     out[start:stop] = images.squares(jpegs[start:stop], side)
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)  # readers see the old file or the new one, never a half

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from pydantic import Field
 
-from herbray import __version__, schema
+from herbray import __version__, schema, tables
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow import cluster, whole
+from herbray.flow import cluster
 from herbray.flow.compare import AnyRule, Rule
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
@@ -81,8 +80,8 @@ def evaluate(spec: Evaluate) -> pa.Table:
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
         files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in folders})
         compared = comparisons(files, spec.bootstrap, spec.seed)
-    _write(comparisons_file(spec.out), compared)
-    _write(spec.out, results)
+    tables.write(comparisons_file(spec.out), compared)
+    tables.write(spec.out, results)
     record(spec.store, spec.champion, spec.seed, [_entry(folder, found[folder]) for folder in folders])
     Pieces(spec.out).clear()
     return results
@@ -120,13 +119,6 @@ def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
             raise ValueError(f"{path}: no finished embeddings here; run `herbray embed` first")
         found += inside
     return found
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    whole.replace(path, temporary)
 
 
 def _measured(spec: Evaluate, folders: Sequence[Path], pieces: Sequence[_Piece]) -> dict[Path, list[Found]]:

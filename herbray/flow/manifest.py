@@ -1,31 +1,34 @@
 """What a finished shards folder says of itself; read without Ray and without an image."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from herbray import schema
+from herbray import schema, storage, tables
+
+
+def remedy(shards: Path) -> str:
+    """What to do about a damaged or missing file of a shards folder."""
+    return f"run `herbray shard` with out={shards} again: it remakes damaged files and leaves the others alone"
 
 
 def read_index(shards: Path) -> pa.Table:
     """The bags of a finished shards folder, in `schema.INDEX`.
 
     Raises:
-        ValueError: the folder holds no finished shards.
+        ValueError: the folder holds no finished shards, or a damaged index.
     """
-    try:
-        return pq.read_table(shards / "index.parquet", schema=schema.INDEX)
-    except FileNotFoundError:
-        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first") from None
+    _check_finished(shards)
+    return tables.read(shards / "index.parquet", remedy(shards), schema.INDEX)
 
 
 def read_manifest(shards: Path) -> dict[str, Any]:
     """The manifest of a finished shards folder; raises ValueError as `read_index` does."""
-    try:
-        manifest: dict[str, Any] = json.loads((shards / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first") from None
-    return manifest
+    _check_finished(shards)
+    return storage.read_note(shards / "manifest.json", remedy(shards))
+
+
+def _check_finished(shards: Path) -> None:
+    if not (shards / "manifest.json").exists():
+        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first")

@@ -1,19 +1,19 @@
 """What each specimen contributed to the results, kept beside them; and encoders compared on the same specimens."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 
-from herbray import schema
-from herbray.flow import whole
+from herbray import schema, tables
 from herbray.tasks import Outcome
 from herbray.tasks.bootstrap import Bootstrap, Sample, compare
 
 _PLACE = ("task", "split", "level")
+_REMEDY = "run the same `herbray evaluate` again"
 
 
 def outcomes_folder(results: Path) -> Path:
@@ -26,27 +26,30 @@ def comparisons_file(results: Path) -> Path:
     return results.with_name(f"{results.stem}-comparisons.parquet")
 
 
-def write_outcomes(results: Path, tables: Mapping[str, Sequence[pa.Table]]) -> list[Path]:
+def remedy(results: Path) -> str:
+    """What to do about a damaged, missing or outdated file of results."""
+    return f"run `herbray evaluate` with out={results} to compute them anew"
+
+
+def write_outcomes(results: Path, measured: Mapping[str, Sequence[pa.Table]]) -> list[Path]:
     """Write one file an encoder, one row group a table; files of an earlier evaluation go.
 
     Args:
         results: the file that they lie beside.
-        tables: a name of each encoder's embeddings, which may recur in another folder's → tables in
+        measured: a name of each encoder's embeddings, which may recur in another folder's → tables in
             `schema.OUTCOME`, one of each (task, split, level) or narrower.
 
     Returns:
-        The files, in the order of `tables`.
+        The files, in the order of `measured`.
     """
     folder = outcomes_folder(results)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{number:03d}-{Path(name).name}.parquet" for number, name in enumerate(tables)]
-    for file, parts in zip(files, tables.values(), strict=True):
-        temporary = file.with_name(f".{file.name}.tmp")
-        with pq.ParquetWriter(temporary, schema.OUTCOME, compression="zstd") as writer:
+    files = [folder / f"{number:03d}-{Path(name).name}.parquet" for number, name in enumerate(measured)]
+    for file, parts in zip(files, measured.values(), strict=True):
+        with tables.writing(file, schema.OUTCOME) as writer:
             for part in parts:
                 if part.num_rows:
                     writer.write_table(part, row_group_size=part.num_rows)
-        whole.replace(file, temporary)
     for stale in set(folder.glob("*.parquet")) - set(files):
         stale.unlink()
     return files
@@ -74,19 +77,31 @@ def comparisons(files: Sequence[Path], settings: Bootstrap, seed: int) -> pa.Tab
 
 
 def _places(file: Path) -> set[tuple[str, ...]]:
-    rows = pq.read_table(file, columns=list(_PLACE)).group_by(list(_PLACE)).aggregate([]).to_pylist()
+    rows = tables.read(file, _REMEDY, columns=_PLACE).group_by(list(_PLACE)).aggregate([]).to_pylist()
     return {tuple(row[name] for name in _PLACE) for row in rows}
 
 
 def _compare_place(files: Sequence[Path], place: tuple[str, ...], settings: Bootstrap, seed: int) -> pa.Table:
-    filters = [(name, "=", value) for name, value in zip(_PLACE, place, strict=True)]
     samples: dict[str, list[Sample]] = {}
     for file in files:
-        table = pq.read_table(file, schema=schema.OUTCOME, filters=filters)
+        table = _rows_of(file, place)
         for metric in sorted(set(table["metric"].to_pylist())):
             samples.setdefault(metric, []).append(_sample(table.filter(pc.equal(table["metric"], metric))))
-    tables = [compare(found, settings, seed) for _, found in sorted(samples.items())]
-    return pa.concat_tables([schema.COMPARISON.empty_table(), *tables])
+    compared = [compare(found, settings, seed) for _, found in sorted(samples.items())]
+    return pa.concat_tables([schema.COMPARISON.empty_table(), *compared])
+
+
+def _rows_of(file: Path, place: tuple[str, ...]) -> pa.Table:
+    """The rows of one place; row groups without any are not read further."""
+    opened = tables.TableFile(file, _REMEDY)
+    tables.check_columns(opened.schema, schema.OUTCOME, file, _REMEDY)
+    parts = [schema.OUTCOME.empty_table()]
+    for group in range(opened.groups):
+        found = opened.read_group(group, _PLACE)
+        mask = functools.reduce(pc.and_, (pc.equal(found[n], value) for n, value in zip(_PLACE, place, strict=True)))
+        if pc.any(mask).as_py():
+            parts.append(opened.read_group(group).filter(mask))
+    return pa.concat_tables(parts)
 
 
 def _sample(rows: pa.Table) -> Sample:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from herbray import tasks
-from herbray.flow import whole
+from herbray import storage, tables, tasks
 
 
 @dataclass(frozen=True)
@@ -31,17 +29,14 @@ class Pieces:
     def read(self, key: str) -> Found | None:
         """What was measured under this fingerprint; None if nothing was, or the files are damaged."""
         try:
-            return Found(*(pq.ParquetFile(path).read() for path in self._files(key)))
-        except (OSError, pa.ArrowInvalid):
+            return Found(*(tables.read(path, "") for path in self._files(key)))
+        except (OSError, storage.DamagedFile):
             return None
 
     def write(self, key: str, found: Found) -> None:
         """Keep a piece; each file is seen whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         for path, table in zip(self._files(key), (found.results, found.outcomes), strict=True):
-            temporary = path.with_name(f".{path.name}.tmp")
-            pq.write_table(table, temporary, compression="zstd")
-            whole.replace(path, temporary)
+            tables.write(path, table)
 
     def clear(self) -> None:
         """The results are whole."""

@@ -1,24 +1,29 @@
 """The decoded cache: the shards' images as raw pixels in memory-mapped files, for large disks beside few cores."""
 
-import os
-import secrets
 import shutil
+import zlib
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import simplejpeg
 
+from herbray import tables
 from herbray.data import plan
+from herbray.flow.manifest import remedy
 from herbray.flow.window import Draft, Pixels, WindowReader
+from herbray.storage import DamagedFile, MissingFile, replacing
 
 MARGIN: Final = 10**9
 """Bytes that the cache leaves free on its disk: checkpoints go on being written."""
+
+
+_INDEX: Final = pa.schema([(name, pa.int64()) for name in ("row_group", "start", "height", "width", "crc32")])
 
 
 class CacheTooLarge(ValueError):
@@ -26,10 +31,11 @@ class CacheTooLarge(ValueError):
 
 
 class PixelCache:
-    """Decoded images of some shard files: for each `NAME.u8`, all pixels, and `NAME.npy`, where each image begins.
+    """Decoded images of some shard files: for each `NAME.u8`, all pixels, and `NAME.index`, where each image begins.
 
-    A file of the cache is whole once its `.npy` is there, which is written last, by rename. Any number of processes may
-    fill one folder at once: what another has finished is not made again.
+    A file of the cache is whole once its index is there, which is written last. Any number of processes may fill one
+    folder at once: what another has finished is not made again. The index holds a checksum of each image, which is
+    compared when a process first uses the image.
 
     Args:
         root: the shards folder.
@@ -41,7 +47,8 @@ class PixelCache:
     def __init__(self, root: Path, folder: Path, fingerprint: str, side: int) -> None:
         """Open nothing yet."""
         self.root, self.folder, self.side = root, folder / f"{fingerprint}-{side}px", side
-        self._open: dict[str, tuple[Pixels, npt.NDArray[np.int64]]] = {}
+        self._open: dict[str, tuple[Pixels, pa.Table]] = {}
+        self._verified: set[tuple[str, int]] = set()
 
     def fill(self, files: Sequence[str], most: float, threads: int) -> None:
         """Decode what is missing.
@@ -73,21 +80,35 @@ class PixelCache:
     def _bag(self, part: plan.Slice) -> list[Pixels]:
         """Pixels [height, width, 3] of a bag's images, where they lie in the file."""
         if part.file not in self._open:
-            self._open[part.file] = (np.memmap(self._data(part.file), np.uint8, "r"), np.load(self._index(part.file)))
+            index = tables.read(self._index(part.file), self._remedy(part.file), _INDEX)
+            self._open[part.file] = (self._mapped(part.file), index)
         data, index = self._open[part.file]
-        places = index[index[:, 0] == part.row_group]
+        places = index.filter(pc.equal(index["row_group"], part.row_group)).to_pylist()
         if len(places) != part.rows:
-            raise ValueError(
-                f"{self._data(part.file)}: row group {part.row_group} holds {len(places)} images, the index says "
-                f"{part.rows}; remove {self.folder}, it is made again"
-            )
-        return [data[at : at + h * w * 3].reshape(h, w, 3) for _, at, h, w in places.tolist()]
+            damage = f"row group {part.row_group} holds {len(places)} images, the shards' index says {part.rows}"
+            raise DamagedFile(self._data(part.file), damage, self._remedy(part.file))
+        found = [data[p["start"] : p["start"] + p["height"] * p["width"] * 3] for p in places]
+        if (part.file, part.row_group) not in self._verified:
+            if any(zlib.crc32(pixels.data) != p["crc32"] for pixels, p in zip(found, places, strict=True)):
+                damage = f"damaged, pixels of row group {part.row_group} were changed since they were written"
+                raise DamagedFile(self._data(part.file), damage, self._remedy(part.file))
+            self._verified.add((part.file, part.row_group))
+        return [pixels.reshape(p["height"], p["width"], 3) for pixels, p in zip(found, places, strict=True)]
+
+    def _mapped(self, file: str) -> Pixels:
+        try:
+            return np.memmap(self._data(file), np.uint8, "r")
+        except (FileNotFoundError, ValueError):  # numpy refuses an empty file
+            raise MissingFile(self._data(file), self._remedy(file)) from None
+
+    def _remedy(self, file: str) -> str:
+        return f"remove {self._index(file)} and run the same command again: it decodes this file anew"
 
     def _data(self, file: str) -> Path:
         return self.folder / f"{file}.u8"
 
     def _index(self, file: str) -> Path:
-        return self.folder / f"{file}.npy"
+        return self.folder / f"{file}.index"
 
     def _room(self, whole: int, missing: int, most: float) -> None:
         if whole > most:
@@ -106,24 +127,16 @@ class PixelCache:
     def _make(self, file: str) -> None:
         if self._index(file).exists():  # another worker was quicker
             return
-        self._data(file).parent.mkdir(parents=True, exist_ok=True)
-        data, index = (
-            path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp") for path in (self._data(file), self._index(file))
-        )  # two nodes may have processes of one number
-        places: list[tuple[int, int, int, int]] = []
-        with data.open("xb") as sink:
-            shard = pq.ParquetFile(self.root / file, memory_map=True)
-            for group in range(shard.num_row_groups):
-                for jpeg in shard.read_row_group(group, columns=["jpeg"], use_threads=False)["jpeg"]:
+        places: list[dict[str, int]] = []
+        with replacing(self._data(file)) as temporary, temporary.open("xb") as sink:
+            shard = tables.TableFile(self.root / file, remedy(self.root), memory_map=True)
+            for group in range(shard.groups):
+                for jpeg in shard.read_group(group, ["jpeg"])["jpeg"]:
                     pixels = simplejpeg.decode_jpeg(jpeg.as_py(), colorspace="RGB", fastdct=True, fastupsample=True)
-                    places.append((group, sink.tell(), pixels.shape[0], pixels.shape[1]))
+                    size = {"height": pixels.shape[0], "width": pixels.shape[1]}
+                    places.append({"row_group": group, "start": sink.tell(), **size, "crc32": zlib.crc32(pixels)})
                     sink.write(pixels)
-            _settle(sink)
-        with index.open("wb") as sink:
-            np.save(sink, np.array(places, np.int64).reshape(-1, 4))
-            _settle(sink)
-        data.replace(self._data(file))
-        index.replace(self._index(file))
+        tables.write(self._index(file), pa.Table.from_pylist(places, schema=_INDEX))
 
 
 def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
@@ -135,12 +148,7 @@ def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | 
         out[row] = picture[top : top + side, left : left + side]
 
 
-def _settle(sink: BinaryIO) -> None:
-    sink.flush()
-    os.fsync(sink.fileno())
-
-
 def _bytes(shard: Path) -> int:
     """What the images of a shard take decoded; no image is read for it."""
-    sizes: pa.Table = pq.ParquetFile(shard).read(columns=["width", "height"])
+    sizes = tables.read(shard, remedy(shard.parents[1]), columns=["width", "height"])
     return int((sizes["width"].to_numpy().astype(np.int64) * sizes["height"].to_numpy() * 3).sum())

@@ -1,6 +1,5 @@
 """Tables → report: gathers what the page shows; computes nothing that a task should have computed."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from herbray import __version__, schema
+from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data.draws import draws
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.evaluate import embeddings_folders
-from herbray.flow.outcomes import comparisons_file
-from herbray.flow.register import ENCODER
+from herbray.flow.manifest import read_index, read_manifest
+from herbray.flow.manifest import remedy as shards_remedy
+from herbray.flow.outcomes import comparisons_file, remedy
+from herbray.flow.register import ENCODER, read_trained
 from herbray.flow.reports import read_metrics
-from herbray.flow.shard import read_manifest
 from herbray.model.checkpoint import EncoderCard
 from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
 
@@ -69,7 +68,7 @@ def report(spec: Report) -> Path:
     notes = [_note(read_note(folder), trained) for folder in folders]
     data = ReportData(
         title=spec.title,
-        results=pq.read_table(spec.results, schema=schema.RESULT),
+        results=tables.read(spec.results, remedy(spec.results), schema.RESULT),
         manifest=manifest,
         encoders=notes,
         curves=_curves(trained),
@@ -90,7 +89,7 @@ def report(spec: Report) -> Path:
 
 def _comparisons(results: Path) -> pa.Table | None:
     file = comparisons_file(results)
-    return pq.read_table(file, schema=schema.COMPARISON) if file.exists() else None
+    return tables.read(file, remedy(results), schema.COMPARISON) if file.exists() else None
 
 
 def _trained(paths: Sequence[Path]) -> dict[str, _Run]:
@@ -100,7 +99,7 @@ def _trained(paths: Sequence[Path]) -> dict[str, _Run]:
     ]
     found = {}
     for file in files:
-        note = json.loads(file.read_text(encoding="utf-8"))
+        note = read_trained(file.parent)
         found[note["uri"]] = _Run(note, read_metrics(file.parent / "metrics.jsonl"), _settings(file.parent / ENCODER))
     return found
 
@@ -139,8 +138,9 @@ def _note(note: dict[str, Any], trained: Mapping[str, _Run]) -> EncoderNote:
 def _sweep(folder: Path) -> SweepNote:
     if not (folder / "trials.parquet").exists():
         raise ValueError(f"{folder}: no finished sweep here; run `herbray tune` with out={folder} first")
-    note = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-    trials = pq.read_table(folder / "trials.parquet")
+    way_out = f"run `herbray tune` with out={folder} again: it goes on from the trials that have ended"
+    note = storage.read_note(folder / "sweep.json", way_out)
+    trials = tables.read(folder / "trials.parquet", way_out)
     return SweepNote(f"{note['objective']}, {folder.name}", trials, logarithmic(note["space"]))
 
 
@@ -176,7 +176,7 @@ def _curves(trained: Mapping[str, _Run]) -> pa.Table | None:
 
 def _sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
     """A few sheets of each of a few genera: a seeded choice of row groups, spread over the splits."""
-    index = pq.read_table(spec.shards / "index.parquet").to_pylist()
+    index = read_index(spec.shards).to_pylist()
     order = np.argsort(draws(spec.seed, "examples", [f"{bag['file']}/{bag['row_group']}" for bag in index]))
     each, left, seen = 4, spec.sheets, set[str]()
     for bag in (index[i] for i in order):
@@ -185,7 +185,8 @@ def _sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
         if bag["genus"] in seen or bag["rows"] < min(each, left):
             continue
         seen.add(bag["genus"])
-        table = pq.ParquetFile(spec.shards / bag["file"]).read_row_group(bag["row_group"]).slice(0, min(each, left))
+        file = tables.TableFile(spec.shards / bag["file"], shards_remedy(spec.shards))
+        table = file.read_group(bag["row_group"]).slice(0, min(each, left))
         for row in table.to_pylist():
             left -= 1
             names = {name: row[name] for name in ("specimen_id", "genus", "species", "family", "institution")}
@@ -195,5 +196,7 @@ def _sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
 def _quarantine(spec: Report) -> pa.Table:
     folders = [spec.shards, *([spec.catalogue] if spec.catalogue else [])]
     files = [folder / "quarantine.parquet" for folder in folders if (folder / "quarantine.parquet").exists()]
-    tables = [pq.read_table(file, schema=schema.QUARANTINE) for file in files]
-    return pa.concat_tables(tables) if tables else schema.QUARANTINE.empty_table()
+    way_out = "run the job that wrote it again"
+    return pa.concat_tables(
+        [schema.QUARANTINE.empty_table(), *(tables.read(file, way_out, schema.QUARANTINE) for file in files)]
+    )

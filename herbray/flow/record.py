@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from herbray import tracking
+from herbray import tables, tracking
 from herbray.flow.compare import Evidence, Rule, consider, evidence
-from herbray.flow.embed import read_note
+from herbray.flow.embed import read_note, remedy
 from herbray.flow.findings import findings
 
 SECTION: Final = "Results"
@@ -86,7 +85,7 @@ def _into_card(uri: str, each: _Version, rule: Rule) -> None:
 def _families(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(folder.glob("split=*/part-*.parquet")):
-        rows = pq.ParquetFile(file).read(columns=["specimen_id", "family"])
+        rows = tables.read(file, remedy(folder), columns=["specimen_id", "family"])
         named = rows.filter(pc.is_valid(rows["family"]))
         found |= dict(zip(named["specimen_id"].to_pylist(), named["family"].to_pylist(), strict=True))
     return found

@@ -4,7 +4,6 @@ All that this takes lies in the run folder before the store is asked: `tracked.j
 its card. So what fails because the store is away is repeated by `herbray register RUN`, without training again.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from herbray import tracking
+from herbray import storage, tracking
 from herbray.config import Spec
-from herbray.flow import whole
 from herbray.flow.material import Train
 from herbray.flow.reports import TIME, read_timed
 
@@ -103,7 +101,7 @@ def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
     claim(spec.out, name)
     note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
     note |= {"model": spec.registers, "objective": spec.objective.name}
-    _write(spec.out / NOTE, note | {"tags": dict(tags)})
+    storage.write_note(spec.out / NOTE, note | {"tags": dict(tags)})
     return run
 
 
@@ -121,9 +119,9 @@ def ended(out: Path, card: str, figures: Mapping[str, float]) -> None:
         card: the model card.
         figures: of the encoder that is kept.
     """
-    whole.write_text(out / CARD, card)
-    note = json.loads((out / NOTE).read_text(encoding="utf-8"))
-    _write(out / NOTE, note | {"figures": dict(figures)})
+    storage.write_text(out / CARD, card)
+    note = storage.read_note(out / NOTE, _again(out))
+    storage.write_note(out / NOTE, note | {"figures": dict(figures)})
 
 
 def conclude(run: tracking.Run, out: Path) -> Registered:
@@ -140,7 +138,7 @@ def conclude(run: tracking.Run, out: Path) -> Registered:
         tracking.finish(run, "FINISHED")
     done = Registered(note["model"], version, run.run_id)
     told = {"model": done.model, "objective": note["objective"], "version": version, "uri": done.uri}
-    _write(out / TRAINED, told | {"run_id": done.run_id, "figures": note["figures"]})
+    storage.write_note(out / TRAINED, told | {"run_id": done.run_id, "figures": note["figures"]})
     return done
 
 
@@ -151,11 +149,15 @@ def _hint(out: Path) -> str:
     )
 
 
+def read_trained(out: Path) -> dict[str, Any]:
+    """Which version a run folder's encoder is, and its figures."""
+    return storage.read_note(out / TRAINED, _again(out))
+
+
 def _read_note(out: Path) -> dict[str, Any]:
-    try:
-        note: dict[str, Any] = json.loads((out / NOTE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{out}: no training here ({NOTE} is missing); give the `out` of a `herbray train`") from None
+    if not (out / NOTE).exists():
+        raise ValueError(f"{out}: no training here ({NOTE} is missing); give the `out` of a `herbray train`")
+    note = storage.read_note(out / NOTE, _again(out))
     if "figures" not in note:
         raise ValueError(f"{out}: this training has not ended; the same `herbray train` goes on with it")
     return note
@@ -173,17 +175,16 @@ def points(metrics: Path) -> list[tracking.Point]:
 def claim(out: Path, name: str) -> None:
     """Make a run folder that run's: figures of another are put aside under its name, its own are brought back."""
     note, metrics, own = out / CLAIM, out / METRICS, out / f"metrics-{name}.jsonl"
-    former = json.loads(note.read_text(encoding="utf-8"))["run"] if note.exists() else None
+    former = storage.read_note(note, f"remove it, and {_again(out)}")["run"] if note.exists() else None
     if former != name:
         if metrics.exists() and former is not None:
             metrics.replace(out / f"metrics-{former}.jsonl")
         metrics.unlink(missing_ok=True)  # whose they are is not known
         (out / TRAINED).unlink(missing_ok=True)  # until this run has ended, too, the folder shows none
-        _write(note, {"run": name})
+        storage.write_note(note, {"run": name})
     if own.exists() and not metrics.exists():
         own.replace(metrics)
 
 
-def _write(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    whole.write_text(path, json.dumps(tree, indent=1) + "\n")
+def _again(out: Path) -> str:
+    return f"run `herbray train` with out={out} again: it writes this file anew and does not repeat what was trained"

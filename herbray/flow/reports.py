@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,9 @@ _log = logging.getLogger(__name__)
 
 TIME: Final = "time"
 """Key of a line: when it was written, in seconds since 1970."""
+
+CHECKSUM: Final = "crc32"
+"""Key of a line: the checksum of its other keys."""
 
 
 class Curve:
@@ -62,7 +66,12 @@ def append(path: Path, figures: Mapping[str, float]) -> None:
 
 
 def _line(figures: Mapping[str, float]) -> str:
-    return json.dumps({TIME: time.time()} | {name: float(value) for name, value in figures.items()}) + "\n"
+    row = {TIME: time.time()} | {name: float(value) for name, value in figures.items()}
+    return json.dumps({**row, CHECKSUM: _checksum(row)}) + "\n"
+
+
+def _checksum(row: Mapping[str, float]) -> int:
+    return zlib.crc32(json.dumps(row, sort_keys=True).encode())
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
@@ -76,7 +85,10 @@ def _append(path: Path, lines: Sequence[str]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Reports of a run, in order; of two at the same place the later one; half a line is none."""
+    """Reports of a run, in order; of two at the same place the later one.
+
+    Half a line, which a killed job leaves, is none; a line that was changed is none either, and a warning names it.
+    """
     return [{name: value for name, value in row.items() if name != TIME} for row in read_timed(path)]
 
 
@@ -84,10 +96,15 @@ def read_timed(path: Path) -> list[dict[str, float]]:
     """`read_metrics`, with `TIME` in each."""
     rows: dict[float, dict[str, float]] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             try:
                 row = json.loads(line)
-                rows[row["images"]] = row
-            except (ValueError, KeyError, TypeError):
+                checksum = row.pop(CHECKSUM, None)
+                place = float(row["images"])
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
+            if checksum != _checksum(row):
+                _log.warning("%s, line %d: damaged or of an earlier version; its figures are left out", path, number)
+                continue
+            rows[place] = row
     return [rows[key] for key in sorted(rows)]

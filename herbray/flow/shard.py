@@ -1,24 +1,21 @@
 """Catalogue → shards: every image checked, made small and put beside others of its genus, by one task a file."""
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from pydantic import Field
 
-from herbray import __version__, schema
+from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data import catalogue, images, plan
 from herbray.data.bags import ShardFile, shard_plan
 from herbray.data.splits import Splits, split
-from herbray.flow import cluster, whole
-from herbray.flow.manifest import read_index, read_manifest
+from herbray.flow import cluster
+from herbray.flow.manifest import read_index, read_manifest, remedy
 
 __all__ = ["QuarantineLimit", "Shard", "read_index", "read_manifest", "shard"]
 
@@ -65,7 +62,7 @@ def shard(spec: Shard) -> dict[str, Any]:
         RuntimeError: the counts do not add up.
     """
     table = catalogue.read(spec.catalogue)
-    about = json.loads((spec.catalogue / "manifest.json").read_text(encoding="utf-8"))
+    about = catalogue.read_manifest(spec.catalogue)
     sides = split(table, spec.splits, spec.seed)
     files = shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
@@ -115,23 +112,19 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile]) -> Iterator[
 
 
 def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _Form) -> dict[str, Any]:
-    """Write one file of the plan unless it stands there already, and return its note (see `_note`)."""
+    """Write one file of the plan unless it stands there already, whole, and return its note (see `_note`)."""
     path = Path(out, name)
     print_ = plan.fingerprint(schema.VERSION, *form, bags, rows.select(schema.CATALOGUE.names).to_pydict())
     if path.exists():
         note = _note(path)
         if note and note["fingerprint"] == print_ and _still_refused(note["refused"], form):
             return note
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     refused: list[dict[str, str]] = []
     sink = schema.SHARD
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in sink}
     index: list[dict[str, Any]] = []
     first = 0
-    with pq.ParquetWriter(
-        temporary, sink, compression=compression, use_dictionary=False, write_statistics=False
-    ) as file:
+    with tables.writing(path, sink, compression=compression, use_dictionary=False, write_statistics=False) as file:
         for size in bags:
             bag = _read_bag(rows.slice(first, size), form, refused)
             first += size
@@ -139,19 +132,17 @@ def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: 
                 index.append({"row_group": len(index), "genus": bag["genus"][0].as_py(), "rows": bag.num_rows})
                 file.write_table(bag, row_group_size=bag.num_rows)
         note = {"fingerprint": print_, "file": name, "rows": len(rows), "bags": index, "refused": refused}
-        file.add_key_value_metadata({"herbray": json.dumps(note)})
-    whole.replace(path, temporary)
+        tables.add_note(file, note)
     return note
 
 
 def _note(path: Path) -> dict[str, Any] | None:
-    """What a finished file says of itself: fingerprint, bags and refused rows. None when it cannot be read."""
+    """What a finished file says of itself: fingerprint, bags and refused rows. None if any byte of it was changed."""
     try:
-        raw = (pq.read_metadata(path).metadata or {}).get(b"herbray")
-    except (OSError, pa.ArrowInvalid):
+        tables.verify(path, remedy(path.parents[1]))
+        return tables.TableFile(path, remedy(path.parents[1])).note or None
+    except (OSError, storage.DamagedFile):
         return None
-    note: dict[str, Any] | None = json.loads(raw) if raw else None
-    return note
 
 
 def _still_refused(refused: Sequence[dict[str, str]], form: _Form) -> bool:
@@ -212,9 +203,9 @@ def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence
         "splits_spec": spec.splits.model_dump(mode="json"),
         "fingerprint": plan.fingerprint([_content(note) for note in notes]),
     }
-    _write_table(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
-    _write_table(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
-    whole.write_text(spec.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    tables.write(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
+    tables.write(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
+    storage.write_note(spec.out / "manifest.json", manifest)
     if planned and len(refused) > spec.max_quarantined * planned:
         top = ", ".join(f"{reason} {count}" for reason, count in manifest["reasons"].items())
         raise QuarantineLimit(
@@ -229,14 +220,8 @@ def _content(note: dict[str, Any]) -> list[Any]:
     return [note["fingerprint"], sorted(row["specimen_id"] for row in note["refused"])]
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    whole.replace(path, temporary)
-
-
 def specimens(shards: Path, split_name: str) -> pa.Table:
     """Specimen columns of a split, no image read."""
     files = sorted((shards / f"split={split_name}").glob("part-*.parquet"))
-    tables = [pq.ParquetFile(file).read(columns=schema.SPECIMEN.names) for file in files]
-    return pa.concat_tables(tables) if tables else schema.SPECIMEN.empty_table()
+    found = [tables.read(file, remedy(shards), columns=schema.SPECIMEN.names) for file in files]
+    return pa.concat_tables(found) if found else schema.SPECIMEN.empty_table()

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-import pyarrow.parquet as pq
 import ray
 from pydantic import Field, model_validator
 
-from herbray import config
+from herbray import config, schema, tables
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
@@ -26,7 +25,7 @@ from herbray.flow.differences import differences
 from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
 from herbray.flow.material import Train
-from herbray.flow.outcomes import comparisons_file
+from herbray.flow.outcomes import comparisons_file, remedy
 from herbray.flow.preflight import check_frozen, check_handed_over, check_pairs, check_start, distinct
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
@@ -122,7 +121,8 @@ def study(spec: Study) -> Path:
         tell("evaluate", f"{len(folders)} encoders, {len(spec.evaluate.tasks)} tasks")
         judged = _with(spec.evaluate, embeddings=tuple(folders), store=spec.out, out=spec.out / "results.parquet")
         evaluate(judged)
-        for line in differences(pq.read_table(comparisons_file(judged.out)), spec.train):
+        compared = tables.read(comparisons_file(judged.out), remedy(judged.out), schema.COMPARISON)
+        for line in differences(compared, spec.train):
             tell("compared", line)
     tell("report", "figures and one page")
     page = _with(

@@ -6,13 +6,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from herbray import schema
+from herbray import schema, tables
 from herbray.config import Spec
 from herbray.data import catalogue
-from herbray.flow import whole
 from herbray.flow.embed import read_embeddings
 from herbray.flow.evaluate import embeddings_folders
 from herbray.spreadsheet import write_csv
@@ -50,9 +48,7 @@ def suspects(spec: Suspects) -> pa.Table:
     found = task.suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
     listed = _with_sheet(found if spec.most is None else found.slice(0, spec.most), table, spec.catalogue)
     spec.out.mkdir(parents=True, exist_ok=True)
-    temporary = spec.out / ".suspects.parquet.tmp"
-    pq.write_table(listed, temporary, compression="zstd")
-    whole.replace(spec.out / "suspects.parquet", temporary)
+    tables.write(spec.out / "suspects.parquet", listed)
     write_csv(_flat(listed), spec.out / "suspects.csv")
     return listed
 

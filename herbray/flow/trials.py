@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from herbray.flow import whole
+from herbray import storage, tables
 from herbray.flow.reports import read_metrics
 from herbray.flow.space import Choice, LogUniform, Space, Uniform, Value
 from herbray.schema import TRIAL
@@ -66,10 +65,9 @@ class Ledger:
     def write(self, trial: Trial) -> Trial:
         """Note a trial's values, status and cause at once; returns it with its figures."""
         folder = self.folder(trial.number)
-        folder.mkdir(parents=True, exist_ok=True)
         noted = {"number": trial.number, "values": dict(trial.values), "status": trial.status}
         noted |= {"cause": trial.cause, "run_id": trial.run_id}
-        whole.write_text(folder / "trial.json", json.dumps(noted, indent=1) + "\n")
+        storage.write_note(folder / "trial.json", noted)
         return self._figured(trial)
 
     def read(self) -> dict[int, Trial]:
@@ -125,13 +123,12 @@ def table(trials: Sequence[Trial], space: Space) -> pa.Table:
 
 def write_table(trials: Sequence[Trial], space: Space, path: Path) -> None:
     """Write `table`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table(trials, space), temporary, compression="zstd")
-    whole.replace(path, temporary)
+    tables.write(path, table(trials, space))
 
 
 def _noted(file: Path) -> Trial:
-    return Trial(**json.loads(file.read_text(encoding="utf-8")))
+    way_out = f"remove {file.parent} and run the same `herbray tune` again: this trial begins anew"
+    return Trial(**storage.read_note(file, way_out))
 
 
 def _column(values: Sequence[Value], given: object) -> tuple[list[Value], pa.DataType]:

@@ -1,7 +1,6 @@
 """The sweep job: many short trainings, the best settings as a file that `herbray train` takes."""
 
 import functools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -11,10 +10,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from herbray import config, tracking
+from herbray import config, storage, tracking
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow import cluster, whole
+from herbray.flow import cluster
 from herbray.flow.halving import Halving, Rungs
 from herbray.flow.material import Elastic, Train, material
 from herbray.flow.room import share
@@ -170,7 +169,7 @@ def _claim(spec: Tune) -> str:
     note = {"fingerprint": key, "objective": spec.train.objective.name, "epochs": spec.train.epochs, "space": space}
     note |= {"searcher": spec.searcher, "seed": spec.seed}
     if there is None:
-        whole.write_text(file, json.dumps(note, indent=1) + "\n")
+        storage.write_note(file, note)
     return key
 
 
@@ -178,13 +177,8 @@ def _fingerprint(file: Path) -> str | None:
     """Of the sweep that a folder holds; None where it holds none."""
     if not file.exists():
         return None
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["fingerprint"])
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{file}: damaged, so that it is not known whose trials these are: if they are of this sweep, remove the "
-            "file and give the same command again; else choose another out"
-        ) from None
+    way_out = "if the trials here are of this sweep, remove this file and run the same command; else choose another out"
+    return str(storage.read_note(file, way_out)["fingerprint"])
 
 
 def _params(spec: Tune) -> dict[str, Any]:
@@ -239,7 +233,7 @@ def _conclude(spec: Tune, ledger: Ledger, run: tracking.Run) -> Swept:
     if leader is not None:
         file = spec.out / "best.yaml"
         head = f"# {describe(leader)}\n# herbray train {file} goes on from its checkpoint and registers the encoder\n"
-        whole.write_text(file, head + config.dump(_job(spec, leader.number, leader.values)))
+        storage.write_text(file, head + config.dump(_job(spec, leader.number, leader.values)))
     with tracking.told(_hint(spec), run):
         tracking.log_file(run, spec.out / "trials.parquet")
         if leader is not None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from herbray.data import plan
+from herbray.flow.manifest import remedy
+from herbray.tables import TableFile
 
 Pixels = npt.NDArray[np.uint8]
 Fill = Callable[[int, int, Pixels], None]
@@ -72,7 +73,7 @@ class WindowReader:
         """The window's batches, in order, read and decoded here and now.
 
         Raises:
-            ValueError: a row group is not what the index says; the shards were changed or damaged.
+            ValueError: see `read`.
         """
         for draft in self.drafts(window, views(self.read(window)["jpeg"]), decode):
             images = np.empty((window.batch, self.side, self.side, 3), np.uint8)
@@ -83,18 +84,20 @@ class WindowReader:
         """The JPEGs of the window's bags, in the order of its slices, beside the `row` that names each.
 
         Raises:
-            ValueError: a row group is not what the index says; the shards were changed or damaged.
+            DamagedFile: a file is missing or damaged.
+            ValueError: a row group is not what the index says.
         """
-        files: dict[str, pq.ParquetFile] = {}
+        files: dict[str, TableFile] = {}
+        root = Path(self.root)
         chunks: list[pa.Array] = []
         for part in window.slices:
             if part.file not in files:
-                files[part.file] = pq.ParquetFile(Path(self.root, part.file), memory_map=True)
-            column = files[part.file].read_row_group(part.row_group, columns=["jpeg"], use_threads=False)["jpeg"]
+                files[part.file] = TableFile(root / part.file, remedy(root), memory_map=True)
+            column = files[part.file].read_group(part.row_group, ["jpeg"])["jpeg"]
             if len(column) != part.rows:
                 raise ValueError(
                     f"{self.root}/{part.file}: row group {part.row_group} holds {len(column)} rows, the index says "
-                    f"{part.rows}; run `herbray shard` again"
+                    f"{part.rows}; {remedy(root)}"
                 )
             chunks += column.chunks
         return pa.table({"row": names(window), "jpeg": pa.chunked_array(chunks, pa.binary())})

@@ -3,8 +3,7 @@
 import io
 import json
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -13,7 +12,7 @@ from pydantic import Field, model_validator
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from herbray import __version__
+from herbray import __version__, storage
 from herbray.config import ConfigError, Spec, parse
 from herbray.model.portable import (
     CARD,
@@ -105,9 +104,8 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) 
     if len(data) > MAX_CARD_BYTES:
         raise EncoderRefused(f"the card has {len(data):,} bytes; at most {MAX_CARD_BYTES:,} would be read back")
     weights = to_safetensors(tensors, metadata={"format": "pt"})
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, lambda path: path.write_bytes(weights))
-    _replace(folder / CARD, lambda path: path.write_bytes(data))  # last: a folder with a card is complete
+    storage.write_bytes(folder / WEIGHTS, weights)
+    storage.write_bytes(folder / CARD, data)  # last: a folder with a card is complete
 
 
 def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
@@ -171,10 +169,9 @@ def _copied(value: Any) -> Any:  # noqa: ANN401  (a tree of mappings, lists, num
 
 def save_training(folder: Path, state: Mapping[str, Any]) -> None:
     """Write a `training_state`."""
-    folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()  # torch's own writer says nothing clear of a full disk
     torch.save(dict(state), buffer)
-    _replace(folder / TRAINING_FILE, lambda path: path.write_bytes(buffer.getbuffer()))
+    storage.write_bytes(folder / TRAINING_FILE, buffer.getbuffer())
 
 
 def load_training(folder: Path, learner: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Position, Tensor]:
@@ -270,13 +267,3 @@ def _check_tensor(tensor: object, wanted: Tensor, name: str, path: Path) -> None
         )
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{path}: {name} holds NaN or infinity; the run diverged: lower optimizer.lr")
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name beside `path`, then rename: a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

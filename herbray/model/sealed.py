@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from herbray.storage import sync
+
 SEAL: Final = "checkpoint.json"
 """Written last: size and sha256 of every other file, a note, and the sha256 of all that."""
 
@@ -41,12 +43,12 @@ def seal(folder: Path, fill: Callable[[Path], object], note: Mapping[str, Any]) 
         text = json.dumps(body | {"sha256": _digest(body)}, indent=1, allow_nan=False)
         (beside / SEAL).write_text(text + "\n", encoding="utf-8")
         for path in (beside / SEAL, *(each for each in beside.rglob("*") if each.is_dir()), beside):
-            _sync(path)
+            sync(path)
         former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
         if folder.exists():
             folder.replace(former)
         beside.replace(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
@@ -104,12 +106,3 @@ def _measured(path: Path, sync: bool = False) -> dict[str, Any]:
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Make the disk hold a file, or the names in a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

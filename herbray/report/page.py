@@ -1,12 +1,12 @@
 """The page: everything that a template shows, gathered, and one file written."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from herbray import storage
 from herbray.redact import redacted
 from herbray.report import applications, archive
 from herbray.report.claims import OBJECTIVES
@@ -32,13 +32,7 @@ def write_report(data: ReportData, path: Path) -> None:
         ValueError: a table lacks a column, or UMAP is asked for and not installed.
     """
     page = _environment().get_template("report.html.j2").render(_context(data))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    storage.write_bytes(path, page.encode("utf-8", "replace"))
 
 
 def _environment() -> jinja2.Environment:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from herbray import storage
 from herbray.config import ConfigError, dump, parse
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint
@@ -36,7 +37,7 @@ def test_a_catalogue_is_written_and_read_back(tmp_path):
     assert table.schema.equals(CATALOGUE)
     assert quarantine(spec).schema.equals(QUARANTINE)
     assert table["genus"].to_pylist() == ["Rubus", "Zea"]
-    assert manifest == json.loads((spec.out / "manifest.json").read_text())
+    assert manifest == catalogue.read_manifest(spec.out)
     assert manifest["counts"] == {"input": 2, "ok": 2, "quarantined": 0, "skipped": 0}
     assert manifest["schema_version"] == VERSION
     assert manifest["source"]["name"] == "folder"
@@ -103,23 +104,30 @@ def test_a_catalogue_of_nothing_is_an_error(tmp_path):
 
 
 def test_reading_what_is_no_catalogue(tmp_path):
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="this file is missing; run `herbray catalogue`"):
         catalogue.read(tmp_path)
     spec = job(tmp_path, ["image,genus", "a.jpg,A", "b.jpg,B"])
     catalogue.build(spec)
     whole = (spec.out / "manifest.json").read_text()
     for wrong, message in (
-        (whole.replace('"ok": 2', '"ok": 3'), "do not belong together"),
-        (whole.replace(f'"schema_version": {VERSION}', '"schema_version": 99'), "tables of version 99"),
-        (whole[:40], "not a readable catalogue"),
-        ("[]", "not a readable catalogue"),
+        (whole.replace('"ok": 2', '"ok": 3'), "manifest.json: damaged, it was changed since it was written; run `herb"),
+        (whole[:40], "manifest.json: damaged, it is no JSON"),
+        ("[]", "manifest.json: damaged, it is no JSON object"),
     ):
         (spec.out / "manifest.json").write_text(wrong)
         with pytest.raises(ValueError, match=message):
             catalogue.read(spec.out)
     (spec.out / "manifest.json").write_text(whole)
+    manifest = catalogue.read_manifest(spec.out)
+    storage.write_note(spec.out / "manifest.json", manifest | {"counts": {"ok": 3}})
+    with pytest.raises(ValueError, match="do not belong together"):
+        catalogue.read(spec.out)
+    storage.write_note(spec.out / "manifest.json", manifest | {"schema_version": 99})
+    with pytest.raises(ValueError, match="tables of version 99"):
+        catalogue.read(spec.out)
+    (spec.out / "manifest.json").write_text(whole)
     (spec.out / "catalogue.parquet").write_bytes(b"PAR1 no table")
-    with pytest.raises(ValueError, match="not a readable catalogue"):
+    with pytest.raises(ValueError, match=r"catalogue\.parquet: damaged, cut off or no Parquet file; run `her"):
         catalogue.read(spec.out)
 
 
@@ -130,7 +138,7 @@ def test_a_failed_rebuild_does_not_pass_for_the_older_catalogue(tmp_path):
     (spec.out / "quarantine.parquet").mkdir()  # the second file cannot be put in place
     with pytest.raises(OSError, match="quarantine"):
         catalogue.build(spec)
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="this file is missing; run `herbray catalogue`"):
         catalogue.read(spec.out)
     assert not list(spec.out.glob(".*"))
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from drill import HERE, Drill, Found, TooLong, ended, join, kill, lines, nodes, started, until
 
+from herbray import tables
+
 SPEC = {
     "objective": {"name": "triplet"},
     "encoder": {"size": 32},
@@ -34,7 +36,7 @@ def ground(work: Path) -> Path:
         write_shards(folder, 32 * 12, 40, 1, genera=6)
         rows = pq.read_table(folder / "index.parquet")
         bags = [bag | {"split": "validation" if n >= 8 else "train"} for n, bag in enumerate(rows.to_pylist())]
-        pq.write_table(pa.Table.from_pylist(bags, schema=rows.schema), folder / "index.parquet")
+        tables.write(folder / "index.parquet", pa.Table.from_pylist(bags, schema=rows.schema))
     return folder
 
 

@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 from drill import Drill, Found, TooLong, ended, kill, nodes, started, until
 from training import ground
 
+from herbray import storage, tables
+from herbray.flow.manifest import read_manifest
+
 FILES, ROWS, SIDE = 12, 128, 64
 
 
@@ -60,9 +63,9 @@ def gallery(work: Path) -> Path:
         (folder / "split=train").rename(folder / "split=random")
         for number in range(FILES):
             part = whole.slice(number * ROWS, ROWS)
-            pq.write_table(part, folder / "split=random" / f"part-{number:05d}.parquet")
-        manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps(manifest | {"splits": {"random": FILES * ROWS}}))
+            tables.write(folder / "split=random" / f"part-{number:05d}.parquet", part)
+        manifest = read_manifest(folder)
+        storage.write_note(folder / "manifest.json", manifest | {"splits": {"random": FILES * ROWS}})
     return folder
 
 
@@ -154,10 +157,9 @@ def embeddings(folder: Path) -> Path:
             row["embedding"] = (separation * np.eye(16)[number % 8] + generator.standard_normal(16)).astype("f4")
             rows.append(row)
         path = root / model / "split=random" / "part-00000.parquet"
-        path.parent.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema.embedding_schema(16)), path)
+        tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(16)))
         note = {"name": model, "model": model, "init": "random", "seed": 1, "uri": "", "version": "none"}
-        (root / model / "manifest.json").write_text(json.dumps(note | {"splits": {"random": 400}}))
+        storage.write_note(root / model / "manifest.json", note | {"splits": {"random": 400}})
     return root
 
 

@@ -1,7 +1,6 @@
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from herbray import config
+from herbray import config, tables
 from herbray.flow.card import model_card
 from herbray.flow.material import Material, Train
 from herbray.tracking import section
@@ -18,11 +17,9 @@ def card(citation="", **settings):
 def write_shards(folder, licences, splits=("train", "random"), step=1):
     for split in splits:
         path = folder / f"split={split}"
-        path.mkdir(parents=True)
         ids = [f"{split}-{number}" for number in range(len(licences))][::step]
-        pq.write_table(
-            pa.table({"specimen_id": ids, "license": pa.array(licences, pa.string())}), path / "part-0.parquet"
-        )
+        table = pa.table({"specimen_id": ids, "license": pa.array(licences, pa.string())})
+        tables.write(path / "part-0.parquet", table)
     return str(folder)
 
 

@@ -7,8 +7,10 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
+from herbray import storage, tables
 from herbray.flow.embed import Embed, embed, read_embeddings
 from herbray.flow.embedder import encoder_print
+from herbray.flow.manifest import read_manifest
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.portable import load
@@ -47,8 +49,8 @@ def test_files_of_other_weights_go_and_those_of_other_splits_stay(shards, tmp_pa
     for split in ("species", "herbarium"):
         (folder / f"split={split}").mkdir(exist_ok=True)
         other = next((folder / "split=random").iterdir())
-        table = pq.read_table(other).replace_schema_metadata({"encoder": "0123456789abcdef"})
-        pq.write_table(table, folder / f"split={split}" / "part-00000.parquet")
+        note = tables.TableFile(other, "").note | {"encoder": "0123456789abcdef"}
+        tables.write(folder / f"split={split}" / "part-00000.parquet", tables.read(other, ""), note)
     embed(spec.model_copy(update={"splits": ("random",)}))
     assert prints(folder) == {encoder_print(tmp_path / "run" / "encoder")}
     embed(spec)
@@ -76,17 +78,16 @@ def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
     spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), mine, tmp_path / "out", "random")
     before = read_embeddings(embed(spec))
     file = min((mine / "split=random").iterdir())
-    groups = pq.ParquetFile(file)
-    note = json.loads(groups.metadata.metadata[b"herbray"])
-    with pq.ParquetWriter(tmp_path / "new", groups.schema_arrow) as new:  # less its first bag
-        for number in range(1, groups.num_row_groups):
-            new.write_table(groups.read_row_group(number))
-        new.add_key_value_metadata({"herbray": json.dumps(note | {"fingerprint": "another"})})
-    lost = groups.metadata.row_group(0).num_rows
+    groups = tables.TableFile(file, "")
+    with tables.writing(tmp_path / "new", groups.schema) as new:  # less its first bag
+        for number in range(1, groups.groups):
+            new.write_table(groups.read_group(number))
+        tables.add_note(new, groups.note | {"fingerprint": "another"})
+    lost = groups.read_group(0).num_rows
     os.replace(tmp_path / "new", file)
-    manifest = json.loads((mine / "manifest.json").read_text())
+    manifest = read_manifest(mine)
     manifest["splits"]["random"] -= lost
-    (mine / "manifest.json").write_text(json.dumps(manifest))
+    storage.write_note(mine / "manifest.json", manifest)
     assert read_embeddings(embed(spec)).num_rows == before.num_rows - lost
 
 

@@ -1,11 +1,9 @@
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from herbray import schema
+from herbray import schema, storage, tables
 from herbray.flow import evaluate as evaluate_module
 from herbray.flow.evaluate import Evaluate, evaluate, twins
 from herbray.flow.outcomes import comparisons_file, outcomes_folder
@@ -29,10 +27,9 @@ def write_folder(folder, model, seed, separation):
             row["embedding"] = (separation * np.eye(8)[number % 3] + generator.standard_normal(8)).astype(np.float32)
             rows.append(row)
         path = folder / f"split={split}" / "part-00000.parquet"
-        path.parent.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema.embedding_schema(8)), path)
+        tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(8)))
     note = {"name": folder.name, "model": model, "init": "random", "seed": seed, "uri": "", "version": "none"}
-    (folder / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
+    storage.write_note(folder / "manifest.json", note)
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +123,8 @@ def test_a_task_that_the_data_cannot_serve_is_told_in_its_own_words(cluster, enc
 
 def test_encoders_that_results_cannot_tell_apart_are_named(tmp_path):
     for name, seed in (("a-v1", 1), ("a-v2", 1), ("a-v3", 2)):
-        (tmp_path / name).mkdir()
         note = {"model": "triplet", "init": "random", "seed": seed}
-        (tmp_path / name / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
+        storage.write_note(tmp_path / name / "manifest.json", note)
     (message,) = twins([tmp_path / name for name in ("a-v1", "a-v2", "a-v3")])
     assert message.startswith("a-v1, a-v2: all are triplet from random with seed 1")
 

@@ -43,7 +43,7 @@ def test_what_stands_there_is_not_made_again_and_what_is_half_made_is(windows, c
     cache.fill(files, 1e9, threads=1)
     made = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*.u8")}
     assert len(made) == len(files)
-    half = cache.folder / f"{files[0]}.npy"
+    half = cache.folder / f"{files[0]}.index"
     half.unlink()  # killed between the two renames
     (cache.folder / f"{files[0]}.u8").write_bytes(b"half")
     cache.fill(files, 1e9, threads=1)

@@ -1,16 +1,15 @@
 import dataclasses
-import json
 import re
 import shutil
 import threading
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from herbray import cli, config, schema, tracking
+from herbray import cli, config, schema, storage, tables, tracking
 from herbray.flow.compare import Rule, narrowed, weights_of
+from herbray.flow.embed import read_note
 from herbray.flow.promote import Promote, promote
 from herbray.flow.record import Entry, record
 from herbray.model.checkpoint import EncoderCard, save_encoder
@@ -86,12 +85,11 @@ def embed_as(root, name, version, separation, shards=SHARDS, rows=180, weights="
             row["embedding"] = (separation * np.eye(8)[number % 3] + generator.standard_normal(8)).astype(np.float32)
             found.append(row)
         path = folder / f"split={split}" / "part-00000.parquet"
-        path.parent.mkdir(parents=True)
         table = pa.Table.from_pylist(found, schema=schema.embedding_schema(8))
-        pq.write_table(table.replace_schema_metadata({"encoder": weights} if weights else None), path)
+        tables.write(path, table, {"encoder": weights} if weights else None)
     note = {"name": folder.name, "model": "triplet", "init": "random", "seed": 89, "shards": shards}
     note |= {"uri": f"models:/{name}/{version}", "splits": dict.fromkeys(splits, rows)}
-    (folder / "manifest.json").write_text(json.dumps(note), encoding="utf-8")
+    storage.write_note(folder / "manifest.json", note)
     return folder
 
 
@@ -332,9 +330,9 @@ def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, ca
     run = tracking.open_run(world.uri, "promote", other, {})
     tracking.register(run, other, world.encoder, "# Another card\n")
     free = entries(world, 2)[0]
-    note = json.loads((free.folder / "manifest.json").read_text()) | {"uri": f"models:/{other}/1"}
+    note = read_note(free.folder) | {"uri": f"models:/{other}/1"}
     shutil.copytree(free.folder, world.folder / "other")
-    (world.folder / "other" / "manifest.json").write_text(json.dumps(note))
+    storage.write_note(world.folder / "other" / "manifest.json", note)
     free = dataclasses.replace(free, folder=world.folder / "other")
     with exclusive(world.uri, world.name):
         record(world.store, Rule(), 89, [*entries(world, 1), free])
@@ -353,8 +351,8 @@ def test_a_metric_that_was_not_measured_crowns_nobody(world):
 
 def test_embeddings_without_a_registered_version_need_no_registry(tmp_path):
     folder = embed_as(tmp_path, "x", 1, 1.0)
-    note = json.loads((folder / "manifest.json").read_text()) | {"uri": ""}
-    (folder / "manifest.json").write_text(json.dumps(note))
+    note = read_note(folder) | {"uri": ""}
+    storage.write_note(folder / "manifest.json", note)
     record(tmp_path / "nowhere", Rule(), 89, [Entry(folder, schema.RESULT.empty_table(), schema.OUTCOME.empty_table())])
     assert not (tmp_path / "nowhere").exists()
 

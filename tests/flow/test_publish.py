@@ -1,21 +1,14 @@
-import json
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from herbray import schema
+from herbray import schema, tables
 from herbray.flow.outcomes import comparisons_file
 from herbray.flow.publish import Report, report
 from herbray.model.checkpoint import EncoderCard
+from herbray.storage import write_note
 
 URI = "models:/herbray-triplet/1"
-
-
-def write_json(path, tree):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(tree))
 
 
 def comparison(model_a, model_b):
@@ -28,15 +21,14 @@ def comparison(model_a, model_b):
 def spec(tmp_path):
     """What the jobs before it leave, as small as it can be."""
     note = {"model": "triplet", "init": "random", "seed": 1, "version": "herbray-triplet v1", "uri": URI}
-    write_json(tmp_path / "embeddings" / "a" / "manifest.json", note)
+    write_note(tmp_path / "embeddings" / "a" / "manifest.json", note)
     row = {"specimen_id": "NY1", "split": "random", "embedding": np.zeros(2, np.float32)}
-    (tmp_path / "embeddings" / "a" / "split=random").mkdir()
     table = pa.Table.from_pylist([row], schema=schema.embedding_schema(2))
-    pq.write_table(table, tmp_path / "embeddings" / "a" / "split=random" / "part-00000.parquet")
-    write_json(tmp_path / "shards" / "manifest.json", {"splits": {"random": 1}})
-    pq.write_table(schema.INDEX.empty_table(), tmp_path / "shards" / "index.parquet")
-    pq.write_table(schema.RESULT.empty_table(), tmp_path / "results.parquet")
-    write_json(tmp_path / "train" / "t" / "trained.json", {"uri": URI, "objective": "triplet", "figures": {}})
+    tables.write(tmp_path / "embeddings" / "a" / "split=random" / "part-00000.parquet", table)
+    write_note(tmp_path / "shards" / "manifest.json", {"splits": {"random": 1}})
+    tables.write(tmp_path / "shards" / "index.parquet", schema.INDEX.empty_table())
+    tables.write(tmp_path / "results.parquet", schema.RESULT.empty_table())
+    write_note(tmp_path / "train" / "t" / "trained.json", {"uri": URI, "objective": "triplet", "figures": {}})
     return Report(
         results=tmp_path / "results.parquet",
         shards=tmp_path / "shards",
@@ -50,9 +42,10 @@ def spec(tmp_path):
 def test_comparisons_and_settings_of_the_trainings_reach_the_page(spec):
     kinds = {"arch": "resnet18", "stem": "standard", "normalise": False, "size": 64, "dim": 512, "classes": []}
     card = EncoderCard(**kinds, objective="triplet", init="random", seed=1, spec={"optimizer": {"lr": 0.0125}})
-    write_json(spec.runs[0] / "t" / "encoder" / "encoder.json", card.model_dump(mode="json"))
+    (spec.runs[0] / "t" / "encoder").mkdir()
+    (spec.runs[0] / "t" / "encoder" / "encoder.json").write_text(card.model_dump_json())
     rows = pa.Table.from_pylist([comparison("classifier", "triplet")], schema=schema.COMPARISON)
-    pq.write_table(rows, comparisons_file(spec.results))
+    tables.write(comparisons_file(spec.results), rows)
     page = report(spec).read_text(encoding="utf-8")
     assert "agrees in the one comparison" in page
     assert '<td class="ours">0.0125</td>' in page

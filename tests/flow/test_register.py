@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from herbray import cli, config, tracking
+from herbray import cli, config, storage, tracking
 from herbray.flow import train as train_module
 from herbray.flow.material import Train
 from herbray.flow.register import Register, claim, register
@@ -107,7 +107,7 @@ def test_only_a_finished_training_is_registered_and_only_where_it_was_tracked(sh
         register(Register(run=tmp_path))
     spec = spec_of(shards, tmp_path, epochs=1)
     trained = train(spec)
-    note = json.loads((spec.out / "tracked.json").read_text())
+    note = storage.read_note(spec.out / "tracked.json", "")
     (tmp_path / "mlflow.db").rename(tmp_path / "moved.db")
     with pytest.raises(ValueError, match="no such MLflow store"):
         register(Register(run=spec.out))
@@ -116,7 +116,7 @@ def test_only_a_finished_training_is_registered_and_only_where_it_was_tracked(sh
     with pytest.raises(ValueError, match=f"holds no run {trained.run_id}"):
         register(Register(run=spec.out, store=tmp_path / "other"))
     del note["figures"]
-    (spec.out / "tracked.json").write_text(json.dumps(note))
+    storage.write_note(spec.out / "tracked.json", note)
     with pytest.raises(ValueError, match="this training has not ended"):
         register(Register(run=spec.out))
 

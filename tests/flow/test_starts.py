@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from herbray import config, tracking
+from herbray import config, storage, tracking
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
 from herbray.flow.material import Train
 from herbray.flow.reports import read_metrics
@@ -31,7 +31,7 @@ def spec_of(shards, out, **values):
 
 
 def test_other_weights_in_the_start_folder_are_another_run(tmp_path):
-    (tmp_path / "manifest.json").write_text('{"schema": 1, "fingerprint": "5a5a5a5a"}')
+    storage.write_note(tmp_path / "manifest.json", {"fingerprint": "5a5a5a5a"})
     start = tmp_path / "encoder"
     start.mkdir()
     spec = spec_of(tmp_path, tmp_path / "out", encoder={"init": str(start)})

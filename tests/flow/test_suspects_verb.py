@@ -1,12 +1,11 @@
 import csv
-import json
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from herbray import schema
+from herbray import schema, storage, tables
 from herbray.config import ConfigError, load
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
@@ -29,9 +28,8 @@ def folder(tmp_path_factory):
         rows.append(row)
     rows[4]["genus"], rows[8]["genus"] = "Alba", "Borea"  # of Borea, of the third
     path = root / "split=random" / "part-00000.parquet"
-    path.parent.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema.embedding_schema(8)), path)
-    (root / "manifest.json").write_text(json.dumps({"name": "encoder"}), encoding="utf-8")
+    tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(8)))
+    storage.write_note(root / "manifest.json", {"name": "encoder"})
     return root
 
 
@@ -88,8 +86,7 @@ def test_images_come_from_the_catalogue_and_a_shorter_list_is_its_head(folder, t
 
 def test_several_encoders_or_an_unknown_split_are_refused(folder, tmp_path):
     other = folder.parent / "other"
-    other.mkdir(exist_ok=True)
-    (other / "manifest.json").write_text("{}", encoding="utf-8")
+    storage.write_note(other / "manifest.json", {})
     with pytest.raises(ValueError, match=r"embeddings of 2 encoders \(encoder, other\)"):
         suspects(Suspects(embeddings=folder.parent, out=tmp_path))
     with pytest.raises(ValueError, match="no embeddings of split 'herbarium'"):

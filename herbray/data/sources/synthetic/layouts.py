@@ -2,14 +2,15 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from herbray.data.sources.synthetic.institutions import herbarium
 from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect, collector_and_date
 from herbray.schema import CATALOGUE
+from herbray.storage import replacing
 
 Layout = Literal["folder", "half_earth"]
 Holder = Literal["institution", "region"]
@@ -141,12 +142,13 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     _replace(mark, lambda path: path.write_text(text, encoding="utf-8"))
 
 
+class _Unchanged(Exception):
+    """The file already holds what would be written."""
+
+
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name, then put it in its place unless that already holds the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    write(new)
-    if path.is_file() and path.stat().st_size == new.stat().st_size and path.read_bytes() == new.read_bytes():
-        new.unlink()
-    else:
-        new.replace(path)
+    with suppress(_Unchanged), replacing(path, durable=False) as new:
+        write(new)
+        if path.is_file() and path.stat().st_size == new.stat().st_size and path.read_bytes() == new.read_bytes():
+            raise _Unchanged
