@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from herbray import __version__, config
+from herbray import __version__, config, job_files
 from herbray.disk import full, told
 from herbray.lock import held
 from herbray.redact import redacted
@@ -21,24 +22,60 @@ VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
     "shard": ("herbray.flow.shard", "Shard", "shard", "Split a catalogue and put its images into shards."),
     "train": ("herbray.flow.train", "Train", "train", "Train an encoder and register it."),
-    "register": ("herbray.flow.register", "Register", "register", "Register what a training left: RUN."),
-    "tune": ("herbray.flow.tune", "Tune", "tune", "Sweep over settings: many short trainings, the best as a file."),
+    "register": (
+        "herbray.flow.register",
+        "Register",
+        "register",
+        "Register a training that ended while the tracking store was away: RUN is its folder.",
+    ),
+    "tune": ("herbray.flow.tune", "Tune", "tune", "Search settings by many short trainings; write the best to a file."),
     "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
-    "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
-    "promote": ("herbray.flow.promote", "Promote", "promote", "Let a model's candidate be champion if it is better."),
+    "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Score embeddings on the three jobs of curators."),
+    "promote": (
+        "herbray.flow.promote",
+        "Promote",
+        "promote",
+        "Make a model's candidate its champion, if it is better.",
+    ),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
-    "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets whose filed name is doubted."),
-    "study": ("herbray.flow.study", "Study", "study", "Run the whole story, over objectives, start weights and seeds."),
-    "demo": ("herbray.flow.study", "Study", "study", "Run the whole story on a drawn herbarium: a study of one seed."),
+    "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets that may be filed under a wrong name."),
+    "study": ("herbray.flow.study", "Study", "study", "Run every stage, for each objective, start and seed."),
+    "demo": ("herbray.flow.study", "Study", "study", "Run every stage on a drawn herbarium, in minutes."),
     "benchmark": (
         "herbray.benchmark.job",
         "Benchmark",
         "benchmark",
-        "Measure herbray beside its peers: NAME key=value.",
+        "Measure herbray beside other libraries.",
     ),
-    "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Look whether this machine and its cluster are fit."),
+    "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Check this machine and its cluster; say what to mend."),
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
+
+_PANELS: Final = {
+    "Begin here": ("demo", "doctor"),
+    "Stages": ("catalogue", "shard", "train", "embed", "evaluate", "report", "study"),
+    "Encoders and lists": ("tune", "register", "promote", "suspects"),
+    "For developers": ("benchmark",),
+}
+"""Heading of the help → its verbs."""
+
+_EXAMPLES: Final = {
+    "demo": "out=runs/my-demo",
+    "doctor": "free_gb=20",
+    "catalogue": "jobs/catalogue.yaml",
+    "shard": "jobs/shard.yaml side=512",
+    "train": "jobs/train.yaml objective.name=classifier",
+    "embed": "jobs/embed.yaml model=models:/herbray-triplet@champion",
+    "evaluate": "jobs/evaluate.yaml",
+    "report": "jobs/report.yaml",
+    "study": "jobs/study.yaml seeds=[89]",
+    "tune": "jobs/tune-triplet.yaml",
+    "register": "runs/train/triplet",
+    "promote": "herbray-triplet",
+    "suspects": "jobs/suspects.yaml",
+    "benchmark": "knn points=100000",
+}
+"""Verb → the words after it in the example of its help."""
 
 _SUBJECTS: Final = {"promote": "model", "register": "run"}
 """Setting that the first word names where it is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
@@ -46,7 +83,9 @@ _SUBJECTS: Final = {"promote": "model", "register": "run"}
 _LONGEST: Final = 300  # letters of an error of the store, which may quote a page of HTML
 
 app = typer.Typer(
-    help="herbray turns an archive of herbarium sheets into representations and measures what they are good for.",
+    help="Turn an archive of herbarium sheets into representations, and measure what they are good for.\n\n"
+    "`herbray demo` shows the whole of it in minutes. `herbray init` writes commented YAML files, one for each verb, into "
+    "jobs/: copy one, change it, run `herbray VERB FILE`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,7 +108,7 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     loaded = importlib.import_module(module)
     spec: config.Spec | None = None
     try:
-        spec = config.load(getattr(loaded, kind), path, overrides)
+        spec = _load(verb, getattr(loaded, kind), path, overrides)
         with held(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
             done = getattr(loaded, function)(spec)
     except ValueError as error:
@@ -85,6 +124,25 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
         return 1
     print(_summary(done))
     return 0
+
+
+def _load(verb: str, kind: type[config.Spec], path: Path | None, overrides: Sequence[str]) -> config.Spec:
+    """The verb's settings; the demo has a file of its own, the others their defaults."""
+    if verb == "demo" and path is None:
+        path = job_files.folder() / "demo.yaml"
+    try:
+        return config.load(kind, path, overrides)
+    except config.ConfigError as error:
+        if path is None and config.MISSING in str(error):
+            raise config.ConfigError(f"{error}\n{_beginning(verb)}") from None
+        raise
+
+
+def _beginning(verb: str) -> str:
+    """What to type where a verb lacks a setting that has no default."""
+    example = _EXAMPLES[verb].partition(" ")[0]
+    before = "" if verb in ("promote", "benchmark") or Path(example).exists() else "`herbray init`, then "
+    return f"try {before}`herbray {verb} {example}`; `herbray {verb} --help` says more"
 
 
 def _of_the_disk(error: Exception, spec: config.Spec | None) -> str | None:
@@ -139,31 +197,91 @@ def _summary(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
     return str(done)
 
 
+def _panel(verb: str) -> str:
+    return next(panel for panel, verbs in _PANELS.items() if verb in verbs)
+
+
+def _help(verb: str) -> str:
+    """What a verb does, and an example."""
+    return f"{VERBS[verb][3]}\n\nFor example: `herbray {verb} {_EXAMPLES[verb]}`"
+
+
+_FIRST: Final = {
+    "demo": ("CONFIG", "YAML file; without one, the demo's own (`herbray init` writes it)"),
+    "register": ("RUN|CONFIG", "folder of the training, or YAML file"),
+    "promote": ("NAME|CONFIG", "registered model, or YAML file"),
+    "benchmark": ("NAME|CONFIG", "which benchmark, or YAML file"),
+}
+_CONFIG: Final = ("CONFIG", "YAML file; without one, the defaults (`herbray init` writes files to begin with)")
+_Overrides = Annotated[
+    list[str] | None, typer.Argument(help="settings by dotted name, which win over the file", metavar="KEY=VALUE")
+]
+
+
+def _first(verb: str) -> Any:  # noqa: ANN401  (typer's)
+    """The first word of a command."""
+    metavar, told = _FIRST.get(verb, _CONFIG)
+    return typer.Argument(help=told, metavar=metavar)
+
+
 def _command(verb: str) -> None:
-    @app.command(verb, help=VERBS[verb][3])
+    @app.command(verb, help=_help(verb), rich_help_panel=_panel(verb))
     def command(
-        path: Annotated[Path | None, typer.Argument(help="YAML file of the job", metavar="[CONFIG]")] = None,
-        overrides: Annotated[list[str] | None, typer.Argument(help="dotted.key=value")] = None,
+        path: Annotated[Path | None, _first(verb)] = None,
+        overrides: _Overrides = None,
     ) -> None:
         raise typer.Exit(run(verb, path, overrides or []))
 
 
-for _verb in VERBS:
-    if _verb != "promote":
+_command("demo")
+
+
+@app.command(
+    help="Write the YAML files that ship, with comments, into FOLDER/jobs.\n\n"
+    "The commands in their first lines are right in FOLDER. The scripts beside them are what `ray job submit` runs.",
+    rich_help_panel="Begin here",
+)
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="receives the files, in its subfolder jobs", metavar="FOLDER")
+    ] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="overwrite files that differ from those that ship")] = False,
+) -> None:
+    """Write them, and say what to do next; the exit code is 1 where that cannot be."""
+    try:
+        files = job_files.copy(folder, overwrite=force)
+    except OSError as error:
+        print(f"herbray init: {_printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except ValueError as error:
+        print(f"herbray init: {_printable(str(error))}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"{folder / 'jobs'}: " + (f"{len(files)} files written" if files else "all files are there, as they ship"))
+    there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    print(f"next: {there}herbray demo jobs/demo.yaml")
+    print("or copy jobs/demo.yaml to my.yaml, name your own images under catalogue.source, and: herbray study my.yaml")
+
+
+for _verb in (verb for verbs in _PANELS.values() for verb in verbs):
+    if _verb not in ("demo", "promote"):
         _command(_verb)
 
 
-@app.command("promote", help=VERBS["promote"][3])
+@app.command("promote", help=_help("promote"), rich_help_panel=_panel("promote"))
 def promote(
-    path: Annotated[Path | None, typer.Argument(help="registered model, or YAML file", metavar="[NAME|CONFIG]")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="dotted.key=value")] = None,
+    path: Annotated[Path | None, _first("promote")] = None,
+    overrides: _Overrides = None,
     to: Annotated[int | None, typer.Option(help="roll back: make this version champion, without a comparison")] = None,
 ) -> None:
     """Short for `to=VERSION`, so that rolling back reads as what it is."""
     raise typer.Exit(run("promote", path, [*(overrides or []), *([f"to={to}"] if to is not None else [])]))
 
 
-@app.command("benchmark-page", help="Write docs/benchmark.md from the records of `herbray benchmark`.")
+@app.command(
+    "benchmark-page",
+    help="Write docs/benchmark.md from the records of `herbray benchmark`.",
+    rich_help_panel="For developers",
+)
 def benchmark_page(
     records: Annotated[Path, typer.Argument(help="folder of records")] = Path("runs/benchmark"),
     page: Annotated[Path, typer.Argument(help="the page")] = Path("docs/benchmark.md"),
@@ -179,7 +297,7 @@ def benchmark_page(
         raise typer.Exit(1) from None
 
 
-@app.command(help="Print the version.")
+@app.command(help="Print the version.", rich_help_panel="For developers")
 def version() -> None:
     """Print the version."""
     print(__version__)

@@ -19,6 +19,9 @@ PRESETS: Final = Path(__file__).with_name("presets")
 _MOST_FAULTS: Final = 20  # lines of one error
 _SHOWN: Final = 80  # characters of a value, or of an override, in an error
 
+MISSING: Final = "missing; it has no default"
+"""What an error says of a setting that must be given."""
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message lists every fault with its dotted path."""
@@ -175,7 +178,7 @@ def _explain(kind: type[Spec], error: ValidationError) -> Iterator[str]:
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
             yield f"{path}: unknown key; {hint}"
         elif fault["type"] == "missing":
-            yield f"{path}: missing; it has no default"
+            yield f"{path}: {MISSING}"
         elif fault["type"] in ("string_type", "path_type") and isinstance(fault["input"], bool | int | float):
             yield f"{path}: {_brief(fault['input'])} is read as a {_KINDS[type(fault['input'])]}; put it into quotes"
         else:

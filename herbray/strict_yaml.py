@@ -2,8 +2,8 @@
 
 PyYAML scans and composes. Three things are stricter than its `safe_load`, so that nothing is taken for what it is not:
 
-* A key that is given twice, a tag, a text that expands to more than `MAX_VALUES` values or nests deeper than `MAX_DEPTH`
-  is refused. Aliases and merge keys (`<<`) are expanded into copies: an override of one place changes no other.
+* Refused are a key that is given twice, a tag, a text that expands to more than `MAX_VALUES` values or nests deeper
+  than `MAX_DEPTH`. Aliases and merge keys (`<<`) are expanded into copies: an override of one place changes no other.
 * A plain scalar is null, `true` or `false`, a decimal number, or text. `NO`, `on`, `2021-06-01`, `12:30` and `007` are
   text; a setting that is a number or a truth value takes them as such all the same.
 * A key is always text.
@@ -28,7 +28,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = _TAG + "merge"
 _LONGEST_NUMBER: Final = 40  # digits: 128 bits; Python would refuse to convert 4,301
 
-_PLAIN: Final = (  # each a part of what YAML 1.1 resolves alike, so that text which PyYAML dumps unquoted is read as text
+_PLAIN: Final = (  # each a part of what YAML 1.1 resolves alike: text that PyYAML dumps unquoted is read as text
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?(?:0|[1-9][0-9_]*)", list("-+0123456789")),
@@ -44,7 +44,10 @@ _PLAIN: Final = (  # each a part of what YAML 1.1 resolves alike, so that text w
 _ADVICE: Final = (  # part of PyYAML's sentence → what to do
     (r"character '\t'", "indent with spaces, not with tabs"),
     ("cannot start any token", "put text that begins with a special sign into quotes"),
-    ("mapping values are not allowed", "indent a nested key below its parent, and put text that holds ': ' into quotes"),
+    (
+        "mapping values are not allowed",
+        "indent nested keys below their parent; put text that holds ': ' into quotes",
+    ),
     ("could not find expected ':'", "write each key as `key: value`"),
     ("undefined alias", "put &NAME before the value that *NAME stands for, above its first use"),
     ("duplicate anchor", "give each & a name of its own"),
@@ -100,9 +103,7 @@ class _Composer(yaml.SafeLoader):
     """PyYAML's composer with our plain scalars; stops before Python's stack ends, or a long text takes long."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own attribute)
-        first: [
-            (_TAG + tag, re.compile(f"(?:{pattern})\\Z")) for tag, pattern, firsts in _PLAIN if first in firsts
-        ]
+        first: [(_TAG + tag, re.compile(f"(?:{pattern})\\Z")) for tag, pattern, firsts in _PLAIN if first in firsts]
         for first in {first for _, _, firsts in _PLAIN for first in firsts}
     }
     depth = 0
@@ -111,7 +112,7 @@ class _Composer(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
         self.count += 1
-        _limit(self.peek_event().start_mark, self.depth, self.count)
+        _limit(self.peek_event().start_mark, self.depth, self.count)  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
