@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from herbray import __version__, config, job_files
+from herbray import __version__, config, help_texts, job_files
 from herbray.disk import full, told
 from herbray.lock import held
 from herbray.redact import redacted
@@ -35,7 +35,7 @@ VERBS: Final = {
         "herbray.flow.promote",
         "Promote",
         "promote",
-        "Make a model's candidate its champion, if it is better.",
+        "Make a model's candidate champion, if it is better.",
     ),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
     "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets that may be filed under a wrong name."),
@@ -51,41 +51,13 @@ VERBS: Final = {
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
 
-_PANELS: Final = {
-    "Begin here": ("demo", "doctor"),
-    "Stages": ("catalogue", "shard", "train", "embed", "evaluate", "report", "study"),
-    "Encoders and lists": ("tune", "register", "promote", "suspects"),
-    "For developers": ("benchmark",),
-}
-"""Heading of the help → its verbs."""
-
-_EXAMPLES: Final = {
-    "demo": "out=runs/my-demo",
-    "doctor": "free_gb=20",
-    "catalogue": "jobs/catalogue.yaml",
-    "shard": "jobs/shard.yaml side=512",
-    "train": "jobs/train.yaml objective.name=classifier",
-    "embed": "jobs/embed.yaml model=models:/herbray-triplet@champion",
-    "evaluate": "jobs/evaluate.yaml",
-    "report": "jobs/report.yaml",
-    "study": "jobs/study.yaml seeds=[89]",
-    "tune": "jobs/tune-triplet.yaml",
-    "register": "runs/train/triplet",
-    "promote": "herbray-triplet",
-    "suspects": "jobs/suspects.yaml",
-    "benchmark": "knn points=100000",
-}
-"""Verb → the words after it in the example of its help."""
-
 _SUBJECTS: Final = {"promote": "model", "register": "run"}
 """Setting that the first word names where it is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
 
 _LONGEST: Final = 300  # letters of an error of the store, which may quote a page of HTML
 
 app = typer.Typer(
-    help="Turn an archive of herbarium sheets into representations, and measure what they are good for.\n\n"
-    "`herbray demo` shows the whole of it in minutes. `herbray init` writes commented YAML files, one for each verb, into "
-    "jobs/: copy one, change it, run `herbray VERB FILE`.",
+    help=help_texts.WHOLE,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -134,15 +106,8 @@ def _load(verb: str, kind: type[config.Spec], path: Path | None, overrides: Sequ
         return config.load(kind, path, overrides)
     except config.ConfigError as error:
         if path is None and config.MISSING in str(error):
-            raise config.ConfigError(f"{error}\n{_beginning(verb)}") from None
+            raise config.ConfigError(f"{error}\n{help_texts.beginning(verb)}") from None
         raise
-
-
-def _beginning(verb: str) -> str:
-    """What to type where a verb lacks a setting that has no default."""
-    example = _EXAMPLES[verb].partition(" ")[0]
-    before = "" if verb in ("promote", "benchmark") or Path(example).exists() else "`herbray init`, then "
-    return f"try {before}`herbray {verb} {example}`; `herbray {verb} --help` says more"
 
 
 def _of_the_disk(error: Exception, spec: config.Spec | None) -> str | None:
@@ -197,35 +162,18 @@ def _summary(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
     return str(done)
 
 
-def _panel(verb: str) -> str:
-    return next(panel for panel, verbs in _PANELS.items() if verb in verbs)
-
-
-def _help(verb: str) -> str:
-    """What a verb does, and an example."""
-    return f"{VERBS[verb][3]}\n\nFor example: `herbray {verb} {_EXAMPLES[verb]}`"
-
-
-_FIRST: Final = {
-    "demo": ("CONFIG", "YAML file; without one, the demo's own (`herbray init` writes it)"),
-    "register": ("RUN|CONFIG", "folder of the training, or YAML file"),
-    "promote": ("NAME|CONFIG", "registered model, or YAML file"),
-    "benchmark": ("NAME|CONFIG", "which benchmark, or YAML file"),
-}
-_CONFIG: Final = ("CONFIG", "YAML file; without one, the defaults (`herbray init` writes files to begin with)")
 _Overrides = Annotated[
     list[str] | None, typer.Argument(help="settings by dotted name, which win over the file", metavar="KEY=VALUE")
 ]
 
 
 def _first(verb: str) -> Any:  # noqa: ANN401  (typer's)
-    """The first word of a command."""
-    metavar, told = _FIRST.get(verb, _CONFIG)
+    metavar, told = help_texts.first_word(verb)
     return typer.Argument(help=told, metavar=metavar)
 
 
 def _command(verb: str) -> None:
-    @app.command(verb, help=_help(verb), rich_help_panel=_panel(verb))
+    @app.command(verb, help=help_texts.of(verb, VERBS[verb][3]), rich_help_panel=help_texts.panel(verb))
     def command(
         path: Annotated[Path | None, _first(verb)] = None,
         overrides: _Overrides = None,
@@ -237,8 +185,7 @@ _command("demo")
 
 
 @app.command(
-    help="Write the YAML files that ship, with comments, into FOLDER/jobs.\n\n"
-    "The commands in their first lines are right in FOLDER. The scripts beside them are what `ray job submit` runs.",
+    help=help_texts.INIT,
     rich_help_panel="Begin here",
 )
 def init(
@@ -262,12 +209,12 @@ def init(
     print("or copy jobs/demo.yaml to my.yaml, name your own images under catalogue.source, and: herbray study my.yaml")
 
 
-for _verb in (verb for verbs in _PANELS.values() for verb in verbs):
+for _verb in (verb for verbs in help_texts.PANELS.values() for verb in verbs):
     if _verb not in ("demo", "promote"):
         _command(_verb)
 
 
-@app.command("promote", help=_help("promote"), rich_help_panel=_panel("promote"))
+@app.command("promote", help=help_texts.of("promote", VERBS["promote"][3]), rich_help_panel=help_texts.panel("promote"))
 def promote(
     path: Annotated[Path | None, _first("promote")] = None,
     overrides: _Overrides = None,
