@@ -171,28 +171,7 @@ def test_what_pyyaml_writes_is_read_as_pyyaml_reads_it(tree):
     assert read(text) == yaml.safe_load(text)
 
 
-MANY = st.sampled_from(
-    [
-        "&a ",
-        "*a",
-        "<<: *a\n",
-        "\t",
-        "- ",
-        "? ",
-        ": ",
-        "{",
-        "}",
-        "[",
-        "]",
-        "!!set ",
-        "'",
-        '"',
-        "|\n",
-        ">\n",
-        "#",
-        "---\n",
-    ]
-)
+SIGNS = ["&a ", "*a", "<<: *a\n", "\t", "- ", "? ", ": ", *"{}[]", "!!set ", "'", '"', "|\n", ">\n", "#", "---\n"]
 
 
 @settings(deadline=None)
