@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from herbray import __version__, config
+from herbray import __version__, config, help_texts, job_files
 from herbray.disk import full, told
 from herbray.lock import held
 from herbray.redact import redacted
@@ -21,22 +22,32 @@ VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
     "shard": ("herbray.flow.shard", "Shard", "shard", "Split a catalogue and put its images into shards."),
     "train": ("herbray.flow.train", "Train", "train", "Train an encoder and register it."),
-    "register": ("herbray.flow.register", "Register", "register", "Register what a training left: RUN."),
-    "tune": ("herbray.flow.tune", "Tune", "tune", "Sweep over settings: many short trainings, the best as a file."),
+    "register": (
+        "herbray.flow.register",
+        "Register",
+        "register",
+        "Register a training that ended while the tracking store was away: RUN is its folder.",
+    ),
+    "tune": ("herbray.flow.tune", "Tune", "tune", "Search settings by many short trainings; write the best to a file."),
     "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
-    "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Compute the three applications' results."),
-    "promote": ("herbray.flow.promote", "Promote", "promote", "Let a model's candidate be champion if it is better."),
+    "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Score embeddings on the three jobs of curators."),
+    "promote": (
+        "herbray.flow.promote",
+        "Promote",
+        "promote",
+        "Make a model's candidate champion, if it is better.",
+    ),
     "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
-    "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets whose filed name is doubted."),
-    "study": ("herbray.flow.study", "Study", "study", "Run the whole story, over objectives, start weights and seeds."),
-    "demo": ("herbray.flow.study", "Study", "study", "Run the whole story on a drawn herbarium: a study of one seed."),
+    "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets that may be filed under a wrong name."),
+    "study": ("herbray.flow.study", "Study", "study", "Run every stage, for each objective, start and seed."),
+    "demo": ("herbray.flow.study", "Study", "study", "Run every stage on a drawn herbarium, in minutes."),
     "benchmark": (
         "herbray.benchmark.job",
         "Benchmark",
         "benchmark",
-        "Measure herbray beside its peers: NAME key=value.",
+        "Measure herbray beside other libraries.",
     ),
-    "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Look whether this machine and its cluster are fit."),
+    "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Check this machine and its cluster; say what to mend."),
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
 
@@ -46,7 +57,7 @@ _SUBJECTS: Final = {"promote": "model", "register": "run"}
 _LONGEST: Final = 300  # letters of an error of the store, which may quote a page of HTML
 
 app = typer.Typer(
-    help="herbray turns an archive of herbarium sheets into representations and measures what they are good for.",
+    help=help_texts.WHOLE,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,7 +80,7 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     loaded = importlib.import_module(module)
     spec: config.Spec | None = None
     try:
-        spec = config.load(getattr(loaded, kind), path, overrides)
+        spec = _load(verb, getattr(loaded, kind), path, overrides)
         with held(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
             done = getattr(loaded, function)(spec)
     except ValueError as error:
@@ -85,6 +96,18 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
         return 1
     print(_summary(done))
     return 0
+
+
+def _load(verb: str, kind: type[config.Spec], path: Path | None, overrides: Sequence[str]) -> config.Spec:
+    """The verb's settings; the demo has a file of its own, the others their defaults."""
+    if verb == "demo" and path is None:
+        path = job_files.folder() / "demo.yaml"
+    try:
+        return config.load(kind, path, overrides)
+    except config.ConfigError as error:
+        if path is None and config.MISSING in str(error):
+            raise config.ConfigError(f"{error}\n{help_texts.beginning(verb)}") from None
+        raise
 
 
 def _of_the_disk(error: Exception, spec: config.Spec | None) -> str | None:
@@ -139,31 +162,73 @@ def _summary(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
     return str(done)
 
 
+_Overrides = Annotated[
+    list[str] | None, typer.Argument(help="settings by dotted name, which win over the file", metavar="KEY=VALUE")
+]
+
+
+def _first(verb: str) -> Any:  # noqa: ANN401  (typer's)
+    metavar, told = help_texts.first_word(verb)
+    return typer.Argument(help=told, metavar=metavar)
+
+
 def _command(verb: str) -> None:
-    @app.command(verb, help=VERBS[verb][3])
+    @app.command(verb, help=help_texts.of(verb, VERBS[verb][3]), rich_help_panel=help_texts.panel(verb))
     def command(
-        path: Annotated[Path | None, typer.Argument(help="YAML file of the job", metavar="[CONFIG]")] = None,
-        overrides: Annotated[list[str] | None, typer.Argument(help="dotted.key=value")] = None,
+        path: Annotated[Path | None, _first(verb)] = None,
+        overrides: _Overrides = None,
     ) -> None:
         raise typer.Exit(run(verb, path, overrides or []))
 
 
-for _verb in VERBS:
-    if _verb != "promote":
+_command("demo")
+
+
+@app.command(
+    help=help_texts.INIT,
+    rich_help_panel="Begin here",
+)
+def init(
+    folder: Annotated[
+        Path, typer.Argument(help="receives the files, in its subfolder jobs", metavar="FOLDER")
+    ] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="overwrite files that differ from those that ship")] = False,
+) -> None:
+    """Write them, and say what to do next; the exit code is 1 where that cannot be."""
+    try:
+        files = job_files.copy(folder, overwrite=force)
+    except OSError as error:
+        print(f"herbray init: {_printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except ValueError as error:
+        print(f"herbray init: {_printable(str(error))}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"{folder / 'jobs'}: " + (f"{len(files)} files written" if files else "all files are there, as they ship"))
+    there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    print(f"next: {there}herbray demo jobs/demo.yaml")
+    print("or copy jobs/demo.yaml to my.yaml, name your own images under catalogue.source, and: herbray study my.yaml")
+
+
+for _verb in (verb for verbs in help_texts.PANELS.values() for verb in verbs):
+    if _verb not in ("demo", "promote"):
         _command(_verb)
 
 
-@app.command("promote", help=VERBS["promote"][3])
+@app.command("promote", help=help_texts.of("promote", VERBS["promote"][3]), rich_help_panel=help_texts.panel("promote"))
 def promote(
-    path: Annotated[Path | None, typer.Argument(help="registered model, or YAML file", metavar="[NAME|CONFIG]")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="dotted.key=value")] = None,
+    path: Annotated[Path | None, _first("promote")] = None,
+    overrides: _Overrides = None,
     to: Annotated[int | None, typer.Option(help="roll back: make this version champion, without a comparison")] = None,
 ) -> None:
     """Short for `to=VERSION`, so that rolling back reads as what it is."""
     raise typer.Exit(run("promote", path, [*(overrides or []), *([f"to={to}"] if to is not None else [])]))
 
 
-@app.command("benchmark-page", help="Write docs/benchmark.md from the records of `herbray benchmark`.")
+@app.command(
+    "benchmark-page",
+    help="Write docs/benchmark.md from the records of `herbray benchmark`.",
+    rich_help_panel="For developers",
+)
 def benchmark_page(
     records: Annotated[Path, typer.Argument(help="folder of records")] = Path("runs/benchmark"),
     page: Annotated[Path, typer.Argument(help="the page")] = Path("docs/benchmark.md"),
@@ -179,7 +244,7 @@ def benchmark_page(
         raise typer.Exit(1) from None
 
 
-@app.command(help="Print the version.")
+@app.command(help="Print the version.", rich_help_panel="For developers")
 def version() -> None:
     """Print the version."""
     print(__version__)

@@ -11,8 +11,16 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from herbray import strict_yaml
+
 PRESETS: Final = Path(__file__).with_name("presets")
 """Folder of the settings that `preset: NAME` stands for, a file a name."""
+
+_MOST_FAULTS: Final = 20  # lines of one error
+_SHOWN: Final = 80  # characters of a value, or of an override, in an error
+
+MISSING: Final = "missing; it has no default"
+"""What an error says of a setting that must be given."""
 
 
 class ConfigError(ValueError):
@@ -61,8 +69,10 @@ def parse(kind: type[S], tree: Mapping[str, Any], origin: str = "the given setti
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        faults = "\n".join(f"  {line}" for line in dict.fromkeys(_explain(kind, error)))
-        raise ConfigError(f"{origin} is not a valid {kind.__name__} configuration:\n{faults}") from None
+        told = list(dict.fromkeys(_explain(kind, error)))
+        more = [f"and {len(told) - _MOST_FAULTS:,} more"] if len(told) > _MOST_FAULTS else []
+        faults = "\n".join(f"  {line}" for line in told[:_MOST_FAULTS] + more)
+        raise ConfigError(f"{origin}: not a valid {kind.__name__} configuration:\n{faults}") from None
 
 
 def dump(spec: Spec) -> str:
@@ -122,17 +132,20 @@ def _at(tree: Mapping[str, Any], path: Sequence[str]) -> object:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            tree = strict_yaml.read(strict_yaml.decode(file.read(strict_yaml.MAX_BYTES + 1)))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file; `ls jobs/*.yaml` shows the ones that ship") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({error})") from None
+        raise ConfigError(f"{path}: no such configuration file; `herbray init` writes the ones that ship") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a YAML file") from None
+    except strict_yaml.NotAccepted as error:
+        raise ConfigError(f"{path}, {error}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of keys, not a {type(tree).__name__}")
+        raise ConfigError(
+            f"{path}: a configuration is a mapping of keys, not a {type(tree).__name__}; write lines of `key: value`"
+        )
     return tree
 
 
@@ -140,19 +153,19 @@ def _override(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
-        raise ConfigError(f"override {text!r}: write it as dotted.key=value")
+        raise ConfigError(f"override {text[:_SHOWN]!r}: write it as dotted.key=value")
     for depth, name in enumerate(names[:-1]):
         node = tree.setdefault(name, {})
         if node is None:
             node = tree[name] = {}
         if not isinstance(node, dict):
             inner = ".".join(names[: depth + 1])
-            raise ConfigError(f"override {text!r}: {inner} holds a {type(node).__name__}, not further keys")
+            raise ConfigError(f"override {text[:_SHOWN]!r}: {inner} holds a {type(node).__name__}, not further keys")
         tree = node
     try:
-        tree[names[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {text!r}: the value is not valid YAML ({error})") from None
+        tree[names[-1]] = strict_yaml.read(value)
+    except strict_yaml.NotAccepted as error:
+        raise ConfigError(f"override {text[:_SHOWN]!r}: {error}") from None
 
 
 def _explain(kind: type[Spec], error: ValidationError) -> Iterator[str]:
@@ -165,9 +178,21 @@ def _explain(kind: type[Spec], error: ValidationError) -> Iterator[str]:
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
             yield f"{path}: unknown key; {hint}"
         elif fault["type"] == "missing":
-            yield f"{path}: missing; it has no default"
+            yield f"{path}: {MISSING}"
+        elif fault["type"] in ("string_type", "path_type") and isinstance(fault["input"], bool | int | float):
+            yield f"{path}: {_brief(fault['input'])} is read as a {_KINDS[type(fault['input'])]}; put it into quotes"
         else:
-            yield f"{path}: {fault['msg'].removeprefix('Value error, ')} (got {str(fault['input'])[:80]!r})"
+            yield f"{path}: {fault['msg'].removeprefix('Value error, ')} (got {_brief(fault['input'])!r})"
+
+
+_KINDS: Final = {bool: "truth value", int: "number", float: "number"}
+
+
+def _brief(value: object) -> str:
+    """The beginning of a value; null and truth values as YAML has them."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)[:_SHOWN]
 
 
 def _follow(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | None]:

@@ -1,9 +1,15 @@
+import importlib
+import os
+import random
+import re
+import time
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
-from herbray import config
+from herbray import cli, config, job_files
 from herbray.config import ConfigError, Spec
 
 
@@ -23,6 +29,9 @@ class Optimizer(Spec):
 
 class Job(Spec):
     epochs: int = 1
+    title: str = ""
+    out: Path = Path("runs")
+    shout: bool = False
     optimizer: Optimizer = Optimizer()
     objective: Annotated[Red | Blue, Field(discriminator="name")] = Red()
     many: tuple[Optimizer, ...] = ()
@@ -71,7 +80,7 @@ def test_all_faults_are_told_at_once():
     text = str(caught.value)
     assert "epochs:" in text
     assert "optimizer.lr:" in text
-    assert "colour: unknown key; known keys: epochs, many, objective, optimizer" in text
+    assert "colour: unknown key; known keys: epochs, many, objective, optimizer, out, shout, title" in text
 
 
 @pytest.mark.parametrize(
@@ -98,3 +107,167 @@ def test_a_missing_file_says_where_to_look(tmp_path):
 
 def test_an_empty_file_is_all_defaults(tmp_path):
     assert config.load(Job, write(tmp_path, "# nothing\n")) == Job()
+
+
+def refused(*overrides, path=None):
+    with pytest.raises(ConfigError) as caught:
+        config.load(Job, path, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"epochs: 1\nepochs: 2", "job.yaml, line 2: key 'epochs' is given twice (first in line 1)"),
+        (b"optimizer: {lr: 1, lr: 2}", "job.yaml, line 1: key 'lr' is given twice"),
+        (b"epochs: !!python/name:os.system", "job.yaml, line 1: tag !!python/name:os.system"),
+        (b"[" * 5000, "job.yaml, line 1: nested deeper"),
+        (b"epochs:\n\t- 1", "job.yaml, line 2: not valid YAML"),
+        (b"title: Iso\xebtes", "job.yaml, line 1: neither UTF-8 nor UTF-16"),
+        (b"- epochs", "job.yaml: a configuration is a mapping of keys, not a list; write lines of `key: value`"),
+        (b"epochs", "job.yaml: a configuration is a mapping of keys, not a str"),
+        (b"#" * 70_000, "job.yaml, longer than 64 KiB"),
+    ],
+)
+def test_a_file_that_is_refused_is_named_with_its_line(tmp_path, data, message):
+    (tmp_path / "job.yaml").write_bytes(data)
+    told = refused(path=tmp_path / "job.yaml")
+    assert told.startswith(f"{tmp_path}/{message}")
+    assert "\n" not in told
+
+
+def test_a_folder_or_an_unreadable_file_is_no_configuration(tmp_path):
+    assert refused(path=tmp_path) == f"{tmp_path}: cannot be read (Is a directory); name a YAML file"
+
+
+def test_an_endless_file_is_not_read_to_its_end():
+    began = time.monotonic()
+    assert "longer than" in refused(path=Path("/dev/zero"))
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_configuration_may_come_through_a_pipe():
+    read, write = os.pipe()
+    os.write(write, b"epochs: 3")
+    os.close(write)
+    assert config.load(Job, f"/dev/fd/{read}").epochs == 3
+    os.close(read)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer={lr: 1, lr: 2}", "override 'optimizer={lr: 1, lr: 2}': line 1: key 'lr' is given twice"),
+        ("epochs=!!float x", "'x' is no float"),
+        ("optimizer=" + "[" * 9000, "nested deeper"),
+        ("title=a: b: c", "put text that holds ': ' into quotes"),
+        ("model=@x", "put text that begins with a special sign into quotes"),
+    ],
+)
+def test_overrides_are_read_as_strictly(override, message):
+    told = refused(override)
+    assert message in told
+    assert "\n" not in told
+    assert len(told) < 400
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("title=2021", "title: 2021 is read as a number; put it into quotes"),
+        ("title=true", "title: true is read as a truth value; put it into quotes"),
+        ("out=12", "out: 12 is read as a number; put it into quotes"),
+        ("title=", "title: Input should be a valid string (got 'null')"),
+        ("null=1", "null: unknown key; known keys: "),
+        ("3=1", "3: unknown key; known keys: "),
+    ],
+)
+def test_a_value_that_yaml_takes_for_another_kind_is_explained(override, line):
+    assert f"\n  {line}" in refused(override)
+
+
+@pytest.mark.parametrize("text", ["NO", "on", "2021-06-01", "12:30", "007", "1e-3", "0x1F"])
+def test_text_stays_text_where_text_is_wanted(tmp_path, text):
+    assert config.load(Job, write(tmp_path, f"title: {text}")).title == text
+
+
+def test_words_are_truth_values_where_those_are_wanted(tmp_path):
+    for word, value in {"no": False, "off": False, "yes": True, "on": True, "true": True}.items():
+        assert config.load(Job, write(tmp_path, f"shout: {word}")).shout is value
+    assert config.load(Job, None, ["epochs=007", "optimizer.lr=1e-3"]).epochs == 7
+
+
+def test_an_override_changes_one_place_of_an_anchor(tmp_path):
+    path = write(tmp_path, "many: [{lr: 1}]\noptimizer: &o {lr: 2}\nobjective: {name: red}\n")
+    assert config.load(Job, path, ["optimizer.lr=3"]).optimizer.lr == 3
+
+    class Two(Spec):
+        first: Optimizer
+        second: Optimizer
+
+    path = write(tmp_path, "first: &o {lr: 2}\nsecond: *o\n")
+    two = config.load(Two, path, ["first.lr=3"])
+    assert (two.first.lr, two.second.lr) == (3, 2)
+
+
+def test_an_error_names_some_of_a_thousand_faults_and_counts_the_others():
+    told = refused(f"many=[{','.join(['{lrr: 1}'] * 1000)}]").splitlines()
+    assert len(told) == 22
+    assert told[1] == "  many.0.lrr: unknown key; did you mean 'lr'?"
+    assert told[-1] == "  and 980 more"
+
+
+SCRAPS = (
+    *("&a ", "*a", "<<: *a\n", "\t", "- ", "? ", ": ", "{", "}", "[", "]", "!!set ", "!x ", "no", "null", "~", ".nan"),
+    *("2020-01-01", "'", '"', "|\n", ">\n", "#", "---\n", "\0", "\ufeff", "9" * 50, "-1", "1e400", "  ", "\n", "''"),
+    *("preset: walker2022\n", "preset: [1]\n", "scale: demo\n", "scales: 3\n", "scales: {demo: [1]}\n", "[[1]]"),
+    *("{a: {b: c}}", "a.b", "models:/x@y", "../..", "99999999999999999999", "true", "1"),
+)
+
+
+def mutated(text, rng):
+    """A YAML text with a few edits of the kinds that people and programs make."""
+    for _ in range(rng.randint(1, 4)):
+        lines = text.splitlines(keepends=True) or [""]
+        at, to, line = rng.randrange(len(text) + 1), rng.randrange(len(text) + 1), rng.randrange(len(lines))
+        words = list(re.finditer(r"[\w.]+", text))
+        match rng.randrange(5):
+            case 0:
+                text = text[:at] + rng.choice(SCRAPS) + text[at:]
+            case 1:
+                text = text[:at] + text[at + rng.randint(1, 12) :]
+            case 2:
+                text = text[:to] + text[at : at + rng.randint(1, 40)] + text[to:]
+            case 3:
+                lines[line] = " " * rng.randint(0, 6) + lines[line].lstrip() * rng.randint(0, 2)
+                text = "".join(lines)
+            case 4 if words:
+                word = rng.choice(words)
+                text = text[: word.start()] + rng.choice(SCRAPS) + text[word.end() :]
+    return text
+
+
+def kind_of(path):
+    """The specification that a shipped file is for."""
+    verb = "study" if path.parent.name == "experiments" else path.stem.partition("-")[0]
+    module, kind, *_ = cli.VERBS[{"pretrain": "train"}.get(verb, verb)]
+    return getattr(importlib.import_module(module), kind)
+
+
+@pytest.mark.parametrize("path", sorted(job_files.folder().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_mutated_files_are_read_or_refused_in_words(tmp_path, path):
+    rng, text, kind = random.Random(path.stem), path.read_text(encoding="utf-8"), kind_of(path)
+    outcomes = set()
+    for _ in range(40):
+        began = time.process_time()
+        try:
+            config.load(kind, write(tmp_path, mutated(text, rng)))
+            outcomes.add("read")
+            told = ""
+        except ConfigError as error:
+            outcomes.add("refused")
+            told = str(error)
+        assert all(len(line) < 1000 for line in told.splitlines())
+        assert time.process_time() - began < 5
+    assert outcomes == {"read", "refused"}

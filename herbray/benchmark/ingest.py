@@ -107,7 +107,7 @@ class Ingest(BenchmarkSpec):
         def shards() -> int:
             out = folder / f"shards-{next(rounds)}"
             tasks = [
-                (str(out), f"part-{part}.parquet", rows, _bags(rows.num_rows), (side, peers.QUALITY))
+                (str(out), f"part-{part}.parquet", rows, _bags(rows.num_rows), (side, peers.QUALITY), str(folder))
                 for part, rows in enumerate(_parts(paths, self.workers))
             ]
             ours.map(_write_file, tasks)

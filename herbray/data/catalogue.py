@@ -108,11 +108,40 @@ def _remedy(folder: Path) -> str:
     return f"run `herbray catalogue` with out={folder} to write this catalogue anew"
 
 
-def fingerprint(catalogue: pa.Table) -> str:
+def root_of(manifest: dict[str, Any]) -> str:
+    """The folder that the images of a catalogue lie below, from its manifest.
+
+    Raises:
+        ValueError: an older herbray wrote it.
+    """
+    try:
+        return str(manifest["root"])
+    except KeyError:
+        raise ValueError("the catalogue was built by an older herbray; run `herbray catalogue` again") from None
+
+
+def image_names(images: pa.ChunkedArray, root: str) -> pa.ChunkedArray:
+    """What images are called in fingerprints: the one rule for catalogue and shards.
+
+    An image is named by its path below its source's folder, with "/" between the parts. So an archive may be mounted
+    elsewhere, and specimens of further folders may be added, without a change of name. An image outside the folder, or
+    a URI outside it, has its whole path for a name.
+
+    Args:
+        images: paths or URIs, the column `image` of a catalogue.
+        root: see `root_of`.
+    """
+    folder = root.rstrip("/") + "/"
+    inside = pc.starts_with(images, folder)
+    return pc.if_else(inside, pc.utf8_slice_codeunits(images, start=len(folder)), images)
+
+
+def fingerprint(catalogue: pa.Table, root: str) -> str:
     """SHA-256 (FIPS 180-4) of the rows, independent of their order and of where the images' folder lies.
 
     Args:
         catalogue: a table in `herbray.schema.CATALOGUE` with unique ids.
+        root: the folder that its images lie below; see `image_names`.
 
     Returns:
         64 hexadecimal digits.
@@ -120,7 +149,7 @@ def fingerprint(catalogue: pa.Table) -> str:
     digest = hashlib.sha256(f"herbray catalogue {VERSION}\0".encode())
     order = pc.sort_indices(catalogue["specimen_id"])
     for name in CATALOGUE.names:
-        column = _relative(catalogue[name]) if name == "image" else catalogue[name]
+        column = image_names(catalogue[name], root) if name == "image" else catalogue[name]
         texts = pc.take(column.cast(pa.large_string()), order).combine_chunks()
         lengths = pc.fill_null(pc.binary_length(texts), -1)  # tell null from "", and "ab", "c" from "a", "bc"
         digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
@@ -198,26 +227,21 @@ def _refuse_rows(rows: pa.Table, refused: _Refused, reason: str, detail: str) ->
         refused(row["specimen_id"], row["image"], reason, detail)
 
 
-def _relative(images: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Paths less the folder that all of them share."""
-    ends = pc.min_max(images).as_py()  # what the first and the last in the alphabet share, all share
-    shared = os.path.commonprefix([end for end in ends.values() if end is not None])  # noqa: RUF071  (cut at "/" below)
-    return pc.utf8_slice_codeunits(images, start=shared.rfind("/") + 1)
-
-
 def _manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table) -> dict[str, Any]:
+    root = str(spec.source.root)
     return {
         "table": "catalogue",
         "schema_version": VERSION,
         "herbray": __version__,
         "source": spec.source.model_dump(mode="json"),
+        "root": root,
         "citation": spec.source.citation,
         "counts": {"input": len(kept) + len(quarantine), "ok": len(kept), "quarantined": len(quarantine), "skipped": 0},
         "reasons": _counts(quarantine["reason"]),
         "names": {rank: pc.count_distinct(kept[rank]).as_py() for rank in RANKS},
         "undetermined": kept["genus"].null_count,
         "institutions": _counts(kept["institution"].drop_null()),
-        "fingerprint": fingerprint(kept),
+        "fingerprint": fingerprint(kept, root),
     }
 
 

@@ -63,13 +63,14 @@ def shard(spec: Shard) -> dict[str, Any]:
     """
     table = catalogue.read(spec.catalogue)
     about = catalogue.read_manifest(spec.catalogue)
+    root = catalogue.root_of(about)
     sides = split(table, spec.splits, spec.seed)
     files = shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last, removed first: without it nothing is finished
     _sweep(spec.out, {file.path for file in files})
     with cluster.connected():
-        notes = list(_make(spec, table, files))
+        notes = list(_make(spec, table, files, root))
     _check_shared(spec.out, files)
     return _finish(spec, table, about, notes)
 
@@ -91,7 +92,7 @@ def _check_shared(out: Path, files: Sequence[ShardFile]) -> None:
         )
 
 
-def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile]) -> Iterator[dict[str, Any]]:
+def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -> Iterator[dict[str, Any]]:
     """Run one task a file, few more at a time than there are CPUs; yield each file's note."""
     make = ray.remote(num_cpus=1, max_retries=3)(_write_file)
     waiting = list(reversed(files))
@@ -104,21 +105,28 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile]) -> Iterator[
                 file = waiting.pop()
                 rows = table.take(pa.array(file.rows)).combine_chunks()
                 sizes = [len(part) for part in file.bags]
-                running[make.remote(str(spec.out.absolute()), file.path, rows, sizes, spec.form)] = file
+                running[make.remote(str(spec.out.absolute()), file.path, rows, sizes, spec.form, root)] = file
             done, _ = ray.wait(list(running), num_returns=1)
             for ref in done:
                 bar.advance(job, len(running.pop(ref).rows))
                 yield ray.get(ref)
 
 
-def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _Form) -> dict[str, Any]:
-    """Write one file of the plan unless it stands there already, whole, and return its note (see `_note`)."""
+def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _Form, root: str) -> dict[str, Any]:
+    """Write one file of the plan unless it stands there already, whole, and return its note (see `_note`).
+
+    Where the archive lies does not bear on it: see `catalogue.image_names`.
+    """
     path = Path(out, name)
-    print_ = plan.fingerprint(schema.VERSION, *form, bags, rows.select(schema.CATALOGUE.names).to_pydict())
+    named = rows.select(schema.CATALOGUE.names).to_pydict()
+    named |= {"image": catalogue.image_names(rows["image"], root).to_pylist()}
+    print_ = plan.fingerprint(schema.VERSION, *form, bags, named)
     if path.exists():
         note = _note(path)
-        if note and note["fingerprint"] == print_ and _still_refused(note["refused"], form):
-            return note
+        if note and note["fingerprint"] == print_:
+            again = _refused_again(note["refused"], rows, form)
+            if again is not None:
+                return note | {"refused": again}
     refused: list[dict[str, str]] = []
     sink = schema.SHARD
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in sink}
@@ -145,27 +153,44 @@ def _note(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _still_refused(refused: Sequence[dict[str, str]], form: _Form) -> bool:
-    """Whether a file's refused images, looked at again, are refused as before: a mended one makes its file anew."""
-    return all(_reason(row["image"], form) == row["reason"] for row in refused)
+def _refused_again(refused: Sequence[dict[str, str]], rows: pa.Table, form: _Form) -> list[dict[str, str]] | None:
+    """A file's refused images, looked at where they lie now; None if one is not refused for the same reason.
+
+    Then it has been mended, and the file is made anew.
+    """
+    places = {row["specimen_id"]: row for row in _places(rows)}
+    again = []
+    for row in refused:
+        found = _shrunk(places[row["specimen_id"]], form)
+        if isinstance(found, images.Picture) or found["reason"] != row["reason"]:
+            return None
+        again.append(found)
+    return again
 
 
-def _reason(image: str, form: _Form) -> str | None:
+def _places(rows: pa.Table) -> list[dict[str, str]]:
+    """Each row's `specimen_id` and `image`."""
+    places: list[dict[str, str]] = rows.select(["specimen_id", "image"]).to_pylist()
+    return places
+
+
+def _shrunk(row: dict[str, str], form: _Form) -> images.Picture | dict[str, str]:
+    """A specimen's image, made small, or its row of the quarantine."""
     try:
-        images.shrink(images.read_bytes(image), *form)
+        return images.shrink(images.read_bytes(row["image"]), *form)
     except images.ImageRefused as error:
-        return error.reason
-    return None
+        return {**row, "stage": "shard", "reason": error.reason, "detail": str(error)}
 
 
 def _read_bag(rows: pa.Table, form: _Form, refused: list[dict[str, str]]) -> pa.Table:
     keep, pictures = [], []
-    for place, row in enumerate(rows.select(["specimen_id", "image"]).to_pylist()):
-        try:
-            pictures.append(images.shrink(images.read_bytes(row["image"]), *form))
+    for place, row in enumerate(_places(rows)):
+        found = _shrunk(row, form)
+        if isinstance(found, images.Picture):
+            pictures.append(found)
             keep.append(place)
-        except images.ImageRefused as error:
-            refused.append({**row, "stage": "shard", "reason": error.reason, "detail": str(error)})
+        else:
+            refused.append(found)
     bag = rows.take(pa.array(keep, pa.int64())).select(schema.SPECIMEN.names)
     bag = bag.append_column("width", pa.array([p.width for p in pictures], pa.int32()))
     bag = bag.append_column("height", pa.array([p.height for p in pictures], pa.int32()))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from herbray import storage
 from herbray.config import ConfigError, dump, parse
 from herbray.data import catalogue
-from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint
+from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint, image_names
 from herbray.data.sources import SOURCES, Folder, HalfEarth
 from herbray.data.sources.base import batch, genus_of
 from herbray.data.splits import Splits, split
@@ -155,20 +155,67 @@ def test_the_fingerprint_does_not_depend_on_order_chunks_or_place(pairs, random,
         columns["image"] = [image.replace("/one/place", place) for image in columns["image"]]
         return pa.Table.from_batches([batch({name: list(column) for name, column in columns.items()})])
 
-    expected = fingerprint(table(rows, "/one/place"))
+    expected = fingerprint(table(rows, "/one/place"), "/one/place")
     shuffled = random.sample(rows, len(rows))
     assert (
-        fingerprint(pa.concat_tables([table(shuffled, "/else").slice(0, cut), table(shuffled, "/else").slice(cut)]))
+        fingerprint(
+            pa.concat_tables([table(shuffled, "/else").slice(0, cut), table(shuffled, "/else").slice(cut)]), "/else"
+        )
         == expected
     )
     changed = [*rows[:-1], (*rows[-1][:2], rows[-1][3], rows[-1][2])]
-    assert (fingerprint(table(changed, "/one/place")) == expected) == (changed == rows)
+    assert (fingerprint(table(changed, "/one/place"), "/one/place") == expected) == (changed == rows)
+
+
+@pytest.mark.parametrize(
+    ("image", "root", "name"),
+    [
+        ("/data/sheets/k/1.jpg", "/data/sheets", "k/1.jpg"),
+        ("/data/sheets/k/1.jpg", "/data/sheets/", "k/1.jpg"),
+        ("/data/sheets 2/1.jpg", "/data/sheets", "/data/sheets 2/1.jpg"),
+        ("/else/1.jpg", "/data/sheets", "/else/1.jpg"),
+        ("/1.jpg", "/", "1.jpg"),
+        ("s3://herbaria/k/1.jpg", "s3://herbaria", "k/1.jpg"),
+        ("https://iiif.example/1.jpg", "/data/sheets", "https://iiif.example/1.jpg"),
+        ("/data/Zoë/é/1.jpg", "/data/Zoë", "é/1.jpg"),
+    ],
+)
+def test_an_image_is_named_by_its_path_below_its_source(image, root, name):
+    assert image_names(pa.chunked_array([[image]]), root).to_pylist() == [name]
+
+
+def test_specimens_of_another_folder_leave_the_names_of_the_others_as_they_are(tmp_path):
+    manifests = {}
+    for place, more in (("one", []), ("two", []), ("two", ["b/2.jpg,A"])):
+        (tmp_path / place).mkdir(exist_ok=True)
+        spec = job(tmp_path / place, ["image,genus", "a/1.jpg,A", *more])
+        manifests[place, len(more)] = catalogue.build(spec)
+        table, root = catalogue.read(spec.out), catalogue.root_of(manifests[place, len(more)])
+        assert image_names(table["image"], root).to_pylist()[0] == "a/1.jpg"
+    assert manifests["one", 0]["fingerprint"] == manifests["two", 0]["fingerprint"]
+
+
+@pytest.mark.parametrize("layout", ["folder", "half_earth"])
+def test_the_fingerprint_does_not_depend_on_how_the_folder_is_spelled(tmp_path, monkeypatch, layout):
+    drawn = {"name": "synthetic", "path": str(tmp_path / "a"), "layout": layout, "sheets": 8, "size": 32}
+    sizes = {"orders": 1, "families": 1, "genera": 2, "species": 2}
+    catalogue.build(parse(Catalogue, {"source": drawn | sizes, "out": str(tmp_path / "out")}))
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    spelled = [tmp_path / "a", "a", "link", "a/../link"]
+    spelled += ["a/train", "link/train/metadata.json"] if layout == "half_earth" else []
+    prints = set()
+    for path in spelled:
+        prints.add(
+            catalogue.build(parse(Catalogue, {"source": {"name": layout, "path": path}, "out": "read"}))["fingerprint"]
+        )
+    assert len(prints) == 1
 
 
 def test_the_fingerprint_tells_apart_what_only_joins_alike():
     def of(**columns):
         base = {"specimen_id": ["1", "2"], "image": ["a", "b"]}
-        return fingerprint(pa.Table.from_batches([batch(base | columns)]))
+        return fingerprint(pa.Table.from_batches([batch(base | columns)]), "/")
 
     tables = [{}, {"genus": ["ab", "c"]}, {"genus": ["a", "bc"]}, {"species": ["ab", "c"]}, {"genus": ["", None]}]
     assert len({of(**columns) for columns in tables}) == len(tables)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,8 +13,11 @@ import pytest
 from herbray import config, schema
 from herbray.data import catalogue, images
 from herbray.data.catalogue import Catalogue
+from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splits import EmptySplit, Splits
+from herbray.flow.material import Train
 from herbray.flow.shard import QuarantineLimit, Shard, read_index, read_manifest, shard
+from herbray.flow.train import run_name
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -158,10 +162,72 @@ def test_mended_images_and_other_names_make_their_files_anew_and_no_others(tmp_p
     assert [row["family"] for row in rows_of(out)].count("Novaceae") == 1
 
 
+def moved(before, after):
+    after.parent.mkdir(parents=True)
+    return before.rename(after)
+
+
+def drawn(sheets, out):
+    """A catalogue of a few drawn sheets."""
+    source = Synthetic(path=sheets, sheets=60, size=32, orders=2, families=2, genera=3, species=6)
+    catalogue.build(Catalogue(source=source, out=out))
+    return out
+
+
+def test_an_archive_that_is_mounted_elsewhere_changes_nothing(tmp_path, monkeypatch):
+    first, out = tmp_path / "first" / "sheets", tmp_path / "shards"
+    names = drawn(first, tmp_path / "catalogue")
+    bad = Path(catalogue.read(names)["image"][7].as_py()).relative_to(first)
+    whole = (first / bad).read_bytes()
+    (first / bad).write_bytes(whole[:300])
+    spec = spec_of(names, out, splits=ALL, file_rows=16)
+    before = shard(spec), run_name(Train(shards=out))
+    files = {file: file.stat().st_mtime_ns for file in out.glob("split=*/*.parquet")}
+    assert before[0]["counts"]["quarantined"] == 1
+    assert len(files) > 2
+
+    second = moved(first, tmp_path / "other" / "mount" / "archive")
+    (tmp_path / "link").symlink_to(second)
+    monkeypatch.chdir(tmp_path)
+    for spelled in (second, Path("other/mount/archive"), Path("other/../link"), tmp_path / "link"):
+        drawn(spelled, names)
+        assert (shard(spec)["fingerprint"], run_name(Train(shards=out))) == (before[0]["fingerprint"], before[1])
+        assert {file: file.stat().st_mtime_ns for file in out.glob("split=*/*.parquet")} == files
+    refused = pq.read_table(out / "quarantine.parquet").to_pylist()
+    assert [row["image"] for row in refused] == [str(second / bad)]  # where it lies now, for people to look at
+
+    (second / bad).write_bytes(whole)  # and where it is looked at again
+    mended = shard(spec)
+    assert mended["counts"]["quarantined"] == 0
+    assert sum(file.stat().st_mtime_ns != time for file, time in files.items()) == 1
+
+
+def test_an_image_that_was_missing_at_the_old_place_is_looked_for_at_the_new_one(tmp_path):
+    first, names, out = tmp_path / "first" / "sheets", tmp_path / "catalogue", tmp_path / "shards"
+    lost = Path(catalogue.read(drawn(first, names))["image"][7].as_py())
+    whole = lost.read_bytes()
+    lost.unlink()
+    spec = spec_of(names, out, splits=ALL, file_rows=16)
+    assert shard(spec)["reasons"] == {"missing": 1}
+    second = moved(first, tmp_path / "second" / "sheets")
+    (second / lost.relative_to(first)).write_bytes(whole)
+    drawn(second, names)
+    assert shard(spec)["reasons"] == {}
+
+
+def test_a_catalogue_without_the_folder_of_its_images_is_to_be_built_again(tmp_path):
+    names = drawn(tmp_path / "sheets", tmp_path / "catalogue")
+    manifest = json.loads((names / "manifest.json").read_text())
+    del manifest["root"]
+    (names / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="older herbray; run `herbray catalogue` again"):
+        shard(spec_of(names, tmp_path / "shards", splits=ALL))
+
+
 def test_files_that_another_node_kept_to_itself_are_told_of(tmp_path, herbarium, monkeypatch):
     out = tmp_path / "shards"
 
-    def make(spec, table, files):
+    def make(spec, table, files, root):
         yield from ({"file": file.path, "rows": len(file.rows), "bags": [], "refused": []} for file in files)
 
     monkeypatch.setattr("herbray.flow.shard._make", make)

@@ -28,7 +28,7 @@ class SourceSpec(Spec, ABC):
     """A source of specimens.
 
     A concrete source narrows `name` to a `Literal`, gives `citation` a default where the data have one,
-    and implements `read`.
+    and implements `root` and `read`.
 
     Attributes:
         name: the source's key in `herbray.data.sources.SOURCES`.
@@ -37,6 +37,15 @@ class SourceSpec(Spec, ABC):
 
     name: str
     citation: str = ""
+
+    @property
+    @abstractmethod
+    def root(self) -> Path:
+        """The folder that the images lie below: absolute, links followed. What is stored is named relative to it.
+
+        Raises:
+            ValueError: the source is not there.
+        """
 
     @abstractmethod
     def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:

@@ -55,6 +55,11 @@ class Folder(SourceSpec):
             raise ValueError(f"{', '.join(twice)}: in both `columns` and `constants`; keep one")
         return self
 
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self.path.resolve()
+
     def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
         """Stream the CSV file; see `SourceSpec.read`.
 

@@ -48,6 +48,11 @@ class HalfEarth(SourceSpec):
     citation: str = CITATION
     path: Path
 
+    @property
+    def root(self) -> Path:
+        """The folder of `metadata.json`, however `path` names it."""
+        return self._metadata().parent.resolve()
+
     def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
         """Stream the metadata, its sections in any order, then join them; see `SourceSpec.read`.
 

@@ -76,13 +76,18 @@ class Synthetic(SourceSpec):
                 raise ValueError(f"{below} {narrow} cannot fill {above} {wide}: give each at least one")
         return self
 
+    @property
+    def root(self) -> Path:
+        """The folder of the sheets."""
+        return self.path.resolve()
+
     def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
         """Draw the sheets that are missing, write the layout's tables, then stream the catalogue.
 
         Raises:
             ValueError: `path` holds sheets drawn with other settings, or files that are not ours.
         """
-        folder = self.path.resolve()
+        folder = self.root
         collection = self.collection
         layouts.claim(folder, self._drawn_with())
         self._draw_missing(folder)
