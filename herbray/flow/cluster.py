@@ -28,19 +28,23 @@ def connected(dashboard: bool = False, cpus: int | None = None) -> Iterator[None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _join(address)
-    else:
-        local.start(dashboard, cpus)
-    worker_lines.select()
-    ctx = ray.data.DataContext.get_current()
+    with worker_lines.selected():
+        if address:
+            _join(address)
+        else:
+            local.start(dashboard, cpus)
+        _settle_ray_data()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _settle_ray_data() -> None:
+    context = ray.data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logs.library_level())  # after its import, which sets it
-    ctx.enable_progress_bars = logs.detail() == "debug"  # ours show the same
-    ctx.execution_options.preserve_order = True
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    context.enable_progress_bars = logs.detail() == "debug"  # ours show the same
+    context.execution_options.preserve_order = True
 
 
 def _join(address: str) -> None:

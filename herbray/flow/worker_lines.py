@@ -3,20 +3,24 @@
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
-from ray._private.ray_logging import global_worker_stdstream_dispatcher
+from ray._private import worker
 
 from herbray import logs
 
 _AGAIN_S: Final = 600.0
-"""Workers that say the same within so many seconds have said it once."""
+"""Processes that say the same within so many seconds have said it once."""
 
 _CRASH: Final = re.compile(r"Fatal Python error|\*\*\* SIG|terminate called")
 """What a process prints that dies without an exception, which would reach the driver by itself."""
 
-_RAY: Final = "ray_print_logs"  # Ray's name for its handler of these lines, which it removes by it
+_LOSS: Final = re.compile(r"killed|died|marked dead|out of memory|No available node types", re.IGNORECASE)
+"""What Ray's own processes tell of that a user can act on: lost processes, lost nodes, nodes that cannot be had."""
+
+_RAY: Final = ("raylet", "autoscaler", "gcs")
 
 
 def environment() -> dict[str, Any]:
@@ -29,24 +33,34 @@ def logging_settings() -> dict[str, Any]:
     return {"log_to_driver": True, "logging_level": logs.library_level()}
 
 
-def select() -> None:
-    """Show the lines of a cluster that was just joined, herbray's alone unless all are wanted."""
-    if logs.detail() != "debug":
-        global_worker_stdstream_dispatcher.remove_handler(_RAY)
-        global_worker_stdstream_dispatcher.add_handler(_RAY, Lines().print)
+@contextmanager
+def selected() -> Iterator[None]:
+    """Show what is for the user of the lines of a cluster that is joined in the body; all if all are wanted.
+
+    Ray prints all or nothing, through one function.
+    """
+    if logs.detail() == "debug":
+        yield
+        return
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = Lines().print
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 class Lines:
-    """Prints herbray's lines once, however many workers say them."""
+    """Prints lines once, however many processes say them."""
 
     def __init__(self) -> None:
         """None was printed."""
         self._printed: dict[str, float] = {}
 
-    def print(self, data: Mapping[str, Any]) -> None:
+    def print(self, data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
         """Print what is for the user of a batch of lines of one process, as Ray hands it over."""
         for text in data["lines"]:
-            if (logs.shown(text) or _CRASH.match(text)) and self._new(text):
+            if wanted(text, str(data.get("pid"))) and self._new(text):
                 print(logs.printable(text), file=sys.stderr)
 
     def _new(self, text: str) -> bool:
@@ -55,3 +69,8 @@ class Lines:
             return False
         self._printed[text] = now
         return True
+
+
+def wanted(text: str, process: str) -> bool:
+    """Whether a line is for the user; `process` is a worker's id, or the name of one of Ray's own."""
+    return bool(_LOSS.search(text) if process in _RAY else logs.shown(text) or _CRASH.match(text))

@@ -26,6 +26,17 @@ def test_of_a_processs_lines_ours_are_shown_once_and_its_crash(capsys, monkeypat
     ]
 
 
+def test_of_rays_own_processes_losses_are_shown(capsys):
+    lines = Lines()
+    lines.print(batch("WARNING: 8 PYTHON worker processes have been started on node: 02", pid="raylet"), False)
+    lines.print(batch("Memory on the node was 15 GB. Ray killed this worker", pid="raylet"), ignore_prefix=False)
+    lines.print(batch("Tip: use `ray status`", "Error: No available node types can fulfill it", pid="autoscaler"))
+    assert capsys.readouterr().err.splitlines() == [
+        "Memory on the node was 15 GB. Ray killed this worker",
+        "Error: No available node types can fulfill it",
+    ]
+
+
 def test_info_shows_what_herbray_tells_besides(capsys, monkeypatch):
     monkeypatch.setenv("HERBRAY_LOG", "info")
     Lines().print(batch("INFO herbray.tracking.runs: going on", "DEBUG herbray.x: y", "INFO ray.train: z"))
