@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from herbray import logs
-from herbray.flow import local, worker_lines
+from herbray.flow import core_log, local, worker_lines
 from herbray.flow.seats import Node
 from herbray.progress import console, progress
 
@@ -29,10 +29,11 @@ def connected(dashboard: bool = False, cpus: int | None = None) -> Iterator[None
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     address = os.environ.get("RAY_ADDRESS")
     with worker_lines.selected():
-        if address:
-            _join(address)
-        else:
-            local.start(dashboard, cpus)
+        with core_log.quiet():
+            if address:
+                _join(address)
+            else:
+                local.start(dashboard, cpus)
         _settle_ray_data()
         try:
             yield

@@ -25,12 +25,23 @@ _RAY: Final = ("raylet", "autoscaler", "gcs")
 
 def environment() -> dict[str, Any]:
     """The runtime environment in which workers mark herbray's lines, for `ray.init`."""
-    return {"worker_process_setup_hook": f"{logs.__name__}.{logs.configure_worker.__name__}"}
+    _mark.__module__ = "__main__"  # sent as code, not as a name that a worker could fail to import
+    return {"worker_process_setup_hook": _mark}
 
 
 def logging_settings() -> dict[str, Any]:
     """Arguments of `ray.init`: workers' lines come to the driver, and Ray's own log as far as it is wanted."""
     return {"log_to_driver": True, "logging_level": logs.library_level()}
+
+
+def _mark() -> None:
+    """Run by each worker before its first task, when herbray may lie on no path yet: one that fails here would die."""
+    from contextlib import suppress
+
+    with suppress(ImportError):
+        from herbray.logs import configure_worker
+
+        configure_worker()
 
 
 @contextmanager
