@@ -71,7 +71,10 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
         spec = config.load(getattr(loaded, kind), path, overrides)
         with held(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
             done = getattr(loaded, function)(spec)
-    except ValueError as error:
+    except (
+        ValueError,
+        FloatingPointError,
+    ) as error:  # the second: a loss that is no number
         print(f"herbray {verb}: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
