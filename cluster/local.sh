@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A Ray head on this machine with token authentication, for `ray job submit`.
+# A Ray head on this machine with token authentication, for `ray job submit`. It listens on the loopback interface alone.
 #   source cluster/local.sh start     exports RAY_ADDRESS and the token for this shell; comes back when jobs can be submitted
 #   source cluster/local.sh stop      ends every Ray process of yours on this machine, those of other clusters too: `ray stop` knows no difference
 # One cluster a machine: jobs that are submitted join the newest.
 # HERBRAY_PORT is the dashboard's (default: 8265). HERBRAY_CPUS says how many CPUs Ray may give out (default: at least 4, as two workers and their feed need).
 # HERBRAY_WAIT is how many seconds to wait for the job agent (default: 60).
 herbray_local() {
-  local port="${HERBRAY_PORT:-8265}" token="${XDG_STATE_HOME:-$HOME/.local/state}/herbray/ray-token" cores
+  local port="${HERBRAY_PORT:-8265}" token="${XDG_STATE_HOME:-$HOME/.local/state}/herbray/ray-token" cores said
   cores=$(getconf _NPROCESSORS_ONLN)
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token" RAY_USAGE_STATS_ENABLED=0
   case "${1:-start}" in
@@ -14,12 +14,17 @@ herbray_local() {
       mkdir -p "$(dirname "$token")"
       [ -s "$token" ] || (umask 077 && python3 -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token")
       chmod 600 "$token"
+      # Ray's switch for systems whose firewall asks about every program that listens: its servers bind to 127.0.0.1, and whatever
+      # joins the cluster from this shell looks for it there. Other machines cannot join.
+      export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
+      said=$(mktemp)
       # Port 0: any that is free. On the agent's usual one sits that of another cluster of this machine, if there is one.
-      ray start --head --num-cpus "${HERBRAY_CPUS:-$((cores > 4 ? cores : 4))}" --dashboard-host 127.0.0.1 --dashboard-port "$port" --dashboard-agent-listen-port 0 --disable-usage-stats || return
+      ray start --head --num-cpus "${HERBRAY_CPUS:-$((cores > 4 ? cores : 4))}" --dashboard-host 127.0.0.1 --dashboard-port "$port" --dashboard-agent-listen-port 0 --disable-usage-stats >"$said" 2>&1 || { cat "$said" >&2; rm "$said"; return 1; }
+      rm "$said"
       export RAY_ADDRESS="http://127.0.0.1:$port"
-      herbray_agent "$RAY_ADDRESS" "$token" "${HERBRAY_WAIT:-60}"
+      herbray_agent "$RAY_ADDRESS" "$token" "${HERBRAY_WAIT:-60}" && echo "Ray takes jobs at $RAY_ADDRESS; \`source cluster/local.sh stop\` ends it"
       ;;
-    stop) ray stop && unset RAY_ADDRESS ;;
+    stop) ray stop && unset RAY_ADDRESS RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER ;;
     *) echo "usage: source cluster/local.sh start|stop" >&2; return 2 ;;
   esac
 }

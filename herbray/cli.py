@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import logging
 import shlex
 import sys
 import traceback
@@ -13,10 +12,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from herbray import __version__, config, help_texts, job_files
+from herbray import __version__, config, help_texts, job_files, logs
 from herbray.disk import full, told
 from herbray.lock import held
-from herbray.redact import redacted
+from herbray.logs import printable
 
 VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
@@ -76,15 +75,18 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     if path is not None and "=" in str(path) and not path.exists():
         path, overrides = None, [str(path), *overrides]
     module, kind, function, _ = VERBS[verb]
-    _log_to_stderr()
-    loaded = importlib.import_module(module)
     spec: config.Spec | None = None
     try:
+        logs.configure()  # before a verb imports Ray or MLflow
+        loaded = importlib.import_module(module)
         spec = _load(verb, getattr(loaded, kind), path, overrides)
         with held(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
             done = getattr(loaded, function)(spec)
-    except ValueError as error:
-        print(f"herbray {verb}: {_printable(str(error))}", file=sys.stderr)
+    except (
+        ValueError,
+        FloatingPointError,
+    ) as error:  # the second: a loss that is no number
+        print(f"herbray {verb}: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"herbray {verb}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
@@ -92,7 +94,7 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     except Exception as error:  # a fault of herbray or of the machine: the whole story, less what may not be shown
         words = _of_the_disk(error, spec) or _of_the_store(error)
         fault = f"herbray {verb}: {words}\n" if words else traceback.format_exc()
-        print(_printable(fault), file=sys.stderr, end="")
+        print(printable(fault), file=sys.stderr, end="")
         return 1
     print(_summary(done))
     return 0
@@ -129,23 +131,6 @@ def _named(path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Se
     if path is None or path.suffix or "=" in str(path):
         return path, overrides
     return None, [f"run.name={path}", *(word if word.startswith("out=") else f"run.{word}" for word in overrides)]
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return _printable(super().format(record))
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
-def _printable(text: str) -> str:
-    """A message may quote names from metadata: neither control characters in them nor secrets reach the terminal."""
-    letters = redacted(text)
-    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in letters)
 
 
 def _summary(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
@@ -240,7 +225,7 @@ def benchmark_page(
     try:
         print(f"{page}: {write_page(records, page, remarks)} records")
     except ValueError as error:
-        print(f"herbray benchmark-page: {_printable(str(error))}", file=sys.stderr)
+        print(f"herbray benchmark-page: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

@@ -8,9 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("RAY_ADDRESS", None)
 
+import contextlib
 import shutil
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -25,26 +25,16 @@ from herbray.data.splits import Splits
 @pytest.fixture(scope="session")
 def cluster():
     """A real local cluster, started once."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's own start-up, nothing of ours
-        import ray
-        import ray.data
+    with contextlib.ExitStack() as stack:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray's own start-up, nothing of ours
+            import ray
 
-        folder = tempfile.mkdtemp(prefix="hb", dir="/tmp")
-        ray.init(
-            address="local",
-            num_cpus=4,
-            object_store_memory=300 * 2**20,
-            include_dashboard=True,  # Train asks it, under Tune, which of its actors live
-            log_to_driver=False,
-            logging_level="error",
-            _temp_dir=folder,
-        )
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True
-    yield ray
-    ray.shutdown()
+            from herbray.flow import cluster
+
+            stack.enter_context(cluster.connected(dashboard=True, cpus=4))
+        folder = ray._private.worker._global_node.temp_dir
+        yield ray
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,11 +8,13 @@ from typing import Final, Literal
 
 from herbray.benchmark.race import Lap
 
-Figure = Literal["cpu_ms", "rate", "wall"]
+Figure = Literal["cpu_ms", "cpu_s", "rate", "seconds", "wall"]
 
-FIGURES: Final[dict[Figure, Callable[[Lap], float]]] = {
-    "cpu_ms": lambda lap: 1000 * lap.cpu_s / lap.units,  # milliseconds of CPU a unit: smaller is better
+FIGURES: Final[dict[Figure, Callable[[Lap], float | None]]] = {
+    "cpu_ms": lambda lap: None if lap.cpu_s is None else 1000 * lap.cpu_s / lap.units,  # a unit: smaller is better
+    "cpu_s": lambda lap: None if lap.cpu_s is None else lap.cpu_s / lap.units,  # a unit: smaller is better
     "rate": lambda lap: lap.units / lap.wall_s,  # units a second by the clock: larger is better
+    "seconds": lambda lap: lap.wall_s / lap.units,  # by the clock, a unit: smaller is better
     "wall": lambda lap: lap.wall_s,  # seconds of a lap: smaller is better
 }
 
@@ -37,25 +39,29 @@ def laps_of(laps: Sequence[Lap], case: str, contender: str) -> list[Lap]:
 
 
 def spread(laps: Sequence[Lap], case: str, contender: str, figure: Figure) -> Spread | None:
-    """A contender's figure; None without a lap."""
-    values = [FIGURES[figure](lap) for lap in laps_of(laps, case, contender)]
-    return Spread.of(values) if values else None
+    """A contender's figure; None without a lap that has it."""
+    values = _by_round(laps, case, contender, figure).values()
+    return Spread.of([*values]) if values else None
+
+
+def _by_round(laps: Sequence[Lap], case: str, contender: str, figure: Figure) -> dict[int, float]:
+    found = {lap.round: FIGURES[figure](lap) for lap in laps_of(laps, case, contender)}
+    return {number: value for number, value in found.items() if value is not None}
 
 
 def ratio(laps: Sequence[Lap], case: str, ours: str, peer: str, figure: Figure) -> Spread | None:
     """How many times better `ours` is than `peer`, taken within each round, so that slow drift cancels.
 
-    For "rate" it is ours ÷ peer, for the two that count cost it is peer ÷ ours: above 1, ours is better.
+    For "rate" it is ours ÷ peer, for those that count cost it is peer ÷ ours: above 1, ours is better.
 
     Returns:
-        The median over rounds with its spread; None where one of them has no lap.
+        The median over rounds with its spread; None where one of them has no lap with that figure.
     """
-    value = FIGURES[figure]
-    theirs = {lap.round: value(lap) for lap in laps_of(laps, case, peer)}
-    pairs = [(value(lap), theirs[lap.round]) for lap in laps_of(laps, case, ours) if lap.round in theirs]
+    mine, theirs = (_by_round(laps, case, name, figure) for name in (ours, peer))
+    pairs = [(mine[number], theirs[number]) for number in mine if number in theirs]
     if not pairs:
         return None
-    return Spread.of([mine / other if figure == "rate" else other / mine for mine, other in pairs])
+    return Spread.of([one / other if figure == "rate" else other / one for one, other in pairs])
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,9 @@ def slope(laps: Sequence[Lap], case: str, figure: Literal["cpu", "wall"]) -> Slo
     """
     sizes: dict[int, list[float]] = {}
     for lap in laps:
-        if lap.case == case:
-            sizes.setdefault(lap.units, []).append(lap.cpu_s if figure == "cpu" else lap.wall_s)
+        seconds = lap.cpu_s if figure == "cpu" else lap.wall_s
+        if lap.case == case and seconds is not None:
+            sizes.setdefault(lap.units, []).append(seconds)
     if len(sizes) < 2:
         return None
     smaller, larger = sorted(sizes)[-2:]

@@ -168,20 +168,21 @@ class Input(BenchmarkSpec):
             data = input_peers.Windows(WindowReader(root, self.side), windows)
             return _start(lambda _: input_peers.loader(data, other, batch_size=None), windows)
 
-        return Case(FIRST, "images", [*ours, Contender(input_peers.PARQUET, peer)])
+        return Case(FIRST, "batches", [*ours, Contender(input_peers.PARQUET, peer)], measures="seconds")
 
     def _gap(self, root: Path, way: Way) -> Case:
+        """Seconds by which the wait at a border between epochs exceeds the wait for any other batch."""
         windows = self._windows(root, BORDERS + 1)
 
         def run() -> Measured:
-            before, moments = cpu_seconds(), [time.perf_counter()]
+            moments = [time.perf_counter()]
             epochs = np.array([window.epoch for window in windows for _ in range(window.batches)])
             moments += [time.perf_counter() for _ in way(windows)]
             waits, border = np.diff(moments)[1:], np.diff(epochs) > 0
             lost = waits[border].sum() - border.sum() * waits[~border].mean()
-            return Measured(len(epochs) * self.batch, max(1e-9, float(lost)), max(1e-9, cpu_seconds() - before))
+            return Measured(int(border.sum()), max(1e-9, float(lost)), None)
 
-        return Case(GAP, "images", [Contender(RAY, run)])
+        return Case(GAP, "borders", [Contender(RAY, run)], measures="seconds")
 
 
 def _read(way: Way, windows: Windows) -> int:
@@ -193,7 +194,7 @@ def _start(way: Callable[[Windows], Iterable[Any]], windows: Windows) -> Measure
     before, start = cpu_seconds(), time.perf_counter()
     batches = iter(way(windows))
     next(batches)
-    done = Measured(windows[0].batch, time.perf_counter() - start, max(1e-9, cpu_seconds() - before))
+    done = Measured(1, time.perf_counter() - start, max(1e-9, cpu_seconds() - before))
     stop = getattr(batches, "close", None) or getattr(batches, "_shutdown_workers")  # noqa: B009  (private to torch)
     stop()
     return done

@@ -13,7 +13,8 @@ _HEAD = """# Benchmark
 
 Written by `herbray benchmark-page` from the records of `herbray benchmark NAME`; do not edit. Each figure is the median
 over interleaved rounds, with the least and the most. *Cost in CPU* and *time* are ratios within a round, median over
-rounds: 2.00 × means twice as dear as herbray. CPU time counts every process that takes part.
+rounds: 2.00 × means twice as dear as herbray. CPU time counts every process that takes part. A start, a first batch
+and a border between epochs are no rates: their seconds are given. The clocks resolve no figure below 0.0001.
 """
 
 

@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import psutil
+
+Measures = Literal["rate", "seconds"]
+"""What a case compares: units a second, or seconds a unit where no work is repeated, as in a start."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Measured:
 
     units: int
     wall_s: float
-    cpu_s: float
+    cpu_s: float | None  # None: not told apart from that of other work
     peak_mib: float | None = None
 
 
@@ -57,6 +61,7 @@ class Case:
         contenders: who competes, and who cannot.
         check: raises when the contenders do not compute the same thing; called once, before the first round.
         least_s: a contender that is done sooner does its work again until so many seconds have passed.
+        measures: how its figures are printed.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Case:
     contenders: Sequence[Contender | Missing]
     check: Callable[[], None] | None = None
     least_s: float = 0.0
+    measures: Measures = "rate"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ class Lap:
         round: from 1; the warm-up is not kept.
         units: handled in the lap.
         wall_s: seconds by the clock on the wall.
-        cpu_s: user and system seconds of this process and of everything below it, Ray's workers too.
+        cpu_s: user and system seconds of this process and of everything below it, Ray's workers too; None where the
+            contender did not measure them.
         load: one-minute load average divided by the cores, at the lap's end.
         peak_mib: most memory above the start, where the contender measured it.
     """
@@ -86,7 +93,7 @@ class Lap:
     round: int
     units: int
     wall_s: float
-    cpu_s: float
+    cpu_s: float | None
     load: float
     peak_mib: float | None = None
 

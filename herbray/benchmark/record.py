@@ -12,7 +12,7 @@ import psutil
 from pydantic import ValidationError
 
 from herbray import storage
-from herbray.benchmark.race import Case, Lap, Missing
+from herbray.benchmark.race import Case, Lap, Measures, Missing
 from herbray.benchmark.spec import BenchmarkSpec, Verdict
 from herbray.config import Spec
 
@@ -45,11 +45,12 @@ class Machine(Spec):
 
 
 class Entry(Spec):
-    """One case: what is counted, who competed in which order, and those that were missing with their reasons."""
+    """One case: what is counted and compared, who competed in which order, who was missing and why."""
 
     case: str
     unit: str
-    contenders: tuple[str, ...] = ()  # records written before it was kept have none
+    measures: Measures = "rate"  # records written before it was kept have none
+    contenders: tuple[str, ...] = ()  # the same
     missing: dict[str, str]
 
 
@@ -77,6 +78,7 @@ def record(spec: BenchmarkSpec, cases: Sequence[Case], laps: Sequence[Lap]) -> R
         Entry(
             case=case.name,
             unit=case.unit,
+            measures=case.measures,
             contenders=tuple(c.name for c in case.contenders if not isinstance(c, Missing)),
             missing={c.name: c.reason for c in case.contenders if isinstance(c, Missing)},
         )

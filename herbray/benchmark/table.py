@@ -7,11 +7,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from herbray.benchmark.figures import Spread, laps_of, ratio, spread
-from herbray.benchmark.race import Lap
+from herbray.benchmark.figures import Figure, Spread, laps_of, ratio, spread
+from herbray.benchmark.race import Lap, Measures
 from herbray.benchmark.record import Entry, Record
 
 _OURS: Final = "herbray"
+_LEAST: Final = 0.0001
+_COLUMNS: Final[dict[Measures, tuple[Figure, ...]]] = {
+    "rate": ("rate", "cpu_ms", "wall"),
+    "seconds": ("seconds", "cpu_s"),
+}
+"""Figures of a row: by the clock, by CPU time, and others."""
 MARKS: Final = {True: "met", False: "not met", None: "–"}
 
 
@@ -26,9 +32,11 @@ def contenders(entry: Entry, laps: Sequence[Lap]) -> list[str]:
 
 
 def header(entry: Entry) -> tuple[str, ...]:
-    """Column names of a case's table."""
-    one = f"{entry.unit[:-3]}y" if entry.unit.endswith("ies") else entry.unit.removesuffix("s")
-    return ("contender", f"{entry.unit}/s", f"CPU ms/{one}", "s/lap", "peak MiB", "CPU, ours = 1", "time, ours = 1")
+    """Column names of a case's table: a rate is printed only where the case measures one."""
+    one = _singular(entry.unit)
+    rate, seconds = (f"{entry.unit}/s", f"CPU ms/{one}", "s/lap"), (f"s/{one}", f"CPU s/{one}")
+    figures = rate if entry.measures == "rate" else seconds
+    return ("contender", *figures, "peak MiB", "CPU, ours = 1", "time, ours = 1")
 
 
 def rows(entry: Entry, laps: Sequence[Lap]) -> list[tuple[str, ...]]:
@@ -39,22 +47,27 @@ def rows(entry: Entry, laps: Sequence[Lap]) -> list[tuple[str, ...]]:
     """
     names = contenders(entry, laps)
     ours = next((name for name in names if _is_ours(name)), None)
-    told: list[tuple[str, ...]] = []
-    for name in names:
-        peaks = [lap.peak_mib for lap in laps_of(laps, entry.case, name) if lap.peak_mib is not None]
-        told.append(
-            (
-                name,
-                _figure(spread(laps, entry.case, name, "rate")),
-                _figure(spread(laps, entry.case, name, "cpu_ms")),
-                _figure(spread(laps, entry.case, name, "wall")),
-                f"{max(peaks):,.0f}" if peaks else "",
-                _ratio(None if ours is None else ratio(laps, entry.case, ours, name, "cpu_ms")),
-                _ratio(None if ours is None else ratio(laps, entry.case, ours, name, "rate")),
-            )
-        )
-    blank = ("",) * 5
+    told = [_row(entry, laps, name, ours) for name in names]
+    blank = ("",) * (len(header(entry)) - 2)
     return told + [(name, f"missing: {reason}", *blank) for name, reason in entry.missing.items()]
+
+
+def _row(entry: Entry, laps: Sequence[Lap], name: str, ours: str | None) -> tuple[str, ...]:
+    figures = _COLUMNS[entry.measures]
+    peaks = [lap.peak_mib for lap in laps_of(laps, entry.case, name) if lap.peak_mib is not None]
+    return (
+        name,
+        *(_figure(spread(laps, entry.case, name, figure)) for figure in figures),
+        f"{max(peaks):,.0f}" if peaks else "",
+        _ratio(None if ours is None else ratio(laps, entry.case, ours, name, figures[1])),
+        _ratio(None if ours is None else ratio(laps, entry.case, ours, name, figures[0])),
+    )
+
+
+def _singular(unit: str) -> str:
+    if unit.endswith(("ies", "ches")):
+        return f"{unit[:-3]}y" if unit.endswith("ies") else unit[:-2]
+    return unit.removesuffix("s")
 
 
 def show(done: Record, console: Console | None = None) -> None:
@@ -96,7 +109,9 @@ def _figure(value: Spread | None) -> str:
 
 
 def _short(number: float) -> str:
-    """Three significant digits, no exponent."""
+    """Three significant digits, no exponent; what is below the resolution of a measurement is not told."""
+    if number < _LEAST:
+        return f"< {_LEAST:g}"
     if number >= 100:
         return f"{number:,.0f}"
     return f"{number:.1f}" if number >= 10 else f"{number:.2f}" if number >= 1 else f"{number:.3g}"

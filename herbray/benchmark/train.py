@@ -83,7 +83,7 @@ class TrainLoop(BenchmarkSpec):
                 contenders.insert(0, Missing("herbray", "Ray is not installed; pip install herbray"))
             yield Case(self._case(workers), "images", contenders)
             starts = [Contender(n, functools.partial(_told, run)) for n, run in runs.items()]
-            yield Case(f"start, {_workers(workers)} (measured once)", "starts", starts)
+            yield Case(f"start, {_workers(workers)} (measured once)", "starts", starts, measures="seconds")
 
     def targets(self) -> Sequence[Promise]:
         """Little above the bare loop, and a second worker worth its core."""

@@ -1,7 +1,6 @@
 """The catalogue: one row a specimen, whatever the source, and a quarantine of the rows that were refused."""
 
 import hashlib
-import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path

@@ -37,7 +37,9 @@ def watched(metrics: Path, spec: Train) -> Iterator[None]:
     """Show a bar of epochs with the last figures while the workers run elsewhere."""
     over = threading.Event()
     with cluster.progress() as bar:
-        job = bar.add_task(spec.objective.name, total=spec.epochs, unit="epoch")
+        begun = max((row["epoch"] for row in read_metrics(metrics)), default=0.0)
+        job = bar.add_task(spec.objective.name, total=spec.epochs, begun=begun, unit="epoch")
+        bar.update(job, completed=begun)
 
         def follow() -> None:
             while not over.wait(1.0):

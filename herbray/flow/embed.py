@@ -20,7 +20,7 @@ from herbray.flow import cluster
 from herbray.flow.embedder import Embedder, encoder_print, source_print
 from herbray.flow.manifest import read_manifest
 from herbray.flow.manifest import remedy as shards_remedy
-from herbray.flow.seats import suitable
+from herbray.flow.seats import pool
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder, start_name
 
@@ -183,7 +183,7 @@ def _start_card(spec: Embed, dim: int, weights: Path | None) -> EncoderCard:
 class _Actor:
     """An embedder in a process of its own; one shard file a call."""
 
-    def __init__(self, encoder: str, shards: str, target: str, side: int, batch: int | None, cpus: int) -> None:
+    def __init__(self, encoder: str, shards: str, target: str, side: int, batch: int | None, cpus: float) -> None:
         self.embedder = Embedder(Path(encoder), side, _threads(cpus), batch)
         self.shards, self.target = Path(shards), Path(target)
 
@@ -198,32 +198,24 @@ class _Actor:
         return {"file": job["file"], "rows": rows, "errno": 0, "strerror": ""}
 
 
-def _threads(cpus: int) -> int:
+def _threads(cpus: float) -> int:
     """Cores behind so many of this node's CPUs: a cluster on a laptop claims more than there are."""
     here = ray.get_runtime_context().get_node_id()
-    real = (os.cpu_count() or 1) / _nodes()[here]
-    return max(1, min(cpus, math.floor(cpus * real)))
-
-
-def _nodes() -> dict[str, float]:
-    """CPUs of each living node that has any."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    sizes = {node["NodeID"]: float(node["Resources"].get("CPU", 0.0)) for node in nodes if node["Alive"]}
-    return {node: size for node, size in sizes.items() if size > 0}
+    claimed = next(float(node["Resources"]["CPU"]) for node in nodes if node["NodeID"] == here)
+    return max(1, math.floor(min(cpus, cpus * (os.cpu_count() or 1) / claimed)))
 
 
 def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
-    cpus, gpus = cluster.resource("CPU"), cluster.resource("GPU")
-    actors = min(spec.actors or suitable(cluster.nodes(), 2), len(jobs))
-    share = max(1, math.floor(cpus / actors)) if actors > 1 else max(1, math.floor(cpus) - 1)
-    share = min(share, max(1, math.floor(min(_nodes().values()))))  # an actor does not reach over two nodes
-    places = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch, share)
+    actors = pool(cluster.nodes(), spec.actors, len(jobs), 2)
+    cpus = max(1.0, actors.cpus - 1) if actors.count == 1 else actors.cpus  # one alone leaves a CPU to the driver
+    places = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch, cpus)
     data = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
         _Actor,  # type: ignore[arg-type]  # a callable class is an actor
         fn_constructor_args=places,
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        num_cpus=share,
-        num_gpus=1 if gpus >= actors else 0,
+        compute=ray.data.ActorPoolStrategy(size=actors.count),
+        num_cpus=cpus,
+        num_gpus=actors.gpus,
     )
     way_out = shards_remedy(spec.shards)
     rows = {job["file"]: tables.TableFile(spec.shards / job["file"], way_out).rows for job in jobs}

@@ -129,7 +129,7 @@ def _measured(spec: Evaluate, folders: Sequence[Path], pieces: Sequence[_Piece])
     ended = {number: found for number, key in enumerate(keys) if (found := kept.read(key))}
     left = [number for number in range(len(pieces)) if number not in ended]
     with cluster.progress() as bar:
-        job = bar.add_task("evaluate", total=len(pieces), completed=len(ended), unit="task")
+        job = bar.add_task("evaluate", total=len(pieces), completed=len(ended), begun=len(ended), unit="task")
         for number, found in _as_they_end(spec, pieces, left):
             ended[number] = found
             kept.write(keys[number], found)

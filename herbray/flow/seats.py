@@ -36,3 +36,30 @@ def widest(nodes: Sequence[Node], count: int, gpus: int = 0) -> float:
     sizes = {node.cpus / k for node in nodes for k in range(1, count + 1) if node.cpus > 0}
     fit = (size for size in sizes if sum(places(node, size, gpus) for node in nodes) >= count)
     return max(fit, default=0.0)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Equal processes: how many, and the CPUs and GPUs that each reserves."""
+
+    count: int
+    cpus: float
+    gpus: int = 0
+
+
+def pool(nodes: Sequence[Node], wanted: int | None, most: int, cpus: float = math.inf) -> Pool:
+    """Processes that all find room at once, as wide as the nodes that hold them allow.
+
+    Each takes a GPU where the cluster has enough. Then only nodes with GPUs count: a small node that cannot hold such
+    a process does not narrow it.
+
+    Args:
+        nodes: of the cluster.
+        wanted: processes; None: as many as suit the nodes.
+        most: there is no work for more.
+        cpus: that one process makes good use of, see `suitable`.
+    """
+    count = min(wanted or suitable(nodes, cpus), most)
+    gpus = int(sum(math.floor(node.gpus) for node in nodes) >= count)
+    size = widest(nodes, count, gpus) or 1.0  # no room now: nodes may come
+    return Pool(count, float(math.floor(size)) if size >= 1 else max(0.01, math.floor(100 * size) / 100), gpus)

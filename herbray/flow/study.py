@@ -308,4 +308,4 @@ class _Teller:
             return
         seconds = int(time.monotonic() - self.began)
         clock = f"{seconds // 60}:{seconds % 60:02d}"
-        cluster.console.print(f"[dim]{clock}[/dim] [bold]{stage:<10}[/bold] {what}", highlight=False)
+        cluster.console.print(f"[dim]{clock}[/dim] [bold]{stage:<10}[/bold] {what}", highlight=False, soft_wrap=True)

@@ -82,11 +82,12 @@ def train_on_ray(
         ray.train.TrainingFailedError: they failed so often in words of their own.
     """
     from ray.train import FailureConfig, RunConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     from herbray.flow import cluster
     from herbray.flow.callbacks import Once, watched
     from herbray.flow.faults import Judge, explained
+    from herbray.flow.loopback_group import group_config
 
     metrics = spec.out.absolute() / "metrics.jsonl"
     store.root.mkdir(parents=True, exist_ok=True)  # before the workers look for it
@@ -97,7 +98,7 @@ def train_on_ray(
         trainer = TorchTrainer(
             _worker,
             train_loop_config=settings,
-            torch_config=TorchConfig(backend=None, timeout_s=300),
+            torch_config=group_config(timeout_s=300),
             scaling_config=_scaling(spec, total),
             run_config=RunConfig(
                 name=name,

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import functools
 import hashlib
-import logging
 import os
 import re
 import urllib.parse
@@ -12,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from herbray import logs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +23,6 @@ _SETTINGS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a training run reports to its owner only
     "MLFLOW_UV_AUTO_DETECT": "false",  # a model does not take along the uv.lock of whatever folder we are in
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # else it tells of each migration and each signature
 }
 _MLFLOW_NAME: Final = re.compile(r"[^\w.\- :/]")
 
@@ -89,11 +89,11 @@ def client(uri: str) -> "MlflowClient":
     """
     for setting, value in _SETTINGS.items():
         os.environ.setdefault(setting, value)
+    logs.quiet_mlflow()  # of each migration and each signature
     # mlflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates, and its type hints warn on import:
     # neither is ours to mend, and where warnings are errors they would stop us.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # forty lines of migrations
         from mlflow import MlflowClient
 
         with _first_use(uri):

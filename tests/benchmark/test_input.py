@@ -3,7 +3,7 @@ from contextlib import closing
 import pytest
 
 from herbray.benchmark import input as module
-from herbray.benchmark.input import AUGMENTED, FLOOR, GAP, RAY, Gap, Input
+from herbray.benchmark.input import AUGMENTED, BORDERS, FIRST, FLOOR, GAP, RAY, Gap, Input
 from herbray.benchmark.race import Contender, Lap, Measured, Missing
 from herbray.config import parse
 from herbray.model.augment import augment
@@ -35,7 +35,7 @@ def test_our_ways_make_equal_batches_and_hand_over_all_images(cases):
             if isinstance(one, Contender) and one.name.startswith("herbray"):
                 done = one.run()
                 units = done.units if isinstance(done, Measured) else done
-                assert units == {FLOOR: 1024, GAP: 1024}.get(name, 32 if name == "first batch" else 256)
+                assert units == {FLOOR: 1024, GAP: BORDERS, FIRST: 1}.get(name, 256)
 
 
 def test_augmented_batches_are_changed_in_the_trainer_by_ours_and_by_the_peer(cases, monkeypatch):

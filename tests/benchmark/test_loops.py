@@ -39,6 +39,7 @@ def test_training_stands_still_between_laps_and_counts_its_images(tmp_path):
     loop = TrainLoop(rounds=1, size=32, batch=8, steps=2, workers=(1,))
     cases = list(loop.cases(tmp_path))  # makes the shards; starts nothing
     assert [len(case.contenders) for case in cases] == [3, 3]
+    assert [case.measures for case in cases] == ["rate", "seconds"]
     spec, gates, seen = loop._spec(tmp_path, 1), tmp_path / "gates", []
 
     def counted(batches):

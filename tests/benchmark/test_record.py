@@ -16,7 +16,7 @@ from herbray.benchmark.race import Case, Contender, Lap, Missing
 from herbray.benchmark.record import read, record, write
 from herbray.benchmark.registry import BENCHMARKS
 from herbray.benchmark.spec import BenchmarkSpec, Promise, Target
-from herbray.benchmark.table import rows, show
+from herbray.benchmark.table import header, rows, show
 
 CASES = [
     Case(
@@ -85,6 +85,22 @@ def test_the_table_tells_ratios_promises_and_missing_peers():
     assert "not met count [to] ten: herbray ≥ 1.5 × peer (units a second)" in text
     assert "not measured" in text
     assert "Under load" not in text
+
+
+def test_a_case_of_seconds_has_no_rate_and_no_exponent():
+    """A start is no rate, and what is lost at a border may lie below the clock: 8,192,000,000,000 images/s."""
+    contenders = [Contender(name, lambda: 1) for name in ("herbray", "peer")]
+    case = Case("wait at a border", "borders", contenders, measures="seconds")
+    laps = [Lap(case.name, name, 1, 3, wall, None, 0.1) for name, wall in (("herbray", 1e-9), ("peer", 0.06))]
+    done = record(Toy(), [case], laps)
+    assert header(done.cases[0])[1] == "s/border"
+    table = printed(done).partition("count [to] ten")[0]
+    assert "borders/s" not in table
+    assert "CPU" not in table  # was not measured
+    assert "e-" not in table
+    ours, peer = rows(done.cases[0], laps)
+    assert ours[1] == "< 0.0001 (< 0.0001–< 0.0001)"
+    assert peer[1] == "0.02 (0.02–0.02)"
 
 
 def test_a_run_under_load_is_marked():

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import simplejpeg
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from herbray.data.sources.synthetic.drawing import Subject, draw
+from herbray.progress import progress
 
 QUALITY: Final = 90
 """JPEG quality of the sheets."""
@@ -27,14 +25,6 @@ ALONE: Final = 8 * CHUNK
 """Up to so many sheets are drawn in this process: starting others would take longer."""
 
 Job = tuple[Subject, Path]
-
-
-class _Rate(TextColumn):
-    def __init__(self) -> None:
-        super().__init__("")
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f} sheets/s")
 
 
 def draw_all(jobs: Iterator[Job], count: int, size: int, seed: int, workers: int | None) -> None:
@@ -49,12 +39,10 @@ def draw_all(jobs: Iterator[Job], count: int, size: int, seed: int, workers: int
     """
     if not count:
         return
-    console = Console(stderr=True)
-    columns = (TextColumn("drawing sheets"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=count)
+    with progress() as bar:
+        task = bar.add_task("draw", total=count, unit="sheet")
         for done in _drawn(jobs, count, partial(_draw_chunk, size=size, seed=seed), workers or _cores()):
-            progress.advance(task, done)
+            bar.advance(task, done)
 
 
 def _drawn(jobs: Iterator[Job], count: int, work: Callable[[Sequence[Job]], int], workers: int) -> Iterator[int]:
