@@ -183,10 +183,10 @@ def init(
     try:
         files = job_files.copy(folder, overwrite=force)
     except OSError as error:
-        print(f"herbray init: {_printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        print(f"herbray init: {printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         raise typer.Exit(1) from None
     except ValueError as error:
-        print(f"herbray init: {_printable(str(error))}", file=sys.stderr)
+        print(f"herbray init: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
     print(f"{folder / 'jobs'}: " + (f"{len(files)} files written" if files else "all files are there, as they ship"))
     there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "

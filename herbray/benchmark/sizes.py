@@ -107,14 +107,11 @@ def _epoch(rows: int, folder: Path) -> Job:
 
 
 def _knn(rows: int, folder: Path) -> Job:
-    import torch
-
-    from herbray.model.neighbours import nearest
+    from herbray.neighbours import nearest
 
     del folder
-    generator = torch.Generator().manual_seed(89)
-    points, queries = torch.randn(rows, _DIM, generator=generator), torch.randn(_QUERIES, _DIM, generator=generator)
-    return lambda: nearest(queries, points, 10)
+    points = np.random.default_rng(89).standard_normal((rows, _DIM), np.float32)
+    return lambda: list(nearest(points, np.arange(rows), 10, np.arange(_QUERIES), device="cpu"))
 
 
 def _embed(rows: int, folder: Path) -> Job:

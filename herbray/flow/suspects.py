@@ -1,5 +1,6 @@
 """Embeddings → a curators' list: sheets whose filed name is doubted, as a table and as CSV for a spreadsheet."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +37,19 @@ class Suspects(Spec):
     seed: int = 89
 
 
-def suspects(spec: Suspects) -> pa.Table:
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The list that was written, in `schema.SUSPECT`, and what a person is told of it."""
+
+    table: pa.Table
+    summary: str
+
+    def __str__(self) -> str:
+        """The last lines of `herbray suspects`."""
+        return self.summary
+
+
+def suspects(spec: Suspects) -> Written:
     """Make the list, most doubtful first, and write it in both forms.
 
     Raises:
@@ -46,11 +59,17 @@ def suspects(spec: Suspects) -> pa.Table:
     table = read_embeddings(_only(spec.embeddings))
     embeddings = Embeddings.from_table(table).of_split(spec.split)
     found = task.suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
-    listed = _with_sheet(found if spec.most is None else found.slice(0, spec.most), table, spec.catalogue)
+    listed = _with_sheet(found.table.slice(0, spec.most), table, spec.catalogue)
     spec.out.mkdir(parents=True, exist_ok=True)
     tables.write(spec.out / "suspects.parquet", listed)
     write_csv(_flat(listed), spec.out / "suspects.csv")
-    return listed
+    return Written(listed, _summary(found, len(listed), spec.out))
+
+
+def _summary(found: task.Listed, listed: int, out: Path) -> str:
+    suspected = pc.sum(found.table["suspected"]).as_py()
+    head = f"{suspected:,} of {len(found.table):,} sheets are suspected; {out / 'suspects.csv'} lists {listed:,}"
+    return "\n".join(filter(None, (f"{head}, most doubtful first", found.not_judged)))
 
 
 def _only(folder: Path) -> Path:

@@ -6,8 +6,8 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
+from herbray.neighbours import Near
 from herbray.tasks.base import Floats, Indices, Mask
-from herbray.tasks.neighbours import Near
 
 
 @dataclass(frozen=True, eq=False)

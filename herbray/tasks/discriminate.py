@@ -8,10 +8,10 @@ from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
 from herbray.tasks.detect import area
-from herbray.tasks.neighbours import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.pairs import Pair, choose, likeness, members
 from herbray.tasks.probe import ProbeTask, binary_scores, cross_validate
+from herbray.tasks.units import embeddings_units
 
 
 @final
@@ -39,7 +39,7 @@ class Discriminate(ProbeTask):
         Outcomes are `accuracy`, `balanced_accuracy` and `auroc`.
 
         Raises:
-            UnscorableError: a genus has fewer specimens than there are folds, or no pair can be chosen.
+            UnscorableError: a genus lies in fewer gatherings than there are folds, or no pair can be chosen.
         """
         rows = embeddings.of_split(split)
         pairs = self.pairs or choose(rows, self.folds)

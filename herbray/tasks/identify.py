@@ -14,9 +14,9 @@ from herbray.tasks.base import (
     hinted,
     once,
 )
-from herbray.tasks.neighbours import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores, usable
+from herbray.tasks.units import embeddings_units
 
 Level = Literal["order", "family", "genus", "species", "institution"]
 
@@ -25,8 +25,8 @@ Level = Literal["order", "family", "genus", "species", "institution"]
 class Identify(ProbeTask):
     """Name specimens at each rank, within one split, by cross-validation (Walker et al. 2022).
 
-    A class of fewer rows than folds cannot be cross-validated and is left out; so is a specimen undetermined at the
-    rank. Both are counted, at fold -1: `classes` and `rows` that took part, `classes_left_out`, `rows_left_out`,
+    A class in fewer gatherings than folds cannot be cross-validated and is left out; so is a specimen undetermined at
+    the rank. Both are counted, at fold -1: `classes` and `rows` that took part, `classes_left_out`, `rows_left_out`,
     `rows_undetermined`. Scores of each fold: see `probe.macro_scores`.
 
     Attributes:
@@ -48,25 +48,26 @@ class Identify(ProbeTask):
         """Score each rank; outcomes `accuracy` and `balanced_accuracy`; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two classes of a rank have as many rows as there are folds.
+            UnscorableError: fewer than two classes of a rank lie in as many gatherings as there are folds.
         """
         rows = embeddings.of_split(split)
         with threadpool_limits(limits=self.threads):
             return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
 
     def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
-        rows, labels, counts = usable(embeddings.rank(rank), self.folds)
+        units = embeddings_units(embeddings)
+        rows, labels, counts = usable(embeddings.rank(rank), units, self.folds)
         if counts["classes"] < 2:
             raise UnscorableError(
                 f"identify, split {split!r}, rank {rank!r}: {counts['classes']} of "
-                f"{counts['classes'] + counts['classes_left_out']} classes have the {self.folds} rows that "
-                f"{self.folds} folds need, and at least two must; embed more specimens, lower `folds`, "
+                f"{counts['classes'] + counts['classes_left_out']} classes lie in the {self.folds} gatherings "
+                f"that {self.folds} folds need, and at least two must; embed more specimens, lower `folds`, "
                 "or leave the rank out"
             )
         place = Place(self.name, split, rank)
         scores = place.scores(counts)
-        hit, units = np.zeros(len(rows), dtype=bool), embeddings_units(embeddings)[rows]
-        for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
+        hit = np.zeros(len(rows), dtype=bool)
+        for fold in cross_validate(embeddings.features[rows], labels, units[rows], self, seed):
             scores += place.scores(macro_scores(labels[fold.test], fold, present_only=True), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
         return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))

@@ -6,10 +6,11 @@ import numpy as np
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
+from herbray.neighbours import Near, all_nearest
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, PooledSplits, UnscorableError
-from herbray.tasks.neighbours import Near, all_nearest, embeddings_units, tally
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores, usable
+from herbray.tasks.units import embeddings_units, tally
 
 LEVEL = "institution"
 
@@ -41,15 +42,16 @@ class Leakage(ProbeTask):
         """Score the split; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two institutions hold as many specimens as there are folds.
+            UnscorableError: fewer than two institutions hold as many gatherings as there are folds.
         """
-        rows, labels, counts = usable(embeddings.of_split(split).institution, self.folds)
+        there = embeddings.of_split(split)
+        rows, labels, counts = usable(there.institution, embeddings_units(there), self.folds)
         if counts["classes"] < 2:
             raise UnscorableError(
-                f"leakage, split {split!r}: {counts['classes']} institutions hold {self.folds} specimens or more, and "
+                f"leakage, split {split!r}: {counts['classes']} institutions hold {self.folds} gatherings or more, and "
                 "two must; pool splits, or leave the task out where all specimens lie in one herbarium"
             )
-        chosen = embeddings.of_split(split).take(rows)
+        chosen = there.take(rows)
         place = Place(self.name, split, LEVEL)
         with threadpool_limits(limits=self.threads):
             found = self._probe(place, chosen, labels, seed) + self._neighbours(place, chosen, labels)

@@ -29,7 +29,7 @@ class Mislabel(SwapTask):
         """Score each draw of each pair; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: a genus has fewer specimens than there are folds, or no pair can be chosen.
+            UnscorableError: a genus lies in fewer gatherings than there are folds, or no pair can be chosen.
         """
         with threadpool_limits(limits=self.threads):
             return self._measure_pairs(embeddings, split, [(self.share, "")], seed)

@@ -33,7 +33,7 @@ class Noise(SwapTask):
         """Score each draw of each pair at each share; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: a genus has fewer specimens than there are folds, or no pair can be chosen.
+            UnscorableError: a genus lies in fewer gatherings than there are folds, or no pair can be chosen.
         """
         shares = [(share, f" @ {100 * share:g}%") for share in self.shares]
         with threadpool_limits(limits=self.threads):

@@ -9,6 +9,8 @@ from pydantic import model_validator
 
 from herbray.config import Spec
 from herbray.tasks.base import Embeddings, Indices, Mask, UnscorableError
+from herbray.tasks.probe import usable
+from herbray.tasks.units import embeddings_units
 
 
 class Pair(Spec):
@@ -46,7 +48,7 @@ def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
 
     Args:
         embeddings: of the split.
-        at_least: specimens that a genus needs.
+        at_least: gatherings that a genus needs.
 
     Raises:
         UnscorableError: neither kind is to be had.
@@ -66,7 +68,7 @@ def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
     if not pairs:
         raise UnscorableError(
             f"no two of the genera {_some(genera)} share a family or differ in order, among those of {at_least} or "
-            "more specimens; name `pairs` yourself, or embed more specimens"
+            "more gatherings; name `pairs` yourself, or embed more specimens"
         )
     return tuple(pairs)
 
@@ -108,15 +110,19 @@ def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tu
     """Rows of a pair's two genera and their classes: 1 the positive, 0 the negative; both [m].
 
     Raises:
-        UnscorableError: a genus has fewer than `at_least` specimens; the message names `where` and the genera there.
+        UnscorableError: a genus lies in fewer than `at_least` gatherings; the message names `where` and the genera
+            there.
     """
-    sizes = _sizes(embeddings, 1)
+    units = embeddings_units(embeddings)
     for genus in (pair.positive, pair.negative):
-        if sizes[genus] < at_least:
+        gatherings = len(np.unique(units[embeddings.genus == genus]))
+        if gatherings < at_least:
+            sizes = _sizes(embeddings, 1)
             present = sorted(sizes, key=lambda name: (-sizes[name], name))
             raise UnscorableError(
-                f"{where}, pair {pair.level}: {sizes[genus]} specimens of {genus!r}, and {at_least} are needed; "
-                f"most specimens are of {_some(present)}. Choose `pairs` among them, or leave `pairs` empty"
+                f"{where}, pair {pair.level}: {sizes[genus]} specimens of {genus!r} in {gatherings} gatherings, and "
+                f"{at_least} gatherings are needed; most specimens are of {_some(present)}. Choose `pairs` among them, "
+                "or leave `pairs` empty"
             )
     rows = np.flatnonzero((embeddings.genus == pair.positive) | (embeddings.genus == pair.negative))
     return rows, (embeddings.genus[rows] == pair.positive).astype(np.intp)
@@ -129,8 +135,9 @@ def known_wrong(embeddings: Embeddings) -> Mask:
 
 
 def _sizes(embeddings: Embeddings, at_least: int) -> Counter[str]:
-    counts = Counter(genus for genus in embeddings.genus if genus is not None)
-    return Counter({genus: count for genus, count in counts.items() if count >= at_least})
+    """Specimens of each genus that lies in `at_least` gatherings."""
+    rows, _, _ = usable(embeddings.genus, embeddings_units(embeddings), at_least)
+    return Counter(embeddings.genus[rows])
 
 
 def _parents(embeddings: Embeddings, rank: str) -> dict[str, str]:

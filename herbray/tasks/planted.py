@@ -6,11 +6,12 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
+from herbray.neighbours import all_nearest
 from herbray.tasks.base import PAPER_SEED, Embeddings, Mask, Objects, PooledSplits, UnscorableError, hinted, once
 from herbray.tasks.detect import Doubt, contributions, detection_scores, every_doubt, first, precision_at
-from herbray.tasks.neighbours import all_nearest, embeddings_units
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import ProbeTask, out_of_fold, usable
+from herbray.tasks.units import embeddings_units
 
 Rank = Literal["genus", "species"]
 
@@ -20,8 +21,8 @@ class Planted(ProbeTask):
     """Look for the wrong names that a collection really holds, all genera at once, as a curator would.
 
     It needs specimens whose true species is known: the synthetic herbarium's, or reviewed ones. Unlike the mislabel
-    task it swaps nothing. The three methods of `detect` are scored alike; a specimen whose name is too rare to
-    be learnt, or whose truth is not known, takes no part.
+    task it swaps nothing. The three methods of `detect` are scored alike; a specimen whose name lies
+    in fewer gatherings than there are folds, or whose truth is not known, takes no part.
 
     All scores are at fold -1: `rows`, `wrong`, `chance` (the share of wrong names: the precision of a list in random
     order), `rows_left_out`, `converged`; of each method (prefixes as in `detect.METHODS`) those of
@@ -48,8 +49,8 @@ class Planted(ProbeTask):
         """Score each rank; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: no truth is known, no name is wrong, every name is, or fewer than two names have as many
-                specimens as there are folds.
+            UnscorableError: no truth is known, no name is wrong, every name is, or fewer than two names lie in as many
+                gatherings as there are folds.
         """
         rows = embeddings.of_split(split)
         with threadpool_limits(limits=self.threads):
@@ -59,13 +60,13 @@ class Planted(ProbeTask):
         truth = true_names(embeddings.true_species, rank)
         names = embeddings.rank(rank).copy()
         names[[name is None for name in truth]] = None
-        rows, given, counts = usable(names, self.folds)
+        rows, given, counts = usable(names, embeddings_units(embeddings), self.folds)
         wrong = (truth[rows] != names[rows]).astype(bool)
         if counts["classes"] < 2 or not wrong.any() or wrong.all():
             raise UnscorableError(
                 f"planted, split {split!r}, rank {rank!r}: of {len(rows)} specimens with a known truth, in "
-                f"{counts['classes']} classes of {self.folds} or more, {int(wrong.sum())} bear a wrong name; two "
-                "classes and some wrong names are needed. Leave the task out where `true_species` is not known"
+                f"{counts['classes']} classes of {self.folds} gatherings or more, {int(wrong.sum())} bear a wrong "
+                "name; two classes and some wrong names are needed. Leave the task out where no `true_species` is known"
             )
         chosen = embeddings.take(rows)
         probabilities, converged = out_of_fold(chosen.features, given, embeddings_units(chosen), self, seed)

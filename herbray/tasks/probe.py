@@ -71,20 +71,23 @@ class Fold:
     converged: bool
 
 
-def usable(labels: Objects, at_least: int) -> tuple[Indices, Indices, dict[str, int]]:
-    """The rows whose class has `at_least` of them.
+def usable(labels: Objects, units: Indices, at_least: int) -> tuple[Indices, Indices, dict[str, int]]:
+    """The rows whose class lies in `at_least` units, which follows from labels and units alone.
+
+    Rows do not count: folds keep a unit together, so a class of one unit could be held out but not learnt.
 
     Args:
         labels: [n] str, None where undetermined.
-        at_least: rows that a class needs.
+        units: [n] codes of what must not be torn apart, such as the gathering; see `units.gathering_codes`.
+        at_least: units that a class needs.
 
     Returns:
         The rows [m], ascending; their classes [m] as numbers in alphabetical order; and the counts `classes`, `rows`,
-        `classes_left_out`, `rows_left_out` (of small classes), `rows_undetermined`.
+        `classes_left_out`, `rows_left_out` (of classes in too few units), `rows_undetermined`.
     """
     named = np.flatnonzero([label is not None for label in labels])
-    names, inverse, sizes = np.unique(labels[named].astype(str), return_inverse=True, return_counts=True)
-    kept = sizes >= at_least
+    names, inverse = np.unique(labels[named].astype(str), return_inverse=True)
+    kept = _units_of_each(inverse, units[named], len(names)) >= at_least
     keep = kept[inverse]
     renumber = np.cumsum(kept) - 1
     counts = {
@@ -95,6 +98,19 @@ def usable(labels: Objects, at_least: int) -> tuple[Indices, Indices, dict[str, 
         "rows_undetermined": len(labels) - len(named),
     }
     return named[keep], renumber[inverse[keep]], counts
+
+
+def _units_of_each(classes: Indices, units: Indices, many: int) -> Indices:
+    """How many units each of the classes 0 to `many` - 1 lies in."""
+    return np.bincount(_memberships(classes, units)[0], minlength=many)
+
+
+def _memberships(classes: Indices, units: Indices) -> Indices:
+    """Each class with each unit that it lies in, once: [2, p]."""
+    pairs: Indices = np.stack([classes, units])[:, np.lexsort((units, classes))]
+    first = np.ones(pairs.shape[1], dtype=bool)
+    first[1:] = (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
+    return pairs[:, first]
 
 
 def fit_once(
@@ -122,49 +138,105 @@ def cross_validate(
     """Fit a probe a fold and yield what it says of the rows held out.
 
     Rows of one unit stand in one fold: a probe that had seen a duplicate of a sheet would know the sheet. Where every
-    row is a unit of its own, the folds are scikit-learn's stratified ones, the paper's.
+    row is a unit of its own, the folds are scikit-learn's stratified ones, the paper's. Every probe has rows of every
+    class to learn from.
 
     Args:
         features: [n, d].
-        labels: [n] classes 0 to k-1, every one of them in at least `task.folds` rows.
+        labels: [n] classes 0 to k-1, every one of them in at least `task.folds` rows and two units; see `usable`.
         units: [n] codes of what must not be torn apart, such as the gathering.
         task: the probe's settings.
         seed: of the shuffle into folds.
 
     Raises:
-        UnscorableError: a class has fewer rows than there are folds, or there is only one class; or so few units that a
-            fold leaves one class to learn from.
+        UnscorableError: a class has fewer rows than there are folds, or there is only one class; or the units cannot be
+            dealt so that every fold leaves rows of every class, see `_spread`.
     """
     counts = np.bincount(labels)
-    if len(counts) < 2 or counts.min() < task.folds:
+    apart = _units_of_each(labels, units, len(counts))
+    if len(counts) < 2 or counts.min() < task.folds or apart.min() < 2:
         raise UnscorableError(
-            f"rows a class {counts.tolist()[:20]}: {task.folds}-fold cross-validation needs two classes "
-            f"of at least {task.folds} rows"
+            f"rows a class {counts.tolist()[:20]}, gatherings a class {apart.tolist()[:20]}: {task.folds}-fold "
+            f"cross-validation needs two classes of at least {task.folds} rows, in two gatherings or more"
         )
     matrix = features.astype(np.float64)
     for number, (train, test) in enumerate(_folds(labels, units, task.folds, seed)):
-        if len(np.unique(labels[train])) < 2:
-            raise UnscorableError(f"fold {number} leaves one class to learn from: the others lie in too few gatherings")
         probe, converged = _fit(_pipeline(task), matrix[train], labels[train])
         majority = int(np.bincount(labels[train]).argmax())
-        probabilities = np.zeros((len(test), len(counts)))  # a class whose gatherings are all held out has no column
-        probabilities[:, probe.classes_] = probe.predict_proba(matrix[test])
-        yield Fold(number, test, probabilities, majority, converged)
+        yield Fold(number, test, probe.predict_proba(matrix[test]), majority, converged)
 
 
 def _folds(labels: Indices, units: Indices, many: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
     """Rows to learn from and rows held out, fold by fold: units are dealt by the class of their first row."""
     _, firsts, unit = np.unique(units, return_index=True, return_inverse=True)
-    place = np.argsort(np.argsort(firsts))  # units in the order of their first rows, not of their codes
     heads = np.sort(firsts)
-    if np.bincount(labels[heads]).max() < many:
-        raise UnscorableError(f"no class lies in {many} gatherings, which {many} folds need: lower `folds`")
+    unit = np.argsort(np.argsort(firsts))[unit]  # units in the order of their first rows, not of their codes
+    fold = _spread(_deal(labels[heads], many, seed), _memberships(labels, unit), many)
+    for number in range(many):
+        out = fold[unit] == number
+        yield np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def _deal(heads: Indices, many: int, seed: int) -> Indices:
+    """The fold of each unit, given the class of each: scikit-learn's stratified folds."""
+    if len(heads) < many:
+        raise UnscorableError(f"{len(heads)} gatherings for {many} folds: lower `folds`")
+    if np.bincount(heads).max() < many:  # no class is first in so many units: scikit-learn would refuse
+        heads = np.zeros_like(heads)
+    fold = np.empty_like(heads)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # of units; its rows were counted
-        dealt = list(StratifiedKFold(many, shuffle=True, random_state=seed).split(heads, labels[heads]))
-    for _, held in dealt:
-        out = np.isin(place[unit], held)
-        yield np.flatnonzero(~out), np.flatnonzero(out)
+        dealt = StratifiedKFold(many, shuffle=True, random_state=seed).split(heads, heads)
+        for number, (_, held) in enumerate(dealt):
+            fold[held] = number
+    return fold
+
+
+def _spread(fold: Indices, memberships: Indices, many: int) -> Indices:
+    """Move units to other folds until no class lies in one fold alone, where no probe could learn it.
+
+    A unit that holds several classes is dealt by one of them, so that chance may put all units of another class in one
+    fold. Such a class is always cured if one of its units holds fewer than `many` - 1 further classes: each of these
+    forbids at most one of as many other folds.
+
+    Args:
+        fold: [u] of each unit.
+        memberships: [2, p] classes and their units.
+        many: folds.
+
+    Raises:
+        UnscorableError: no unit can be moved.
+    """
+    while len(alone := _in_one_fold(fold, memberships)):
+        moved = _cured(fold, memberships, many, alone)
+        if moved is None:
+            raise UnscorableError(
+                f"{len(alone)} of {memberships[0].max() + 1} classes would be held out whole by one of {many} folds, "
+                "since their gatherings hold many classes each: change `folds`"
+            )
+        fold = moved
+    return fold
+
+
+def _in_one_fold(fold: Indices, memberships: Indices) -> Indices:
+    """The classes whose units all lie in one fold."""
+    classes, units = memberships
+    return np.flatnonzero(_units_of_each(classes, fold[units], int(classes.max()) + 1) == 1)
+
+
+def _cured(fold: Indices, memberships: Indices, many: int, alone: Indices) -> Indices | None:
+    """The folds after the first move, of a unit of one of the classes that lie alone, that leaves fewer of them.
+
+    Emptier folds are tried first; None where no move helps.
+    """
+    classes, units = memberships
+    for unit in np.unique(units[np.isin(classes, alone)]):
+        for number in np.argsort(np.bincount(fold, minlength=many), kind="stable"):
+            moved = fold.copy()
+            moved[unit] = number
+            if len(_in_one_fold(moved, memberships)) < len(alone):
+                return moved
+    return None
 
 
 def out_of_fold(

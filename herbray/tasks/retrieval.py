@@ -6,11 +6,12 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
+from herbray.neighbours import Near, nearest, vote
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, PooledSplits, TaskSpec, UnscorableError, hinted
 from herbray.tasks.base import once as each_once
-from herbray.tasks.neighbours import Integers, Near, embeddings_units, nearest, tally, vote
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import usable
+from herbray.tasks.units import Integers, embeddings_units, tally
 
 Rank = Literal["order", "family", "genus", "species"]
 
@@ -67,7 +68,7 @@ class Retrieval(TaskSpec):
             return sum((self._rank(rows, split, rank) for rank in self.ranks), Measured())
 
     def _rank(self, embeddings: Embeddings, split: str, rank: str) -> Measured:
-        rows, codes, counts = usable(embeddings.rank(rank), 1)
+        rows, codes, counts = usable(embeddings.rank(rank), embeddings_units(embeddings), 1)
         named = embeddings.take(rows)
         units = embeddings_units(named)
         relevant = partners(codes, units)
@@ -82,22 +83,27 @@ class Retrieval(TaskSpec):
         sizes = np.bincount(codes[asked])
         numbers = {"rows": asked.sum(), "classes": (sizes > 0).sum(), "majority": sizes.max() / sizes.sum()}
         numbers |= {"rows_left_out": (~asked).sum(), "rows_undetermined": counts["rows_undetermined"]}
-        means = {metric: value[asked].mean() for metric, value in values.items()}
+        means = {metric: value.mean() for metric, value in values.items()}
         ids = named.specimen_id[asked]
-        outcomes = [one for metric, value in values.items() for one in place.outcome(metric, ids, value[asked])]
+        outcomes = [one for metric, value in values.items() for one in place.outcome(metric, ids, value)]
         return Measured(place.scores(numbers | means), outcomes)
 
     def _values(self, named: Embeddings, codes: Indices, units: Indices, relevant: Integers) -> dict[str, Floats]:
-        most = np.maximum(relevant, max(self.k, *self.recall_at, 1))
-        blocks = [self._block(near, codes, relevant) for near in nearest(named.features, units, most)]
-        return {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
+        """Values of each metric, of the rows that have partners, in their order."""
+        most = np.maximum(relevant, max(self.k, *self.recall_at))
+        blocks, rows = [], []
+        for near in nearest(named.features, units, most, np.flatnonzero(relevant)):
+            blocks.append(self._block(near, codes, relevant))
+            rows.append(near.rows)
+        order = np.argsort(np.concatenate(rows))
+        return {metric: np.concatenate([block[metric] for block in blocks])[order] for metric in blocks[0]}
 
     def _block(self, near: Near, codes: Indices, relevant: Integers) -> dict[str, Floats]:
-        """Values [m] of the rows of a block, each metric; those without partners get 0."""
+        """Values [m] of the rows of a block, each metric."""
         hit = (codes[near.neighbours] == codes[near.rows][:, None]) & near.valid
         place = np.arange(1, hit.shape[1] + 1)
         within = place <= relevant[near.rows][:, None]
-        r = np.maximum(relevant[near.rows], 1)
+        r = relevant[near.rows]
         precision = np.cumsum(hit, axis=1) / place
         values = {
             "knn_accuracy": vote(_cut(near, self.k), codes) == codes[near.rows],

@@ -23,6 +23,7 @@ from herbray.tasks.base import (
 )
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import usable
+from herbray.tasks.units import embeddings_units
 
 Features = npt.NDArray[np.float32]
 
@@ -38,8 +39,8 @@ class Silhouette(TaskSpec):
 
     Of a specimen (Rousseeuw 1987, doi 10.1016/0377-0427(87)90125-7): a its mean distance to others of its
     name, b the lowest mean distance to those of another name, (b - a) / max(a, b); in [-1, 1]. The score is the mean
-    over specimens. A name borne once is left out. At fold -1: `cosine`, `euclidean`, `rows` (that were asked),
-    `classes`, `rows_left_out` (of such names, or not asked), `rows_undetermined`.
+    over specimens. A name of one gathering is left out: its sheets are one plant. At fold -1: `cosine`, `euclidean`,
+    `rows` (that were asked), `classes`, `rows_left_out` (of such names, or not asked), `rows_undetermined`.
 
     Attributes:
         ranks: whose names are taken for clusters.
@@ -64,7 +65,7 @@ class Silhouette(TaskSpec):
         """Score each rank; outcomes are both metrics; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two names of a rank are borne by two specimens.
+            UnscorableError: fewer than two names of a rank lie in two gatherings.
         """
         rows = embeddings.of_split(split)
         with threadpool_limits(limits=self.threads):
@@ -73,12 +74,12 @@ class Silhouette(TaskSpec):
     def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
         names = embeddings.rank(rank)
         named = np.flatnonzero([name is not None for name in names])
-        kept, codes, counts = usable(names[named], 2)
+        kept, codes, counts = usable(names[named], embeddings_units(embeddings)[named], 2)
         rows = named[kept]
         if counts["classes"] < 2:
             raise UnscorableError(
-                f"silhouette, split {split!r}, rank {rank!r}: {counts['classes']} names are borne by two specimens or "
-                "more, and two must be; embed more specimens or leave the rank out"
+                f"silhouette, split {split!r}, rank {rank!r}: {counts['classes']} names lie in two gatherings or more, "
+                "and two must; embed more specimens or leave the rank out"
             )
         place = Place(self.name, split, rank)
         asked = np.arange(len(rows))

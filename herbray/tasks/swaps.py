@@ -8,12 +8,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from herbray.neighbours import Near, all_nearest
 from herbray.tasks.base import Embeddings, Floats, Indices, once
 from herbray.tasks.detect import contributions, detection_scores, every_doubt
-from herbray.tasks.neighbours import Near, all_nearest, embeddings_units
 from herbray.tasks.outcomes import Measured, Outcome, Place
 from herbray.tasks.pairs import Pair, choose, known_wrong, members
 from herbray.tasks.probe import ProbeTask, out_of_fold
+from herbray.tasks.units import embeddings_units
 
 
 class SwapTask(ProbeTask, ABC):

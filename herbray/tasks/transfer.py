@@ -18,6 +18,7 @@ from herbray.tasks.base import (
 )
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.probe import LinearTask, fit_once, macro_scores, usable
+from herbray.tasks.units import embeddings_units
 
 Rank = Literal["order", "family", "genus", "species"]
 
@@ -35,7 +36,7 @@ class Transfer(LinearTask):
     Attributes:
         fitted_on: the split, or pool of splits, that the probe knows.
         ranks: each gets a probe of its own.
-        at_least: specimens that a name needs in the fitted split.
+        at_least: gatherings that a name needs in the fitted split: duplicates of one plant are one example.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -69,7 +70,7 @@ class Transfer(LinearTask):
             return sum((self._rank(fitted, tested, split, rank) for rank in self.ranks), Measured())
 
     def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measured:
-        rows, labels, counts = usable(fitted.rank(rank), self.at_least)
+        rows, labels, counts = usable(fitted.rank(rank), embeddings_units(fitted), self.at_least)
         names = np.unique(fitted.rank(rank)[rows].astype(str))
         asked = tested.rank(rank)
         undetermined = np.array([name is None for name in asked], dtype=bool)

@@ -11,6 +11,7 @@ from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.data.sources.folder import Folder
 from herbray.flow.suspects import Suspects, suspects
+from herbray.tasks.mislabel import Mislabel
 
 GENERA = ("Alba", "Borea", "=Cmd|' /C calc'!A0")  # a name that a spreadsheet would run
 
@@ -34,7 +35,9 @@ def folder(tmp_path_factory):
 
 
 def test_the_list_is_written_in_both_forms_with_evidence(folder, tmp_path):
-    listed = suspects(Suspects(embeddings=folder, split="random", out=tmp_path / "out", neighbours=3))
+    done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path / "out", neighbours=3))
+    listed = done.table
+    assert str(done) == f"2 of 90 sheets are suspected; {tmp_path}/out/suspects.csv lists 90, most doubtful first"
     assert listed.schema == schema.SUSPECT
     assert pq.read_table(tmp_path / "out" / "suspects.parquet").equals(listed)
     head = listed.slice(0, 2).to_pylist()
@@ -55,7 +58,7 @@ def test_the_list_is_written_in_both_forms_with_evidence(folder, tmp_path):
 
 
 def test_no_cell_of_the_csv_is_a_formula(folder, tmp_path):
-    listed = suspects(Suspects(embeddings=folder, split="random", out=tmp_path))
+    listed = suspects(Suspects(embeddings=folder, split="random", out=tmp_path)).table
     with (tmp_path / "suspects.csv").open(encoding="utf-8-sig", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == schema.SUSPECT.names
@@ -76,12 +79,20 @@ def test_images_come_from_the_catalogue_and_a_shorter_list_is_its_head(folder, t
     for number in range(80):
         (sheets / f"{number}.jpg").write_bytes(b"never opened")
     catalogue.build(Catalogue(source=Folder(path=sheets), out=tmp_path / "catalogue"))
-    whole = suspects(Suspects(embeddings=folder, split="random", out=tmp_path / "a", catalogue=tmp_path / "catalogue"))
+    spec = Suspects(embeddings=folder, split="random", out=tmp_path / "a", catalogue=tmp_path / "catalogue")
+    whole = suspects(spec).table
     images = dict(zip(whole["specimen_id"].to_pylist(), whole["image"].to_pylist(), strict=True))
     assert images["@004"].endswith("4.jpg")
     assert images["@085"] is None
-    short = suspects(Suspects(embeddings=folder, split="random", out=tmp_path / "b", most=7))
+    short = suspects(Suspects(embeddings=folder, split="random", out=tmp_path / "b", most=7)).table
     assert short["specimen_id"].to_pylist() == whole["specimen_id"].to_pylist()[:7]
+
+
+def test_a_person_reads_which_sheets_were_not_judged_and_why(folder, tmp_path):
+    done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path, probe=Mislabel(folds=16)))
+    head, why = str(done).splitlines()
+    assert head.endswith("lists 60, most doubtful first")
+    assert why.startswith("Not judged: 30 sheets of 1 name in fewer than 16 gatherings, as many as there are folds")
 
 
 def test_several_encoders_or_an_unknown_split_are_refused(folder, tmp_path):

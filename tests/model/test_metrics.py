@@ -42,7 +42,7 @@ def test_equals_the_plain_definition_in_any_order_and_chunk(seed, n, k, coarse):
     due = plain(features.astype(np.float64), labels, k)
     order = np.random.default_rng(seed).permutation(n)
     assert knn_accuracy(torch.tensor(features), torch.tensor(labels), k) == due
-    assert knn_accuracy(torch.tensor(features[order]), torch.tensor(labels[order]), k, chunk=7) == due
+    assert knn_accuracy(torch.tensor(features[order]), torch.tensor(labels[order]), k) == due
 
 
 def test_equals_scikit_learn_where_nothing_ties():
@@ -80,7 +80,7 @@ def test_rows_of_one_unit_are_no_neighbours():
     assert knn_accuracy(twice, names, 1, units=units) < 0.6
     twins = torch.tensor(points).repeat(2, 1)
     for k in (1, 3, 100):  # a duplicate votes twice for others, and never for its twin
-        assert knn_accuracy(twins, names, 2 * k, units=units, chunk=7) == knn_accuracy(
+        assert knn_accuracy(twins, names, 2 * k, units=units) == knn_accuracy(
             torch.tensor(points), torch.tensor(labels), k
         )
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from herbray.neighbours import all_nearest
 from herbray.tasks.detect import (
     Doubt,
     area,
@@ -12,7 +13,6 @@ from herbray.tasks.detect import (
     plain,
     precision_at,
 )
-from herbray.tasks.neighbours import all_nearest
 
 # rows 0 and 1 are wrong; the probe disagrees with the label at rows 0 and 4
 GIVEN = np.array([0, 0, 0, 0, 1, 1, 1, 1])

@@ -46,8 +46,21 @@ def test_a_missing_genus_is_told_with_those_that_are_there(embeddings_of):
 
 def test_a_genus_with_fewer_specimens_than_folds_is_refused(embeddings_of):
     embeddings = embeddings_of({"Cirra": 30, "Dolia": 4}, separation=1.0)
-    with pytest.raises(UnscorableError, match="4 specimens of 'Dolia', and 5 are needed"):
+    with pytest.raises(UnscorableError, match="4 specimens of 'Dolia' in 4 gatherings, and 5"):
         Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
+
+
+def test_a_genus_of_too_few_gatherings_is_neither_chosen_nor_taken(five_genera):
+    embeddings = Embeddings.from_table(five_genera)  # Alba 30, Borea 20, Cirra 40, Dolia 12, Erema 24
+    gathering = np.where(embeddings.genus == "Borea", "one plant", None)
+    gathered = dataclasses.replace(embeddings, gathering=gathering)
+    assert choose(gathered, 5) == (
+        Pair(positive="Cirra", negative="Dolia", kind="similar"),
+        Pair(positive="Cirra", negative="Erema", kind="distinct"),
+    )
+    pair = Pair(positive="Alba", negative="Borea", kind="similar")
+    with pytest.raises(UnscorableError, match="20 specimens of 'Borea' in 1 gatherings, and 5 gatherings are needed"):
+        Discriminate(pairs=(pair,)).run(gathered, "random")
 
 
 def test_pairs_are_chosen_by_the_labels_alone(five_genera):

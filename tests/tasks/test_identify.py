@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -64,7 +66,7 @@ def test_a_rank_with_one_class_is_refused_with_split_and_rank(embeddings_of):
     embeddings = embeddings_of({"Alba": 20, "Borea": 20}, separation=3.0)
     with pytest.raises(UnscorableError, match="split 'random', rank 'family': 1 of 1 classes"):
         Identify().run(embeddings, "random")
-    with pytest.raises(UnscorableError, match="rank 'genus': 0 of 2 classes have the 30 rows"):
+    with pytest.raises(UnscorableError, match="rank 'genus': 0 of 2 classes lie in the 30 gatherings"):
         Identify(folds=30, ranks=("genus",)).run(embeddings, "random")
 
 
@@ -72,12 +74,31 @@ def test_parts_are_one_rank_each():
     assert [part.ranks for part in Identify().parts()] == [("genus",), ("family",), ("order",)]
 
 
+def test_a_class_of_one_gathering_is_left_out_and_counted(embeddings_of):
+    embeddings = embeddings_of({"Alba": 20, "Borea": 20, "Erema": 12}, separation=20.0)
+    gathering = np.where(embeddings.genus == "Erema", "one plant", None)
+    scores = Identify(ranks=("genus",)).run(dataclasses.replace(embeddings, gathering=gathering), "random")
+    counted = {score.metric: score.value for score in scores if score.fold == -1}
+    assert (counted["classes"], counted["rows"]) == (2, 40)
+    assert (counted["classes_left_out"], counted["rows_left_out"]) == (1, 12)
+    assert mean(scores, "genus", "accuracy") == 1.0
+
+
 def test_usable_numbers_the_kept_classes_alphabetically():
     labels = np.array(["b", None, "c", "a", "b", "c", "b"], dtype=object)
-    rows, classes, counts = usable(labels, 2)
+    rows, classes, counts = usable(labels, np.arange(7), 2)
     assert rows.tolist() == [0, 2, 4, 5, 6]
     assert classes.tolist() == [0, 1, 0, 1, 0]
     assert counts["classes_left_out"] == counts["rows_left_out"] == counts["rows_undetermined"] == 1
-    empty = usable(np.array([None, None], dtype=object), 2)
+    empty = usable(np.array([None, None], dtype=object), np.arange(2), 2)
     assert len(empty[0]) == len(empty[1]) == 0
     assert empty[2]["rows_undetermined"] == 2
+
+
+def test_usable_counts_units_not_rows():
+    labels = np.array(["a", "a", "a", "b", "b", "b", "a", None], dtype=object)
+    units = np.array([2**40, 2**40, 2**40, 3, 4, 2**40, 2**40, 4])  # codes of any size; one unit holds a and b
+    rows, classes, counts = usable(labels, units, 2)
+    assert rows.tolist() == [3, 4, 5]
+    assert classes.tolist() == [0, 0, 0]
+    assert counts == {"classes": 1, "rows": 3, "classes_left_out": 1, "rows_left_out": 4, "rows_undetermined": 1}

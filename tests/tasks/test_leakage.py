@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from herbray.neighbours import all_nearest
 from herbray.tasks import UnscorableError
 from herbray.tasks.leakage import Leakage, expected, genus_codes
-from herbray.tasks.neighbours import all_nearest, gathering_codes
+from herbray.tasks.units import gathering_codes
 
 
 def counts(scores, fold=-1):
@@ -74,6 +75,15 @@ def test_the_expectation_counts_possible_neighbours_only():
             pool = [r for r in range(n) if genera[r] == genera[other] and units[r] != units[row]]
             shares.append(np.mean([institutions[r] == institutions[row] for r in pool]))
         assert found[row] == pytest.approx(np.mean(shares))
+
+
+def test_an_institution_of_one_gathering_is_left_out_and_counted(embeddings_of):
+    embeddings = embeddings_of({"Alba": 60, "Borea": 60}, 2.0)
+    institution, gathering = embeddings.institution.copy(), embeddings.gathering.copy()
+    institution[:8], gathering[:8] = "C", "one plant"
+    scores = Leakage().run(dataclasses.replace(embeddings, institution=institution, gathering=gathering), "random")
+    found = counts(scores)
+    assert (found["classes"], found["classes_left_out"], found["rows_left_out"]) == (2, 1, 8)
 
 
 def test_one_institution_is_refused_and_an_undetermined_genus_is_a_kind_of_its_own(embeddings_of):

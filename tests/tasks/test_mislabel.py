@@ -60,6 +60,21 @@ def test_too_few_sound_specimens_are_refused(embeddings_of):
         Mislabel(pairs=(ALBA_EREMA,)).run(dataclasses.replace(embeddings, true_species=true_species), "random")
 
 
+def test_a_genus_of_too_few_gatherings_is_refused_however_many_its_sheets(embeddings_of):
+    embeddings = embeddings_of({"Alba": 30, "Erema": 30}, separation=3.0)
+    gathering = np.array([f"g{row // 10}" for row in range(60)], dtype=object)
+    with pytest.raises(UnscorableError, match="30 specimens of 'Alba' in 3 gatherings, and 5 gatherings are needed"):
+        Mislabel(pairs=(ALBA_EREMA,)).run(dataclasses.replace(embeddings, gathering=gathering), "random")
+
+
+def test_swaps_within_large_gatherings_are_dealt_into_folds(embeddings_of):
+    embeddings = embeddings_of({"Alba": 60, "Erema": 60}, separation=9.0)
+    gathering = np.array([f"g{row // 12}" for row in range(120)], dtype=object)  # five of each genus
+    task = Mislabel(pairs=(ALBA_EREMA,), draws=8)
+    scores = task.run(dataclasses.replace(embeddings, gathering=gathering), "random")
+    assert np.mean(values(scores, "auroc")) > 0.95
+
+
 @given(
     sizes=st.tuples(st.integers(5, 60), st.integers(5, 60)),
     share=st.floats(0.01, 0.49),

@@ -55,6 +55,16 @@ def test_a_wrong_species_of_the_right_genus_is_wrong_at_rank_species_only(embedd
         Planted().run(reviewed, "random")
 
 
+def test_rightly_named_sheets_of_one_gathering_are_not_on_the_list(embeddings_of):
+    embeddings = with_wrong_names(embeddings_of(SIZES | {"Dolia": 6}, 9.0), 25)
+    gathering = np.where(embeddings.genus == "Dolia", "one plant", None)
+    gathered = dataclasses.replace(embeddings, gathering=gathering)
+    found = counts(Planted(first=12).run(gathered, "random"))
+    assert (found["rows"], found["rows_left_out"]) == (len(embeddings) - 6, 6)
+    assert found["precision_at_first"] > 0.9
+    assert found["oof_fpr"] < 0.02
+
+
 def test_unreviewed_and_rare_specimens_take_no_part(embeddings_of):
     embeddings = with_wrong_names(embeddings_of(SIZES | {"Dolia": 3}, 5.0), 20)
     true_species = embeddings.true_species.copy()

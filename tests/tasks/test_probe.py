@@ -2,6 +2,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -11,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from herbray.tasks import UnscorableError
 from herbray.tasks.identify import Identify
 from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.probe import Fold, binary_scores, cross_validate, macro_scores, out_of_fold
+from herbray.tasks.probe import Fold, _folds, binary_scores, cross_validate, macro_scores, out_of_fold, usable
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,74 @@ def test_too_small_a_class_and_a_single_class_are_refused(overlapping):
         next(cross_validate(features, np.repeat([0, 1], [71, 4]), np.arange(75), Identify(), 1))
     with pytest.raises(UnscorableError, match="needs two classes"):
         next(cross_validate(features, np.zeros(75, dtype=np.intp), np.arange(75), Identify(), 1))
+
+
+def test_a_class_of_one_gathering_is_refused_whatever_its_rows(overlapping):
+    features, labels = overlapping
+    units = np.where(labels == 2, 1000, np.arange(75))
+    with pytest.raises(UnscorableError, match=r"gatherings a class \[40, 25, 1\].*in two gatherings or more"):
+        next(cross_validate(features, labels, units, Identify(), 1))
+
+
+@given(
+    rows=st.integers(4, 60),
+    classes=st.integers(2, 6),
+    gatherings=st.integers(2, 30),
+    folds=st.integers(2, 5),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=400, deadline=None)
+def test_every_fold_leaves_rows_of_every_class_and_tears_no_unit_apart(rows, classes, gatherings, folds, seed):
+    generator = np.random.default_rng(seed)
+    names = np.array([f"g{number}" for number in generator.integers(0, classes, rows)], dtype=object)
+    every = generator.integers(0, gatherings, rows)
+    kept, labels, counts = usable(names, every, folds)
+    if counts["classes"] < 2:
+        return
+    units = every[kept]
+    try:
+        dealt = list(_folds(labels, units, folds, seed))
+    except UnscorableError:  # allowed only where a class has no unit with few further classes
+        event("cannot be dealt")
+        shared = {unit: len(set(labels[units == unit])) - 1 for unit in set(units)}
+        assert any(min(shared[unit] for unit in units[labels == one]) >= folds - 1 for one in set(labels))
+        return
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in dealt])), np.arange(len(labels)))
+    for train, test in dealt:
+        assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(len(labels)))
+        assert len(test)
+        assert set(labels[train]) == set(labels)
+        assert not set(units[train]) & set(units[test])
+
+
+@given(rows=st.integers(20, 80), seed=st.integers(0, 2**32 - 1), folds=st.integers(2, 5))
+@settings(max_examples=100, deadline=None)
+def test_where_every_row_is_a_unit_the_folds_are_scikit_learn_s(rows, seed, folds):
+    generator = np.random.default_rng(seed)
+    labels = np.sort(generator.integers(0, 3, rows))
+    labels = generator.permutation(np.unique(labels, return_inverse=True)[1])
+    if min(np.bincount(labels)) < folds:
+        return
+    units = generator.permutation(10 * rows)[:rows]  # codes in no order
+    due = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
+    for (train, test), (other_train, other_test) in zip(_folds(labels, units, folds, seed), due, strict=True):
+        assert np.array_equal(train, other_train)
+        assert np.array_equal(test, other_test)
+
+
+def test_a_class_that_is_always_filed_beside_another_is_learnt_in_every_fold():
+    """Each of the 5 units of class 1 begins with a row of class 0, by which it is dealt, so that all may meet."""
+    labels = np.concatenate([np.tile([0, 1], 5), np.zeros(10, dtype=np.intp)])
+    units = np.concatenate([np.repeat(np.arange(5), 2), np.arange(5, 15)])
+    for seed in range(300):  # with 2 folds, one deal in eleven or so
+        for train, _ in _folds(labels, units, 2, seed):
+            assert set(labels[train]) == {0, 1}
+
+
+def test_units_that_cannot_be_dealt_are_told():
+    labels, units = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 1, 1, 2, 2])  # a triangle has no two colours
+    with pytest.raises(UnscorableError, match="1 of 3 classes would be held out whole by one of 2 folds"):
+        list(_folds(labels, units, 2, 0))
 
 
 def test_a_constant_feature_does_no_harm(overlapping):

@@ -72,6 +72,16 @@ def test_they_are_scikit_learn_s_also_of_rows_of_zeros_and_of_equal_rows(embeddi
         assert outcome.value.tolist() == pytest.approx(due.tolist(), abs=1e-6)
 
 
+def test_a_name_of_one_gathering_is_left_out(embeddings_of):
+    embeddings = embeddings_of({"Alba": 9, "Borea": 7, "Erema": 6}, 2.0)
+    gathering = np.where(embeddings.genus == "Erema", "one plant", None)
+    found = Silhouette(ranks=("genus",)).measure(replace(embeddings, gathering=gathering), "random")
+    due = Silhouette(ranks=("genus",)).measure(embeddings.take(embeddings.genus != "Erema"), "random")
+    counts = {score.metric: score.value for score in found.scores}
+    assert (counts["rows"], counts["classes"], counts["rows_left_out"]) == (16, 2, 6)
+    assert [outcome.mean for outcome in found.outcomes] == [outcome.mean for outcome in due.outcomes]
+
+
 def test_one_name_alone_has_no_silhouette(embeddings_of):
     with pytest.raises(UnscorableError, match="rank 'genus': 1 names"):
         Silhouette().run(embeddings_of({"Alba": 9, "Borea": 1}, 1.0), "random")

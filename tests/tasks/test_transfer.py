@@ -46,6 +46,15 @@ def test_names_that_are_not_fitted_are_left_out_and_those_not_tested_enter_no_me
     assert found["recall"] == found["accuracy"] == pytest.approx(19 / 34)
 
 
+def test_duplicates_of_one_plant_are_one_example_of_a_name(embeddings_of):
+    embeddings = embeddings_of({"Alba": 40, "Borea": 30, "Erema": 24}, 9.0, splits=BOTH)
+    gathering = np.where((embeddings.genus == "Erema") & (embeddings.split == "random"), "one plant", None)
+    gathered = dataclasses.replace(embeddings, gathering=gathering)
+    found = [counts(Transfer(ranks=("genus",), at_least=least).run(gathered, "herbarium")) for least in (1, 2)]
+    assert [each["classes_fitted"] for each in found] == [3, 2]
+    assert [each["rows_unknown"] for each in found] == [0, 12]
+
+
 def test_a_shift_between_herbaria_costs_what_cross_validation_within_one_does_not_see(embeddings_of):
     embeddings = embeddings_of({"Alba": 60, "Borea": 60}, 6.0, splits=BOTH)
     features = embeddings.features.copy()
