@@ -19,12 +19,12 @@ class Validation:
     """The validation sample of a run.
 
     Attributes:
-        specimens: n rows of the validation split, in the order in which they were drawn, with all columns they came with.
+        specimens: n rows of the validation split, in the order of the draw, with the columns that they came with.
         labels: Int64 [n], places in the class list; -1 for a genus outside it.
         genera: Int64 [n], a number for each genus.
         gatherings: Int64 [n], a number for each gathering; a specimen without a known one has a number of its own.
         batches: Int64 [batches, batch], places in the sample, see `arrange`.
-        obstacle: why nearest neighbours cannot be judged on this sample, and which setting to change; empty if they can.
+        obstacle: why k-NN accuracy cannot be measured on this sample, and which setting to change; empty if it can.
     """
 
     specimens: pa.Table
@@ -70,8 +70,8 @@ def sample(specimens: pa.Table, most: int) -> pa.Table:
     one size and 75 % under a long tail of sizes. So the first specimen drawn of a genus brings a partner along: of the
     genus's specimens of other gatherings the one that would be drawn first. With partners 97 % and more count, of twice
     as many genera as in the plain draw. Beyond its partner a genus is drawn in proportion to its specimens, as in the
-    whole split, and where `most` reaches the whole split the sample is the whole split. The last specimen alone may lack
-    its partner, where `most` cuts between the two.
+    whole split, and where `most` reaches the whole split the sample is the whole split. The last specimen may lack its
+    partner, where `most` cuts between the two.
 
     The sample follows from the specimens' ids, genera and gatherings and from `most` alone: trials of a sweep, seeds of
     a study and shards with bags of another size are judged on the same specimens. A specimen more changes no more than
@@ -104,13 +104,14 @@ def numbered(gatherings: pa.ChunkedArray) -> Ints:
     """A number for each row [n], the same for rows of one gathering; null is a gathering of its own."""
     codes, names = ranked(gatherings)
     unknown = pc.is_null(gatherings).to_numpy()
-    return np.where(unknown, len(names) + np.arange(len(codes)), codes)
+    numbers: Ints = np.where(unknown, len(names) + np.arange(len(codes)), codes)
+    return numbers
 
 
 def paired(genera: Ints, gatherings: Ints) -> bool:
     """Whether any genus is of two gatherings."""
     pairs = np.unique(np.stack([genera, gatherings]), axis=1)
-    return len(np.unique(pairs[0])) < pairs.shape[1]
+    return bool(len(np.unique(pairs[0])) < pairs.shape[1])
 
 
 def _obstacle(specimens: pa.Table, chosen: pa.Table) -> str:
@@ -137,7 +138,8 @@ def arrange(names: Sequence[str], genera: Ints, batch: int, group: int, rivals: 
 
     Every row stands in one group of `group` rows of its genus. A genus fills its last group with rows of its own that
     have a group already, once more from its first row. Groups of all genera are mixed by hash, and the last batch is
-    filled with groups from the beginning. The rivals of each batch are drawn by hash: a genus, all alike, and a row of it.
+    filled with groups from the beginning. The rivals of each batch are drawn by hash: a genus, all alike, and a row of
+    it.
 
     Args:
         names: ids of the n specimens of a sample, in the order of the draw.
@@ -171,4 +173,5 @@ def _rivals(genera: Ints, batches: int, rivals: int) -> Ints:
     keys = [f"{number}/{place}" for number in range(batches) for place in range(rivals)]
     genus = (draws(0, "validation rival genus", keys) % len(first)).astype(np.int64)
     row = (draws(0, "validation rival row", keys) % sizes[genus].astype(np.uint64)).astype(np.int64)
-    return order[first[genus] + row].reshape(batches, rivals)
+    places: Ints = order[first[genus] + row]
+    return places.reshape(batches, rivals)

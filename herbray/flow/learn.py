@@ -84,7 +84,7 @@ class _Course:
         self.report = report
         self.optimizer = make_optimizer(spec.optimizer, learner)
         self.meter = Meter(world)
-        self.validator = Validator(spec, data, world)
+        self.validator = Validator(spec, data.validation, data.manifest["side"], world) if data.validation else None
         self.consumed = 0
 
     def run(self, feed: Feed) -> None:
@@ -140,7 +140,7 @@ class _Course:
         before, self.consumed = self.consumed, self.consumed + stride
         if self.consumed // a_epoch > before // a_epoch:
             figures = self.meter.figures() | self._place()
-            figures |= self.validator.figures(self.learner)
+            figures |= self.validator.figures(self.learner) if self.validator else {}
             self._told(figures)
             self.meter.skip()
             self._save(figures)

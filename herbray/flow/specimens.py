@@ -38,9 +38,7 @@ def _file(shards: Path, name: str, rows: int) -> pa.Table:
     shard = pq.ParquetFile(shards / name)
     table = shard.read(columns=["specimen_id", "genus", "gathering"])
     if len(table) != rows:
-        raise ValueError(
-            f"{shards / name}: holds {len(table)} rows, the index says {rows}; run `herbray shard` again"
-        )
+        raise ValueError(f"{shards / name}: holds {len(table)} rows, the index says {rows}; run `herbray shard` again")
     jpeg = shard.schema_arrow.get_field_index("jpeg")
     groups = [shard.metadata.row_group(number) for number in range(shard.num_row_groups)]
     counts = np.array([group.num_rows for group in groups], np.int64)
@@ -54,7 +52,8 @@ def _file(shards: Path, name: str, rows: int) -> pa.Table:
 
 def read_jpegs(shards: Path, specimens: pa.Table) -> Sequence[bytes]:
     """The JPEGs of rows of `read_specimens`, in their order. Each row group is read once, a whole one at a time."""
-    places = sorted(zip(*(specimens[name].to_pylist() for name in ("file", "row_group", "row")), range(len(specimens))))
+    columns = (specimens[name].to_pylist() for name in ("file", "row_group", "row"))
+    places = sorted(zip(*columns, range(len(specimens)), strict=True))
     found = [b""] * len(places)
     for file, in_file in itertools.groupby(places, key=lambda place: place[0]):
         shard = pq.ParquetFile(shards / file, memory_map=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from herbray.data.validation import Validation
 from herbray.flow.decode import ahead, pageable, pinned
 from herbray.flow.device import placed
-from herbray.flow.material import Material, Train, World
+from herbray.flow.material import Train, World
 from herbray.flow.specimens import read_jpegs
 from herbray.flow.stream import threads_of
 from herbray.flow.window import Batch, Draft, Pixels, decode
@@ -32,14 +32,11 @@ class Validator:
     them until the run ends. In each validation they are decoded ahead of use while the device embeds the batch before.
     """
 
-    def __init__(self, spec: Train, data: Material, world: World) -> None:
-        """Begin to read."""
-        self.spec, self.world, self.sample, self.side = spec, world, data.validation, data.manifest["side"]
-        self.mine: list[int] = []
-        self._reading: Future[Jpegs] | None = None
-        if self.sample is not None:
-            self.mine = [*range(world.rank, len(self.sample.batches), world.size)]
-            self._reading = _begun(lambda: _read(spec.shards, self.sample, self.mine))
+    def __init__(self, spec: Train, sample: Validation, side: int, world: World) -> None:
+        """Begin to read; `side` is that of the shards' images."""
+        self.spec, self.sample, self.side, self.world = spec, sample, side, world
+        self.mine = range(world.rank, len(sample.batches), world.size)
+        self._reading = _begun(lambda: _read(spec.shards, sample, self.mine))
 
     def figures(self, learner: Learner) -> dict[str, float]:
         """Validate the learner as it is now; called on every rank, which all return the same.
@@ -49,13 +46,11 @@ class Validator:
 
         Returns:
             `val_knn`, unless the sample has an obstacle (see `Validation`), and `val_loss`, the objective's mean over
-            the batches; nothing without a validation split.
+            the batches.
 
         Raises:
             ValueError: a feature is not finite; or a shard was changed or damaged.
         """
-        if self.sample is None:
-            return {}
         if self.world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
             for buffer in learner.buffers():
                 dist.broadcast(buffer, 0)
@@ -94,8 +89,6 @@ class Validator:
         return ahead(self._drafts(), self.side, threads, self.spec.loader.ahead, allocate)
 
     def _drafts(self) -> Generator[Draft, None, None]:
-        if self.sample is None or self._reading is None:
-            return
         jpegs = self._reading.result()
         for number in self.mine:
             rows = self.sample.batches[number]
@@ -126,7 +119,7 @@ def _filling(jpegs: list[bytes], side: int) -> Callable[[int, int, Pixels], None
 
 
 def _interleaved(shares: list[Tensor]) -> Tensor:
-    """Rank r's entries are those at r, r + ranks, …"""
+    """Entry n of rank r is entry r + n · ranks of the whole."""
     whole = torch.empty(sum(map(len, shares)), *shares[0].shape[1:])
     for rank, share in enumerate(shares):
         if len(share):

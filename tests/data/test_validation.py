@@ -113,7 +113,9 @@ def test_all_genera_can_be_reached(names):
     for genus in names:
         rows = [{"specimen_id": f"S{n}", "genus": g, "gathering": None} for n, g in enumerate(names)]
         found = (
-            sample(pa.Table.from_pylist([row | {"specimen_id": f"{row['specimen_id']}-{n}"} for row in rows], SCHEMA), 1)
+            sample(
+                pa.Table.from_pylist([row | {"specimen_id": f"{row['specimen_id']}-{n}"} for row in rows], SCHEMA), 1
+            )
             for n in range(2000)
         )
         assert any(chosen["genus"][0].as_py() == genus for chosen in found)
@@ -197,7 +199,11 @@ def test_an_obstacle_is_told_exactly_where_nothing_can_be_compared(rows, most):
 @pytest.mark.parametrize(
     ("rows", "most", "message"),
     [
-        ([("G0", None)], 9, "none of the 1 genera of the validation split has two gatherings to compare: make the shards"),
+        (
+            [("G0", None)],
+            9,
+            "none of the 1 genera of the validation split has two gatherings to compare: make the shards",
+        ),
         ([("G0", "C0"), ("G0", "C0"), ("G1", "C1")], 9, "none of the 2 genera of the validation split"),
         ([("G0", None), ("G1", None), ("G1", None)], 1, "among 1 specimens of the validation split"),
     ],

@@ -1,0 +1,264 @@
+"""The validation of a run: in this process, and on ranks that meet over gloo."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from herbray import config
+from herbray.data import images
+from herbray.flow import validate as module
+from herbray.flow.learn import build_learner
+from herbray.flow.manifest import read_index
+from herbray.flow.material import Train, World, material
+from herbray.flow.reports import read_metrics
+from herbray.flow.specimens import read_jpegs, read_specimens
+from herbray.flow.train import fit
+from herbray.flow.validate import Validator
+from herbray.model.augment import prepare
+from herbray.model.metrics import knn_accuracy
+
+GENERA = 12
+OBJECTIVES = [
+    {"name": "triplet"},
+    {"name": "triplet", "mining": "random"},
+    {"name": "triplet", "mining": "published", "group": 2, "rivals": 8},
+    {"name": "autoencoder", "width": 8},
+    {"name": "classifier"},
+]
+
+
+def herbarium(split, most, together=2):
+    """Genera of 1 to `most` specimens; so many in a row are of one gathering."""
+    return [
+        (f"{split}-{genus}-{number}", f"Genus{genus:02d}", f"{genus}-{number // together}" if number % 3 else None)
+        for genus in range(GENERA)
+        for number in range(1 + genus * (most - 1) // (GENERA - 1))
+    ]
+
+
+@pytest.fixture(scope="module")
+def shards(write_shards, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("validate") / "shards"
+    return write_shards(folder, {"train": herbarium("train", 12), "validation": herbarium("validation", 20)})
+
+
+def spec_of(shards, out, **values):
+    tree = {"shards": shards, "out": out, "store": out, "workers": 0, "epochs": 2, "encoder": {"size": 32}}
+    return config.parse(Train, tree | {"stream": {"batch": 16, "window": 8, "align": 1}} | values)
+
+
+def validator_of(spec, data, world=None):
+    return Validator(spec, data.validation, data.manifest["side"], world or World())
+
+
+def learner_of(spec, data):
+    return build_learner(spec, len(data.classes), None).to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def by_hand(spec, data, learner):
+    """Every specimen embedded alone, the k-NN accuracy among them, and the loss batch by batch."""
+    sample = data.validation
+    pictures = images.squares(read_jpegs(spec.shards, sample.specimens), data.manifest["side"], None)
+    learner.eval()
+    tensors = prepare(torch.from_numpy(pictures), spec.encoder.size)
+    features = torch.cat([learner.encoder(tensors[row : row + 1]) for row in range(len(tensors))])
+    losses = []
+    for number, rows in enumerate(sample.batches):
+        torch.manual_seed(number)
+        places = torch.from_numpy(rows)
+        labels = torch.from_numpy(sample.labels)[places]
+        losses.append(float(learner.objective(features[places], tensors[places], labels)["loss"]))
+    genera, units = torch.from_numpy(sample.genera), torch.from_numpy(sample.gatherings)
+    return {"val_knn": knn_accuracy(features, genera, spec.neighbours, units=units), "val_loss": np.mean(losses)}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: each.get("mining", each["name"]))
+def test_its_figures_are_those_of_specimens_embedded_one_by_one(shards, tmp_path, objective):
+    spec = spec_of(shards, tmp_path, objective=objective)
+    data = material(spec)
+    learner = learner_of(spec, data)
+    found, wanted = validator_of(spec, data).figures(learner), by_hand(spec, data, learner)
+    assert found["val_knn"] == pytest.approx(wanted["val_knn"], abs=2.1 / len(data.validation.specimens))
+    assert found["val_loss"] == pytest.approx(wanted["val_loss"], rel=1e-3)
+
+
+def test_every_objective_batch_and_seed_looks_at_the_same_specimens(shards, tmp_path):
+    seen = [
+        material(spec_of(shards, tmp_path, validate_rows=50, **values)).validation.specimens["specimen_id"].to_pylist()
+        for values in (
+            {"objective": OBJECTIVES[0]},
+            {"objective": OBJECTIVES[2], "stream": {"batch": 32}},
+            {"objective": OBJECTIVES[4], "seed": 7},
+        )
+    ]
+    assert len(seen[0]) == 50
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_shards_with_bags_of_another_size_are_validated_on_the_same_specimens(shards, write_shards, tmp_path):
+    other = write_shards(tmp_path / "other", {name: herbarium(name, 20) for name in ("train", "validation")}, bag=3)
+    one, two = (material(spec_of(each, tmp_path, validate_rows=50)).validation for each in (shards, other))
+    assert one.specimens["specimen_id"].equals(two.specimens["specimen_id"])
+    assert (one.batches == two.batches).all()
+
+
+def test_the_sample_is_of_all_genera_of_bags_drawn_whole_it_was_of_few(write_shards, tmp_path):
+    """Where 16 specimens are looked at, bags of 8 would be of two genera."""
+    split = [(f"{split}{g}-{n}", f"Genus{g:02d}", None) for split in "v" for g in range(20) for n in range(8)]
+    shards = write_shards(tmp_path / "shards", {"train": split, "validation": split})
+    sample = material(spec_of(shards, tmp_path, validate_rows=16)).validation
+    assert len(sample.specimens) == 16
+    assert len(set(sample.genera.tolist())) >= 6
+    assert not sample.obstacle
+
+
+# Reading
+
+
+def test_specimens_are_read_with_their_place_and_jpegs_from_there(shards):
+    table = read_specimens(shards, read_index(shards), "validation")
+    wanted = pq.read_table(shards / "split=validation")
+    for name in ("specimen_id", "genus", "gathering"):
+        assert table[name].to_pylist() == wanted[name].to_pylist()
+    places = np.random.default_rng(0).permutation(len(table))[:30]
+    assert read_jpegs(shards, table.take(places)) == wanted["jpeg"].take(places).to_pylist()
+    assert float(np.sum(table["bytes"])) == pytest.approx(sum(map(len, wanted["jpeg"].to_pylist())), rel=0.1)
+    assert len(read_specimens(shards, read_index(shards), "random")) == 0
+
+
+def test_shards_that_are_not_what_the_index_says_are_refused(shards, tmp_path):
+    index = read_index(shards)
+    with pytest.raises(ValueError, match=r"part-00000\.parquet: holds \d+ rows, the index says"):
+        read_specimens(shards, index.filter([True] * (len(index) - 1) + [False]), "validation")
+
+
+def test_jpegs_are_read_once_a_run_and_by_each_rank_its_share(shards, tmp_path, monkeypatch):
+    reads = []
+
+    def counting(folder, specimens):
+        reads.append(len(specimens))
+        assert threading.current_thread() is not threading.main_thread()
+        return read_jpegs(folder, specimens)
+
+    monkeypatch.setattr(module, "read_jpegs", counting)
+    spec = spec_of(shards, tmp_path)
+    fit(spec)
+    whole = len(material(spec).validation.specimens)
+    assert reads == [whole]
+    validator_of(spec, material(spec), World(1, 4))._reading.result()
+    assert reads[1] <= -(-whole // 4) + 16
+
+
+def test_a_sample_too_large_to_be_held_is_refused_at_the_start(shards, tmp_path, monkeypatch):
+    from herbray.flow import material as holder
+
+    monkeypatch.setattr(holder, "HELD_BYTES", 20_000)
+    spec = spec_of(shards, tmp_path)
+    with pytest.raises(ValueError, match=r"validate_rows=4096: the JPEGs of \d+ validation specimens") as caught:
+        fit(spec)
+    fewer = int(str(caught.value).rsplit(maxsplit=1)[1])
+    assert len(material(spec_of(shards, tmp_path, validate_rows=fewer)).validation.specimens) == fewer
+
+
+def test_batches_are_decoded_while_the_device_works(shards, tmp_path, monkeypatch):
+    """While a batch is embedded, the pictures of later ones are decoded by other threads."""
+    decoding, seen = threading.Event(), []
+    decode = module.decode
+
+    def noting(*given):
+        decoding.set()
+        decode(*given)
+
+    monkeypatch.setattr(module, "decode", noting)
+    spec = spec_of(shards, tmp_path, loader={"ahead": 2})
+    data = material(spec)
+    learner = learner_of(spec, data)
+    encode = learner.encoder.forward
+
+    def slow(images):
+        if len(seen) + 4 < len(data.validation.batches):
+            decoding.clear()
+            seen.append(decoding.wait(5))
+        return encode(images)
+
+    validator = validator_of(spec, data)
+    monkeypatch.setattr(learner.encoder, "forward", slow)
+    validator.figures(learner)
+    assert len(seen) > 3
+    assert all(seen)
+
+
+# Ranks
+
+
+def test_any_number_of_ranks_gives_the_same_figures(shards, tmp_path):
+    """More ranks than batches among them."""
+    spec = spec_of(shards, tmp_path, objective=OBJECTIVES[1], validate_rows=40)
+    assert len(material(spec).validation.batches) == 4
+    (tmp_path / "job.yaml").write_text(config.dump(spec))
+    data = material(spec)
+    alone = validator_of(spec, data).figures(learner_of(spec, data))
+    for world in (2, 5):
+        script = [sys.executable, Path(__file__), tmp_path]
+        ranks = [
+            subprocess.Popen([*script, str(rank), str(world)], env=os.environ | {"OMP_NUM_THREADS": "1"})
+            for rank in range(world)
+        ]
+        assert [rank.wait(300) for rank in ranks] == [0] * world
+        found = [json.loads((tmp_path / f"{world}-{rank}.json").read_text()) for rank in range(world)]
+        assert all(each == found[0] for each in found)
+        assert found[0] == pytest.approx(alone, rel=1e-5)
+
+
+def rank_of(folder, rank, world):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/{world}", rank=rank, world_size=world)
+    spec = config.load(Train, folder / "job.yaml", [])
+    data = material(spec)
+    found = validator_of(spec, data, World(rank, world)).figures(learner_of(spec, data))
+    (folder / f"{world}-{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+# Without pairs
+
+
+@pytest.fixture(scope="module")
+def lonely(write_shards, tmp_path_factory):
+    """23 genera whose validation specimens are of one gathering each: duplicates at most."""
+    validation = [
+        (f"v{genus}-{n}", f"Genus{genus:02d}", f"{genus}") for genus in range(23) for n in range(1 + genus % 2)
+    ]
+    train = [(f"t{genus}-{n}", f"Genus{genus:02d}", None) for genus in range(23) for n in range(4)]
+    return write_shards(tmp_path_factory.mktemp("lonely") / "shards", {"train": train, "validation": validation})
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", "of the lowest val_loss"), ("last", "last")])
+def test_without_two_gatherings_the_loss_decides_and_one_warning_says_so(lonely, tmp_path, caplog, keep, kept):
+    spec = spec_of(lonely, tmp_path, epochs=3, keep=keep, optimizer={"lr": 0.1, "warmup": 0, "schedule": "constant"})
+    with caplog.at_level(logging.WARNING):
+        fitted = fit(spec)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{lonely}: val_knn is left out, and keep={keep} keeps the checkpoint {kept}: none of the 23 genera of the "
+        "validation split has two gatherings to compare: make the shards with a larger splits.validation, or from a "
+        "catalogue whose `gathering` tells the gatherings of a genus apart"
+    ]
+    epochs = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "val_loss" in row]
+    assert len(epochs) == 3
+    assert not any("val_knn" in row for row in epochs)
+    losses = [row["val_loss"] for row in epochs]
+    assert fitted.figures["val_loss"] == (min(losses) if keep == "best" else losses[-1])
+
+
+if __name__ == "__main__":
+    rank_of(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
