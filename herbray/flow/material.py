@@ -210,6 +210,6 @@ def _validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation 
         raise ValueError(
             f"validate_rows={spec.validate_rows}: the JPEGs of {rows:,} validation specimens take {size / 1e9:.1f} GB, "
             f"and training holds at most {HELD_BYTES / 1e9:g} GB of them in memory: "
-            f"lower validate_rows to {int(rows * HELD_BYTES / size)}"
+            f"lower validate_rows to about {int(rows * HELD_BYTES / size)}"
         )
     return found

@@ -48,3 +48,19 @@ def written(folder, splits, bag=8, side=40, long=50):
 def write_shards():
     """Writes a shards folder without Ray, of `splits`: lists of (specimen, genus, gathering)."""
     return written
+
+
+def long_tail(split, most, genera=12):
+    """Specimens of genera of 1 to `most`: some of gatherings of two, some of unknown gatherings."""
+    return [
+        (f"{split}-{genus}-{number}", f"Genus{genus:02d}", f"{genus}-{number // 2}" if number % 3 else None)
+        for genus in range(genera)
+        for number in range(1 + genus * (most - 1) // (genera - 1))
+    ]
+
+
+@pytest.fixture(scope="session")
+def small_shards(tmp_path_factory):
+    """Training and validation alone, of 12 genera; see `write_shards` and `long_tail`."""
+    splits = {"train": long_tail("train", 12), "validation": long_tail("validation", 20)}
+    return written(tmp_path_factory.mktemp("small") / "shards", splits)

@@ -9,7 +9,6 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -17,16 +16,14 @@ from herbray import config
 from herbray.data import images
 from herbray.flow import validate as module
 from herbray.flow.learn import build_learner
-from herbray.flow.manifest import read_index
 from herbray.flow.material import Train, World, material
 from herbray.flow.reports import read_metrics
-from herbray.flow.specimens import read_jpegs, read_specimens
+from herbray.flow.specimens import read_jpegs
 from herbray.flow.train import fit
 from herbray.flow.validate import Validator
 from herbray.model.augment import prepare
 from herbray.model.metrics import knn_accuracy
 
-GENERA = 12
 OBJECTIVES = [
     {"name": "triplet"},
     {"name": "triplet", "mining": "random"},
@@ -34,21 +31,6 @@ OBJECTIVES = [
     {"name": "autoencoder", "width": 8},
     {"name": "classifier"},
 ]
-
-
-def herbarium(split, most, together=2):
-    """Genera of 1 to `most` specimens; so many in a row are of one gathering."""
-    return [
-        (f"{split}-{genus}-{number}", f"Genus{genus:02d}", f"{genus}-{number // together}" if number % 3 else None)
-        for genus in range(GENERA)
-        for number in range(1 + genus * (most - 1) // (GENERA - 1))
-    ]
-
-
-@pytest.fixture(scope="module")
-def shards(write_shards, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("validate") / "shards"
-    return write_shards(folder, {"train": herbarium("train", 12), "validation": herbarium("validation", 20)})
 
 
 def spec_of(shards, out, **values):
@@ -83,8 +65,8 @@ def by_hand(spec, data, learner):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: each.get("mining", each["name"]))
-def test_its_figures_are_those_of_specimens_embedded_one_by_one(shards, tmp_path, objective):
-    spec = spec_of(shards, tmp_path, objective=objective)
+def test_its_figures_are_those_of_specimens_embedded_one_by_one(small_shards, tmp_path, objective):
+    spec = spec_of(small_shards, tmp_path, objective=objective)
     data = material(spec)
     learner = learner_of(spec, data)
     found, wanted = validator_of(spec, data).figures(learner), by_hand(spec, data, learner)
@@ -92,57 +74,7 @@ def test_its_figures_are_those_of_specimens_embedded_one_by_one(shards, tmp_path
     assert found["val_loss"] == pytest.approx(wanted["val_loss"], rel=1e-3)
 
 
-def test_every_objective_batch_and_seed_looks_at_the_same_specimens(shards, tmp_path):
-    seen = [
-        material(spec_of(shards, tmp_path, validate_rows=50, **values)).validation.specimens["specimen_id"].to_pylist()
-        for values in (
-            {"objective": OBJECTIVES[0]},
-            {"objective": OBJECTIVES[2], "stream": {"batch": 32}},
-            {"objective": OBJECTIVES[4], "seed": 7},
-        )
-    ]
-    assert len(seen[0]) == 50
-    assert seen[0] == seen[1] == seen[2]
-
-
-def test_shards_with_bags_of_another_size_are_validated_on_the_same_specimens(shards, write_shards, tmp_path):
-    other = write_shards(tmp_path / "other", {name: herbarium(name, 20) for name in ("train", "validation")}, bag=3)
-    one, two = (material(spec_of(each, tmp_path, validate_rows=50)).validation for each in (shards, other))
-    assert one.specimens["specimen_id"].equals(two.specimens["specimen_id"])
-    assert (one.batches == two.batches).all()
-
-
-def test_the_sample_is_of_all_genera_of_bags_drawn_whole_it_was_of_few(write_shards, tmp_path):
-    """Where 16 specimens are looked at, bags of 8 would be of two genera."""
-    split = [(f"{split}{g}-{n}", f"Genus{g:02d}", None) for split in "v" for g in range(20) for n in range(8)]
-    shards = write_shards(tmp_path / "shards", {"train": split, "validation": split})
-    sample = material(spec_of(shards, tmp_path, validate_rows=16)).validation
-    assert len(sample.specimens) == 16
-    assert len(set(sample.genera.tolist())) >= 6
-    assert not sample.obstacle
-
-
-# Reading
-
-
-def test_specimens_are_read_with_their_place_and_jpegs_from_there(shards):
-    table = read_specimens(shards, read_index(shards), "validation")
-    wanted = pq.read_table(shards / "split=validation")
-    for name in ("specimen_id", "genus", "gathering"):
-        assert table[name].to_pylist() == wanted[name].to_pylist()
-    places = np.random.default_rng(0).permutation(len(table))[:30]
-    assert read_jpegs(shards, table.take(places)) == wanted["jpeg"].take(places).to_pylist()
-    assert float(np.sum(table["bytes"])) == pytest.approx(sum(map(len, wanted["jpeg"].to_pylist())), rel=0.01)
-    assert len(read_specimens(shards, read_index(shards), "random")) == 0
-
-
-def test_shards_that_are_not_what_the_index_says_are_refused(shards, tmp_path):
-    index = read_index(shards)
-    with pytest.raises(ValueError, match=r"part-00000\.parquet: holds \d+ rows, the index says"):
-        read_specimens(shards, index.filter([True] * (len(index) - 1) + [False]), "validation")
-
-
-def test_jpegs_are_read_once_a_run_and_by_each_rank_its_share(shards, tmp_path, monkeypatch):
+def test_jpegs_are_read_once_a_run_and_by_each_rank_its_share(small_shards, tmp_path, monkeypatch):
     reads = []
 
     def counting(folder, specimens):
@@ -151,7 +83,7 @@ def test_jpegs_are_read_once_a_run_and_by_each_rank_its_share(shards, tmp_path, 
         return read_jpegs(folder, specimens)
 
     monkeypatch.setattr(module, "read_jpegs", counting)
-    spec = spec_of(shards, tmp_path)
+    spec = spec_of(small_shards, tmp_path)
     fit(spec)
     whole = len(material(spec).validation.specimens)
     assert reads == [whole]
@@ -159,20 +91,9 @@ def test_jpegs_are_read_once_a_run_and_by_each_rank_its_share(shards, tmp_path, 
     assert reads[1] <= -(-whole // 4) + 16
 
 
-def test_a_sample_too_large_to_be_held_is_refused_at_the_start(shards, tmp_path, monkeypatch):
-    from herbray.flow import material as holder
-
-    monkeypatch.setattr(holder, "HELD_BYTES", 20_000)
-    spec = spec_of(shards, tmp_path)
-    with pytest.raises(ValueError, match=r"validate_rows=4096: the JPEGs of \d+ validation specimens") as caught:
-        fit(spec)
-    fewer = int(str(caught.value).rsplit(maxsplit=1)[1])
-    assert len(material(spec_of(shards, tmp_path, validate_rows=fewer)).validation.specimens) == fewer
-
-
-def test_batches_are_decoded_while_the_device_works(shards, tmp_path, monkeypatch):
+def test_batches_are_decoded_while_the_device_works(small_shards, tmp_path, monkeypatch):
     """While a batch is embedded, the pictures of the next are decoded by other threads."""
-    spec = spec_of(shards, tmp_path)
+    spec = spec_of(small_shards, tmp_path)
     data = material(spec)
     learner, validator = learner_of(spec, data), validator_of(spec, data)
     decode, encode, more, decoded, in_time = module.decode, learner.encoder.forward, threading.Condition(), [], []
@@ -198,9 +119,9 @@ def test_batches_are_decoded_while_the_device_works(shards, tmp_path, monkeypatc
 # Ranks
 
 
-def test_any_number_of_ranks_gives_the_same_figures(shards, tmp_path):
+def test_any_number_of_ranks_gives_the_same_figures(small_shards, tmp_path):
     """More ranks than batches among them."""
-    spec = spec_of(shards, tmp_path, objective=OBJECTIVES[1], validate_rows=40)
+    spec = spec_of(small_shards, tmp_path, objective=OBJECTIVES[1], validate_rows=40)
     assert len(material(spec).validation.batches) == 4
     (tmp_path / "job.yaml").write_text(config.dump(spec))
     data = material(spec)
