@@ -17,7 +17,7 @@ from herbray.flow.saver import Saver
 from herbray.flow.steps import make_optimizer, rate, take_step, wrapped
 from herbray.flow.store import Store
 from herbray.flow.stream import Batch, WindowReader, share
-from herbray.flow.validate import gatherings, validate
+from herbray.flow.validate import Validator
 from herbray.model.checkpoint import EncoderCard
 from herbray.model.compiled import worthwhile
 from herbray.model.denormal import flushed
@@ -84,7 +84,7 @@ class _Course:
         self.report = report
         self.optimizer = make_optimizer(spec.optimizer, learner)
         self.meter = Meter(world)
-        self.units = gatherings(spec.shards, [*data.validation, *data.gallery])
+        self.validator = Validator(spec, data.validation, data.manifest["side"], world) if data.validation else None
         self.consumed = 0
 
     def run(self, feed: Feed) -> None:
@@ -140,7 +140,7 @@ class _Course:
         before, self.consumed = self.consumed, self.consumed + stride
         if self.consumed // a_epoch > before // a_epoch:
             figures = self.meter.figures() | self._place()
-            figures |= validate(self.spec, self.data, self.learner, self.world, self.units)
+            figures |= self.validator.figures(self.learner) if self.validator else {}
             self._told(figures)
             self.meter.skip()
             self._save(figures)

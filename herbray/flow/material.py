@@ -1,11 +1,9 @@
 """The training job's settings, and what its shards say before an image is touched."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -14,8 +12,9 @@ from pydantic import Field, model_validator
 from herbray import schema
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.data.draws import draws
+from herbray.data.validation import Validation, plan_validation
 from herbray.flow.manifest import read_index, read_manifest
+from herbray.flow.specimens import read_specimens
 from herbray.flow.stream import Loader
 from herbray.model.augment import Augment
 from herbray.model.compiled import Compile
@@ -74,7 +73,10 @@ class Train(Spec):
     epochs: int = Field(25, ge=1)
     keep: Literal["best", "last"] = "best"
     validate_rows: int = Field(
-        4096, ge=2, description="whole bags of validation specimens are looked at until there are so many"
+        4096,
+        ge=2,
+        description="most specimens of the validation split that are looked at, drawn from all genera; their JPEGs are "
+        "held in memory",
     )
     neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
     reports: int = Field(4, ge=1, description="how often an epoch tells its loss")
@@ -133,6 +135,10 @@ class Train(Spec):
         return self.workers.min if isinstance(self.workers, Elastic) else self.workers or 1
 
 
+HELD_BYTES: Final = 4 * 10**9
+"""Most that the JPEGs of a validation sample may take, on all workers together."""
+
+
 @dataclass(frozen=True)
 class World:
     """A worker's place among the others."""
@@ -140,6 +146,7 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    local_size: int = 1  # workers on this machine, this one counted
 
 
 @dataclass(frozen=True)
@@ -151,17 +158,14 @@ class Material:
         manifest: of the shards.
         classes: genera, in the order of their labels.
         windows: of all epochs.
-        validation: windows in the objective's shape; its loss is measured on them.
-        gallery: windows of those validation specimens that may be missing there: where rivals are drawn, specimens are
-            in a pair by chance.
+        validation: the sample that the encoder is judged on; None without a validation split.
     """
 
     index: pa.Table
     manifest: dict[str, Any]
     classes: list[str]
     windows: list[plan.Window]
-    validation: list[plan.Window]
-    gallery: list[plan.Window]
+    validation: Validation | None
 
     @property
     def per_epoch(self) -> int:
@@ -173,8 +177,8 @@ def material(spec: Train) -> Material:
     """Read the index and lay out all epochs.
 
     Raises:
-        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on, or
-            a batch that the objective's group does not divide.
+        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on,
+            a batch that the objective's group does not divide, or a validation sample that is too large to be held.
     """
     manifest, index = read_manifest(spec.shards), read_index(spec.shards)
     if spec.encoder.size > manifest["side"]:
@@ -189,28 +193,23 @@ def material(spec: Train) -> Material:
         )
     group, rivals = spec.objective.group, spec.objective.rivals
     windows = plan.run_plan(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
-    watched = _watched(index, spec.validate_rows)
-    shaped = _validation(spec, watched, classes, group, rivals)
-    gallery = _validation(spec, watched, classes, 1, 0) if rivals else []
-    return Material(index, manifest, classes, windows, shaped, gallery)
+    return Material(index, manifest, classes, windows, _validation(spec, index, classes))
 
 
-def _watched(index: pa.Table, most: int) -> pa.Table:
-    """Bags of the validation split that are looked at: a draw blind to objective, batch and seed.
-
-    Trials of a sweep and seeds of a study are compared by their k-NN accuracy, so all must look at the same specimens.
-    """
-    bags = index.filter(pc.equal(index["split"], "validation"))
-    names = [
-        f"{file}/{group}" for file, group in zip(*(bags[n].to_pylist() for n in ("file", "row_group")), strict=True)
-    ]
-    order = np.argsort(draws(0, "validation", names), kind="stable")
-    before = np.cumsum(bags["rows"].to_numpy()[order]) - bags["rows"].to_numpy()[order]
-    return bags.take(order[before < most])
-
-
-def _validation(spec: Train, watched: pa.Table, classes: Sequence[str], group: int, rivals: int) -> list[plan.Window]:
-    if not watched.num_rows:
-        return []
-    stream = spec.stream.model_copy(update={"balance": 0.0})
-    return plan.epoch_plan(watched, classes, stream, group, spec.seed, 0, "validation", rivals=rivals)
+def _validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation | None:
+    specimens = read_specimens(spec.shards, index, "validation")
+    if not len(specimens):
+        return None
+    objective = spec.objective
+    found = plan_validation(
+        specimens, classes, spec.validate_rows, spec.stream.batch, objective.group, objective.rivals
+    )
+    size = pc.sum(found.specimens["bytes"]).as_py()
+    if size > HELD_BYTES:
+        rows = len(found.specimens)
+        raise ValueError(
+            f"validate_rows={spec.validate_rows}: the JPEGs of {rows:,} validation specimens take {size / 1e9:.1f} GB, "
+            f"and training holds at most {HELD_BYTES / 1e9:g} GB of them in memory: "
+            f"lower validate_rows to about {int(rows * HELD_BYTES / size)}"
+        )
+    return found

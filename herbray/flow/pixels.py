@@ -139,11 +139,11 @@ class PixelCache:
         tables.write(self._index(file), pa.Table.from_pylist(places, schema=_INDEX))
 
 
-def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
+def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], out: Pixels) -> None:
     """Paint with pixels: the square of the short side that `images.squares` would cut."""
     for row, picture in enumerate(pictures):
         spare_y, spare_x = picture.shape[0] - side, picture.shape[1] - side
-        where = 0.5 if offsets is None else float(offsets[row])
+        where = float(offsets[row])
         top, left = round(spare_y * where), round(spare_x * where)
         out[row] = picture[top : top + side, left : left + side]
 

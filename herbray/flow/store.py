@@ -1,6 +1,7 @@
 """A run's checkpoints on disk: which there are, which can be trusted, which stay; their writing beside the steps."""
 
 import logging
+import math
 import re
 import shutil
 import threading
@@ -31,7 +32,8 @@ class Kept:
     Attributes:
         folder: that holds it.
         consumed: windows that all ranks had trained on.
-        figures: of an epoch's end, with `val_knn` where there is a validation split; empty on the way there.
+        figures: of an epoch's end, with `val_loss` where there is a validation split, and `val_knn` where it can be
+            measured; empty on the way there.
     """
 
     folder: Path
@@ -73,7 +75,11 @@ class Store:
         return found
 
     def best(self) -> Kept | None:
-        """What the run is for: by `keep` the best, the later of equals, or the last; whole, or the next best is."""
+        """What the run is for: by `keep` the best, the later of equals, or the last; whole, or the next best is.
+
+        The best has the highest `val_knn`, or where no checkpoint has one the lowest `val_loss`; without either it is
+        the last.
+        """
         return _whole(kept.folder for kept in reversed(self._ranked()))
 
     def save(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
@@ -108,7 +114,7 @@ class Store:
         """Those of an epoch's end that have a readable seal, the best at the end."""
         ends = [kept for folder in self._folders() if (kept := _read(folder, look=False)) and kept.figures]
         scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
-        return sorted(scored, key=lambda kept: kept.figures.get("val_knn", 0.0) if self.keep == "best" else 0.0)
+        return sorted(scored, key=lambda kept: _score(kept.figures) if self.keep == "best" else 0.0)
 
     def _make_room(self, consumed: int) -> None:
         for folder in self._folders():
@@ -126,6 +132,11 @@ class Store:
         for folder in folders:
             if folder not in stay:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _score(figures: Mapping[str, float]) -> float:
+    loss = figures.get("val_loss", 0.0)
+    return figures.get("val_knn", -math.inf if math.isnan(loss) else -loss)
 
 
 def _whole(folders: Iterable[Path]) -> Kept | None:

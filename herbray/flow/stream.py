@@ -91,7 +91,7 @@ def threaded(
     threads: int | None = None,
     allocate: Allocate = pageable,
 ) -> Iterator[Batch]:
-    """Batches read in this process and decoded ahead of use: validation, and machines without Ray.
+    """Batches read in this process and decoded ahead of use: machines without Ray.
 
     Args:
         windows: in order.

@@ -1,6 +1,7 @@
 """The training job: one MLflow run, one registered version, whatever happened on the way."""
 
 import functools
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ import torch
 
 from herbray import tracking
 from herbray.data import plan
+from herbray.data.validation import Validation
 from herbray.flow import learn
 from herbray.flow.card import model_card
 from herbray.flow.embedder import encoder_print
@@ -26,6 +28,8 @@ from herbray.model.portable import WEIGHTS
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from ray.train import UserCallback
+
+_log = logging.getLogger(__name__)
 
 _INCIDENTAL = {"out", "store", "shards", "workers", "cpus_per_worker", "checkpoints", "max_failures", "patience_s"}
 """Settings, beside `compile` and `loader`, that do not bear on what is learned."""
@@ -140,7 +144,7 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
         faults.Repeated: the workers died more than `max_failures` times in a row.
         ray.train.TrainingFailedError: they failed so often in words of their own.
     """
-    material(spec)
+    _warn_unscored(spec, material(spec).validation)
     spec = exact(spec, spec.store)
     return fit_on_ray(spec, _start_weights(spec), callbacks) if spec.workers != 0 else _fit_here(spec)
 
@@ -169,6 +173,18 @@ def _fit_here(spec: Train) -> Fitted:
         learn.learn(spec, _start_weights(spec), World(device=device), give, store, report)
         curve.flush()
     return _fitted(spec, store)
+
+
+def _warn_unscored(spec: Train, validation: Validation | None) -> None:
+    if validation is not None and validation.obstacle:
+        kept = "of the lowest val_loss" if spec.keep == "best" else "last"
+        _log.warning(
+            "%s: val_knn is left out, and keep=%s keeps the checkpoint %s: %s",
+            spec.shards,
+            spec.keep,
+            kept,
+            validation.obstacle,
+        )
 
 
 def _start_weights(spec: Train) -> Path | None:

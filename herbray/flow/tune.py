@@ -131,10 +131,12 @@ def _checked(spec: Tune) -> int:
         raise ValueError("a sweep trains on Ray: train.workers must be at least 1")
     if isinstance(spec.train.workers, Elastic):
         raise ValueError("a sweep shares its cluster among trials: train.workers must be a number, not a range")
-    if not material(spec.train.model_copy(update={"epochs": 1})).validation:
+    validation = material(spec.train.model_copy(update={"epochs": 1})).validation
+    if validation is None or validation.obstacle:
+        absent = "there is no validation split: make the shards with splits.validation above 0"
         raise ValueError(
-            f"{spec.train.shards}: no validation split, so no trial would report val_knn, by which they are compared: "
-            "make the shards with splits.validation above 0"
+            f"{spec.train.shards}: no trial would report val_knn, by which they are compared: "
+            f"{validation.obstacle if validation else absent}"
         )
     points = every(spec.space) if spec.searcher == "grid" else None
     if points is not None and spec.trials not in (None, len(points)):

@@ -1,99 +1,133 @@
-"""The one figure that all objectives share: k-NN genus accuracy of validation features."""
+"""What all objectives are judged by while they train: k-NN genus accuracy of validation features, and the loss."""
 
-import itertools
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from herbray.data.plan import Window
-from herbray.flow.material import Material, Train, World
-from herbray.flow.stream import WindowReader, local
+from herbray.data.validation import Validation
+from herbray.flow.decode import ahead, pageable, pinned
+from herbray.flow.device import placed
+from herbray.flow.material import Train, World
+from herbray.flow.specimens import read_jpegs
+from herbray.flow.stream import threads_of
+from herbray.flow.window import Batch, Draft, Pixels, decode
 from herbray.model.augment import prepare
 from herbray.model.learner import Learner
 from herbray.model.metrics import knn_accuracy
 
-_log = logging.getLogger(__name__)
+Jpegs = dict[int, bytes]
+"""By place in the sample."""
 
 
-def gatherings(root: Path, windows: Sequence[Window]) -> dict[int, int]:
-    """A number for each row of windows (`window.Batch.rows`), the same for rows of one gathering: duplicates.
+class Validator:
+    """Validates the learner of a run, on one rank.
 
-    Where every genus lies in one gathering nothing could be told so: each row is then by itself, and a warning says so.
+    The ranks share the batches of the sample. Each reads the JPEGs of its share once, beside the first steps, and holds
+    them until the run ends. In each validation they are decoded ahead of use while the device embeds the batch before.
     """
-    wanted = sorted({(part.file, part.row_group, part.bag) for window in windows for part in window.slices})
-    numbers: dict[str, int] = {}
-    found: dict[int, int] = {}
-    for file, groups in itertools.groupby(wanted, key=lambda each: each[0]):
-        shard = pq.ParquetFile(root / file)
-        for _, group, bag in groups:
-            for row, name in enumerate(shard.read_row_group(group, columns=["gathering"])["gathering"].to_pylist()):
-                one = bag << 32 | row
-                found[one] = numbers.setdefault(f"row {one}" if name is None else f"gathering {name}", len(numbers))
-    genus = {part.bag: part.label for window in windows for part in window.slices}
-    units = {(genus[one >> 32], unit) for one, unit in found.items()}
-    if found and len(units) == len({label for label, _ in units}):
-        _log.warning("validation: every genus is of one gathering; duplicates count as neighbours in val_knn")
-        return {one: one for one in found}
-    return found
+
+    def __init__(self, spec: Train, sample: Validation, side: int, world: World) -> None:
+        """Begin to read; `side` is that of the shards' images."""
+        self.spec, self.sample, self.side, self.world = spec, sample, side, world
+        self.mine = range(world.rank, len(sample.batches), world.size)
+        self._reading = _begun(lambda: _read(spec.shards, sample, self.mine))
+
+    def figures(self, learner: Learner) -> dict[str, float]:
+        """Validate the learner as it is now; called on every rank, which all return the same.
+
+        A specimen counts once, and is named by specimens of other gatherings alone: a duplicate would be recognised by
+        its press and its label. The figures depend on the sample and the learner, not on the number of ranks.
+
+        Returns:
+            `val_knn`, unless the sample has an obstacle (see `Validation`), and `val_loss`, the objective's mean over
+            the batches.
+
+        Raises:
+            ValueError: a feature is not finite; or a shard was changed or damaged.
+        """
+        if self.world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
+            for buffer in learner.buffers():
+                dist.broadcast(buffer, 0)
+        features, losses = self._everyone(*self._embedded(learner))
+        found = {"val_loss": float(losses.double().mean())}
+        if self.sample.obstacle:
+            return found
+        return {"val_knn": _knn(self.sample, features, self.spec.neighbours)} | found
+
+    @torch.no_grad()
+    def _embedded(self, learner: Learner) -> tuple[Tensor, Tensor]:
+        """Features [batches, batch, d] and losses [batches] of this rank's batches. Waits for the device once."""
+        learner.eval()
+        features, losses = [], []
+        for batch, number in zip(placed(self._batches(), self.world.device), self.mine, strict=True):
+            torch.manual_seed(number)  # an objective may draw pairs
+            images = prepare(batch.images, self.spec.encoder.size)
+            found = learner.encoder(images.contiguous(memory_format=torch.channels_last))
+            losses.append(learner.objective(found, images, batch.labels)["loss"].float())
+            features.append(found.float())
+        if not self.mine:
+            return torch.empty(0, 0, 0), torch.empty(0)
+        return torch.stack(features).cpu(), torch.stack(losses).cpu()
+
+    def _everyone(self, features: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """What all ranks have embedded, in the order of the batches."""
+        if self.world.size == 1:
+            return features, losses
+        told: list[tuple[Tensor, Tensor]] = [(features, losses)] * self.world.size
+        dist.all_gather_object(told, (features, losses))
+        return _interleaved([each for each, _ in told]), _interleaved([each for _, each in told])
+
+    def _batches(self) -> Iterator[Batch]:
+        allocate = pinned if self.world.device.type == "cuda" else pageable
+        threads = threads_of(self.spec.loader, self.world.local_size)
+        return ahead(self._drafts(), self.side, threads, self.spec.loader.ahead, allocate)
+
+    def _drafts(self) -> Generator[Draft, None, None]:
+        jpegs = self._reading.result()
+        for number in self.mine:
+            rows = self.sample.batches[number]
+            fill = _filling([jpegs[row] for row in rows.tolist()], self.side)
+            yield Draft(self.sample.labels[rows], rows, number, True, fill)
 
 
-@torch.no_grad()
-def validate(spec: Train, data: Material, learner: Learner, world: World, units: Mapping[int, int]) -> dict[str, float]:
-    """k-NN genus accuracy of validation features, the one figure that all objectives share, and the objective's loss.
-
-    Each rank takes its share of the windows; features meet on every rank. A specimen counts once, and is told by
-    specimens of other gatherings alone: a duplicate is found by its press and its label.
-
-    Args:
-        spec: of the job.
-        data: whose validation windows are looked at.
-        learner: as it is now.
-        world: this rank's place.
-        units: of `gatherings`.
-    """
-    if not data.validation:
-        return {}
-    if world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
-        for buffer in learner.buffers():
-            dist.broadcast(buffer, 0)
-    learner.eval()
-    torch.manual_seed(spec.seed)  # an objective may draw pairs
-    reader = WindowReader(spec.shards, data.manifest["side"], centre=True)
-    found: dict[int, tuple[Tensor, int]] = {}
-    losses: list[float] = []
-    shaped = data.validation[world.rank :: world.size]
-    judged = sum(window.batches for window in shaped)  # the gallery's batches have another shape: no loss of theirs
-    for number, batch in enumerate(local([*shaped, *data.gallery[world.rank :: world.size]], reader)):
-        images = prepare(torch.tensor(batch.images).to(world.device), spec.encoder.size)
-        labels = torch.tensor(batch.labels).to(world.device)
-        features = learner.encoder(images.contiguous(memory_format=torch.channels_last))
-        if number < judged:
-            losses.append(float(learner.objective(features, images, labels)["loss"]))
-        for row, label, feature in zip(batch.rows.tolist(), batch.labels.tolist(), features.float().cpu(), strict=True):
-            found[row] = (feature, label)
-    for other, more in _gather((found, losses), world):
-        found |= other
-        losses += more
-    rows = sorted(found)
-    features = torch.stack([found[row][0] for row in rows])
-    labels = torch.tensor([found[row][1] for row in rows])
-    apart = torch.tensor([units[row] for row in rows])
-    accuracy = knn_accuracy(features, labels, spec.neighbours, units=apart)
-    return {"val_knn": accuracy, "val_loss": sum(losses) / len(losses)}
+def _begun(read: Callable[[], Jpegs]) -> Future[Jpegs]:
+    """The result of `read`, which a thread of its own begins at once."""
+    beside = ThreadPoolExecutor(1, "validation")
+    reading = beside.submit(read)
+    beside.shutdown(wait=False)
+    return reading
 
 
-def _gather(mine: tuple[dict[int, Any], list[float]], world: World) -> Iterator[tuple[dict[int, Any], list[float]]]:
-    """What the other ranks found."""
-    if world.size == 1:
-        return
-    everyone: list[Any] = [None] * world.size
-    dist.all_gather_object(everyone, mine)
-    for rank, theirs in enumerate(everyone):
-        if rank != world.rank:
-            yield theirs
+def _read(shards: Path, sample: Validation, batches: Iterable[int]) -> Jpegs:
+    rows = np.unique(sample.batches[[*batches]])
+    return dict(zip(rows.tolist(), read_jpegs(shards, sample.specimens.take(rows)), strict=True))
+
+
+def _filling(jpegs: list[bytes], side: int) -> Callable[[int, int, Pixels], None]:
+    """Of a draft: decodes centre squares."""
+
+    def fill(start: int, stop: int, out: Pixels) -> None:
+        decode(jpegs[start:stop], side, None, out[start:stop])
+
+    return fill
+
+
+def _interleaved(shares: list[Tensor]) -> Tensor:
+    """Entry n of rank r is entry r + n · ranks of the whole."""
+    whole = torch.empty(sum(map(len, shares)), *shares[0].shape[1:])
+    for rank, share in enumerate(shares):
+        if len(share):
+            whole[rank :: len(shares)] = share
+    return whole
+
+
+def _knn(sample: Validation, features: Tensor, neighbours: int) -> float:
+    first: npt.NDArray[np.int64] = np.unique(sample.batches, return_index=True)[1]  # of each row, where it stands first
+    labels, units = torch.from_numpy(sample.genera), torch.from_numpy(sample.gatherings)
+    return knn_accuracy(features.flatten(0, 1)[torch.from_numpy(first)], labels, neighbours, units=units)

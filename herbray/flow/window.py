@@ -17,7 +17,7 @@ from herbray.tables import TableFile
 
 Pixels = npt.NDArray[np.uint8]
 Fill = Callable[[int, int, Pixels], None]
-Paint = Callable[[Sequence[Any], int, npt.NDArray[np.float64] | None, Pixels], None]
+Paint = Callable[[Sequence[Any], int, npt.NDArray[np.float64], Pixels], None]
 """(images of any kind, side, offsets, out): writes a square of each image into `out`."""
 
 
@@ -62,12 +62,11 @@ class WindowReader:
     Args:
         root: the shards folder.
         side: pixels of the shards' short side.
-        centre: cut squares from the centre (evaluation) instead of where the plan says.
     """
 
-    def __init__(self, root: Path, side: int, centre: bool = False) -> None:
+    def __init__(self, root: Path, side: int) -> None:
         """Open nothing yet: the reader travels to Ray tasks."""
-        self.root, self.side, self.centre = str(root), side, centre
+        self.root, self.side = str(root), side
 
     def batches(self, window: plan.Window) -> Iterator[Batch]:
         """The window's batches, in order, read and decoded here and now.
@@ -117,8 +116,7 @@ class WindowReader:
         rows = names(window)[place]
         for number in range(window.batches):
             picked = [pictures[i] for i in place[number].tolist()]
-            offsets = None if self.centre else order.offset[number]
-            fill = functools.partial(_fill, paint, picked, self.side, offsets)
+            fill = functools.partial(_fill, paint, picked, self.side, order.offset[number])
             last = number + 1 == window.batches
             yield Draft(labels[order.slice[number]], rows[number], int(order.seeds[number]), last, fill)
 
@@ -163,9 +161,9 @@ def _fill(
     paint: Paint,
     pictures: Sequence[Any],
     side: int,
-    offsets: npt.NDArray[np.float64] | None,
+    offsets: npt.NDArray[np.float64],
     start: int,
     stop: int,
     out: Pixels,
 ) -> None:
-    paint(pictures[start:stop], side, None if offsets is None else offsets[start:stop], out[start:stop])
+    paint(pictures[start:stop], side, offsets[start:stop], out[start:stop])

@@ -182,9 +182,10 @@ def _worker(settings: dict[str, Any]) -> None:
     context = ray.train.get_context()
     spec: Train = settings["spec"]
     _check_seen(settings["store"].root)
-    cores = (os.cpu_count() or 1) // max(1, context.get_local_world_size())  # a cluster may claim more than there are
+    among = context.get_local_world_size()
+    cores = (os.cpu_count() or 1) // max(1, among)  # a cluster may claim more than there are
     torch.set_num_threads(max(1, min(cores, int(settings["cpus"]))))
-    world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), among)
 
     def report(figures: Mapping[str, float]) -> None:
         """Tell and go on: the controller's next look does not hold up a step."""
@@ -194,7 +195,7 @@ def _worker(settings: dict[str, Any]) -> None:
         return ray.train.get_preemption_info() is not None
 
     fingerprint = read_manifest(spec.shards)["fingerprint"]
-    among, place, cpus = context.get_local_world_size(), context.get_local_rank(), settings["feed_cpus"]
+    place, cpus = context.get_local_rank(), settings["feed_cpus"]
 
     def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
         batches: Iterable[Batch] = feed(windows, reader, spec.loader, fingerprint, cpus, among, place)

@@ -11,7 +11,7 @@ HOSTILE = "Ann\n# Not a heading\n<script>alert(1)</script> ```` <img src=x onerr
 def card(citation="", **settings):
     manifest = {"splits": {"train": 1234}, "citation": citation, "fingerprint": "0a1b"}
     spec = config.parse(Train, {"shards": "/home/ann/shards", "out": "/home/ann/out", "store": "/home/ann"} | settings)
-    return model_card(spec, Material(pa.table({}), manifest, ["Rubus", "Rosa"], [], [], []), {"val_knn": 0.5})
+    return model_card(spec, Material(pa.table({}), manifest, ["Rubus", "Rosa"], [], None), {"val_knn": 0.5})
 
 
 def write_shards(folder, licences, splits=("train", "random"), step=1):

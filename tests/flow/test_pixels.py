@@ -26,10 +26,9 @@ def files_of(windows):
     return sorted({part.file for window in windows for part in window.slices})
 
 
-@pytest.mark.parametrize("centre", [False, True])
-def test_batches_from_the_cache_are_those_from_the_jpegs(shards, windows, cache, centre):
+def test_batches_from_the_cache_are_those_from_the_jpegs(shards, windows, cache):
     cache.fill(files_of(windows), 1e9, threads=2)
-    reader = WindowReader(shards, 40, centre=centre)
+    reader = WindowReader(shards, 40)
     for one, two in zip(cached(windows, reader, cache, threads=2), local(windows, reader), strict=True):
         assert (one.images == two.images).all()
         assert (one.rows == two.rows).all()

@@ -1,4 +1,5 @@
 import logging
+import math
 
 import pytest
 
@@ -42,6 +43,20 @@ def test_what_the_run_is_for(tmp_path):
     assert saved(store_of(tmp_path / "b", keep="last"), 0.5, 0.2, None).best().consumed == 2
     assert store_of(tmp_path / "c").best() is None
     assert store_of(tmp_path / "c").newest() is None
+
+
+def test_without_val_knn_the_lowest_loss_is_the_best(tmp_path):
+    def kept(folder, losses, keep="best", **figures):
+        store = store_of(tmp_path / folder, keep, last=1)
+        for number, loss in enumerate(losses, 1):
+            store.save(number, fill, {} if loss is None else {"val_loss": loss, "images": number} | figures)
+        return store.best().consumed, names(store)
+
+    assert kept("a", [0.5, 0.2, 0.4, None]) == (2, [2, 4])
+    assert kept("b", [0.5, 0.2, 0.2, 0.3]) == (3, [3, 4])  # of equals the later
+    assert kept("c", [0.5, 0.2, 0.4], keep="last") == (3, [3])
+    assert kept("d", [0.5, math.nan, 0.7]) == (1, [1, 3])
+    assert kept("e", [0.5, 0.2, 0.4], val_knn=0.1) == (3, [3])  # the loss decides nothing beside it
 
 
 def test_a_damaged_one_is_told_of_and_passed_over(tmp_path, caplog):

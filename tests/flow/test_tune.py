@@ -84,8 +84,21 @@ def test_without_a_validation_split_no_trial_would_have_a_score(shards, tmp_path
         (tmp_path / file).write_bytes((shards / file).read_bytes())
     kept = index.filter([split != "validation" for split in index["split"].to_pylist()])
     tables.write(tmp_path / "index.parquet", kept)
-    with pytest.raises(ValueError, match="no validation split, so no trial would report val_knn"):
+    with pytest.raises(
+        ValueError, match="no trial would report val_knn, by which they are compared: there is no validation split"
+    ):
         tune(spec_of(tmp_path, tmp_path / "out"))
+
+
+def test_a_validation_sample_without_pairs_gives_no_trial_a_score(write_shards, tmp_path):
+    validation = [(f"v{genus}-{n}", f"Genus{genus}", f"{genus}") for genus in range(5) for n in range(2)]
+    train = [(f"t{genus}-{n}", f"Genus{genus}", None) for genus in range(5) for n in range(9)]
+    shards = write_shards(tmp_path / "shards", {"train": train, "validation": validation})
+    with pytest.raises(
+        ValueError, match="no trial would report val_knn, by which they are compared: none of the 5 genera"
+    ):
+        tune(spec_of(shards, tmp_path))
+    assert not (tmp_path / "sweep").exists()
 
 
 # The cluster's room

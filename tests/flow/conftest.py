@@ -1,0 +1,66 @@
+import itertools
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import simplejpeg
+
+from herbray import schema
+
+
+def jpeg(name, genus, side, long):
+    """A picture that its name and genus make."""
+    seeds = [np.random.default_rng([*text.encode()]) for text in (genus, name)]
+    coarse = seeds[0].integers(0, 200, (4, 4, 3)) + seeds[1].integers(0, 56, (4, 4, 3))
+    pixels = np.repeat(np.repeat(coarse, -(-long // 4), axis=0), -(-side // 4), axis=1)[:long, :side]
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels.astype(np.uint8)))
+
+
+def written(folder, splits, bag=8, side=40, long=50):
+    index = []
+    for split, specimens in splits.items():
+        name = f"split={split}/part-00000.parquet"
+        (folder / name).parent.mkdir(parents=True)
+        form = {"compression": {"jpeg": "none"}, "use_dictionary": False, "write_statistics": False}
+        with pq.ParquetWriter(folder / name, schema.SHARD, **form) as file:
+            for genus, rows in itertools.groupby(sorted(specimens, key=lambda each: each[1]), key=lambda each: each[1]):
+                rows = list(rows)
+                for start in range(0, len(rows), bag):
+                    part = rows[start : start + bag]
+                    values = {column: [None] * len(part) for column in schema.SHARD.names}
+                    values |= {"specimen_id": [row[0] for row in part], "genus": [genus] * len(part)}
+                    values |= {"gathering": [row[2] for row in part]}
+                    values |= {"width": [side] * len(part), "height": [long] * len(part)}
+                    values |= {"jpeg": [jpeg(row[0], genus, side, long) for row in part]}
+                    number = sum(each["split"] == split for each in index)
+                    index.append({"split": split, "file": name, "row_group": number, "genus": genus, "rows": len(part)})
+                    file.write_table(pa.Table.from_pydict(values, schema=schema.SHARD), row_group_size=bag)
+    pq.write_table(pa.Table.from_pylist(index, schema=schema.INDEX), folder / "index.parquet")
+    rows = {split: len(specimens) for split, specimens in splits.items()}
+    manifest = {"side": side, "fingerprint": f"{folder.name}", "citation": "drawn", "splits": rows}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_shards():
+    """Writes a shards folder without Ray, of `splits`: lists of (specimen, genus, gathering)."""
+    return written
+
+
+def long_tail(split, most, genera=12):
+    """Specimens of genera of 1 to `most`: some of gatherings of two, some of unknown gatherings."""
+    return [
+        (f"{split}-{genus}-{number}", f"Genus{genus:02d}", f"{genus}-{number // 2}" if number % 3 else None)
+        for genus in range(genera)
+        for number in range(1 + genus * (most - 1) // (genera - 1))
+    ]
+
+
+@pytest.fixture(scope="session")
+def small_shards(tmp_path_factory):
+    """Training and validation alone, of 12 genera; see `write_shards` and `long_tail`."""
+    splits = {"train": long_tail("train", 12), "validation": long_tail("validation", 20)}
+    return written(tmp_path_factory.mktemp("small") / "shards", splits)
