@@ -4,20 +4,18 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from herbray.flow.identity import Settings, run_name, settings
 from herbray.flow.material import Train, material
 from herbray.flow.run_folder import METRICS, Runs, metrics_of, runs
 from herbray.flow.store import copy_folder, store_of
-from herbray.marks import Role, mark_of, role_at
+from herbray.marks import Role, role_at
 
 _SHOWN: Final = 4
 """So many changed settings are listed."""
-
-_ABSENT: Final = "absent"
 
 _log = logging.getLogger(__name__)
 
@@ -45,25 +43,27 @@ def continued(spec: Train) -> Train:
     return _measured_as_begun(spec, held.settings[former])
 
 
-def changes(spec: Train, before: Mapping[str, Any], roles: Container[Role | None]) -> Iterator[str]:
-    """Paths of the settings of these roles that differ from those of an earlier run.
+def changes(spec: Train, before: Settings, *roles: Role | None) -> dict[str, str]:
+    """Settings that differ from those of an earlier run: path → "epochs 25 → 30".
 
     Args:
         spec: of the job.
         before: settings of the earlier run.
-        roles: None stands for what bears on what is learned.
+        roles: of the settings that are looked at; None stands for what bears on what is learned.
     """
     now = settings(spec)
-    for path in [*now, *(path for path in before if path not in now)]:
-        if role_at(spec, path) in roles and now.get(path, _ABSENT) != before.get(path, _ABSENT):
-            yield path
+    pairs = {path: (_text(before, path), _text(now, path)) for path in {**now, **before}}
+    return {
+        path: f"{path} {old} → {new}"
+        for path, (old, new) in pairs.items()
+        if old != new and role_at(spec, path) in roles
+    }
 
 
-def described(spec: Train, before: Mapping[str, Any], paths: list[str]) -> str:
-    """Changed settings in words: "epochs 25 → 30, seed 89 → 90"."""
-    now = settings(spec)
-    told = [f"{path} {_text(before.get(path, _ABSENT))} → {_text(now.get(path, _ABSENT))}" for path in paths[:_SHOWN]]
-    return ", ".join(told) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+def listed(told: Mapping[str, str]) -> str:
+    """The first few of `changes`, and how many there are beside."""
+    first = ", ".join([*told.values()][:_SHOWN])
+    return first + (f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
 
 
 def say(line: str) -> None:
@@ -71,7 +71,8 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _text(value: object) -> str:
+def _text(tree: Settings, path: str) -> str:
+    value = tree.get(path, "absent")
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -89,7 +90,7 @@ def _shorter(spec: Train, held: Runs) -> str | None:
 
 
 def _is_shorter(spec: Train, before: Settings) -> bool:
-    return [*changes(spec, before, {None})] == ["epochs"] and before["epochs"] < spec.epochs
+    return [*changes(spec, before, None)] == ["epochs"] and before.get("epochs", spec.epochs) < spec.epochs
 
 
 def _obstacle(spec: Train, name: str, epochs: int) -> str:
@@ -111,14 +112,14 @@ def _difference(spec: Train, held: Runs, why: str) -> str:
     before = held.settings.get(str(held.now))
     if before is None:
         return f"the folder holds {held.now}, a run of an earlier version"
-    told = described(spec, before, [*changes(spec, before, {None})])
+    told = listed(changes(spec, before, None))
     return f"the folder holds {held.now}, which differs: {told}" + (f"; {why}" if why else "")
 
 
 def _take_over(spec: Train, held: Runs, former: str, name: str) -> None:
     """Copy a run's checkpoints and figures, the checkpoints last: with them the run has been taken over."""
     source, target = store_of(spec, former), store_of(spec, name)
-    say(f"{spec.out}: training goes on from {former}: {described(spec, held.settings[former], ['epochs'])}")
+    say(f"{spec.out}: training goes on from {former}: {listed(changes(spec, held.settings[former], None))}")
     if target.root.exists():
         return
     figures = spec.out / METRICS if held.now == former else metrics_of(spec.out, former)
@@ -135,8 +136,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _measured_as_begun(spec: Train, before: Settings) -> Train:
     """The job with the measures of its run's beginning; a line tells of those that the user has changed since."""
-    changed = [*changes(spec, before, {"measure"})]
-    kept = {path: before[path] for path in changed if path in before and mark_of(Train, path)}
+    kept = {path: before[path] for path in changes(spec, before, "measure") if path in before}
     if not kept:
         return spec
     told = ", ".join(f"{path}={value}" for path, value in kept.items())

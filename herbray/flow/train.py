@@ -14,7 +14,7 @@ import torch
 from herbray import tracking
 from herbray.flow import learn
 from herbray.flow.card import model_card
-from herbray.flow.continuation import changes, continued, described, say
+from herbray.flow.continuation import changes, continued, listed, say
 from herbray.flow.feed import feed
 from herbray.flow.identity import run_name, settings, shown
 from herbray.flow.manifest import read_manifest
@@ -86,14 +86,13 @@ def train(spec: Train) -> Trained:
 
 def _corrected(spec: Train, name: str) -> str:
     """What to say of settings that have changed since a training ended, and do not bear on what was learned."""
-    before = runs(spec.out).settings.get(name, {})
-    paths = [*changes(spec, before, {"name", "choice", "progress"})] if before else []
-    if not paths:
+    held, file = runs(spec.out), spec.out / TRAINED
+    told = changes(spec, held.settings[name], "name", "choice", "progress") if name in held.settings else {}
+    if not told:
         return ""
-    file = spec.out / TRAINED
-    former = json.loads(file.read_text(encoding="utf-8"))["uri"] if file.exists() else ""
+    former = json.loads(file.read_text(encoding="utf-8"))["uri"] if held.now == name and file.exists() else ""
     stays = f"; {former} stays" if former else ""
-    return f"{spec.out}: this training has ended and is not repeated for {described(spec, before, paths)}{stays}"
+    return f"{spec.out}: this training has ended and is not repeated for {listed(told)}{stays}"
 
 
 def exact(spec: Train, store: Path) -> Train:

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import shutil
 
 import pytest
@@ -7,14 +8,16 @@ import torch
 
 from herbray import config, tracking
 from herbray.flow import train as train_module
-from herbray.flow.identity import run_name
+from herbray.flow.continuation import continued
+from herbray.flow.identity import run_name, settings
 from herbray.flow.material import Train, material
 from herbray.flow.register import Register, register
 from herbray.flow.reports import read_metrics
-from herbray.flow.run_folder import runs
+from herbray.flow.run_folder import claim, runs
 from herbray.flow.stream import local
 from herbray.flow.train import fit, train
 from herbray.model.checkpoint import read_encoder
+from herbray.model.sealed import seal
 from herbray.tracking.store import client
 
 SMALL = {
@@ -157,7 +160,9 @@ def test_a_longer_run_whose_copy_was_cut_short_is_copied_anew(shards, tmp_path, 
         ({}, {"objective": {"name": "classifier"}}, "objective.name triplet → classifier, .* more$"),
     ],
 )
-def test_a_run_that_begins_anew_says_in_one_line_what_differs(shards, tmp_path, trained_on, caplog, values, changed, words):
+def test_a_run_that_begins_anew_says_in_one_line_what_differs(
+    shards, tmp_path, trained_on, caplog, values, changed, words
+):
     fit(spec_of(shards, tmp_path, **values))
     former = run_name(spec_of(shards, tmp_path, **values))
     trained_on()
@@ -165,7 +170,7 @@ def test_a_run_that_begins_anew_says_in_one_line_what_differs(shards, tmp_path, 
     fit(spec)
     assert trained_on() == [*range(spec.epochs)]
     (line,) = [each.getMessage() for each in caplog.records if "anew" in each.getMessage()]
-    pytest.importorskip("re").search(words, line) or pytest.fail(line)
+    assert re.search(words, line), line
     assert line.startswith(f"{spec.out}: training begins anew: the folder holds {former}, which differs: ")
     caplog.clear()
     fit(spec)
@@ -179,10 +184,6 @@ def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(shards, tmp
     few, many = next((n, n + 1) for n in range(1, 29) if windows[n + 1][: len(windows[n])] != windows[n])
     spec = spec_of(shards, tmp_path, epochs=many, **values)
     former = spec.model_copy(update={"epochs": few})
-    from herbray.flow.continuation import continued
-    from herbray.flow.identity import settings
-    from herbray.flow.run_folder import claim
-
     former.out.mkdir()
     claim(former.out, run_name(former), settings(former))
     assert continued(spec) == spec
@@ -272,8 +273,6 @@ def test_what_watches_a_training_is_not_changed_after_its_end_and_the_user_is_to
 
 def with_scores(spec, *scores):
     """Give a run's checkpoints and curve other scores, as if it had trained so."""
-    from herbray.model.sealed import seal
-
     name, per_epoch = run_name(spec), material(spec).per_epoch
     root = spec.out / "checkpoints" / name
     rows = [json.loads(line) for line in (spec.out / "metrics.jsonl").read_text().splitlines()]
