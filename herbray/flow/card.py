@@ -7,19 +7,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
 from herbray import schema, tables
+from herbray.flow.identity import shown
 from herbray.flow.manifest import remedy
 from herbray.flow.markdown import escaped, fenced, table
 from herbray.flow.material import Material, Train
 from herbray.model.portable import DIMS
 from herbray.redact import redacted
-
-_PLACES: Final[dict[str, Any]] = {"shards": True, "out": True, "store": True, "loader": {"cache"}}
-"""Settings that name places of this machine: of no use to others, and none of their business."""
 
 _LICENCES: Final = 8
 
@@ -31,10 +29,8 @@ def model_card(spec: Train, data: Material, scores: Mapping[str, float]) -> str:
     """
     rows = data.manifest["splits"]
     model = spec.registers
-    start = Path(spec.encoder.init)
-    init = start.name if start.is_absolute() else spec.encoder.init
-    tree = spec.model_dump(mode="json", exclude=_PLACES)
-    tree["encoder"]["init"] = init
+    tree = shown(spec)
+    init = tree["encoder"]["init"]
     settings = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return redacted(f"""# {escaped(model)}
 

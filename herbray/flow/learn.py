@@ -11,6 +11,7 @@ from torch import nn
 from herbray import __version__
 from herbray.data import plan
 from herbray.flow.device import placed
+from herbray.flow.identity import shown
 from herbray.flow.material import Material, Train, World, material
 from herbray.flow.meter import Meter
 from herbray.flow.saver import Saver
@@ -168,17 +169,6 @@ class _Course:
 
 def card(spec: Train, data: Material) -> EncoderCard:
     """What travels with the weights."""
-    hidden = {
-        "shards",
-        "out",
-        "store",
-        "loader",
-        "workers",
-        "cpus_per_worker",
-        "checkpoints",
-        "max_failures",
-        "patience_s",
-    }
     return EncoderCard(
         arch=spec.encoder.arch,
         stem=spec.encoder.stem,
@@ -192,6 +182,6 @@ def card(spec: Train, data: Material) -> EncoderCard:
         seed=spec.seed,
         shards_fingerprint=data.manifest["fingerprint"],
         citation=data.manifest["citation"],
-        spec=spec.model_dump(mode="json", exclude=hidden),
+        spec=shown(spec, "conduct", "progress"),
         herbray=__version__,
     )

@@ -16,6 +16,7 @@ from herbray.data.validation import Validation, plan_validation
 from herbray.flow.manifest import read_index, read_manifest
 from herbray.flow.specimens import read_specimens
 from herbray.flow.stream import Loader
+from herbray.marks import Mark
 from herbray.model.augment import Augment
 from herbray.model.compiled import Compile
 from herbray.model.encoder import EncoderSpec
@@ -60,51 +61,60 @@ class Elastic(Spec):
 
 
 class Train(Spec):
-    """The training job. Reads a shards folder, writes a run folder and registers an encoder."""
+    """The training job. Reads a shards folder, writes a run folder and registers an encoder.
 
-    shards: Path = Path("runs/shards")
-    out: Path = Path("runs/train/triplet")
+    A field without a `Mark` bears on what is learned: another value makes another run, which is trained anew.
+    """
+
+    shards: Annotated[Path, Mark("place", "all trials learn from the same shards")] = Path("runs/shards")
+    out: Annotated[Path, Mark("place", "each trial has a folder of its own")] = Path("runs/train/triplet")
     objective: AnyObjective = Triplet()
     encoder: EncoderSpec = EncoderSpec()
     optimizer: Optimizer = Optimizer()
     augment: Augment = Augment()
     stream: plan.Stream = plan.Stream()
-    loader: Loader = Loader()
-    epochs: int = Field(25, ge=1)
-    keep: Literal["best", "last"] = "best"
-    validate_rows: int = Field(
+    loader: Annotated[Loader, Mark("conduct")] = Loader()
+    epochs: Annotated[int, Mark(why="trials are compared at equal epochs")] = Field(25, ge=1)
+    keep: Annotated[Literal["best", "last"], Mark("choice")] = "best"
+    validate_rows: Annotated[int, Mark("measure")] = Field(
         4096,
         ge=2,
         description="most specimens of the validation split that are looked at, drawn from all genera; their JPEGs are "
         "held in memory",
     )
-    neighbours: int = Field(5, ge=1, description="k of the k-NN genus accuracy")
-    reports: int = Field(4, ge=1, description="how often an epoch tells its loss")
-    checkpoints: Checkpoints = Checkpoints()
-    workers: Annotated[int, Field(ge=0)] | Elastic | None = Field(
+    neighbours: Annotated[int, Mark("measure")] = Field(5, ge=1, description="k of the k-NN genus accuracy")
+    reports: Annotated[int, Mark("progress")] = Field(4, ge=1, description="how often an epoch tells its loss")
+    checkpoints: Annotated[Checkpoints, Mark("conduct")] = Checkpoints()
+    workers: Annotated[Annotated[int, Field(ge=0)] | Elastic | None, Mark("conduct")] = Field(
         None,
         description="DDP workers, or {min, max} of them; None: one a GPU of the cluster, or one a node; 0 trains in "
         "this process, without Ray. A batch is per worker: name a number where results must not depend on the cluster",
     )
-    cpus_per_worker: float | None = Field(
+    cpus_per_worker: Annotated[float | None, Mark("conduct")] = Field(
         None, gt=0, description="None: one beside a GPU; without GPUs what the tasks that feed leave"
     )
     precision: Literal["auto", "float32"] = Field(
         "auto", description="auto: bfloat16 (and TF32) where the device is fast at it; float32: nothing less anywhere"
     )
-    compile: Compile = Field("auto", description="torch.compile; auto: on CUDA, in long runs; never on a CPU")
-    max_failures: int = Field(
+    compile: Annotated[Compile, Mark("conduct")] = Field(
+        "auto", description="torch.compile; auto: on CUDA, in long runs; never on a CPU"
+    )
+    max_failures: Annotated[int, Mark("conduct")] = Field(
         3, ge=0, description="failures in a row, with no report between them; nodes taken away are not counted"
     )
-    patience_s: float = Field(
+    patience_s: Annotated[float, Mark("conduct")] = Field(
         1800, gt=0, description="wait so long for room for the workers, all waits of a command together"
     )
-    label: str | None = Field(
+    label: Annotated[str | None, Mark("name")] = Field(
         None, min_length=1, max_length=40, description="what results call the encoder; None: by its objective"
     )
-    register_as: str | None = Field(None, description="registered model; None: herbray-<objective>")
-    experiment: str = "herbray"
-    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
+    register_as: Annotated[str | None, Mark("name")] = Field(
+        None, description="registered model; None: herbray-<objective>"
+    )
+    experiment: Annotated[str, Mark("name", "all trials are tracked in one experiment")] = "herbray"
+    store: Annotated[Path, Mark("place", "all trials are tracked in one store")] = Field(
+        Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
+    )
     seed: int = 89
 
     @model_validator(mode="after")

@@ -14,20 +14,15 @@ from pydantic import Field
 
 from herbray import storage, tracking
 from herbray.config import Spec
+from herbray.flow.identity import settings, shown
 from herbray.flow.material import Train
 from herbray.flow.reports import TIME, read_timed
+from herbray.flow.run_folder import METRICS, TRAINED, claim, remedy
 
 NOTE: Final = "tracked.json"
 """Which run a run folder belongs to, and what its version will be called."""
 
-CLAIM: Final = "run.json"
-"""Which run's figures and checkpoints a run folder holds."""
-
-TRAINED: Final = "trained.json"
-"""Which version a run folder's encoder is; written last."""
-
 CARD: Final = "card.md"
-METRICS: Final = "metrics.jsonl"
 ENCODER: Final = "encoder"
 
 
@@ -94,11 +89,12 @@ def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
         tracking.StoreAway: the store does not answer.
     """
     spec.out.mkdir(parents=True, exist_ok=True)
-    chosen = {"workers"} if spec.workers is None else set()  # a training that has ended chooses none: none is noted
-    params = spec.model_dump(mode="json", exclude={"out", "store"} | chosen)
+    params = shown(spec)
+    if spec.workers is None:  # a training that has ended chooses none: none is noted
+        del params["workers"]
     with tracking.told("nothing has begun; the same command tries again"):
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
-    claim(spec.out, name)
+    claim(spec.out, name, settings(spec))
     note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
     note |= {"model": spec.registers, "objective": spec.objective.name}
     storage.write_note(spec.out / NOTE, note | {"tags": dict(tags)})
@@ -120,7 +116,7 @@ def ended(out: Path, card: str, figures: Mapping[str, float]) -> None:
         figures: of the encoder that is kept.
     """
     storage.write_text(out / CARD, card)
-    note = storage.read_note(out / NOTE, _again(out))
+    note = storage.read_note(out / NOTE, remedy(out))
     storage.write_note(out / NOTE, note | {"figures": dict(figures)})
 
 
@@ -151,13 +147,13 @@ def _hint(out: Path) -> str:
 
 def read_trained(out: Path) -> dict[str, Any]:
     """Which version a run folder's encoder is, and its figures."""
-    return storage.read_note(out / TRAINED, _again(out))
+    return storage.read_note(out / TRAINED, remedy(out))
 
 
 def _read_note(out: Path) -> dict[str, Any]:
     if not (out / NOTE).exists():
         raise ValueError(f"{out}: no training here ({NOTE} is missing); give the `out` of a `herbray train`")
-    note = storage.read_note(out / NOTE, _again(out))
+    note = storage.read_note(out / NOTE, remedy(out))
     if "figures" not in note:
         raise ValueError(f"{out}: this training has not ended; the same `herbray train` goes on with it")
     return note
@@ -170,21 +166,3 @@ def points(metrics: Path) -> list[tracking.Point]:
     """
     rows = read_timed(metrics)
     return [tracking.Point(int(row["images"]), row.pop(TIME, None), row) for row in rows]
-
-
-def claim(out: Path, name: str) -> None:
-    """Make a run folder that run's: figures of another are put aside under its name, its own are brought back."""
-    note, metrics, own = out / CLAIM, out / METRICS, out / f"metrics-{name}.jsonl"
-    former = storage.read_note(note, f"remove it, and {_again(out)}")["run"] if note.exists() else None
-    if former != name:
-        if metrics.exists() and former is not None:
-            metrics.replace(out / f"metrics-{former}.jsonl")
-        metrics.unlink(missing_ok=True)  # whose they are is not known
-        (out / TRAINED).unlink(missing_ok=True)  # until this run has ended, too, the folder shows none
-        storage.write_note(note, {"run": name})
-    if own.exists() and not metrics.exists():
-        own.replace(metrics)
-
-
-def _again(out: Path) -> str:
-    return f"run `herbray train` with out={out} again: it writes this file anew and does not repeat what was trained"

@@ -16,30 +16,11 @@ from herbray import config
 from herbray.config import ConfigError, Spec
 from herbray.data.draws import draws
 from herbray.flow.material import Train
+from herbray.marks import mark_at
 
 Value = bool | int | float | str | None
 Values = Mapping[str, Value]
 """One trial's settings by dotted path."""
-
-FIXED: Final = {
-    "shards": "all trials learn from the same shards",
-    "label": "trials are told apart by their numbers",
-    "out": "each trial has a folder of its own",
-    "store": "all trials are tracked in one store",
-    "experiment": "all trials are tracked in one experiment",
-    "epochs": "trials are compared at equal epochs",
-    "keep": "the score of all trials is counted alike",
-    "validate_rows": "the score of all trials is measured alike",
-    "neighbours": "the score of all trials is measured alike",
-    "workers": "all trials take the same share of the cluster",
-    "cpus_per_worker": "all trials take the same share of the cluster",
-    "max_failures": "it is no setting of the training",
-    "reports": "it is no setting of the training",
-    "compile": "it is no setting of the training",
-    "loader": "it is no setting of the training",
-    "register_as": "a sweep registers nothing",
-}
-"""Settings that must not vary, with the reason."""
 
 _CALL: Final = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _INT: Final = re.compile(r"[+-]?\d+")
@@ -208,8 +189,8 @@ def specified(base: Train, values: Values, number: int) -> Train:
     """
     tree = base.model_dump(mode="json", exclude_unset=True)
     for path, value in values.items():
-        if reason := FIXED.get(path.split(".")[0]):
-            raise ConfigError(f"space: {path} cannot be searched: {reason}")
+        if mark := mark_at(base, path):
+            raise ConfigError(f"space: {path} cannot be searched: {mark.reason}")
         _put(tree, base, path, value)
     shown = ", ".join(f"{path}={value}" for path, value in values.items())
     return config.parse(Train, tree, origin=f"trial {number} of the search space ({shown})")

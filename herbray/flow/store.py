@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from herbray.flow.material import Checkpoints
+from herbray.flow.material import Checkpoints, Train
 from herbray.model.sealed import Damaged, opened, seal
 
 NAME: Final = re.compile(r"\d{9}")
@@ -137,6 +137,28 @@ class Store:
 def _score(figures: Mapping[str, float]) -> float:
     loss = figures.get("val_loss", 0.0)
     return figures.get("val_knn", -math.inf if math.isnan(loss) else -loss)
+
+
+def store_of(spec: Train, name: str) -> Store:
+    """The checkpoints of a run in a job's folder."""
+    return Store(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
+
+
+def copy_folder(source: Path, target: Path, change: Callable[[Path], object] | None = None) -> None:
+    """Copy a folder, whole or not at all, in the place of one that is there.
+
+    Args:
+        source: the folder.
+        target: its copy.
+        change: is given the copy before it is shown.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*", f"{_ASIDE}*"))
+    if change is not None:
+        change(temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.replace(target)
 
 
 def _whole(folders: Iterable[Path]) -> Kept | None:

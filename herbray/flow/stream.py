@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import joblib
 import numpy as np
@@ -19,6 +19,7 @@ from herbray.data import plan
 from herbray.flow.decode import Allocate, ahead, pageable
 from herbray.flow.pixels import PixelCache
 from herbray.flow.window import Batch, Draft, Pixels, WindowReader, decode, develop, fetch, names, views
+from herbray.marks import Mark
 
 __all__ = [
     "Batch",
@@ -45,7 +46,7 @@ class Loader(Spec):
     threads: int | None = Field(None, ge=1, description="that decode for a worker; None: its share of the cores")
     ahead: int = Field(3, ge=1, description="batches decoded before they are asked for")
     windows: int = Field(2, ge=1, description="windows read before they are asked for, each about 40 MB of JPEG")
-    cache: Path | None = Field(
+    cache: Annotated[Path | None, Mark("place")] = Field(
         None, description="folder for decoded pixels, ten times the bytes of the shards; None: decode every time"
     )
     cache_gb: float = Field(64.0, gt=0, description="most that the decoded pixels may take, in 10⁹ bytes")

@@ -15,6 +15,7 @@ from herbray import tracking
 from herbray.flow import cluster
 from herbray.flow.faults import cause
 from herbray.flow.halving import HalvingScheduler, Rungs
+from herbray.flow.identity import shown
 from herbray.flow.material import Train
 from herbray.flow.register import points
 from herbray.flow.space import Value
@@ -112,8 +113,8 @@ class Sweep:
             job = self.specified(trial.number, trial.values)
         except ValueError:  # its values make no job, so it has no run
             return None
-        tags = {"herbray.trial": str(trial.number), "objective": job.objective.name, "init": job.encoder.init}
-        params = job.model_dump(mode="json", exclude={"out", "store"})
+        params = shown(job)
+        tags = {"herbray.trial": str(trial.number), "objective": job.objective.name, "init": params["encoder"]["init"]}
         name = f"{self.name}-{trial.number:03d}"
         run = tracking.open_run(self.parent.uri, self.parent.experiment, name, params, tags, parent=self.parent)
         return self._curves.setdefault(trial.number, tracking.History(run))

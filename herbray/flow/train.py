@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,19 +11,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from herbray import tracking
-from herbray.data import plan
 from herbray.data.validation import Validation
 from herbray.flow import learn
 from herbray.flow.card import model_card
-from herbray.flow.embedder import encoder_print
+from herbray.flow.continuation import changes, continued, listed, say
 from herbray.flow.feed import feed
+from herbray.flow.identity import run_name, settings, shown
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
-from herbray.flow.register import begin, claim, conclude, ended, reported
-from herbray.flow.reports import Curve
-from herbray.flow.store import Store
+from herbray.flow.register import begin, conclude, ended, read_trained, reported
+from herbray.flow.reports import Curve, read_metrics
+from herbray.flow.run_folder import METRICS, TRAINED, claim, runs
+from herbray.flow.store import Kept, Store, copy_folder, store_of
 from herbray.flow.workers import Around, manned, train_on_ray
-from herbray.model.portable import WEIGHTS
+from herbray.model.checkpoint import read_encoder, write_card
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from ray.train import UserCallback
@@ -69,32 +69,33 @@ def train(spec: Train) -> Trained:
         tracking.StoreAway: the tracking store kept the encoder from being registered; `herbray register` repeats it.
     """
     data = material(spec)  # bad input is told before anything starts
-    spec = exact(steady(spec), spec.store)
-    tags = {"objective": spec.objective.name, "init": spec.encoder.init, "shards": data.manifest["fingerprint"]}
+    spec = continued(exact(steady(spec), spec.store))
+    tags = {"objective": spec.objective.name, "init": shown(spec)["encoder"]["init"]}
+    tags |= {"shards": data.manifest["fingerprint"]}
     name = run_name(spec)
-    with nullcontext(spec) if _ended(spec, _store(spec, name)) else manned(spec, data.per_epoch) as job:
+    over = _ended(spec, store_of(spec, name))
+    corrected = _corrected(spec, name) if over else ""
+    with nullcontext(spec) if over else manned(spec, data.per_epoch) as job:
         run = begin(job, name, tags)
         with reported(run, spec.out):
             fitted = fit(job)
             ended(spec.out, model_card(spec, data, fitted.figures), fitted.figures)
         done = conclude(run, spec.out)
-    return Trained(fitted, done.model, done.version, done.run_id)
+    trained = Trained(fitted, done.model, done.version, done.run_id)
+    if corrected:
+        say(f"{corrected}; the encoder is {trained.uri}")
+    return trained
 
 
-def run_name(spec: Train) -> str:
-    """Name of a run: the same specification on the same shards is the same run, and goes on where it stopped.
-
-    Start weights in a folder are named by what they are: after a new training there, it is another run. So it is
-    after an alias of the registry has moved: see `exact`, which comes first.
-    """
-    settings = spec.model_dump(mode="json", exclude={*_INCIDENTAL, "compile", "loader"})
-    if spec.label is None:
-        del settings["label"]  # runs of before there were labels go on
-    parts = [settings, read_manifest(spec.shards)["fingerprint"]]
-    start = Path(spec.encoder.init)
-    if (start / WEIGHTS).is_file():  # a folder without is told of where it is read
-        parts.append(encoder_print(start))
-    return f"{spec.objective.name}-{plan.fingerprint(*parts)}"
+def _corrected(spec: Train, name: str) -> str:
+    """What to say of settings that have changed since a training ended, and do not bear on what was learned."""
+    held, file = runs(spec.out), spec.out / TRAINED
+    told = changes(spec, held.settings[name], "name", "choice", "progress") if name in held.settings else {}
+    if not told:
+        return ""
+    former = read_trained(spec.out)["uri"] if held.now == name and file.exists() else ""
+    stays = f"; {former} stays" if former else ""
+    return f"{spec.out}: this training has ended and is not repeated for {listed(told)}{stays}"
 
 
 def exact(spec: Train, store: Path) -> Train:
@@ -145,7 +146,7 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
         ray.train.TrainingFailedError: they failed so often in words of their own.
     """
     _warn_unscored(spec, material(spec).validation)
-    spec = exact(spec, spec.store)
+    spec = continued(exact(spec, spec.store))
     return fit_on_ray(spec, _start_weights(spec), callbacks) if spec.workers != 0 else _fit_here(spec)
 
 
@@ -199,12 +200,8 @@ def _claimed(spec: Train) -> tuple[str, Store]:
     """The run's name and checkpoints; figures that another run left in `out` make room."""
     name = run_name(spec)
     spec.out.mkdir(parents=True, exist_ok=True)
-    claim(spec.out, name)
-    return name, _store(spec, name)
-
-
-def _store(spec: Train, name: str) -> Store:
-    return Store(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
+    claim(spec.out, name, settings(spec))
+    return name, store_of(spec, name)
 
 
 def _ended(spec: Train, store: Store) -> bool:
@@ -219,13 +216,25 @@ def _fitted(spec: Train, store: Store) -> Fitted:
             f"{store.root}: training ended, and its last checkpoint is not there or not whole: is this folder on "
             "storage that every node sees? The same command goes on from the newest one that is whole"
         )
-    _replace_folder(kept.folder / "encoder", spec.out / "encoder")
+    _check_choice(spec, kept)
+    copy_folder(kept.folder / "encoder", spec.out / "encoder", lambda copy: _renew_card(copy, spec))
     return Fitted(kept.figures, spec.out / "encoder", kept.folder)
 
 
-def _replace_folder(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.replace(target)
+def _check_choice(spec: Train, kept: Kept) -> None:
+    """Warn where the best checkpoint is not there: it was not kept while `keep` had another value, or is damaged."""
+    scored = [row for row in read_metrics(spec.out / METRICS) if "val_knn" in row]
+    best = max(scored, key=lambda row: row["val_knn"], default=None)
+    if spec.keep == "best" and best is not None and best["val_knn"] > kept.figures.get("val_knn", 0.0):
+        _log.warning(
+            "%s: keep=best, but the checkpoint of epoch %g (val_knn %.4g) is not left: epoch %g is kept (val_knn %.4g)",
+            *(spec.out, best["epoch"], best["val_knn"], kept.figures["epoch"], kept.figures["val_knn"]),
+        )
+
+
+def _renew_card(folder: Path, spec: Train) -> None:
+    """Bring an encoder's card to the settings of now: some may change when the weights have been learned."""
+    found, now = read_encoder(folder)[1], learn.card(spec, material(spec))
+    renewed = found.model_copy(update={name: getattr(now, name) for name in now.model_fields_set - {"herbray"}})
+    if renewed != found:
+        write_card(folder, renewed)

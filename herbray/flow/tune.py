@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -15,14 +15,16 @@ from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.halving import Halving, Rungs
+from herbray.flow.identity import kind, shown
 from herbray.flow.material import Elastic, Train, material
 from herbray.flow.room import share
 from herbray.flow.space import Range, Value, drawn, every, specified, text
 from herbray.flow.suggest import Searcher, suggester
 from herbray.flow.sweep import Room, Sweep, describe, run_trials
-from herbray.flow.train import exact, run_name
+from herbray.flow.train import exact
 from herbray.flow.trials import Ledger, Trial, best, write_table
 from herbray.flow.workers import share_of_cpus
+from herbray.marks import Mark, without
 
 
 class SweepFailed(ValueError):
@@ -37,14 +39,20 @@ class Tune(Spec):
     searcher: Searcher = Field("random", description="grid: every combination; optuna: in the light of earlier trials")
     trials: int | None = Field(None, ge=1, description="None: 16, or the whole grid")
     halving: Halving | None = Field(Halving(), description="stops trials that fall behind; null: none")
-    concurrent: int | None = Field(None, ge=1, description="trials at once; None: as many as the cluster holds")
-    retry_failed: bool = Field(False, description="run failed trials once more")
-    out: Path = Path("runs/tune")
-    experiment: str = "herbray"
-    store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
+    concurrent: Annotated[int | None, Mark("conduct")] = Field(
+        None, ge=1, description="trials at once; None: as many as the cluster holds"
+    )
+    retry_failed: Annotated[bool, Mark("conduct")] = Field(False, description="run failed trials once more")
+    out: Annotated[Path, Mark("place")] = Path("runs/tune")
+    experiment: Annotated[str, Mark("name")] = "herbray"
+    store: Annotated[Path, Mark("place")] = Field(
+        Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
+    )
     seed: int = 89
     scale: str | None = Field(None, description="which of `scales` fills in what is not set")
-    scales: dict[str, dict[str, Any]] = Field({}, description="settings of this job by dotted path, by name of a scale")
+    scales: Annotated[dict[str, dict[str, Any]], Mark("conduct")] = Field(
+        {}, description="settings of this job by dotted path, by name of a scale"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -159,7 +167,7 @@ def _claim(spec: Tune) -> str:
         ValueError: `out` holds another one.
     """
     space = {path: text(each) for path, each in spec.space.items()}
-    key = plan.fingerprint(run_name(spec.train), [space, spec.searcher, spec.seed])
+    key = plan.fingerprint(kind(spec.train), spec.train.seed, [space, spec.searcher, spec.seed])
     file = spec.out / "sweep.json"
     there = _fingerprint(file)
     if there not in (None, key):
@@ -184,8 +192,7 @@ def _fingerprint(file: Path) -> str | None:
 
 
 def _params(spec: Tune) -> dict[str, Any]:
-    tree = spec.model_dump(mode="json", exclude={"out", "store", "experiment", "scales", "retry_failed", "concurrent"})
-    return tree | {"train": spec.train.model_dump(mode="json", exclude={"out", "store", "experiment"})}
+    return without(spec, "place", "conduct", "name") | {"train": shown(spec.train, "name")}
 
 
 def _rungs(spec: Tune, ledger: Ledger, earlier: Mapping[int, Trial]) -> Rungs | None:

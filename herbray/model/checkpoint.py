@@ -36,6 +36,7 @@ __all__ = [
     "save_encoder",
     "save_training",
     "training_state",
+    "write_card",
     "write_encoder",
 ]
 
@@ -96,6 +97,22 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) 
     """
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
     check_finite(tensors, "the encoder")
+    data = _card_bytes(card)
+    weights = to_safetensors(tensors, metadata={"format": "pt"})
+    storage.write_bytes(folder / WEIGHTS, weights)
+    storage.write_bytes(folder / CARD, data)  # last: a folder with a card is complete
+
+
+def write_card(folder: Path, card: EncoderCard) -> None:
+    """Write the card of an encoder anew.
+
+    Raises:
+        EncoderRefused: the card is too long.
+    """
+    storage.write_bytes(folder / CARD, _card_bytes(card))
+
+
+def _card_bytes(card: EncoderCard) -> bytes:
     try:
         text = json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
@@ -103,9 +120,7 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) 
     data = text.encode() + b"\n"
     if len(data) > MAX_CARD_BYTES:
         raise EncoderRefused(f"the card has {len(data):,} bytes; at most {MAX_CARD_BYTES:,} would be read back")
-    weights = to_safetensors(tensors, metadata={"format": "pt"})
-    storage.write_bytes(folder / WEIGHTS, weights)
-    storage.write_bytes(folder / CARD, data)  # last: a folder with a card is complete
+    return data
 
 
 def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:

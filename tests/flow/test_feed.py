@@ -3,10 +3,10 @@ import pytest
 
 from herbray.config import parse
 from herbray.flow.feed import feed
+from herbray.flow.identity import run_name
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, material
 from herbray.flow.stream import Loader, WindowReader, local, threads_of
-from herbray.flow.train import run_name
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from herbray import cli, config, storage, tracking
 from herbray.flow import train as train_module
 from herbray.flow.material import Train
-from herbray.flow.register import Register, claim, register
+from herbray.flow.register import Register, register
 from herbray.flow.reports import append, read_metrics, read_timed
 from herbray.flow.train import fit, train
 from herbray.tracking.store import client
@@ -138,18 +138,6 @@ def test_another_training_in_the_folder_starts_its_own_curve(shards, tmp_path):
     train(spec_of(shards, tmp_path, epochs=1, seed=5))
     assert read_metrics(out / "metrics.jsonl") == curve
     assert len(list(out.glob("metrics-triplet-*.jsonl"))) == 1
-
-
-def test_while_another_training_has_the_folder_it_shows_no_version(tmp_path):
-    claim(tmp_path, "a")
-    append(tmp_path / "metrics.jsonl", {"images": 1})
-    (tmp_path / "trained.json").write_text("{}")
-    claim(tmp_path, "a")
-    assert (tmp_path / "trained.json").exists()
-    claim(tmp_path, "b")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics-a.jsonl", "run.json"]
-    claim(tmp_path, "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "run.json"]
 
 
 def test_a_driver_killed_and_given_again_goes_on_with_its_run(shards, tmp_path):

@@ -131,6 +131,13 @@ def test_a_trial_is_the_base_with_its_values():
         ("seed.more", "seed holds one value"),
         ("shards", "all trials learn from the same shards"),
         ("epochs", "compared at equal epochs"),
+        ("loader.threads", "loader.threads cannot be searched: it says how the work is done, not what is learned"),
+        ("checkpoints.windows", "how the work is done"),
+        ("patience_s", "how the work is done"),
+        ("reports", "what is reported"),
+        ("neighbours", "the score of all trials is measured alike"),
+        ("keep", "the score of all trials is counted alike"),
+        ("register_as", "a sweep registers nothing"),
         ("optimizer.lr", "Input should be greater than 0"),
     ],
 )

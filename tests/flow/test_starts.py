@@ -5,9 +5,10 @@ import torch
 
 from herbray import config, storage, tracking
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
+from herbray.flow.identity import run_name
 from herbray.flow.material import Train
 from herbray.flow.reports import read_metrics
-from herbray.flow.train import fit, run_name, train
+from herbray.flow.train import fit, train
 from herbray.model.checkpoint import read_encoder
 from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder, imagenet_path
 

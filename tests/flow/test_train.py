@@ -17,10 +17,11 @@ from herbray.data.plan import Stream
 from herbray.flow import train as train_module
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
 from herbray.flow.evaluate import Evaluate, evaluate
+from herbray.flow.identity import run_name
 from herbray.flow.material import Train, material
 from herbray.flow.reports import read_metrics
 from herbray.flow.stream import local
-from herbray.flow.train import fit, run_name, train
+from herbray.flow.train import fit, train
 from herbray.flow.workers import manned
 from herbray.model.checkpoint import read_encoder
 from herbray.tracking.store import client

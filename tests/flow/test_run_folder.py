@@ -1,0 +1,31 @@
+import json
+
+from herbray.flow.reports import append
+from herbray.flow.run_folder import Runs, claim, runs
+
+
+def test_while_another_training_has_the_folder_it_shows_no_version(tmp_path):
+    claim(tmp_path, "a", {})
+    append(tmp_path / "metrics.jsonl", {"images": 1})
+    (tmp_path / "trained.json").write_text("{}")
+    claim(tmp_path, "a", {})
+    assert (tmp_path / "trained.json").exists()
+    claim(tmp_path, "b", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics-a.jsonl", "run.json"]
+    claim(tmp_path, "a", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "run.json"]
+
+
+def test_a_folder_keeps_the_settings_of_all_its_runs(tmp_path):
+    assert runs(tmp_path) == Runs()
+    claim(tmp_path, "a", {"epochs": 2})
+    claim(tmp_path, "b", {"epochs": 3})
+    claim(tmp_path, "a", {"epochs": 2, "label": "x"})
+    assert runs(tmp_path) == Runs("a", {"a": {"epochs": 2, "label": "x"}, "b": {"epochs": 3}})
+
+
+def test_a_folder_of_an_earlier_version_has_a_run_without_settings(tmp_path):
+    (tmp_path / "run.json").write_text('{"run": "triplet-0a1b"}')
+    assert runs(tmp_path) == Runs("triplet-0a1b", {})
+    claim(tmp_path, "b", {"epochs": 3})
+    assert json.loads((tmp_path / "run.json").read_text()) == {"run": "b", "settings": {"b": {"epochs": 3}}}
