@@ -14,8 +14,8 @@ from herbray import tracking
 from herbray.data import plan
 from herbray.flow import learn
 from herbray.flow.card import model_card
-from herbray.flow.embedder import encoder_print
 from herbray.flow.feed import feed
+from herbray.flow.fingerprints import weights_print
 from herbray.flow.manifest import read_manifest
 from herbray.flow.material import Train, World, material
 from herbray.flow.register import begin, claim, conclude, ended, reported
@@ -89,7 +89,7 @@ def run_name(spec: Train) -> str:
     parts = [settings, read_manifest(spec.shards)["fingerprint"]]
     start = Path(spec.encoder.init)
     if (start / WEIGHTS).is_file():  # a folder without is told of where it is read
-        parts.append(encoder_print(start))
+        parts.append(weights_print(start))
     return f"{spec.objective.name}-{plan.fingerprint(*parts)}"
 
 

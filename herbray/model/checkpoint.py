@@ -37,6 +37,7 @@ __all__ = [
     "save_encoder",
     "save_training",
     "training_state",
+    "weights_bytes",
     "write_encoder",
 ]
 
@@ -45,7 +46,7 @@ TRAINING_FILE: Final = "training.pt"
 
 _OF_DEVICE: Final = {"foreach", "fused", "capturable"}  # of an optimizer: how it computes, not what
 
-_LATER: Final = {"geometry"}  # keys that cards of earlier versions lack
+_LATER: Final = {"geometry", "start"}  # keys that cards of earlier versions lack
 
 Position = dict[str, int | float | str]
 """Where a training run stands: counts and figures, named by the loop."""
@@ -65,6 +66,7 @@ class EncoderCard(Spec):
     objective: str = Field(description="what it was trained by, or none")
     init: str = Field(description="start weights")
     seed: int
+    start: str = Field("", description="fingerprint of the encoder that its training began as")
     shards_fingerprint: str = Field("", description="of the images it was trained on")
     citation: str = Field("", description="of the data it was trained on")
     spec: dict[str, Any] = Field(default_factory=dict, description="the training job's configuration")
@@ -95,8 +97,7 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) 
     Raises:
         EncoderRefused: the card is too long, or a weight is not finite.
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-    check_finite(tensors, "the encoder")
+    weights = weights_bytes(state)
     try:
         text = json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
@@ -104,10 +105,20 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) 
     data = text.encode() + b"\n"
     if len(data) > MAX_CARD_BYTES:
         raise EncoderRefused(f"the card has {len(data):,} bytes; at most {MAX_CARD_BYTES:,} would be read back")
-    weights = to_safetensors(tensors, metadata={"format": "pt"})
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / WEIGHTS, lambda path: path.write_bytes(weights))
     _replace(folder / CARD, lambda path: path.write_bytes(data))  # last: a folder with a card is complete
+
+
+def weights_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """What `encoder.safetensors` holds for a `state_dict`; the same weights give the same bytes.
+
+    Raises:
+        EncoderRefused: a weight is not finite.
+    """
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    check_finite(tensors, "the encoder")
+    return to_safetensors(tensors, metadata={"format": "pt"})
 
 
 def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:

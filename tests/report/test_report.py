@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from herbray import schema
 from herbray.report import EncoderNote, ReportData, Sheet, write_report
-from herbray.report.scores import clean
+from herbray.report.text import clean
 
 SECTIONS = "summary data encoders identification discrimination mislabels map quarantine settings".split()
 DOI = "https://doi.org/10.3389/fpls.2021.806407"
