@@ -122,13 +122,15 @@ class _Setting:
 def _setting(one: _Setting, encoders: Iterable[EncoderNote]) -> SettingRow:
     notes = sorted(encoders, key=note_order)
     values = [
-        (
-            one.paper[objective],
-            _distinct(one.ours(n) for n in notes if n.identity.model == n.identity.objective == objective),
-        )
+        (one.paper[objective], _distinct(one.ours(note) for note in notes if _unlabelled(note, objective)))
         for objective in OBJECTIVES
     ]
     return SettingRow(one.label, tuple(values))
+
+
+def _unlabelled(note: EncoderNote, objective: str) -> bool:
+    """A training with a label is an experiment of its own."""
+    return note.identity.model == note.identity.objective == objective
 
 
 def _distinct(values: Iterable[str]) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from herbray.report.scores import UNTRAINED, Cell, Scores, Series, split_name
+from herbray.report.scores import Cell, Scores, Series, split_name
 from herbray.report.text import clean
+from herbray.schema import UNTRAINED
 
 LEADS, UNDECIDED, ALONE = "leads", "undecided", "only one"
 ABOVE, BELOW = "above", "below"

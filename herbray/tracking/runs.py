@@ -152,8 +152,8 @@ def log_results(run: Run, table: pa.Table) -> None:
     """Attach a results table: the rows as `results/results.parquet`, the mean over folds of each score as a metric.
 
     A metric is named `task/split/level/metric`, after `model-init/` where the table holds several kinds of encoder, and
-    `model-init-kind/` where these are alike. Seeds and folds are averaged; the parquet keeps each. A figure that the run bears already is not written again: an evaluation
-    that is repeated leaves one point.
+    `model-init-kind/` where those would be alike. Seeds and folds are averaged; the parquet keeps each. A figure that
+    the run bears already is not written again: an evaluation that is repeated leaves one point.
 
     Args:
         run: the run that was evaluated.
@@ -167,10 +167,8 @@ def log_results(run: Run, table: pa.Table) -> None:
     table = table.select(RESULT.names)
     keys = ["task", "split", "level", "metric"]
     means = table.group_by(["kind", *keys]).aggregate([("value", "mean")]).to_pylist()
-    prefixes = _prefixes(table)
-    log_figures(
-        run, {"/".join([*prefixes[row["kind"]], *(row[key] for key in keys)]): row["value_mean"] for row in means}
-    )
+    before = _prefixes(table)
+    log_figures(run, {"/".join([*before[row["kind"]], *(row[k] for k in keys)]): row["value_mean"] for row in means})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.parquet"
         pq.write_table(table, path, compression="zstd")
