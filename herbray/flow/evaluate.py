@@ -94,15 +94,15 @@ def _entry(folder: Path, found: Sequence[Found]) -> Entry:
 
 
 def once(folders: Sequence[Path]) -> list[Path]:
-    """The folders whose results are told: of several folders that hold the same encoder, the first.
+    """The folders whose results are told: of several that hold the same encoder under the same name, the first.
 
     Raises:
         ValueError: they hold it of different shards, so that its results could not be told apart.
     """
-    first: dict[str, tuple[Path, str]] = {}
+    first: dict[tuple[str, str], tuple[Path, str]] = {}
     for folder in folders:
         note = read_note(folder)
-        there, shards = first.setdefault(note["encoder"], (folder, note["shards"]))
+        there, shards = first.setdefault((note["encoder"], note["kind"]), (folder, note["shards"]))
         if shards != note["shards"]:
             raise ValueError(
                 f"{there} and {folder} hold the same encoder on different shards, which results cannot tell apart: "

@@ -70,7 +70,7 @@ def report(spec: Report) -> Path:
     folders = embeddings_folders(spec.embeddings)
     trained = _trained(spec.runs)
     embedded = [read_note(folder) for folder in folders]
-    notes = {note["encoder"]: _note(note, trained) for note in embedded}
+    notes = {(note["encoder"], note["kind"]): _note(note, trained) for note in embedded}
     data = ReportData(
         title=spec.title,
         results=pq.read_table(spec.results, schema=schema.RESULT),
