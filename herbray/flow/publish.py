@@ -70,7 +70,7 @@ def report(spec: Report) -> Path:
     folders = embeddings_folders(spec.embeddings)
     trained = _trained(spec.runs)
     embedded = [read_note(folder) for folder in folders]
-    notes = {(note["encoder"], note["kind"]): _note(note, trained) for note in embedded}
+    notes = {(note["encoder"], note["kind"]): _note(note, trained) for note in reversed(embedded)}
     data = ReportData(
         title=spec.title,
         results=pq.read_table(spec.results, schema=schema.RESULT),
@@ -104,8 +104,8 @@ def _check_columns(file: Path, wanted: pa.Schema, results: Path) -> None:
     """Refuse a table of another version: read by today's columns it would have gaps."""
     if pq.read_schema(file).names != wanted.names:
         raise ValueError(
-            f"{file}: another version of herbray wrote this table, with other columns; make it anew: "
-            f"`herbray evaluate` with out={results}"
+            f"{file}: another version of herbray wrote this table, with other columns: make it anew by the same "
+            f"`herbray evaluate`, out={results}"
         )
 
 
@@ -136,7 +136,8 @@ def _below(path: Path) -> list[Path]:
 
 
 def _note(note: dict[str, Any], trained: Mapping[str, _Run]) -> EncoderNote:
-    run = trained.get(note["encoder"]) or trained.get(note["uri"], _NO_RUN)
+    known = trained.get(note["encoder"]) or trained.get(note["uri"])
+    run = known if known and note["objective"] != schema.UNTRAINED else _NO_RUN  # a start may be trained elsewhere
     figures = run.note.get("figures", {})
     return EncoderNote(
         identity=noted(note),

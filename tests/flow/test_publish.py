@@ -82,7 +82,7 @@ def test_tables_of_an_earlier_version_are_refused_by_name_and_what_makes_them_an
     for file, columns in ((spec.results, old), (comparisons_file(spec.results), ["model_a", "model_b", "low"])):
         now = file.read_bytes() if file.exists() else b""
         pq.write_table(pa.table({name: pa.array([], pa.string()) for name in columns}), file)
-        told = f"{file}: another version of herbray wrote .* `herbray evaluate` with out={spec.results}"
+        told = f"{file}: another version of herbray wrote .* `herbray evaluate`, out={spec.results}"
         with pytest.raises(ValueError, match=told):
             report(spec)
         file.write_bytes(now)
