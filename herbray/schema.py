@@ -1,5 +1,6 @@
 """The vocabulary of herbray: ranks, splits and the Arrow schema of each table. Nothing else defines a column name."""
 
+from dataclasses import dataclass, fields
 from typing import Final
 
 import pyarrow as pa
@@ -68,14 +69,48 @@ QUARANTINE: Final = pa.schema(
 )
 """One row a refused input: nothing is lost silently."""
 
-FROZEN: Final = ("untrained", "efficientnet_lite0")
-"""Models of results that herbray has not trained: start weights as they are, and other networks as they came."""
+UNTRAINED: Final = "untrained"
+"""The objective of encoders that herbray has not trained: start weights, and other networks, evaluated as they are."""
+
+WEIGHTS_DIGITS: Final = 16
+"""The first digits of an encoder's fingerprint: of the weights alone. The others are of what goes in, e.g. the size."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which encoder a number is of: the first columns of results and outcomes.
+
+    Attributes:
+        model: what people call it: the label that its training gave it, else its objective.
+        encoder: the key: fingerprint of the weights and of what goes in.
+        objective: "triplet", "autoencoder", "classifier", … or `UNTRAINED`.
+        kind: fingerprint of how it was made, the seed left out; numbers are averaged and compared by it.
+        init: start weights as the settings name them: "random", "imagenet", …
+        start_kind: `kind` of its start weights, evaluated as they are. Of two that began with the same weights, and
+            differ in what goes in alone, the first `WEIGHTS_DIGITS` digits are the same.
+        seed: of the training run.
+    """
+
+    model: str
+    encoder: str
+    objective: str
+    kind: str
+    init: str
+    start_kind: str
+    seed: int
+
+
+IDENTITY: Final = pa.schema(
+    [
+        pa.field(each.name, pa.int64() if each.name == "seed" else pa.string(), nullable=False)
+        for each in fields(Identity)
+    ]
+)
+"""The columns of an `Identity`."""
 
 RESULT: Final = pa.schema(
     [
-        pa.field("model", pa.string(), nullable=False),  # "triplet", "autoencoder", "classifier", "untrained", …
-        pa.field("init", pa.string(), nullable=False),  # start weights: "random", "imagenet", …
-        pa.field("seed", pa.int64(), nullable=False),  # of the training run
+        *IDENTITY,
         pa.field("task", pa.string(), nullable=False),  # a key of herbray.tasks.TASKS
         pa.field("split", pa.string(), nullable=False),
         pa.field("level", pa.string(), nullable=False),  # a rank, or a pair "Syzygium–Eugenia"
@@ -86,10 +121,10 @@ RESULT: Final = pa.schema(
 )
 """Long form: one row a number. MLflow and the report read it; nothing else computes a score."""
 
-
 OUTCOME: Final = pa.schema(
     [
-        *list(RESULT)[:6],  # model, init, seed, task, split, level
+        *IDENTITY,
+        *(RESULT.field(name) for name in ("task", "split", "level")),
         pa.field("metric", pa.string(), nullable=False),
         pa.field("lower_is_better", pa.bool_(), nullable=False),
         pa.field("specimen_id", pa.string(), nullable=False),
@@ -100,18 +135,22 @@ OUTCOME: Final = pa.schema(
 )
 """One row a specimen and metric, folds and draws pooled: what intervals and comparisons are computed from."""
 
+
+def _side(end: str) -> list[pa.Field]:
+    """One of the two kinds that are compared."""
+    names = ("model", "objective", "kind", "init", "start_kind")
+    return [
+        *(IDENTITY.field(name).with_name(f"{name}_{end}") for name in names),
+        pa.field(f"seeds_{end}", pa.int32(), nullable=False),  # training runs
+        pa.field(f"encoders_{end}", pa.list_(pa.string()), nullable=False),  # their fingerprints, in order of seed
+    ]
+
+
 COMPARISON: Final = pa.schema(
     [
-        pa.field("task", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("level", pa.string(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("model_a", pa.string(), nullable=False),
-        pa.field("init_a", pa.string(), nullable=False),
-        pa.field("seeds_a", pa.int32(), nullable=False),  # training runs
-        pa.field("model_b", pa.string(), nullable=False),
-        pa.field("init_b", pa.string(), nullable=False),
-        pa.field("seeds_b", pa.int32(), nullable=False),
+        *(OUTCOME.field(name) for name in ("task", "split", "level", "metric", "lower_is_better")),
+        *_side("a"),
+        *_side("b"),
         pa.field("specimens", pa.int64(), nullable=False),  # that both have
         pa.field("difference", pa.float64(), nullable=False),  # mean of a less mean of b
         pa.field("low", pa.float64(), nullable=False),  # ends of the bootstrap interval of the difference

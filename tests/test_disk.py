@@ -73,7 +73,7 @@ def test_a_task_and_an_actor_that_fill_the_disk_of_their_node(cluster, shards, h
     assert cli.run("shard", None, words) == 1
     start = EncoderSpec(size=32)
     encoder = build_encoder(start, 1, None)
-    save_encoder(tmp_path / "encoder", encoder, _start_card(Embed(start=start), encoder.dim, None))
+    save_encoder(tmp_path / "encoder", encoder, _start_card(Embed(start=start), encoder))
     words = [f"model={tmp_path}/encoder", f"shards={shards}", f"out={small_disk}/e", "splits=[random]", "actors=1"]
     assert cli.run("embed", None, words) == 1
     error = capsys.readouterr().err

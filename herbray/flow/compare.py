@@ -1,16 +1,15 @@
 """Candidate against champion: what earns the alias, and the paired comparison on the same specimens."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from herbray import tables, tracking
+from herbray import tracking
 from herbray.config import Spec
-from herbray.flow.embed import remedy
+from herbray.schema import Identity
 from herbray.tasks import TASKS, Outcome, TaskSpec
 from herbray.tasks.base import nearest
 from herbray.tasks.bootstrap import Bootstrap, Sample, compare
@@ -144,7 +143,7 @@ def _paired(mine: Evidence, theirs: Evidence, rule: Rule, seed: int) -> dict[str
     """The candidate's gain over the champion, above 0 where it is better, with its interval."""
     if mine.shards != theirs.shards:
         raise ValueError(f"shards {mine.shards[:8]} and {theirs.shards[:8]} differ: these figures cannot be compared")
-    samples = [Sample("candidate", "", 0, mine.outcome), Sample("champion", "", 0, theirs.outcome)]
+    samples = [Sample(_called("candidate"), mine.outcome), Sample(_called("champion"), theirs.outcome)]
     rows = compare(samples, rule.bootstrap, seed).to_pylist()
     if not rows:
         raise ValueError(f"{rule.metric}: fewer than two gatherings in common: no interval")
@@ -154,6 +153,11 @@ def _paired(mine: Evidence, theirs: Evidence, rule: Rule, seed: int) -> dict[str
         gain, low, high = -gain, -high, -low
     ends = {"gain": gain, "low": low, "high": high}
     return ends | {"champion_value": theirs.outcome.mean, "specimens": rows[0]["specimens"]}
+
+
+def _called(name: str) -> Identity:
+    """One of two versions that are compared, whatever is known of them."""
+    return Identity(model=name, encoder=name, objective="", kind=name, init="", start_kind="", seed=0)
 
 
 def _told(rule: Rule, found: dict[str, float], champion: int, shards: str) -> str:
@@ -183,9 +187,3 @@ def narrowed(task: TaskSpec, split: str, level: str) -> tuple[TaskSpec, ...]:
         return type(task).model_validate(settings | {"splits": (split,)}).parts()
     except ValidationError as error:
         raise ValueError(f"task {task.name}: {error.errors()[0]['msg']}") from None
-
-
-def weights_of(folder: Path) -> str | None:
-    """Print of the weights that made an embeddings folder; None where its files do not say."""
-    first = next(iter(sorted(folder.glob("split=*/part-*.parquet"))), None)
-    return tables.TableFile(first, remedy(folder)).note.get("encoder") if first is not None else None

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from herbray.config import Spec
 from herbray.data.plan import fingerprint
 from herbray.disk import full
 from herbray.flow import cluster
-from herbray.flow.embedder import Embedder, encoder_print, source_print
+from herbray.flow.embedder import Embedder, source_print
+from herbray.flow.fingerprints import KEYS, encoder_print, identify, print_of, settings_of, weights_print
 from herbray.flow.manifest import read_manifest
 from herbray.flow.manifest import remedy as shards_remedy
 from herbray.flow.seats import pool
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
-from herbray.model.encoder import EncoderSpec, build_encoder, start_name
+from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
 
 
 class Embed(Spec):
@@ -67,7 +69,8 @@ def embed(spec: Embed) -> Path:
             f"{spec.model} was trained on sheets of geometry={card.geometry}, those of {spec.shards} are {geometry}: "
             f"make the shards with geometry={card.geometry}"
         )
-    note |= {"init": start_name(card.init, card.stem), "seed": card.seed, "size": card.size, "dim": card.dim}
+    identity = identify(encoder, card)
+    note |= asdict(identity) | {"settings": settings_of(card), "size": card.size, "dim": card.dim}
     note |= {
         "herbray": __version__,
         "shards": manifest["fingerprint"],
@@ -76,7 +79,7 @@ def embed(spec: Embed) -> Path:
     target = spec.out / f"{note['name']}-{manifest['fingerprint'][:8]}"
     files = [f for name in spec.splits for f in sorted((spec.shards / f"split={name}").glob("part-*.parquet"))]
     jobs = [{"file": f.relative_to(spec.shards).as_posix()} for f in files]
-    made_by = encoder_print(encoder)
+    made_by = identity.encoder
     waiting = [job for job in jobs if not _finished(target / job["file"], made_by, spec.shards / job["file"])]
     if waiting:
         (target / "manifest.json").unlink(missing_ok=True)  # written last: without it nothing is finished
@@ -100,10 +103,20 @@ def read_embeddings(folder: Path) -> pa.Table:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """Which encoder made an embeddings folder."""
+    """Which encoder made an embeddings folder: `fingerprints.KEYS`, its address, and the shards.
+
+    Raises:
+        ValueError: the embeddings are not finished, or an earlier herbray noted less.
+    """
     if not (folder / "manifest.json").exists():
         raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first")
-    return storage.read_note(folder / "manifest.json", remedy(folder))
+    note = storage.read_note(folder / "manifest.json", remedy(folder))
+    if missing := [name for name in KEYS if name not in note]:
+        raise ValueError(
+            f"{folder}: embedded by an earlier herbray, which did not note {', '.join(missing)}: give the same "
+            "`herbray embed` again, which keeps the files that are finished, or remove the folder"
+        )
+    return note
 
 
 def remedy(folder: Path) -> str:
@@ -122,7 +135,7 @@ def _check_splits(spec: Embed, manifest: dict[str, Any]) -> None:
 
 
 def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
-    """The encoder as a folder that every actor can read, and what the results will call it."""
+    """The encoder as a folder that every actor can read, and where it comes from."""
     if spec.model == "start":
         init, weights = spec.start.init, None
         if init.startswith("models:/"):  # frozen as it was registered: what training from it must beat
@@ -130,52 +143,45 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
             init = tracking.pinned(uri, init)  # results tell starts apart by it; a training names its own so, too
             weights = tracking.pull(init, uri, cache=spec.out.absolute() / "encoders")
             spec = spec.model_copy(update={"start": spec.start.model_copy(update={"init": init})})
-        which = fingerprint(spec.start.model_dump(), spec.seed, weights and encoder_print(weights))[:8]
+        which = fingerprint(spec.start.model_dump(), spec.seed, weights and weights_print(weights))[:8]
         name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', init)[-40:]}-{which}"
         folder = spec.out / "encoders" / name
         if not (folder / "encoder.json").exists():
             encoder = build_encoder(spec.start, spec.seed, weights)
-            save_encoder(folder, encoder, _start_card(spec, encoder.dim, weights))
-        model = "untrained" if spec.start.arch == "resnet18" else spec.start.arch  # results tell encoders apart by it
-        return folder.absolute(), {"name": name, "model": model, "uri": "", "version": "untrained"}
+            save_encoder(folder, encoder, _start_card(spec, encoder))
+        return folder.absolute(), {"name": name, "uri": "", "version": "untrained"}
     uri = tracking.tracking_uri(spec.store)
     if not spec.model.startswith("models:/"):
         folder = Path(spec.model)
-        card = read_encoder(folder)[1]
+        made_by = encoder_print(folder, read_encoder(folder)[1])
         return folder.absolute(), {
-            "name": f"{folder.absolute().parent.name}-{encoder_print(folder)[:8]}",  # another training, another name
-            "model": _called(card),
+            "name": f"{folder.absolute().parent.name}-{made_by[:8]}{made_by[-4:]}",  # another encoder, another name
             "uri": "",
             "version": str(folder),
         }
     name, version = tracking.resolve(uri, spec.model)
     folder = tracking.pull(f"models:/{name}/{version}", uri, cache=spec.out.absolute() / "encoders")
-    called = _called(read_encoder(folder)[1])
-    label = {"name": f"{name}-v{version}", "model": called, "version": f"{name} v{version}"}
+    label = {"name": f"{name}-v{version}", "version": f"{name} v{version}"}
     return folder.absolute(), label | {"uri": f"models:/{name}/{version}"}
 
 
-def _called(card: EncoderCard) -> str:
-    """What results call a trained encoder: the label that its training gave it, else its objective."""
-    return str(card.spec.get("label") or card.objective)
-
-
-def _start_card(spec: Embed, dim: int, weights: Path | None) -> EncoderCard:
+def _start_card(spec: Embed, encoder: Encoder) -> EncoderCard:
     start = spec.start
     return EncoderCard(
         arch=start.arch,
         stem=start.stem,
         normalise=start.normalise,
         size=start.size,
-        dim=dim,
+        dim=encoder.dim,
         classes=[],
-        objective="untrained",
+        objective=schema.UNTRAINED,
         init=start.init,
         seed=spec.seed,
+        start=print_of(encoder),
         shards_fingerprint="",
         citation="",
         spec=start.model_dump(mode="json"),
-        geometry=read_encoder(weights)[1].geometry if weights else "crop",
+        geometry=encoder.geometry,
         herbray=__version__,
     )
 

@@ -1,7 +1,6 @@
 """One encoder in memory: shard files in, embeddings files out. Needs no Ray: an actor is one of these."""
 
 import functools
-import hashlib
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from herbray import schema, tables
 from herbray.data import images
 from herbray.data.plan import fingerprint
 from herbray.flow.decode import ahead, pageable, pinned
+from herbray.flow.fingerprints import encoder_print
 from herbray.flow.manifest import remedy
 from herbray.flow.window import Draft, Pixels, views
 from herbray.model.checkpoint import read_encoder
@@ -39,8 +39,8 @@ class Embedder:
         fast = self.device.type == "cuda"
         if not fast:
             torch.set_num_threads(threads)
-        module = read_encoder(encoder)[0]
-        self.dim, self.print = module.dim, encoder_print(encoder)
+        module, card = read_encoder(encoder)
+        self.dim, self.print = module.dim, encoder_print(encoder, card)
         self.embed = ready(module, self.device)
         self.side, self.threads, self.batch = side, threads, batch or (512 if fast else 64)
         self.allocate = pinned if fast else pageable
@@ -76,11 +76,6 @@ class Embedder:
             rows = np.arange(start, min(start + self.batch, len(jpegs)))
             fill = functools.partial(_fill, jpegs[start : start + self.batch], self.side)
             yield Draft(np.full(len(rows), -1), rows, 0, rows[-1] + 1 == len(jpegs), fill)
-
-
-def encoder_print(folder: Path) -> str:
-    """Fingerprint of an encoder's weights."""
-    return hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def source_print(file: Path) -> str:

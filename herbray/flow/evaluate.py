@@ -20,6 +20,7 @@ from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.compare import AnyRule, Rule
 from herbray.flow.embed import read_embeddings, read_note
+from herbray.flow.fingerprints import noted
 from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
 from herbray.flow.pieces import Found, Pieces, code_print, embeddings_print
 from herbray.flow.record import Entry, record
@@ -69,16 +70,15 @@ def evaluate(spec: Evaluate) -> pa.Table:
         ValueError: no embeddings, an unknown split, or a task that the data cannot serve.
     """
     folders = embeddings_folders(spec.embeddings)
-    for message in twins(folders):
-        _log.warning(message)
+    told = once(folders)
     pieces = [
         _Piece(f, part, name) for f in folders for task in spec.tasks for name in task.splits for part in task.parts()
     ]
     with cluster.connected():
         found = _measured(spec, folders, pieces)
-        results = pa.concat_tables(one.results for folder in folders for one in found[folder])
+        results = pa.concat_tables(one.results for folder in told for one in found[folder])
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
-        files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in folders})
+        files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in told})
         compared = comparisons(files, spec.bootstrap, spec.seed)
     tables.write(comparisons_file(spec.out), compared)
     tables.write(spec.out, results)
@@ -92,18 +92,24 @@ def _entry(folder: Path, found: Sequence[Found]) -> Entry:
     return Entry(folder, *(pa.concat_tables(getattr(one, name) for one in found) for name in ("results", "outcomes")))
 
 
-def twins(folders: Sequence[Path]) -> list[str]:
-    """A sentence for each two or more encoders that results cannot tell apart: their scores would be pooled."""
-    kinds: dict[tuple[str, str, int], list[str]] = {}
+def once(folders: Sequence[Path]) -> list[Path]:
+    """The folders whose results are told: of several that hold the same encoder under the same name, the first.
+
+    Raises:
+        ValueError: they hold it of different shards, so that its results could not be told apart.
+    """
+    first: dict[tuple[str, str], tuple[Path, str]] = {}
     for folder in folders:
         note = read_note(folder)
-        kinds.setdefault((note["model"], note["init"], note["seed"]), []).append(folder.name)
-    return [
-        f"{', '.join(names)}: all are {model} from {init} with seed {seed}, so that results and the report pool them "
-        "and comparisons count them as several trainings; give their trainings a label each, or evaluate them apart"
-        for (model, init, seed), names in kinds.items()
-        if len(names) > 1
-    ]
+        there, shards = first.setdefault((note["encoder"], note["kind"]), (folder, note["shards"]))
+        if shards != note["shards"]:
+            raise ValueError(
+                f"{there} and {folder} hold the same encoder on different shards, which results cannot tell apart: "
+                f"evaluate them apart, e.g. `herbray evaluate embeddings={folder} out={folder.name}.parquet`"
+            )
+        if there != folder:
+            _log.warning("%s holds the same encoder as %s: its results stand once", folder.name, there.name)
+    return [folder for folder, _ in first.values()]
 
 
 def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
@@ -169,5 +175,4 @@ def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], boot
     measured = piece.task.measure(embeddings, piece.split, seed)
     outcomes = by_gathering(measured.outcomes, embeddings)
     scores = measured.scores + intervals(outcomes, bootstrap, seed)
-    encoder = note["model"], note["init"], note["seed"]
-    return Found(to_table(scores, *encoder), to_outcome_table(outcomes, *encoder))
+    return Found(to_table(scores, noted(note)), to_outcome_table(outcomes, noted(note)))

@@ -58,6 +58,13 @@ def settings(spec: Train, weights: Path | None = None) -> Settings:
     return {_SHARDS: read_manifest(spec.shards)["fingerprint"]} | tree
 
 
+def made_of(spec: Train) -> dict[str, Any]:
+    """The settings that bear on what an encoder becomes, the seed left out."""
+    tree = without(spec, "place", "conduct", "progress", "name")
+    del tree["seed"]
+    return tree
+
+
 def shown(spec: Train, *roles: Role) -> dict[str, Any]:
     """The settings that may be shown to others, less those of `roles`; a folder of start weights by its name alone."""
     tree = without(spec, "place", *roles)

@@ -11,6 +11,7 @@ from torch import nn
 from herbray import __version__
 from herbray.data import plan
 from herbray.flow.device import placed
+from herbray.flow.fingerprints import print_of
 from herbray.flow.identity import shown
 from herbray.flow.material import Material, Train, World, material
 from herbray.flow.meter import Meter
@@ -70,19 +71,21 @@ def learn(
     data = material(spec)
     if len(data.windows) < world.size:
         raise ValueError(f"{len(data.windows)} windows for {world.size} workers: lower workers or stream.window")
-    learner = build_learner(spec, len(data.classes), weights).to(world.device).to(memory_format=torch.channels_last)
+    learner = build_learner(spec, len(data.classes), weights)
+    start = print_of(learner.encoder)  # before a checkpoint is put in its place
+    learner = learner.to(world.device).to(memory_format=torch.channels_last)
     with Saver(store, world, leaving) as saver:
-        _Course(spec, data, learner, world, saver, report).run(feed)
+        _Course(spec, data, learner, start, world, saver, report).run(feed)
 
 
 class _Course:
     """A worker's way through the plan."""
 
     def __init__(
-        self, spec: Train, data: Material, learner: Learner, world: World, saver: Saver, report: Report
+        self, spec: Train, data: Material, learner: Learner, start: str, world: World, saver: Saver, report: Report
     ) -> None:
         self.spec, self.data, self.learner, self.world, self.saver = spec, data, learner, world, saver
-        self.report = report
+        self.start, self.report = start, report
         self.optimizer = make_optimizer(spec.optimizer, learner)
         self.meter = Meter(world)
         self.validator = Validator(spec, data.validation, data.manifest["side"], world) if data.validation else None
@@ -157,7 +160,7 @@ class _Course:
         self.saver.reports.append(figures)
 
     def _save(self, figures: dict[str, float] | None = None) -> None:
-        about = card(self.spec, self.data) if figures else None
+        about = card(self.spec, self.data, self.start) if figures else None
         self.saver.save(self.learner, self.optimizer, self.meter, self.consumed, figures, about)
 
     def _place(self) -> dict[str, float]:
@@ -167,8 +170,8 @@ class _Course:
         return place | {"images": float(images), "lr": float(self.optimizer.param_groups[0]["lr"])}
 
 
-def card(spec: Train, data: Material) -> EncoderCard:
-    """What travels with the weights."""
+def card(spec: Train, data: Material, start: str) -> EncoderCard:
+    """What travels with the weights; `start` is the fingerprint of the encoder that training began as."""
     return EncoderCard(
         arch=spec.encoder.arch,
         stem=spec.encoder.stem,
@@ -178,10 +181,12 @@ def card(spec: Train, data: Material) -> EncoderCard:
         dim=DIMS[spec.encoder.arch],
         classes=data.classes,
         objective=spec.objective.name,
+        label=spec.label,
         init=spec.encoder.init,
         seed=spec.seed,
+        start=start,
         shards_fingerprint=data.manifest["fingerprint"],
         citation=data.manifest["citation"],
-        spec=shown(spec, "conduct", "progress"),
+        spec=shown(spec, "conduct", "progress", "name"),
         herbray=__version__,
     )

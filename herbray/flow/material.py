@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 import torch
 from pydantic import Field, model_validator
 
-from herbray import schema
 from herbray.config import Spec
 from herbray.data import plan
 from herbray.data.validation import Validation, plan_validation
@@ -20,7 +19,7 @@ from herbray.marks import Mark
 from herbray.model.augment import Augment
 from herbray.model.compiled import Compile
 from herbray.model.encoder import EncoderSpec
-from herbray.model.objectives import OBJECTIVES, AnyObjective
+from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
 
 
@@ -116,13 +115,6 @@ class Train(Spec):
         Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
     )
     seed: int = 89
-
-    @model_validator(mode="after")
-    def _no_other_name(self) -> Self:
-        taken = {*OBJECTIVES, *schema.FROZEN} - {self.objective.name}
-        if self.label in taken:
-            raise ValueError(f"label {self.label!r} is what results call another kind of encoder: choose another")
-        return self
 
     @property
     def called(self) -> str:

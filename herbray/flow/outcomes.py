@@ -71,9 +71,8 @@ def comparisons(files: Sequence[Path], settings: Bootstrap, seed: int) -> pa.Tab
     paths = [file.absolute() for file in files]
     found = ray.get([run.remote(paths, place, settings, seed) for place in places])
     table = pa.concat_tables([schema.COMPARISON.empty_table(), *found])
-    return table.sort_by(
-        [(name, "ascending") for name in (*_PLACE, "metric", "model_a", "init_a", "model_b", "init_b")]
-    )
+    sides = [f"{name}_{end}" for end in "ab" for name in ("model", "init", "kind")]
+    return table.sort_by([(name, "ascending") for name in (*_PLACE, "metric", *sides)])
 
 
 def _places(file: Path) -> set[tuple[str, ...]]:
@@ -105,9 +104,8 @@ def _rows_of(file: Path, place: tuple[str, ...]) -> pa.Table:
 
 
 def _sample(rows: pa.Table) -> Sample:
-    """The rows of one metric of one run, as they were measured."""
-    names = ("model", "init", "seed", "task", "split", "level", "metric", "lower_is_better")
-    key = rows.select(names).slice(0, 1).to_pylist()[0]
+    """The rows of one metric of one encoder, as they were measured."""
+    first = rows.slice(0, 1).to_pylist()[0]
     arrays = {name: rows[name].to_numpy() for name in ("specimen_id", "value", "weight", "unit")}
-    outcome = Outcome(**{name: key[name] for name in names[3:]}, **arrays)
-    return Sample(key["model"], key["init"], key["seed"], outcome)
+    outcome = Outcome(**{name: first[name] for name in (*_PLACE, "metric", "lower_is_better")}, **arrays)
+    return Sample(schema.Identity(**{name: first[name] for name in schema.IDENTITY.names}), outcome)

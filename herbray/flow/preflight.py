@@ -7,7 +7,7 @@ from pathlib import Path
 from herbray.flow.learn import build_learner
 from herbray.flow.manifest import read_index
 from herbray.flow.material import Train
-from herbray.model.encoder import EncoderSpec, build_encoder, start_name
+from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.tasks import TaskSpec
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.swaps import SwapTask
@@ -65,28 +65,3 @@ def check_pairs(tasks: Sequence[TaskSpec], shards: Path) -> None:
                             f"{task.name}, pair {pair.level}, split {split}: {have} specimens of {genus}, and "
                             f"{task.folds} are needed: choose other `pairs`, or leave them empty"
                         )
-
-
-def distinct(starts: Sequence[EncoderSpec], further: Sequence[EncoderSpec]) -> list[EncoderSpec]:
-    """Start weights to be evaluated as they are, each once.
-
-    Args:
-        starts: of the trainings; of several that differ in what goes in alone, the first.
-        further: that the settings add.
-
-    Raises:
-        ValueError: one of `further` differs from another encoder in what goes in alone, e.g. its size: results could
-            not tell the two apart.
-    """
-    found: dict[tuple[str, str, str], EncoderSpec] = {}
-    for each in starts:
-        found.setdefault((each.arch, each.init, each.stem), each)
-    for each in further:
-        there = found.setdefault((each.arch, each.init, each.stem), each)
-        if there != each:
-            raise ValueError(
-                f"frozen: results could not tell {each.arch} from {start_name(each.init, each.stem)} with size="
-                f"{each.size}, normalise={each.normalise} from that with size={there.size}, normalise="
-                f"{there.normalise}, which is evaluated too: leave one out"
-            )
-    return list(found.values())

@@ -5,11 +5,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from herbray import tracking
+from herbray import schema, tracking
 from herbray.config import Spec
-from herbray.flow.compare import AnyRule, Evidence, Rule, already, consider, evidence, narrowed, weights_of
+from herbray.flow.compare import AnyRule, Evidence, Rule, already, consider, evidence, narrowed
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.evaluate import embeddings_folders
+from herbray.flow.fingerprints import noted
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
 from herbray.tasks.base import PAPER_SEED
 from herbray.tasks.bootstrap import by_gathering
@@ -120,8 +121,10 @@ def _measured(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
     Raises:
         ValueError: the folder was made by other weights than the version's, or no specimen contributes to the metric.
     """
-    made, registered = weights_of(folder), tracking.get_version(uri, spec.model, version).tags.get(tracking.WEIGHTS_TAG)
-    if made and registered and made != registered:
+    note = read_note(folder)
+    made = note["encoder"][: schema.WEIGHTS_DIGITS]
+    registered = tracking.get_version(uri, spec.model, version).tags.get(tracking.WEIGHTS_TAG)
+    if registered and made != registered:
         raise ValueError(
             f"{folder}: made by weights {made}, but version {version} of {spec.model} has {registered}: it belongs to "
             "another registry; embed this version into another folder and name that in embeddings"
@@ -134,8 +137,7 @@ def _measured(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
         for outcome in part.measure(table, split, spec.seed).outcomes
     ]
     outcomes = by_gathering(found, table)
-    note = read_note(folder)
-    proof = evidence(note["shards"], to_outcome_table(outcomes, note["model"], note["init"], note["seed"]), spec.rule)
+    proof = evidence(note["shards"], to_outcome_table(outcomes, noted(note)), spec.rule)
     if proof is None:
         known = sorted({f"{each.task}/{each.split}/{each.level}/{each.metric}" for each in outcomes})
         raise ValueError(

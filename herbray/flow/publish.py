@@ -1,9 +1,8 @@
 """Tables → report: gathers what the page shows; computes nothing that a task should have computed."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +15,16 @@ from herbray.config import Spec
 from herbray.data.draws import draws
 from herbray.flow.embed import read_embeddings, read_note
 from herbray.flow.evaluate import embeddings_folders
+from herbray.flow.fingerprints import identify, noted
 from herbray.flow.manifest import read_index, read_manifest
 from herbray.flow.manifest import remedy as shards_remedy
 from herbray.flow.outcomes import comparisons_file, remedy
 from herbray.flow.register import ENCODER, read_trained
 from herbray.flow.reports import read_metrics
 from herbray.model.checkpoint import EncoderCard
+from herbray.model.portable import CARD as CARD_FILE
 from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
+from herbray.report.names import Kind
 
 
 class Report(Spec):
@@ -44,35 +46,36 @@ class Report(Spec):
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run folder says: its note, its reports, and the settings that its encoder was trained with."""
+    """What a run folder says: its note, its reports, and which encoder it holds, if it kept that."""
 
     note: dict[str, Any]
     reports: list[dict[str, float]]
-    settings: dict[str, Any]
+    identity: schema.Identity | None
 
 
-_NO_RUN = _Run({}, [], {})
+_NO_RUN = _Run({}, [], None)
 
 
 def report(spec: Report) -> Path:
     """Write the page.
 
     Raises:
-        ValueError: the results, shards or embeddings are not there.
+        ValueError: the results, shards or embeddings are not there, or an earlier herbray wrote them.
     """
     if not spec.results.exists():
         raise ValueError(f"{spec.results}: no results here; run `herbray evaluate` with out={spec.results} first")
     manifest = read_manifest(spec.shards)
     folders = embeddings_folders(spec.embeddings)
     trained = _trained(spec.runs)
-    notes = [_note(read_note(folder), trained) for folder in folders]
+    embedded = [read_note(folder) for folder in folders]
+    notes = {(note["encoder"], note["kind"]): _note(note, trained) for note in reversed(embedded)}
     data = ReportData(
         title=spec.title,
         results=tables.read(spec.results, remedy(spec.results), schema.RESULT),
         manifest=manifest,
-        encoders=notes,
+        encoders=list(notes.values()),
         curves=_curves(trained),
-        embeddings=dict(zip(_labels(notes), map(read_embeddings, folders), strict=True)),
+        embeddings={note["encoder"]: read_embeddings(f) for note, f in zip(embedded, folders, strict=True)},
         sheets=list(_sheets(spec, manifest)),
         quarantine=_quarantine(spec),
         settings=spec.settings,
@@ -93,24 +96,25 @@ def _comparisons(results: Path) -> pa.Table | None:
 
 
 def _trained(paths: Sequence[Path]) -> dict[str, _Run]:
-    """Registered version → what its run folder says."""
+    """Fingerprint of an encoder, or its registered version where a run did not keep it → what its run folder says."""
     files = [
         f for path in paths for f in ([path / "trained.json"] if (path / "trained.json").exists() else _below(path))
     ]
     found = {}
     for file in files:
         note = read_trained(file.parent)
-        found[note["uri"]] = _Run(note, read_metrics(file.parent / "metrics.jsonl"), _settings(file.parent / ENCODER))
+        identity = _identity(file.parent / ENCODER)
+        run = _Run(note, read_metrics(file.parent / "metrics.jsonl"), identity)
+        found[identity.encoder if identity else note["uri"]] = run
     return found
 
 
-def _settings(encoder: Path) -> dict[str, Any]:
-    """The training job's settings and the length of the representation; empty where the run kept no encoder."""
+def _identity(encoder: Path) -> schema.Identity | None:
     try:
-        card = EncoderCard.model_validate_json((encoder / "encoder.json").read_bytes())
+        card = EncoderCard.model_validate_json((encoder / CARD_FILE).read_bytes())
+        return identify(encoder, card)
     except FileNotFoundError:
-        return {}
-    return {**card.spec, "dim": card.dim}
+        return None
 
 
 def _below(path: Path) -> list[Path]:
@@ -118,12 +122,11 @@ def _below(path: Path) -> list[Path]:
 
 
 def _note(note: dict[str, Any], trained: Mapping[str, _Run]) -> EncoderNote:
-    run = trained.get(note["uri"], _NO_RUN)
+    known = trained.get(note["encoder"]) or trained.get(note["uri"])
+    run = known if known and note["objective"] != schema.UNTRAINED else _NO_RUN  # a start may be trained elsewhere
     figures = run.note.get("figures", {})
     return EncoderNote(
-        model=note["model"],
-        init=note["init"],
-        seed=note["seed"],
+        identity=noted(note),
         version=note["version"],
         epochs=figures.get("epoch", 0.0),
         images=int(figures.get("images", 0)),
@@ -131,7 +134,7 @@ def _note(note: dict[str, Any], trained: Mapping[str, _Run]) -> EncoderNote:
         knn=figures.get("val_knn"),
         loss=figures.get("val_loss"),
         run_id=run.note.get("run_id", ""),
-        settings=run.settings,
+        settings={**note["settings"], "dim": note["dim"]},
     )
 
 
@@ -142,12 +145,6 @@ def _sweep(folder: Path) -> SweepNote:
     note = storage.read_note(folder / "sweep.json", way_out)
     trials = tables.read(folder / "trials.parquet", way_out)
     return SweepNote(f"{note['objective']}, {folder.name}", trials, logarithmic(note["space"]))
-
-
-def _labels(notes: Sequence[EncoderNote]) -> list[str]:
-    """A name for each encoder's panel of the map: its model, and what tells it from another of that model."""
-    many = Counter(note.model for note in notes)
-    return [n.model if many[n.model] == 1 else f"{n.model}, {n.init}, seed {n.seed}, {n.version}" for n in notes]
 
 
 def _seconds(reports: Sequence[dict[str, float]]) -> Iterator[float]:
@@ -161,7 +158,7 @@ def _seconds(reports: Sequence[dict[str, float]]) -> Iterator[float]:
 def _curves(trained: Mapping[str, _Run]) -> pa.Table | None:
     rows = [
         {
-            "model": run.settings.get("label") or run.note["objective"],
+            **_kind(run),
             "epoch": row["epoch"],
             "metric": metric,
             "value": row[metric],
@@ -172,6 +169,14 @@ def _curves(trained: Mapping[str, _Run]) -> pa.Table | None:
         if metric.startswith(("train_", "val_"))
     ]
     return pa.Table.from_pylist(rows) if rows else None
+
+
+def _kind(run: _Run) -> dict[str, str]:
+    """The columns that name the kind of a run's encoder; one that was not kept is of a kind with its objective's."""
+    if run.identity is None:
+        objective = run.note["objective"]
+        return {"model": objective, "init": "", "kind": objective, "objective": objective, "start_kind": ""}
+    return asdict(Kind.of(asdict(run.identity)))
 
 
 def _sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:

@@ -14,10 +14,12 @@ from pydantic import Field
 
 from herbray import storage, tracking
 from herbray.config import Spec
+from herbray.flow.fingerprints import identify
 from herbray.flow.identity import settings, shown
 from herbray.flow.material import Train
 from herbray.flow.reports import TIME, read_timed
 from herbray.flow.run_folder import METRICS, TRAINED, claim, remedy
+from herbray.model.checkpoint import read_encoder
 
 NOTE: Final = "tracked.json"
 """Which run a run folder belongs to, and what its version will be called."""
@@ -129,8 +131,10 @@ def conclude(run: tracking.Run, out: Path) -> Registered:
     """
     note = _read_note(out)
     card = (out / CARD).read_text(encoding="utf-8")
+    identity = identify(out / ENCODER, read_encoder(out / ENCODER)[1])
+    tags = note["tags"] | {"encoder": identity.encoder, "kind": identity.kind}  # as results name them
     with tracking.told(_hint(out), run):
-        version = tracking.register(run, note["model"], out / ENCODER, card, "candidate", note["tags"])
+        version = tracking.register(run, note["model"], out / ENCODER, card, "candidate", tags)
         tracking.finish(run, "FINISHED")
     done = Registered(note["model"], version, run.run_id)
     told = {"model": done.model, "objective": note["objective"], "version": version, "uri": done.uri}

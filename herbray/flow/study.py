@@ -1,10 +1,9 @@
 """The whole story in one command: catalogue → shards → a grid of encoders → embeddings → tasks → report.
 
-The grid is objective × start weights × seed, with the start weights as they are, frozen, beside it. `herbray demo` is a
-study of one start and one seed. Trainings of one objective that bear labels are an experiment on their settings.
+The grid is training × start weights × seed, with the start weights as they are, frozen, beside it. `herbray demo` is a
+study of one start and one seed. Several trainings of one objective are an experiment on their settings.
 """
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,16 +18,16 @@ from herbray import config, schema, tables
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
-from herbray.data.plan import fingerprint
 from herbray.flow import cluster
 from herbray.flow.differences import differences
 from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
 from herbray.flow.material import Train
 from herbray.flow.outcomes import comparisons_file, remedy
-from herbray.flow.preflight import check_frozen, check_handed_over, check_pairs, check_start, distinct
+from herbray.flow.preflight import check_frozen, check_handed_over, check_pairs, check_start
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
+from herbray.flow.study_folders import folder, refuse_repeated, run_folders
 from herbray.flow.train import exact, steady, train
 from herbray.model.encoder import EncoderSpec
 
@@ -57,8 +56,10 @@ class Study(Spec):
     title: str = "A synthetic herbarium"
     catalogue: Catalogue
     shard: Shard = Shard()
-    other_shards: dict[str, Shard] = Field({}, description="shards of its own, for the training of this label")
-    train: tuple[Train, ...] = Field(min_length=1, description="one for each objective, or for each label")
+    other_shards: dict[str, Shard] = Field({}, description="shards of its own, for trainings of this label")
+    train: tuple[Train, ...] = Field(
+        min_length=1, description="one for each objective, or several that differ in settings"
+    )
     inits: tuple[str, ...] = Field((), description="start weights, each for every objective; none: each training's own")
     seeds: tuple[int, ...] = Field((), description="each for every objective and start; none: each training's own")
     frozen: tuple[EncoderSpec, ...] = Field((), description="further encoders to evaluate as they are")
@@ -68,14 +69,13 @@ class Study(Spec):
     report: Report = Report()
 
     @model_validator(mode="after")
-    def _told_apart(self) -> Self:
+    def _consistent(self) -> Self:
         names = [each.called for each in self.train]
-        for told in (names, self.inits, list(map(str, self.seeds))):
+        for name, told in (("inits", self.inits), ("seeds", list(map(str, self.seeds)))):
             if twice := [text for text, count in Counter(told).items() if count > 1]:
-                raise ValueError(
-                    f"{', '.join(twice)} twice: results tell encoders apart by label (else objective), init and seed: "
-                    "give trainings of one objective a label each"
-                )
+                raise ValueError(f"{name}: {', '.join(twice)} twice")
+        given = [*(["init"] if self.inits else []), *(["seed"] if self.seeds else [])]
+        refuse_repeated(self.train, self.shard, self.other_shards, given)
         for name, other in self.other_shards.items():
             if name not in names:
                 raise ValueError(f"other_shards: no training is called {name!r}; there are {', '.join(names)}")
@@ -122,7 +122,7 @@ def study(spec: Study) -> Path:
         judged = _with(spec.evaluate, embeddings=tuple(folders), store=spec.out, out=spec.out / "results.parquet")
         evaluate(judged)
         compared = tables.read(comparisons_file(judged.out), remedy(judged.out), schema.COMPARISON)
-        for line in differences(compared, spec.train):
+        for line in differences(compared, folders[len(frozen) :]):
             tell("compared", line)
     tell("report", "figures and one page")
     page = _with(
@@ -151,18 +151,17 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
     Raises:
         ValueError: start weights that do not go with an encoder, or cannot be had.
     """
-    trained = [
-        _cell(
-            spec,
-            exact(steady(_started(each, pretrained if pretrained and init == PRETRAINING else init, seed)), spec.out),
-        )
+    jobs = [
+        exact(steady(_started(each, pretrained if pretrained and init == PRETRAINING else init, seed)), spec.out)
         for each in spec.train
         for init in spec.inits or [each.encoder.init]
         for seed in spec.seeds or [each.seed]
     ]
+    names = run_folders(jobs, inits=len(spec.inits) > 1, seeds=len(spec.seeds) > 1)
+    trained = [_cell(spec, job, name) for job, name in zip(jobs, names, strict=True)]
     frozen = [
         _frozen(spec, start, seed)
-        for start in distinct([cell.train.encoder for cell in trained if cell.train], spec.frozen)
+        for start in dict.fromkeys([*(job.encoder for job in jobs), *spec.frozen])
         for seed in (spec.seeds or (spec.train[0].seed,))[: None if start.init == "random" else 1]
     ]  # where all seeds give the same start, one is enough
     return trained, frozen
@@ -177,15 +176,12 @@ def _started(base: Train, init: str, seed: int) -> Train:
 
 def _check(spec: Study) -> None:
     """All that can be known of the start weights before the pretraining, or anything else, has begun."""
-    starts = []
     for each in spec.train:
         for init in spec.inits or [each.encoder.init]:
-            starts.append(_encoder(each, init))
             if init == PRETRAINING and spec.pretraining:
                 check_handed_over(each, spec.pretraining.train.encoder)
             else:
                 steady(_started(each, init, each.seed))
-    distinct(starts, spec.frozen)
     if spec.pretraining:
         check_start(spec.pretraining.train)
     for start in spec.frozen:
@@ -202,13 +198,9 @@ def _encoder(base: Train, init: str) -> EncoderSpec:
     return config.parse(EncoderSpec, tree, origin=f"{base.objective.name} from {init}: encoder")
 
 
-def _cell(spec: Study, job: Train) -> Cell:
-    parts: list[str] = [job.called]
-    parts += [job.encoder.init] if len(spec.inits) > 1 else []
-    parts += [f"seed{job.seed}"] if len(spec.seeds) > 1 else []
+def _cell(spec: Study, job: Train, name: str) -> Cell:
     out, shards = spec.out.absolute(), _shards(spec, job.called)  # a cell may run in another process
-    folder = "-".join([_folder(parts[0]), *map(_plain, parts[1:])])
-    job = _with(job, shards=shards, store=out, out=out / "train" / folder)
+    job = _with(job, shards=shards, store=out, out=out / "train" / name)
     return Cell(job, _with(_embedding(spec), shards=shards))
 
 
@@ -218,18 +210,7 @@ def _frozen(spec: Study, start: EncoderSpec, seed: int) -> Cell:
 
 def _shards(spec: Study, called: str) -> Path:
     """Those that a training learns from."""
-    return spec.out.absolute() / (f"shards-{_folder(called)}" if called in spec.other_shards else "shards")
-
-
-def _plain(text: str) -> str:
-    """As part of a folder's name."""
-    return re.sub(r"[^A-Za-z0-9._]+", "_", text)
-
-
-def _folder(label: str) -> str:
-    """A folder's name for a label; two labels that differ in odd signs only have two."""
-    plain = _plain(label)
-    return plain if plain == label else f"{plain}-{fingerprint(label)[:6]}"
+    return spec.out.absolute() / (f"shards-{folder(called)}" if called in spec.other_shards else "shards")
 
 
 def _embedding(spec: Study) -> Embed:
@@ -287,7 +268,7 @@ def _make(cell: Cell, tell: "_Teller | None" = None) -> Path:
     if cell.train is None:
         tell("embed", f"test splits with the frozen {wanted.start.init} start")
         return embed(wanted)
-    tell("train", f"{cell.train.called} encoder from {cell.train.encoder.init} start weights")
+    tell("train", f"{cell.train.out.name} encoder from {cell.train.encoder.init} start weights")
     done = train(cell.train)
     tell("embed", f"test splits with {done.uri}")
     return embed(_with(wanted, model=done.uri))

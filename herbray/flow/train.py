@@ -234,7 +234,8 @@ def _check_choice(spec: Train, kept: Kept) -> None:
 
 def _renew_card(folder: Path, spec: Train) -> None:
     """Bring an encoder's card to the settings of now: some may change when the weights have been learned."""
-    found, now = read_encoder(folder)[1], learn.card(spec, material(spec))
+    found = read_encoder(folder)[1]
+    now = learn.card(spec, material(spec), found.start)
     renewed = found.model_copy(update={name: getattr(now, name) for name in now.model_fields_set - {"herbray"}})
     if renewed != found:
         write_card(folder, renewed)

@@ -36,6 +36,7 @@ __all__ = [
     "save_encoder",
     "save_training",
     "training_state",
+    "weights_bytes",
     "write_card",
     "write_encoder",
 ]
@@ -45,7 +46,7 @@ TRAINING_FILE: Final = "training.pt"
 
 _OF_DEVICE: Final = {"foreach", "fused", "capturable"}  # of an optimizer: how it computes, not what
 
-_LATER: Final = {"geometry"}  # keys that cards of earlier versions lack
+_LATER: Final = {"geometry", "label", "start"}  # keys that cards of earlier versions lack
 
 Position = dict[str, int | float | str]
 """Where a training run stands: counts and figures, named by the loop."""
@@ -63,8 +64,10 @@ class EncoderCard(Spec):
     dim: int = Field(description="length of a feature vector")
     classes: tuple[str, ...] = Field(description="genera of the training split, sorted: a label is a place in it")
     objective: str = Field(description="what it was trained by, or none")
+    label: str | None = Field(None, description="what its training called it; None: it goes by its objective")
     init: str = Field(description="start weights")
     seed: int
+    start: str = Field("", description="fingerprint of the encoder that its training began as")
     shards_fingerprint: str = Field("", description="of the images it was trained on")
     citation: str = Field("", description="of the data it was trained on")
     spec: dict[str, Any] = Field(default_factory=dict, description="the training job's configuration")
@@ -95,10 +98,7 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) 
     Raises:
         EncoderRefused: the card is too long, or a weight is not finite.
     """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-    check_finite(tensors, "the encoder")
-    data = _card_bytes(card)
-    weights = to_safetensors(tensors, metadata={"format": "pt"})
+    weights, data = weights_bytes(state), _card_bytes(card)
     storage.write_bytes(folder / WEIGHTS, weights)
     storage.write_bytes(folder / CARD, data)  # last: a folder with a card is complete
 
@@ -121,6 +121,17 @@ def _card_bytes(card: EncoderCard) -> bytes:
     if len(data) > MAX_CARD_BYTES:
         raise EncoderRefused(f"the card has {len(data):,} bytes; at most {MAX_CARD_BYTES:,} would be read back")
     return data
+
+
+def weights_bytes(state: Mapping[str, Tensor]) -> bytes:
+    """What `encoder.safetensors` holds for a `state_dict`; the same weights give the same bytes.
+
+    Raises:
+        EncoderRefused: a weight is not finite.
+    """
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    check_finite(tensors, "the encoder")
+    return to_safetensors(tensors, metadata={"format": "pt"})
 
 
 def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:

@@ -11,7 +11,7 @@ from herbray.model.checkpoint import read_encoder
 from herbray.model.portable import SIZES, Arch, Encoder, EncoderRefused
 from herbray.model.published import IMAGENET_FILE, imagenet_path, read_imagenet
 
-__all__ = ["IMAGENET_FILE", "Encoder", "EncoderSpec", "build_encoder", "imagenet_path", "start_name"]
+__all__ = ["IMAGENET_FILE", "Encoder", "EncoderSpec", "build_encoder", "imagenet_path"]
 
 
 class EncoderSpec(Spec):
@@ -41,11 +41,6 @@ class EncoderSpec(Spec):
         if self.arch != "resnet18" and self.stem != "standard":
             raise ValueError(f"{self.arch} has a standard stem, not {self.stem!r}: use stem=standard")
         return self
-
-
-def start_name(init: str, stem: str) -> str:
-    """What results call start weights: random ones of another stem are others."""
-    return f"{init} ({stem} stem)" if init == "random" and stem != "standard" else init
 
 
 def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> Encoder:

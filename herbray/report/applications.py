@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from herbray.report.dots import dots
 from herbray.report.drawing import Drawing
 from herbray.report.positives import positives
-from herbray.report.scores import Scores, clean, kinship, level_order
+from herbray.report.scores import Scores, kinship, level_order
 from herbray.report.summary import Finding, discrimination, identification, in_words, mislabels
 from herbray.report.tables import ScoreTable, score_table
+from herbray.report.text import clean
 
 Taxonomy = Mapping[str, tuple[str | None, str | None]]
 """Family and order of each genus."""

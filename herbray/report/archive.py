@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray import schema
-from herbray.report.scores import clean, split_name, split_order
+from herbray.report.scores import split_name, split_order
+from herbray.report.text import clean
 
 _MOST_BARS = 12
 _MOST_REFUSED = 50

@@ -1,19 +1,23 @@
 """The orderings of encoders that Walker et al. 2022 report, as data, and what our paired comparisons say of each.
 
 No score of the study is known to us; its orderings are. Two objectives are compared only where both began from the same
-start weights: in the study these differed by objective, so that its orderings mix the two causes.
+start weights: in the study these differed by objective, so that its orderings mix the two causes. Encoders that bear a
+label are an experiment of their own, and left out.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import pyarrow as pa
 
 from herbray import schema
-from herbray.report.scores import UNTRAINED, clean, level_order, split_name, split_order
+from herbray.report.names import Kind, name_kinds
+from herbray.report.scores import level_order, split_name, split_order
+from herbray.report.text import clean
+from herbray.schema import UNTRAINED
 
 OBJECTIVES: Final = ("triplet", "autoencoder", "classifier")
 """The three that the study compares."""
@@ -32,7 +36,6 @@ class Measure:
         label: in words.
         splits: those that count; None for all.
         levels: those that count; None for all, e.g. whichever pairs of genera were measured.
-        lower_is_better: e.g. of a false-positive rate. The table of comparisons does not say so itself.
     """
 
     task: str
@@ -40,7 +43,6 @@ class Measure:
     label: str
     splits: tuple[str, ...] | None = None
     levels: tuple[str, ...] | None = None
-    lower_is_better: bool = False
 
     def covers(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of `schema.COMPARISON` is of this figure."""
@@ -53,7 +55,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Claim:
-    """One model is better than another, at something; `measures` has the telling one first."""
+    """One objective is better than another, at something; `measures` has the telling one first."""
 
     about: str
     better: str
@@ -93,28 +95,28 @@ CLAIMS: Final = (
 best by triplet, then autoencoder, then classifier; the triplet network transfers best."""
 
 STARTS: Final = tuple(Claim("Genus identification", model, UNTRAINED, _IDENTIFICATION) for model in OBJECTIVES)
-"""Not the study's: that training was worth it, against the same start weights, frozen."""
+"""Not the study's: that training was worth it, against its own start weights, frozen."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One comparison of a claim's two models, in the claim's direction: above 0 is for it.
+    """One comparison of a claim's two objectives, in the claim's direction: above 0 is for it.
 
     Attributes:
         measure: what was compared.
         split: on which specimens.
         level: a rank or a pair of genera.
-        init: the start weights of both.
+        start: the start weights of both; and, where several encoders of an objective began there, which two.
         difference: of the means, in percentage points; `low` and `high` are the ends of its interval.
         specimens: that both were asked about.
-        seeds: training runs of the better and of the worse model.
+        seeds: training runs of the better and of the worse objective.
         verdict: `undecided` where the interval holds 0.
     """
 
     measure: Measure
     split: str
     level: str
-    init: str
+    start: str
     difference: float
     low: float
     high: float
@@ -137,23 +139,32 @@ class Judgement:
     words: str
 
 
-def judge(comparisons: pa.Table, claims: Iterable[Claim]) -> tuple[Judgement, ...]:
-    """Judge each claim by the comparisons of its two models from the same start weights.
+def judge(
+    comparisons: pa.Table, claims: Iterable[Claim], names: Mapping[str, str] | None = None
+) -> tuple[Judgement, ...]:
+    """Judge each claim by the comparisons of its two objectives from the same start weights.
 
     Args:
         comparisons: `schema.COMPARISON`.
         claims: in the order of the answer.
+        names: of kinds; None: they are named by themselves.
 
     Raises:
         ValueError: a column is missing.
     """
     rows = _rows(comparisons)
-    return tuple(_judge(rows, claim) for claim in claims)
+    sides = [each for row in rows for each in _sides(row)]
+    return tuple(_judge(rows, claim, names or name_kinds(sides, {})) for claim in claims)
 
 
 def compared(comparisons: pa.Table) -> frozenset[str]:
-    """Models that occur in the comparisons; ValueError as in `judge`."""
-    return frozenset(row[name] for row in _rows(comparisons) for name in ("model_a", "model_b"))
+    """Objectives whose unlabelled encoders occur in the comparisons; ValueError as in `judge`."""
+    sides = [each for row in _rows(comparisons) for each in _sides(row)]
+    return frozenset(each.objective for each in sides if each.unlabelled)
+
+
+def _sides(row: Mapping[str, Any]) -> tuple[Kind, Kind]:
+    return Kind.of(row, "_a"), Kind.of(row, "_b")
 
 
 def _rows(comparisons: pa.Table) -> list[dict[str, Any]]:
@@ -165,19 +176,43 @@ def _rows(comparisons: pa.Table) -> list[dict[str, Any]]:
     return [row for row in rows if all(math.isfinite(row[name]) for name in ("difference", "low", "high"))]
 
 
-def _judge(rows: Sequence[Mapping[str, Any]], claim: Claim) -> Judgement:
-    both = {claim.better, claim.worse}
+def _judge(rows: Sequence[Mapping[str, Any]], claim: Claim, names: Mapping[str, str]) -> Judgement:
     bearing = [(m, row) for m in claim.measures for row in rows if m.covers(row)]
-    found = [(m, row) for m, row in bearing if {row["model_a"], row["model_b"]} == both]
-    judged = [_judged(m, row, claim.better) for m, row in found if row["init_a"] == row["init_b"]]
+    found = [(m, row, first) for m, row in bearing if (first := _better_first(row, claim)) is not None]
+    alike = [(m, row, first) for m, row, first in found if _same_start(*_sides(row))]
+    many = Counter((m, row["split"], row["level"], row["init_a"]) for m, row, _ in alike)
+    judged = []
+    for measure, row, first in alike:
+        one = _judged(measure, row, first)
+        if many[measure, one.split, one.level, one.start] > 1:
+            better, worse = (names[row[f"kind_{end}"]] for end in ("ab" if first else "ba"))
+            one = replace(one, start=f"{one.start}: {better} and {worse}")
+        judged.append(one)
     judged.sort(key=lambda one: _order(one, claim.measures))
     words = _counted(judged) if judged else ("no start weights in common" if found else "not measured")
     return Judgement(claim, tuple(judged), words)
 
 
-def _judged(measure: Measure, row: Mapping[str, Any], better: str) -> Judged:
-    a_first = row["model_a"] == better
-    sign = 100 if a_first != measure.lower_is_better else -100
+def _better_first(row: Mapping[str, Any], claim: Claim) -> bool | None:
+    """Whether the claim's better objective is the first of the two; None if the row is not of this claim."""
+    a, b = (_objective(each) for each in _sides(row))
+    return a == claim.better if {a, b} == {claim.better, claim.worse} else None
+
+
+def _objective(kind: Kind) -> str | None:
+    """None for a training with a label; what was not trained is a start, whatever it is called."""
+    return kind.objective if kind.unlabelled or not kind.trained else None
+
+
+def _same_start(one: Kind, other: Kind) -> bool:
+    """Of two trained kinds: the same weights at first. Of a trained one and a start: that it began as this very one."""
+    if one.trained and other.trained:
+        return one.start_kind[: schema.WEIGHTS_DIGITS] == other.start_kind[: schema.WEIGHTS_DIGITS]
+    return one.start_kind == other.start_kind
+
+
+def _judged(measure: Measure, row: Mapping[str, Any], a_first: bool) -> Judged:
+    sign = 100 if a_first != row["lower_is_better"] else -100
     low, high = sorted((sign * row["low"], sign * row["high"]))
     verdict: Verdict = "undecided"
     if row["better"] in ("a", "b"):
@@ -188,7 +223,7 @@ def _judged(measure: Measure, row: Mapping[str, Any], better: str) -> Judged:
 
 
 def _order(one: Judged, measures: Sequence[Measure]) -> tuple[Any, ...]:
-    return measures.index(one.measure), split_order(one.split), level_order(one.level), one.init
+    return measures.index(one.measure), split_order(one.split), level_order(one.level), one.start
 
 
 def _counted(judged: Sequence[Judged]) -> str:

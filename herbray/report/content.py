@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from herbray.report.scores import model_order
+from herbray.schema import Identity
+
 
 @dataclass(frozen=True)
 class EncoderNote:
     """How one encoder came to be.
 
     Attributes:
-        model: the objective, e.g. "triplet", or "untrained".
-        init: start weights, e.g. "imagenet".
-        seed: of the training run.
+        identity: which it is, as in the results.
         version: registered name and version, e.g. "herbray-triplet v1", or "untrained".
         epochs: passes over the training plan.
         images: images seen, repeats counted.
@@ -25,9 +26,7 @@ class EncoderNote:
         settings: of the training job, and `dim`, the length of its representation; empty where they are not known.
     """
 
-    model: str
-    init: str
-    seed: int
+    identity: Identity
     version: str
     epochs: float
     images: int
@@ -36,6 +35,11 @@ class EncoderNote:
     loss: float | None
     run_id: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def note_order(note: EncoderNote) -> tuple[Any, ...]:
+    """Sorting key: the page's order of encoders."""
+    return model_order(note.identity.model), note.identity.init, note.identity.seed, note.version, note.identity.encoder
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ class ReportData:
         results: `schema.RESULT` rows of every model and task.
         manifest: of the shards; known keys are counts, splits, genera, source, citation, side, fingerprint, seed.
         encoders: one note a trained or untrained encoder.
-        curves: columns model, epoch (float), metric, value; None where no training was recorded.
-        embeddings: model name to a `schema.embedding_schema` table, which may hold several splits.
+        curves: the columns of a `Kind`, and epoch (float), metric, value; None where no training was recorded.
+        embeddings: fingerprint of an encoder to a `schema.embedding_schema` table, which may hold several splits.
         sheets: example specimens.
         quarantine: `schema.QUARANTINE` rows.
         settings: the run's settings in YAML.

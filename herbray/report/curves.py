@@ -8,17 +8,24 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from herbray.report.drawing import MOST_PANELS, WIDTH, Drawing, legend, percent, render
-from herbray.report.scores import clean, list_series
+from herbray.report.scores import Series
+from herbray.report.text import clean
 
 
-def curves(table: pa.Table, name: str) -> Drawing | None:
-    """Learning curves as small multiples: accuracies of all models together, then the losses, each on its own scale."""
+def curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing | None:
+    """Learning curves as small multiples: accuracies of all encoders together, then losses, each on its own scale.
+
+    Args:
+        table: columns kind, metric, epoch (float), value.
+        name: unique in the page.
+        series: of all kinds in the table, in order.
+    """
     lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for row in table.select(["model", "metric", "epoch", "value"]).to_pylist():
+    for row in table.select(["kind", "metric", "epoch", "value"]).to_pylist():
         if math.isfinite(row["epoch"]) and math.isfinite(row["value"]):
-            lines.setdefault((row["model"], row["metric"]), []).append((row["epoch"], row["value"]))
-    series = {one.model: one for one in list_series({(model, "") for model, _ in lines})}
-    panels = _curve_panels(lines, list(series))
+            lines.setdefault((row["kind"], row["metric"]), []).append((row["epoch"], row["value"]))
+    drawn = {one.kind: one for one in series if any(kind == one.kind for kind, _ in lines)}
+    panels = _curve_panels(lines, list(drawn.values()))
     if not panels:
         return None
     last = 1.02 * max(epoch for line in lines.values() for epoch, _ in line) or 1.0
@@ -31,25 +38,25 @@ def curves(table: pa.Table, name: str) -> Drawing | None:
         for place, axes in enumerate(grid.flat):
             axes.set_visible(place < len(panels))
         for axes, (title, keys) in zip(grid.flat, panels, strict=False):
-            for model, metric in keys:
-                epochs, values = _mean_line(lines[model, metric])
+            for kind, metric in keys:
+                epochs, values = _mean_line(lines[kind, metric])
                 dashed = "--" if metric.startswith("val") and "loss" in metric else "-"
-                one = series[model]
-                mark = one.marker if len(epochs) < 12 else ""
-                axes.plot(epochs, values, dashed, color=one.colour, marker=mark, markersize=3.5, linewidth=1.6)
+                one = drawn[kind]
+                style = {"color": one.colour, "marker": one.marker, "markersize": 3.5, "linewidth": 1.6}
+                axes.plot(epochs, values, dashed, markevery=-(-len(epochs) // 12), **style)
             axes.set_title(textwrap.fill(title, 20))
             axes.set_xlabel("epoch", fontsize=9)
             axes.set_xlim(0, last)
             axes.tick_params(length=0)
             if title.startswith("k-NN"):
                 percent(axes)
-        legend(figure, list(series.values()), None)
+        legend(figure, list(drawn.values()), None)
         return figure
 
-    alt = f"Learning curves of {', '.join(one.label for one in series.values())}: {', '.join(t for t, _ in panels)}."
+    alt = f"Learning curves of {', '.join(one.label for one in drawn.values())}: {', '.join(t for t, _ in panels)}."
     caption = (
         "k-NN accuracy is the one figure that all objectives share. Losses do not compare across objectives; "
-        "solid: training, dashed: validation. Several runs of one model are shown as their mean."
+        "solid: training, dashed: validation. Runs that differ in their seed alone are shown as their mean."
     )
     return render(paint, name, alt, caption)
 
@@ -63,15 +70,16 @@ def _mean_line(points: Sequence[tuple[float, float]]) -> tuple[list[float], list
 
 
 def _curve_panels(
-    lines: dict[tuple[str, str], list[tuple[float, float]]], models: Sequence[str]
+    lines: dict[tuple[str, str], list[tuple[float, float]]], series: Sequence[Series]
 ) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(title, lines) of each panel: k-NN accuracy of all models first, then a loss panel a model."""
+    """(title, lines) of each panel: k-NN accuracy of all kinds first, then a panel for the losses of each model."""
     panels = []
-    knn = [key for model in models for key in sorted(lines) if key[0] == model and "knn" in key[1]]
+    keys = [(one.model, key) for one in series for key in sorted(lines) if key[0] == one.kind]
+    knn = [key for _, key in keys if "knn" in key[1]]
     if knn:
         panels.append(("k-NN genus accuracy", knn))
-    for model in models:
-        losses = [key for key in sorted(lines) if key[0] == model and key[1] in ("loss", "train_loss", "val_loss")]
+    for model in dict.fromkeys(one.model for one in series):
+        losses = [key for owner, key in keys if owner == model and key[1] in ("loss", "train_loss", "val_loss")]
         if losses:
             panels.append((f"loss of {clean(model, 24)}", losses))
     return panels

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from herbray.report.drawing import DASHES, MOST_PANELS, WIDTH, Drawing, legend, percent, render
-from herbray.report.scores import Cell, Scores, Series, clean, split_name
+from herbray.report.scores import Cell, Scores, Series, split_name
+from herbray.report.text import clean
 
 Floors = dict[str, str | float]
 

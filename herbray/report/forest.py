@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from herbray.report.claims import VERDICTS, Judged, Judgement, Verdict
 from herbray.report.drawing import INK, MUTED, WIDTH, Drawing, render
-from herbray.report.scores import clean
+from herbray.report.text import clean
 
 _MOST_ROWS: Final = 40
 _LOOK: Final[dict[Verdict, tuple[str, str]]] = {  # markers differ too, for those who do not tell the colours apart
@@ -84,7 +84,7 @@ def _paint(axes: Axes, groups: Sequence[tuple[Judgement, Sequence[Judged]]]) -> 
 
 def _label(one: Judged) -> str:
     probe = f" · {one.measure.task}" if one.measure.task == "transfer" else ""
-    return f"{one.place}{probe} · {clean(one.init, 30)}"
+    return f"{one.place}{probe} · {clean(one.start, 60)}"
 
 
 def _mark(axes: Axes, y: float, one: Judged) -> None:

@@ -21,7 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from herbray.report.drawing import MUTED, WIDTH, Drawing, render
-from herbray.report.scores import clean, model_order, split_name, split_order
+from herbray.report.scores import split_name, split_order
+from herbray.report.text import clean
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +46,7 @@ def draw_map(embeddings: Mapping[str, pa.Table], method: Literal["auto", "umap",
     """One panel a model, coloured by family, marked by split.
 
     Args:
-        embeddings: model name to a `schema.embedding_schema` table.
+        embeddings: an encoder's name to a `schema.embedding_schema` table, in the order of the panels.
         method: "umap", "pca", or "auto": UMAP where it is installed.
         name: unique in the page.
 
@@ -58,8 +59,7 @@ def draw_map(embeddings: Mapping[str, pa.Table], method: Literal["auto", "umap",
     available = importlib.util.find_spec("umap") is not None
     if method == "umap" and not available:
         raise ValueError("projection 'umap' needs umap-learn: `pip install herbray[umap]`, or choose 'pca' or 'auto'")
-    models = sorted(embeddings, key=model_order)
-    points = {model: found for model in models if (found := _points(embeddings[model])) is not None}
+    points = {name: found for name, table in embeddings.items() if (found := _points(table)) is not None}
     if not points:
         return None
     umap = method == "umap" or (method == "auto" and available and min(p.fitted.sum() for p in points.values()) > 16)
@@ -140,7 +140,7 @@ def _paint(points: Mapping[str, _Points], places: Mapping[str, Floats], colours:
         axes.set_visible(place < len(points))
     for axes, (model, found) in zip(grid.flat, points.items(), strict=False):
         _scatter(axes, found, places[model], colours)
-        axes.set_title(clean(model, 40))
+        axes.set_title(clean(model, 56))
     splits = sorted({split for found in points.values() for split in found.splits}, key=split_order)
     other = any(family not in colours for found in points.values() for family in found.families)
     figure.legend(handles=_handles(colours, other, splits), loc="outside lower center", ncols=5, fontsize=9)

@@ -1,22 +1,26 @@
 """The page: everything that a template shows, gathered, and one file written."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pyarrow as pa
 
 from herbray import storage
 from herbray.redact import redacted
 from herbray.report import applications, archive
 from herbray.report.claims import OBJECTIVES
-from herbray.report.content import EncoderNote, ReportData
+from herbray.report.content import EncoderNote, ReportData, note_order
 from herbray.report.curves import curves
 from herbray.report.map import draw_map
-from herbray.report.scores import Scores, clean, list_series, model_order
+from herbray.report.names import Kind, name_encoders
+from herbray.report.scores import Scores, Series, colour_of, list_series
 from herbray.report.sheets import contact_sheet
 from herbray.report.study import study
 from herbray.report.sweep import sweep
+from herbray.report.text import clean
 
 
 def write_report(data: ReportData, path: Path) -> None:
@@ -57,7 +61,9 @@ def _environment() -> jinja2.Environment:
 
 
 def _context(data: ReportData) -> dict[str, Any]:
-    scores = Scores(data.results, data.comparisons)
+    series = _series(data)
+    names = {one.kind: one.label for one in series}
+    scores = Scores(data.results, data.comparisons, series)
     specimens = archive.specimens(data.embeddings)
     taxonomy = archive.taxonomy(specimens)
     splits = archive.split_rows(data.manifest, specimens)
@@ -70,16 +76,16 @@ def _context(data: ReportData) -> dict[str, Any]:
         "families": archive.bars(specimens, "family"),
         "specimens": specimens.num_rows,
         "contact": contact_sheet(data.sheets),
-        "encoders": _encoders(data.encoders),
-        "curves": curves(data.curves, "curves") if data.curves is not None else None,
+        "encoders": _encoders(data.encoders, series),
+        "curves": curves(data.curves, "curves", series) if data.curves is not None else None,
         "sweeps": [sweep(note, f"sweep{place}") for place, note in enumerate(data.sweeps)],
         "identify": applications.identify(scores),
         "discriminate": applications.discriminate(scores, taxonomy),
         "mislabel": applications.mislabel(scores, taxonomy),
-        "study": study(data.comparisons, data.encoders, splits, "study"),
-        "colours": {one.model: one.colour for one in list_series((model, "") for model in OBJECTIVES)},
+        "study": study(data.comparisons, data.encoders, splits, "study", names),
+        "colours": {objective: colour_of(objective) for objective in OBJECTIVES},
         "others": applications.others(scores),
-        "map": draw_map(data.embeddings, data.projection, "map"),
+        "map": draw_map(_panels(data, names), data.projection, "map"),
         "refused": archive.refused(data.quarantine),
         "one_seed": scores.seeds == 1,
         "paired": scores.paired,
@@ -87,11 +93,29 @@ def _context(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _encoders(notes: Sequence[EncoderNote]) -> list[tuple[EncoderNote, str]]:
-    """Notes in the page's order, each with its series' colour."""
-    colours = {(one.model, one.init): one.colour for one in list_series({(note.model, note.init) for note in notes})}
-    ordered = sorted(notes, key=lambda note: (model_order(note.model), note.init, note.seed, note.version))
-    return [(note, colours[note.model, note.init]) for note in ordered]
+def _series(data: ReportData) -> tuple[Series, ...]:
+    """Every kind of encoder that the page shows, so that its parts call each by the same name."""
+    kinds = {Kind.of(asdict(note.identity)) for note in data.encoders}
+    columns = [each.name for each in fields(Kind)]
+    for table, end in ((data.results, ""), (data.curves, ""), (data.comparisons, "_a"), (data.comparisons, "_b")):
+        if table is not None and {f"{name}{end}" for name in columns} <= set(table.column_names):
+            rows = table.select([f"{name}{end}" for name in columns]).group_by([f"{name}{end}" for name in columns])
+            kinds |= {Kind.of(row, end) for row in rows.aggregate([]).to_pylist()}
+    return list_series(kinds, {note.identity.kind: note.settings for note in data.encoders})
+
+
+def _encoders(notes: Sequence[EncoderNote], series: Sequence[Series]) -> list[tuple[EncoderNote, Series]]:
+    """Notes in the page's order, each with its series."""
+    of = {one.kind: one for one in series}
+    return [(note, of[note.identity.kind]) for note in sorted(notes, key=note_order)]
+
+
+def _panels(data: ReportData, names: Mapping[str, str]) -> dict[str, pa.Table]:
+    """The embeddings in the page's order of encoders, by names of the encoders."""
+    notes = sorted((note for note in data.encoders if note.identity.encoder in data.embeddings), key=note_order)
+    labels = name_encoders([note.identity for note in notes], names)
+    known = {label: data.embeddings[encoder] for encoder, label in labels.items()}
+    return known | {name: table for name, table in sorted(data.embeddings.items()) if name not in labels}
 
 
 def _source(source: object) -> str:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from herbray.report.drawing import DASHES, INK, MUTED, WIDTH, Drawing, legend, percent, render
-from herbray.report.scores import Scores, clean, split_name
+from herbray.report.scores import Scores, split_name
+from herbray.report.text import clean
 
 
 def positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[str, str], name: str) -> Drawing | None:

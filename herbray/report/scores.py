@@ -1,21 +1,22 @@
 """Long-form results summarised: the series that figures draw, and mean and spread of each cell.
 
-A *series* is one kind of encoder (objective and start weights), shown under one colour and marker everywhere. Its
-training seeds and its folds or draws are pooled into *cells*.
+A *series* is one kind of encoder, shown under one name, colour and marker everywhere. Its training seeds and its folds
+or draws are pooled into *cells*.
 """
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from herbray import schema
-
-UNTRAINED = "untrained"
+from herbray.report.names import Kind, Settings, name_kinds
+from herbray.report.text import clean
+from herbray.schema import UNTRAINED
 
 _PAPER_ORDER = ("triplet", "autoencoder", "classifier")
 _LOOK = {  # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ too
@@ -35,27 +36,16 @@ _OTHER_LOOKS = (
     ("#222222", "h"),
 )
 
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]+"
-)
-
 _NUMBER = re.compile("([0-9]+(?:[.][0-9]+)?)")  # splits a text into texts and numbers, by turns
 
 
 @dataclass(frozen=True)
-class Series:
-    """One kind of encoder as the page shows it."""
+class Series(Kind):
+    """One kind of encoder as the page shows it; `label` is its name there."""
 
-    model: str
-    init: str
     label: str
     colour: str
     marker: str
-
-    @property
-    def trained(self) -> bool:
-        """Whether herbray trained it: false for baselines."""
-        return self.model not in schema.FROZEN
 
 
 @dataclass(frozen=True)
@@ -84,12 +74,15 @@ class Cell:
 class Scores:
     """Results by (series, task, split, level, metric)."""
 
-    def __init__(self, results: pa.Table, comparisons: pa.Table | None = None) -> None:
+    def __init__(
+        self, results: pa.Table, comparisons: pa.Table | None = None, series: Sequence[Series] | None = None
+    ) -> None:
         """Index a `schema.RESULT` table; values that are not finite are left out and counted in `undefined`.
 
         Args:
             results: in long form.
             comparisons: `schema.COMPARISON`, where encoders were compared on the same specimens; `paired` says so.
+            series: of all that the page shows; None: those of the results, by themselves.
 
         Raises:
             ValueError: a column is missing.
@@ -97,25 +90,26 @@ class Scores:
         missing = sorted(set(schema.RESULT.names) - set(results.column_names))
         if missing:
             raise ValueError(f"the results lack the columns {', '.join(missing)}; make them with herbray evaluate")
-        found: dict[tuple[str, str, str, str, str, str], list[tuple[int, int, float]]] = {}
+        found: dict[tuple[str, str, str, str, str], list[tuple[int, str, int, float]]] = {}
         self.undefined = 0
         rows = results.select(schema.RESULT.names).to_pylist()
         for row in rows:
             if not math.isfinite(row["value"]):
                 self.undefined += 1
                 continue
-            key = (row["model"], row["init"], row["task"], row["split"], row["level"], row["metric"])
-            found.setdefault(key, []).append((row["seed"], row["fold"], row["value"]))
+            key = (row["kind"], row["task"], row["split"], row["level"], row["metric"])
+            found.setdefault(key, []).append((row["seed"], row["encoder"], row["fold"], row["value"]))
         self._cells = {key: Cell(tuple(value for *_, value in sorted(values))) for key, values in found.items()}
-        self.series = list_series({(row["model"], row["init"]) for row in rows})
-        seeds = {(row["model"], row["init"], row["seed"]) for row in rows}
-        self.seeds = max(Counter((model, init) for model, init, _ in seeds).values(), default=0)
-
+        encoders = {(row["kind"], row["encoder"]) for row in rows}
+        kinds = Counter(kind for kind, _ in encoders)
+        shown = list_series({Kind.of(row) for row in rows}) if series is None else series
+        self.series = tuple(one for one in shown if one.kind in kinds)
+        self.seeds = max(kinds.values(), default=0)
         self._above: dict[tuple[str, ...], bool] = {}
         for row in [] if comparisons is None else comparisons.to_pylist():
             place = tuple(row[name] for name in ("task", "split", "level", "metric"))
-            a, b = ((row[f"model_{end}"], row[f"init_{end}"]) for end in "ab")
-            self._above[*place, *a, *b], self._above[*place, *b, *a] = row["low"] > 0, row["high"] < 0
+            a, b = row["kind_a"], row["kind_b"]
+            self._above[*place, a, b], self._above[*place, b, a] = row["low"] > 0, row["high"] < 0
         self.paired = bool(self._above)
 
     def higher(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> bool:
@@ -124,7 +118,7 @@ class Scores:
         By the paired comparison: its interval lies above 0. Where there is none, by the rule of thumb that the
         intervals mean ± one standard deviation lie apart.
         """
-        paired = self._above.get((*place, one.model, one.init, other.model, other.init))
+        paired = self._above.get((*place, one.kind, other.kind))
         if paired is not None:
             return paired
         mine, theirs = self.cell(one, *place), self.cell(other, *place)
@@ -132,7 +126,7 @@ class Scores:
 
     def cell(self, series: Series, task: str, split: str, level: str, metric: str) -> Cell | None:
         """The values asked for, or None where there are none."""
-        return self._cells.get((series.model, series.init, task, split, level, metric))
+        return self._cells.get((series.kind, task, split, level, metric))
 
     def shared(self, task: str, split: str, level: str, metric: str) -> Cell | None:
         """A value that does not depend on the encoder, such as the majority floor: any series' will do."""
@@ -141,37 +135,50 @@ class Scores:
 
     def tasks(self) -> list[str]:
         """Names of the tasks, sorted."""
-        return sorted({key[2] for key in self._cells})
+        return sorted({key[1] for key in self._cells})
 
     def splits(self, task: str) -> list[str]:
         """Splits of a task: herbarium, species, random, then pooled ones."""
-        return sorted({key[3] for key in self._cells if key[2] == task}, key=split_order)
+        return sorted({key[2] for key in self._cells if key[1] == task}, key=split_order)
 
     def levels(self, task: str) -> list[str]:
         """Levels of a task: ranks from the narrowest, then others by name."""
-        return sorted({key[4] for key in self._cells if key[2] == task}, key=level_order)
+        return sorted({key[3] for key in self._cells if key[1] == task}, key=level_order)
 
     def metrics(self, task: str) -> list[str]:
         """Metrics of a task, sorted."""
-        return sorted({key[5] for key in self._cells if key[2] == task})
+        return sorted({key[4] for key in self._cells if key[1] == task})
 
 
-def list_series(kinds: Iterable[tuple[str, str]]) -> tuple[Series, ...]:
-    """Series of (model, init) pairs: triplet, autoencoder, classifier, others by name, untrained last.
+def list_series(kinds: Iterable[Kind], settings: Settings | None = None) -> tuple[Series, ...]:
+    """Series of kinds: triplet, autoencoder, classifier, others by name, untrained last.
 
-    Start weights are part of the label only where a model comes with several.
+    Args:
+        kinds: all that are shown together.
+        settings: of kinds, which tell apart those that would have the same name.
     """
-    kinds = sorted(set(kinds), key=lambda kind: (model_order(kind[0]), kind[1]))
-    inits = Counter(model for model, _ in kinds)
-    others = list(dict.fromkeys(model for model, _ in kinds if model not in _LOOK))
-    looks = _LOOK | {model: _OTHER_LOOKS[place % len(_OTHER_LOOKS)] for place, model in enumerate(others)}
+    found = {each.kind: each for each in sorted(set(kinds), reverse=True)}
+    names = name_kinds(found.values(), settings or {})
+    ordered = sorted(found.values(), key=lambda each: (model_order(each.model), each.init, names[each.kind]))
+    others = list(dict.fromkeys(each.model for each in ordered if not _known(each)))
+    looks = {model: _OTHER_LOOKS[place % len(_OTHER_LOOKS)] for place, model in enumerate(others)}
     series: list[Series] = []
-    for model, init in kinds:
-        label = model if inits[model] == 1 else f"{model} ({init.removeprefix('models:/')})"
-        colour, marker = looks[model]
-        nth = sum(model == earlier.model for earlier in series)
-        series.append(Series(model, init, clean(label), colour, marker if nth == 0 else "<>hdp8"[(nth - 1) % 6]))
+    for each in ordered:
+        colour, marker = _LOOK[each.model] if _known(each) else looks[each.model]
+        nth = sum((each.model, _known(each)) == (earlier.model, _known(earlier)) for earlier in series)
+        marker = marker if nth == 0 else "<>hdp8"[(nth - 1) % 6]
+        series.append(Series(**asdict(each), label=names[each.kind], colour=colour, marker=marker))
     return tuple(series)
+
+
+def _known(kind: Kind) -> bool:
+    """Whether it has a colour of its own: a label that reads like an objective has not."""
+    return kind.unlabelled and kind.model in _LOOK
+
+
+def colour_of(objective: str) -> str:
+    """The colour of an objective's unlabelled encoders."""
+    return _LOOK[objective][0]
 
 
 def model_order(model: str) -> tuple[int, str]:
@@ -203,12 +210,6 @@ def split_name(split: str) -> str:
         return clean(split)
     letters = " + ".join(part[0].upper() for part in parts)
     return f"{letters} ({parts[0] if len(parts) == 1 else 'pooled'})"
-
-
-def clean(text: object, limit: int = 120) -> str:
-    """Untrusted text made printable: one line, no control or direction characters, at most `limit` characters."""
-    shown = " ".join(_UNPRINTABLE.sub(" ", str(text)).split())
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def kinship(pair: str, taxonomy: Mapping[str, tuple[str | None, str | None]]) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from herbray.report.content import Sheet
-from herbray.report.scores import clean, split_name
+from herbray.report.scores import split_name
+from herbray.report.text import clean
 
 SIDE = 200
 """Longest side of a thumbnail, pixels."""

@@ -9,10 +9,11 @@ import pyarrow as pa
 from herbray.redact import redacted
 from herbray.report.archive import SplitRow
 from herbray.report.claims import CLAIMS, OBJECTIVES, STARTS, Judgement, compared, judge
-from herbray.report.content import EncoderNote
+from herbray.report.content import EncoderNote, note_order
 from herbray.report.drawing import Drawing
 from herbray.report.forest import forest
-from herbray.report.scores import clean, model_order, split_name
+from herbray.report.scores import split_name
+from herbray.report.text import clean
 
 _SIZES: Final = {"train": 424_544, "validation": 106_136, "herbarium": 139_529, "species": 62_997, "random": 58_886}
 """Images of each set of the study, its Table 1."""
@@ -65,7 +66,11 @@ class Study:
 
 
 def study(
-    comparisons: pa.Table | None, encoders: Sequence[EncoderNote], splits: Iterable[SplitRow], name: str
+    comparisons: pa.Table | None,
+    encoders: Sequence[EncoderNote],
+    splits: Iterable[SplitRow],
+    name: str,
+    names: Mapping[str, str] | None = None,
 ) -> Study | None:
     """The study beside ours; None unless two of its objectives were compared.
 
@@ -74,14 +79,15 @@ def study(
         encoders: all that the page describes.
         splits: our table of sizes.
         name: of the figure, unique in the page.
+        names: of kinds; None: they are named by themselves.
 
     Raises:
         ValueError: the comparisons lack a column.
     """
     if comparisons is None or len(compared(comparisons) & set(OBJECTIVES)) < 2:
         return None
-    claims = judge(comparisons, CLAIMS)
-    starts = tuple(one for one in judge(comparisons, STARTS) if one.rows)
+    claims = judge(comparisons, CLAIMS, names)
+    starts = tuple(one for one in judge(comparisons, STARTS, names) if one.rows)
     return Study(
         sets=_sets(splits),
         objectives=OBJECTIVES,
@@ -114,12 +120,17 @@ class _Setting:
 
 
 def _setting(one: _Setting, encoders: Iterable[EncoderNote]) -> SettingRow:
-    notes = sorted(encoders, key=lambda note: (model_order(note.model), note.init, note.seed, note.version))
+    notes = sorted(encoders, key=note_order)
     values = [
-        (one.paper[objective], _distinct(one.ours(n) for n in notes if n.model == objective))
+        (one.paper[objective], _distinct(one.ours(note) for note in notes if _unlabelled(note, objective)))
         for objective in OBJECTIVES
     ]
     return SettingRow(one.label, tuple(values))
+
+
+def _unlabelled(note: EncoderNote, objective: str) -> bool:
+    """A training with a label is an experiment of its own."""
+    return note.identity.model == note.identity.objective == objective
 
 
 def _distinct(values: Iterable[str]) -> str:
@@ -178,8 +189,8 @@ def _network(note: EncoderNote) -> str:
 def _loss(note: EncoderNote) -> str:
     if not note.settings:
         return ""
-    if note.model != "triplet":
-        return {"classifier": "cross-entropy", "autoencoder": "mean square of pixels"}[note.model]
+    if note.identity.model != "triplet":
+        return {"classifier": "cross-entropy", "autoencoder": "mean square of pixels"}[note.identity.model]
     vectors = _either(note, "objective.normalise", "unit vectors", "raw vectors")
     published = _at(note, "objective.mining") == "published"
     mining = "no mining, as published" if published else _named(note, ("objective.mining", "mining {}"))
@@ -198,9 +209,9 @@ _HEADS: Final = {
 
 
 def _head(note: EncoderNote) -> str:
-    if note.model == "triplet":
+    if note.identity.model == "triplet":
         return "none" if note.settings else ""
-    return _named(note, *_HEADS[note.model])
+    return _named(note, *_HEADS[note.identity.model])
 
 
 def _same(value: str) -> dict[str, str]:
@@ -211,7 +222,7 @@ _SETTINGS: Final = (
     _Setting(
         "start weights",
         {"classifier": "ImageNet", "triplet": "ImageNet", "autoencoder": "autoencoder of CIFAR-10"},
-        lambda note: _text(note.init),
+        lambda note: _text(note.identity.init),
     ),
     _Setting(
         "network",
@@ -252,6 +263,6 @@ _SETTINGS: Final = (
     _Setting("pixels normalised", _same("no, in [0, 1]"), _normalised),
     _Setting("precision", _same("float32"), _plain("precision")),
     _Setting("checkpoint used", _same("last"), _plain("keep")),
-    _Setting("seed", _same("89"), lambda note: str(note.seed)),
+    _Setting("seed", _same("89"), lambda note: str(note.identity.seed)),
 )
 """Table 2 of the study, with what else its code tells of the training."""

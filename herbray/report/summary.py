@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from herbray.report.scores import UNTRAINED, Cell, Scores, Series, clean, split_name
+from herbray.report.scores import Cell, Scores, Series, split_name
+from herbray.report.text import clean
+from herbray.schema import UNTRAINED
 
 LEADS, UNDECIDED, ALONE = "leads", "undecided", "only one"
 ABOVE, BELOW = "above", "below"
@@ -24,7 +26,7 @@ class Finding:
         cell: its score.
         rival: the next trained series and its score; None where there is no other.
         lead: `LEADS`, `UNDECIDED` or `ALONE`.
-        baseline: the untrained series with the leader's start weights, else the best untrained one, and its score.
+        baseline: the leader's start weights, untrained, else the best untrained series, and its score.
         training: `ABOVE`, `UNDECIDED` or `BELOW` the baseline; None without a baseline.
         floor: what guessing scores, if known.
         order: all trained series from the highest, ">" where one is clearly above the next and "≈" where not.
@@ -69,7 +71,7 @@ def find(
     if rivals:  # every rival, not the next alone: a wide interval further down may reach higher
         clear = all(scores.higher(leader, one, place) and not (veto and veto(leader, one)) for one, _ in rivals)
         lead = LEADS if clear else UNDECIDED
-    baseline = _baseline(leader, [pair for pair in cells if pair[0].model == UNTRAINED])
+    baseline = _baseline(leader, [pair for pair in cells if not pair[0].trained])
     training = None
     if baseline:
         vetoed = veto is not None and veto(leader, baseline[0])
@@ -80,9 +82,13 @@ def find(
 
 
 def _baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
-    """Training is judged against the same start weights where they were measured, else against the best baseline."""
-    same = [pair for pair in untrained if pair[0].init == leader.init]
-    return max(same or untrained, key=lambda pair: pair[1].mean, default=None)
+    """Training is judged against its own start weights where they were measured, else against the best baseline.
+
+    A network that came trained, and that the leader did not begin with, is no baseline.
+    """
+    own = [pair for pair in untrained if pair[0].kind == leader.start_kind]
+    starts = [pair for pair in untrained if pair[0].model == UNTRAINED]
+    return max(own or starts, key=lambda pair: pair[1].mean, default=None)
 
 
 def _order(scores: Scores, place: tuple[str, str, str, str], ranked: Sequence[tuple[Series, Cell]]) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from herbray.report.content import SweepNote
 from herbray.report.drawing import INK, LINE, MOST_PANELS, MUTED, WIDTH, Drawing, percent, render
-from herbray.report.scores import clean
+from herbray.report.text import clean
 from herbray.schema import TRIAL
 
 _SCALE = matplotlib.colors.LinearSegmentedColormap.from_list("score", ["#E69F00", "#B9B19A", "#0072B2"], N=9)

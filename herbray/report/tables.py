@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from herbray.report.scores import Cell, Scores, Series, clean, split_name
+from herbray.report.scores import Cell, Scores, Series, split_name
+from herbray.report.text import clean
 
 
 @dataclass(frozen=True)

@@ -43,17 +43,10 @@ class Bootstrap(Spec):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One metric of one training run."""
+    """One metric of one encoder."""
 
-    model: str
-    init: str
-    seed: int
+    identity: schema.Identity
     outcome: Outcome
-
-    @property
-    def kind(self) -> tuple[str, str]:
-        """What is compared: runs that differ in their seed only are one kind."""
-        return self.model, self.init
 
 
 def by_gathering(outcomes: Sequence[Outcome], embeddings: Embeddings) -> list[Outcome]:
@@ -112,7 +105,9 @@ def resampled_means(values: Floats, weights: Floats, resamples: int, seed: int, 
 
 
 def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SEED) -> pa.Table:
-    """Every two kinds of encoder in one metric, on the specimens that all runs share.
+    """Every two kinds of encoder in one metric, on the specimens that all encoders share.
+
+    Encoders of one kind are runs of it, whether they differ in their seed or only in the code that trained them.
 
     In each resample the gatherings are drawn once, for all runs alike, and the difference of the two kinds' means is
     taken. Runs are too few to be drawn anew (of three, that would tell two thirds of their variance): where a kind has
@@ -121,15 +116,15 @@ def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SE
     seed. One kind is better where it leaves 0 out. Intervals are not widened for the number of comparisons.
 
     Args:
-        samples: of one task, split, level and metric, at least one each run.
+        samples: of one task, split, level and metric, one for each encoder.
         settings: of the bootstrap; without resamples nothing is compared.
         seed: of the draws.
 
     Returns:
-        `schema.COMPARISON`, kinds in alphabetical order.
+        `schema.COMPARISON`, kinds in the order of model and start weights.
     """
-    samples = sorted(samples, key=lambda sample: (*sample.kind, sample.seed))
-    kinds = sorted({sample.kind for sample in samples})
+    samples = sorted(samples, key=_order)
+    kinds = list(dict.fromkeys(sample.identity.kind for sample in samples))
     shared = _shared(samples)
     unit = dict(zip(samples[0].outcome.specimen_id, samples[0].outcome.units, strict=True)) if samples else {}
     units = np.array([unit[name] for name in shared], dtype=object)
@@ -137,19 +132,30 @@ def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SE
         return schema.COMPARISON.empty_table()
     values, weights = _aligned(samples, shared)
     every = np.vstack([_means(values, weights), resampled_means(values, weights, settings.resamples, seed, units)])
-    columns = {kind: [at for at, sample in enumerate(samples) if sample.kind == kind] for kind in kinds}
+    columns = {kind: [at for at, sample in enumerate(samples) if sample.identity.kind == kind] for kind in kinds}
     rows = []
     for number, (a, b) in enumerate(combinations(kinds, 2)):
         runs = every[:, columns[a]], every[:, columns[b]]
         difference = runs[0].mean(axis=1) - runs[1].mean(axis=1)
-        seeded = [each[0] for kind, each in zip((a, b), runs, strict=True) if _has_seeds(kind[0], each)]
+        sides = [[samples[at].identity for at in columns[kind]] for kind in (a, b)]
+        seeded = [each[0] for side, each in zip(sides, runs, strict=True) if _has_seeds(side)]
         difference[1:] += _other_seeds(seeded, settings.resamples, [seed, number])
         row = _row(difference, samples[0].outcome, settings)
         if row:
-            names = {"model_a": a[0], "init_a": a[1], "seeds_a": len(columns[a])}
-            names |= {"model_b": b[0], "init_b": b[1], "seeds_b": len(columns[b])}
-            rows.append(row | names | {"specimens": len(shared)})
+            rows.append(row | _side("a", sides[0]) | _side("b", sides[1]) | {"specimens": len(shared)})
     return pa.Table.from_pylist(rows, schema=schema.COMPARISON)
+
+
+def _order(sample: Sample) -> tuple[str, str, str, int, str]:
+    identity = sample.identity
+    return identity.model, identity.init, identity.kind, identity.seed, identity.encoder
+
+
+def _side(end: str, encoders: Sequence[schema.Identity]) -> dict[str, Any]:
+    """The columns that name one of two kinds, by its encoders."""
+    names = ("model", "objective", "kind", "init", "start_kind")
+    side: dict[str, Any] = {f"{name}_{end}": getattr(encoders[0], name) for name in names}
+    return side | {f"seeds_{end}": len(encoders), f"encoders_{end}": [each.encoder for each in encoders]}
 
 
 def _shared(samples: Sequence[Sample]) -> list[str]:
@@ -173,9 +179,9 @@ def _means(values: Floats, weights: Floats) -> Floats:
     return means
 
 
-def _has_seeds(model: str, runs: Floats) -> bool:
-    """Whether another seed would give another encoder: a frozen one of a single run came as it is."""
-    return model not in schema.FROZEN or runs.shape[1] > 1
+def _has_seeds(encoders: Sequence[schema.Identity]) -> bool:
+    """Whether another seed would give another encoder: a single frozen one came as it is."""
+    return encoders[0].objective != schema.UNTRAINED or len(encoders) > 1
 
 
 def _other_seeds(seeded: Sequence[Floats], resamples: int, seed: list[int]) -> Floats:
@@ -207,5 +213,5 @@ def _row(difference: Floats, outcome: Outcome, settings: Bootstrap) -> dict[str,
     better = "undecided"
     if low > 0 or high < 0:
         better = "a" if (low > 0) != outcome.lower_is_better else "b"
-    keys = {name: getattr(outcome, name) for name in ("task", "split", "level", "metric")}
+    keys = {name: getattr(outcome, name) for name in ("task", "split", "level", "metric", "lower_is_better")}
     return keys | {"difference": float(difference[0]), "low": float(low), "high": float(high), "better": better}

@@ -1,7 +1,7 @@
 """What a task gives back: its scores, and what each specimen contributed to them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from herbray import schema
 
 @dataclass(frozen=True)
 class Score:
-    """One number of one task: a row of `schema.RESULT` less the encoder's three columns.
+    """One number of one task: a row of `schema.RESULT` without the encoder's columns.
 
     Raises:
         ValueError: the value is not finite. A figure that is undefined has no score.
@@ -149,28 +149,21 @@ class Place:
         ]
 
 
-def to_table(scores: Sequence[Score], model: str, init: str, seed: int) -> pa.Table:
-    """Scores of one encoder as `schema.RESULT`.
-
-    Args:
-        scores: in any order, which is kept.
-        model: the encoder's objective, e.g. "triplet".
-        init: its start weights, e.g. "imagenet".
-        seed: of its training run.
-    """
+def to_table(scores: Sequence[Score], identity: schema.Identity) -> pa.Table:
+    """Scores of one encoder as `schema.RESULT`, in their order."""
     own = {name: [getattr(score, name) for score in scores] for name in Score.__dataclass_fields__}
-    encoder = {"model": [model] * len(scores), "init": [init] * len(scores), "seed": [seed] * len(scores)}
+    encoder = {name: [value] * len(scores) for name, value in asdict(identity).items()}
     return pa.table({**encoder, **own}, schema=schema.RESULT)
 
 
-def to_outcome_table(outcomes: Sequence[Outcome], model: str, init: str, seed: int) -> pa.Table:
-    """Outcomes of one encoder as `schema.OUTCOME`; arguments as in `to_table`."""
-    tables = [_outcome_rows(outcome, model, init, seed) for outcome in outcomes]
+def to_outcome_table(outcomes: Sequence[Outcome], identity: schema.Identity) -> pa.Table:
+    """Outcomes of one encoder as `schema.OUTCOME`, in their order."""
+    tables = [_outcome_rows(outcome, identity) for outcome in outcomes]
     return pa.concat_tables(tables) if tables else schema.OUTCOME.empty_table()
 
 
-def _outcome_rows(outcome: Outcome, model: str, init: str, seed: int) -> pa.Table:
-    keys: dict[str, str | int | bool] = {"model": model, "init": init, "seed": seed}
+def _outcome_rows(outcome: Outcome, identity: schema.Identity) -> pa.Table:
+    keys: dict[str, str | int | bool] = asdict(identity)
     keys |= {name: getattr(outcome, name) for name in ("task", "split", "level", "metric", "lower_is_better")}
     columns = {name: pa.repeat(value, len(outcome.value)) for name, value in keys.items()}
     columns |= {name: pa.array(getattr(outcome, name)) for name in ("specimen_id", "value", "weight")}

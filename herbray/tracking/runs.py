@@ -5,13 +5,13 @@ import logging
 import math
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from herbray import __version__
@@ -151,9 +151,9 @@ def log_figures(run: Run, figures: Mapping[str, float]) -> None:
 def log_results(run: Run, table: pa.Table) -> None:
     """Attach a results table: the rows as `results/results.parquet`, the mean over folds of each score as a metric.
 
-    A metric is named `task/split/level/metric`, after `model-init/` where the table holds several models. Seeds and
-    folds are averaged; the parquet keeps each. A figure that the run bears already is not written again: an evaluation
-    that is repeated leaves one point.
+    A metric is named `task/split/level/metric`, after `model-init/` where the table holds several kinds of encoder, and
+    `model-init-kind/` where those would be alike. Seeds and folds are averaged; the parquet keeps each. A figure that
+    the run bears already is not written again: an evaluation that is repeated leaves one point.
 
     Args:
         run: the run that was evaluated.
@@ -166,18 +166,23 @@ def log_results(run: Run, table: pa.Table) -> None:
         raise ValueError(f"results table lacks the columns {', '.join(missing)}; see herbray.schema.RESULT")
     table = table.select(RESULT.names)
     keys = ["task", "split", "level", "metric"]
-    if table.select(["model", "init"]).group_by(["model", "init"]).aggregate([]).num_rows > 1:
-        label = pc.binary_join_element_wise(table["model"], table["init"], "-")
-        table_of_means = table.append_column("who", label)
-        keys = ["who", *keys]
-    else:
-        table_of_means = table
-    means = table_of_means.group_by(keys).aggregate([("value", "mean")]).to_pylist()
-    log_figures(run, {"/".join(row[key] for key in keys): row["value_mean"] for row in means})
+    means = table.group_by(["kind", *keys]).aggregate([("value", "mean")]).to_pylist()
+    before = _prefixes(table)
+    log_figures(run, {"/".join([*before[row["kind"]], *(row[k] for k in keys)]): row["value_mean"] for row in means})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.parquet"
         pq.write_table(table, path, compression="zstd")
         log_file(run, path, "results")
+
+
+def _prefixes(results: pa.Table) -> dict[str, list[str]]:
+    """What metrics of each kind of encoder are named after; nothing where there is one."""
+    rows = results.select(["kind", "model", "init"]).group_by("kind").aggregate([("model", "min"), ("init", "min")])
+    names = {row["kind"]: f"{row['model_min']}-{row['init_min']}" for row in rows.to_pylist()}
+    if len(names) < 2:
+        return {kind: [] for kind in names}
+    many = Counter(names.values())
+    return {kind: [name if many[name] == 1 else f"{name}-{kind[-6:]}"] for kind, name in names.items()}
 
 
 def log_file(run: Run, path: Path, folder: str | None = None) -> None:

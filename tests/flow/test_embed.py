@@ -8,16 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import storage, tables
-from herbray.flow.embed import Embed, embed, read_embeddings
-from herbray.flow.embedder import encoder_print
+from herbray.flow.embed import Embed, embed, read_embeddings, read_note
+from herbray.flow.fingerprints import weights_print
 from herbray.flow.manifest import read_manifest
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.portable import load
 
 
-def encoder_of(folder, seed):
-    made = build_encoder(EncoderSpec(size=32), seed)
+def encoder_of(folder, seed, **facts):
+    made = build_encoder(EncoderSpec(**({"size": 32} | facts)), seed)
     facts = {key: getattr(made, key) for key in ("arch", "stem", "normalise", "size", "dim")}
     shutil.rmtree(folder, ignore_errors=True)
     save_encoder(folder, made, EncoderCard(**facts, classes=("Rubus",), objective="none", init="random", seed=seed))
@@ -35,7 +35,7 @@ def prints(folder):
 def test_another_training_in_the_same_place_has_another_folder(shards, tmp_path):
     encoder = encoder_of(tmp_path / "run" / "encoder", 1)
     first = embed(spec_of(encoder, shards, tmp_path / "out", "random", "species"))
-    assert first.name.startswith(f"run-{encoder_print(encoder)[:8]}-")
+    assert first.name.startswith(f"run-{weights_print(encoder)[:8]}")
     encoder_of(encoder, 2)
     second = embed(spec_of(encoder, shards, tmp_path / "out", "random"))
     assert second != first
@@ -52,10 +52,41 @@ def test_files_of_other_weights_go_and_those_of_other_splits_stay(shards, tmp_pa
         note = tables.TableFile(other, "").note | {"encoder": "0123456789abcdef"}
         tables.write(folder / f"split={split}" / "part-00000.parquet", tables.read(other, ""), note)
     embed(spec.model_copy(update={"splits": ("random",)}))
-    assert prints(folder) == {encoder_print(tmp_path / "run" / "encoder")}
+    assert prints(folder) == {read_note(folder)["encoder"]}
     embed(spec)
     embed(spec.model_copy(update={"splits": ("random",)}))
     assert set(read_embeddings(folder)["split"].to_pylist()) == {"random", "species"}
+
+
+def test_equal_weights_of_another_input_are_another_encoder_with_numbers_of_its_own(shards, tmp_path):
+    specs = [
+        spec_of(encoder_of(tmp_path / name / "run" / "encoder", 1, **facts), shards, tmp_path / "out", "random")
+        for name, facts in (("a", {}), ("b", {"size": 40}), ("c", {"normalise": False}))
+    ]
+    folders = [embed(spec) for spec in specs]
+    assert len(set(folders)) == 3
+    assert len({read_note(folder)["encoder"] for folder in folders}) == 3
+    numbers = [read_embeddings(folder)["embedding"] for folder in folders]
+    assert not any(numbers[0].equals(other) for other in numbers[1:])
+
+
+def test_embeddings_of_an_earlier_version_are_refused_until_they_are_noted_anew_and_not_made_anew(shards, tmp_path):
+    start = Embed(model="start", start=EncoderSpec(size=32), shards=shards, out=tmp_path, splits=("random",), actors=0)
+    folder = embed(start)
+    note = json.loads((folder / "manifest.json").read_text())
+    for file in folder.glob("split=*/*.parquet"):  # as they were: of the weights alone
+        metadata = {"encoder": note["encoder"][:16], "source": pq.read_schema(file).metadata[b"source"]}
+        pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("split=*/*.parquet")}
+    whole = dict(note)
+    for name in ("encoder", "objective", "kind", "start_kind", "settings"):
+        del note[name]
+    (folder / "manifest.json").write_text(json.dumps(note))
+    with pytest.raises(ValueError, match="embedded by an earlier herbray, which did not note encoder, objective, kind"):
+        read_note(folder)
+    assert embed(start) == folder
+    assert read_note(folder) == whole
+    assert {file: file.stat().st_mtime_ns for file in folder.glob("split=*/*.parquet")} == before
 
 
 def test_while_files_are_made_there_is_no_manifest(shards, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from herbray import schema, storage, tables
 from herbray.flow import evaluate as evaluate_module
-from herbray.flow.evaluate import Evaluate, evaluate, twins
+from herbray.flow.evaluate import Evaluate, evaluate, once
 from herbray.flow.outcomes import comparisons_file, outcomes_folder
 from herbray.tasks.bootstrap import Bootstrap
 from herbray.tasks.identify import Identify
@@ -15,7 +15,7 @@ from herbray.tasks.transfer import Transfer
 GENERA = ("Alba", "Borea", "Cirra")
 
 
-def write_folder(folder, model, seed, separation):
+def write_folder(folder, model, seed, separation, **facts):
     """Embeddings of the same 240 specimens, as `herbray embed` leaves them; clouds `separation` apart."""
     generator = np.random.default_rng(seed)
     for split in ("herbarium", "random"):
@@ -28,8 +28,13 @@ def write_folder(folder, model, seed, separation):
             rows.append(row)
         path = folder / f"split={split}" / "part-00000.parquet"
         tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(8)))
-    note = {"name": folder.name, "model": model, "init": "random", "seed": seed, "uri": "", "version": "none"}
-    storage.write_note(folder / "manifest.json", note)
+    storage.write_note(folder / "manifest.json", note_of(folder.name, model, seed, **facts))
+
+
+def note_of(name, model, seed, **facts):
+    note = {"name": name, "model": model, "init": "random", "seed": seed, "uri": "", "version": "none"}
+    note |= {"encoder": f"encoder of {name}", "objective": model, "kind": f"kind of {model}", "start_kind": "drawn"}
+    return note | {"shards": "5a5a", "settings": {}} | facts
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +126,63 @@ def test_a_task_that_the_data_cannot_serve_is_told_in_its_own_words(cluster, enc
         evaluate(spec)
 
 
-def test_encoders_that_results_cannot_tell_apart_are_named(tmp_path):
-    for name, seed in (("a-v1", 1), ("a-v2", 1), ("a-v3", 2)):
-        note = {"model": "triplet", "init": "random", "seed": seed}
-        storage.write_note(tmp_path / name / "manifest.json", note)
-    (message,) = twins([tmp_path / name for name in ("a-v1", "a-v2", "a-v3")])
-    assert message.startswith("a-v1, a-v2: all are triplet from random with seed 1")
+def test_two_kinds_of_one_name_and_seed_are_told_apart_and_compared(cluster, tmp_path):
+    """Trainings of one objective that differ in a setting alone: no label is needed to keep them apart."""
+    for name, kind, separation in (("a-v1", "slow", 3.0), ("a-v2", "fast", 0.8)):
+        write_folder(tmp_path / "e" / name, "triplet", 1, separation, kind=kind)
+    out = tmp_path / "results.parquet"
+    results = evaluate(spec_of(tmp_path / "e", out))
+    assert {(row["kind"], row["encoder"]) for row in results.to_pylist()} == {
+        ("slow", "encoder of a-v1"),
+        ("fast", "encoder of a-v2"),
+    }
+    rows = pq.read_table(comparisons_file(out)).to_pylist()
+    told = {(row["kind_a"], row["kind_b"], *row["encoders_a"], *row["encoders_b"]) for row in rows}
+    assert told == {("fast", "slow", "encoder of a-v2", "encoder of a-v1")}
+    assert {row["better"] for row in rows if row["metric"] in ("accuracy", "map_at_r")} == {"b"}
+
+
+def test_runs_of_one_kind_are_counted_by_their_encoders_whatever_their_seeds(cluster, tmp_path):
+    """Two trainings of the same settings and seed by other code are two runs of one kind."""
+    for name, model, separation in (("a-v1", "triplet", 3.0), ("a-v2", "triplet", 2.9), ("b", "classifier", 0.8)):
+        write_folder(tmp_path / "e" / name, model, 1, separation)
+    out = tmp_path / "results.parquet"
+    evaluate(spec_of(tmp_path / "e", out))
+    rows = pq.read_table(comparisons_file(out)).to_pylist()
+    assert {(row["model_b"], row["seeds_b"], tuple(row["encoders_b"])) for row in rows} == {
+        ("triplet", 2, ("encoder of a-v1", "encoder of a-v2"))
+    }
+
+
+def test_an_encoder_that_is_there_twice_counts_once(cluster, tmp_path, caplog):
+    """The same training, registered twice: not two witnesses."""
+    for name in ("a-v1", "a-v2"):
+        write_folder(tmp_path / "e" / name, "triplet", 1, 3.0, encoder="0a1b")
+    out = tmp_path / "results.parquet"
+    results = evaluate(spec_of(tmp_path / "e", out))
+    alone = evaluate(spec_of(tmp_path / "e" / "a-v1", tmp_path / "alone.parquet"))
+    assert results.equals(alone)
+    assert [file.name for file in outcomes_folder(out).iterdir()] == ["000-a-v1.parquet"]
+    assert "a-v2 holds the same encoder as a-v1: its results stand once" in caplog.text
+
+
+def test_an_encoder_on_two_sets_of_shards_is_evaluated_apart(tmp_path):
+    for name, shards in (("old", "5a5a"), ("new", "beef")):
+        write_folder(tmp_path / name, "triplet", 1, 3.0, encoder="0a1b", shards=shards)
+    told = r"new and .*old hold the same encoder on different shards.* `herbray evaluate embeddings=\S+old out=old"
+    with pytest.raises(ValueError, match=told):
+        once([tmp_path / "new", tmp_path / "old"])
+
+
+def test_embeddings_of_an_earlier_version_are_refused_and_what_to_do_is_told(encoders, tmp_path):
+    write_folder(tmp_path / "a-v1", "triplet", 1, 3.0)
+    file = tmp_path / "a-v1" / "manifest.json"
+    note = storage.read_note(file, "")
+    for name in ("encoder", "objective", "kind", "start_kind", "settings"):
+        del note[name]
+    storage.write_note(file, note)
+    with pytest.raises(ValueError, match=r"a-v1: embedded by an earlier herbray.*encoder, objective.*`herbray embed`"):
+        evaluate(spec_of(tmp_path / "a-v1", tmp_path / "results.parquet"))
 
 
 def test_an_interrupted_evaluation_goes_on_with_what_is_left_and_ends_alike(cluster, encoders, tmp_path, monkeypatch):

@@ -28,8 +28,8 @@ def measured():
 
 
 def text_of(found, families, key=KEY):
-    who = "triplet", "random", 89
-    return findings(to_table(found.scores, *who), to_outcome_table(found.outcomes, *who), families, key, "0a1b")
+    who = schema.Identity("triplet", "0a1b", "triplet", "2c3d", "random", "4e5f", 89)
+    return findings(to_table(found.scores, who), to_outcome_table(found.outcomes, who), families, key, "0a1b")
 
 
 def test_the_worst_families_are_named_worst_first_if_they_have_enough_specimens():

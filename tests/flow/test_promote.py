@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from herbray import cli, config, schema, storage, tables, tracking
-from herbray.flow.compare import Rule, narrowed, weights_of
+from herbray.flow.compare import Rule, narrowed
 from herbray.flow.embed import read_note
+from herbray.flow.fingerprints import weights_print
 from herbray.flow.promote import Promote, promote
 from herbray.flow.record import Entry, record
 from herbray.model.checkpoint import EncoderCard, save_encoder
@@ -49,13 +50,22 @@ def world(store, uri, encoder, tmp_path, request):
     for version, separation in ((1, 1.5), (2, 4.0), (3, 0.4)):
         run = tracking.open_run(uri, "promote", f"{name}-{version}", {})
         tracking.register(run, name, encoder, "# A card\n\n## Promotion\n\nNot considered yet.\n")
-        embed_as(tmp_path, name, version, separation)
+        embed_as(tmp_path, name, version, separation, weights=weights_print(encoder))
     return World(store, uri, name, tmp_path, encoder)
+
+
+def who(version):
+    return schema.Identity("triplet", f"encoder{version}", "triplet", f"kind{version}", "random", "drawn", 89)
 
 
 class World:
     def __init__(self, store, uri, name, folder, encoder):
         self.store, self.uri, self.name, self.folder, self.encoder = store, uri, name, folder, encoder
+
+    def embed(self, folder, version, separation, **more):
+        """Embeddings by the weights that are registered, unless others are given."""
+        values = {"weights": weights_print(self.encoder)} | more
+        return embed_as(self.folder / folder, self.name, version, separation, **values)
 
     def promote(self, version=None, **changes):
         values = {"model": self.name, "embeddings": [self.folder], "store": self.store, "version": version}
@@ -72,7 +82,7 @@ class World:
         return tracking.standing(self.uri, self.name).champion
 
 
-def embed_as(root, name, version, separation, shards=SHARDS, rows=180, weights="", splits=("random",)):
+def embed_as(root, name, version, separation, shards=SHARDS, rows=180, weights=None, splits=("random",)):
     """Embeddings of the same specimens as `herbray embed` leaves them: clouds of three genera, `separation` apart."""
     generator = np.random.default_rng(version)
     folder = root / f"v{version}-{shards}"
@@ -86,8 +96,9 @@ def embed_as(root, name, version, separation, shards=SHARDS, rows=180, weights="
             found.append(row)
         path = folder / f"split={split}" / "part-00000.parquet"
         table = pa.Table.from_pylist(found, schema=schema.embedding_schema(8))
-        tables.write(path, table, {"encoder": weights} if weights else None)
-    note = {"name": folder.name, "model": "triplet", "init": "random", "seed": 89, "shards": shards}
+        tables.write(path, table)
+    identity = who(version) if weights is None else dataclasses.replace(who(version), encoder=weights + "12345678")
+    note = dataclasses.asdict(identity) | {"name": folder.name, "shards": shards, "settings": {}}
     note |= {"uri": f"models:/{name}/{version}", "splits": dict.fromkeys(splits, rows)}
     storage.write_note(folder / "manifest.json", note)
     return folder
@@ -129,7 +140,7 @@ def test_the_decision_is_a_function_of_the_embeddings_and_the_seed(world):
 def test_a_gain_that_may_be_chance_is_no_gain(world):
     """Clouds as far apart as the champion's, other draws: a higher mean does not do."""
     world.promote(1)
-    embed_as(world.folder / "chance", world.name, 2, 1.6)
+    world.embed("chance", 2, 1.6)
     found = world.promote(2, embeddings=[world.folder / "chance", world.folder / f"v1-{SHARDS}"])
     assert found.figures["low"] < 0 < found.figures["high"]
     assert (found.outcome, world.champion) == ("kept", 1)
@@ -208,7 +219,7 @@ def test_a_registry_that_does_not_exist_is_not_made(tmp_path, monkeypatch):
 
 def test_no_common_evaluation_set_is_told_with_what_there_is(world):
     world.promote(1)
-    embed_as(world.folder / "other", world.name, 2, 4.0, shards="beefbeef")
+    world.embed("other", 2, 4.0, shards="beefbeef")
     with pytest.raises(ValueError, match=rf"version 2 was embedded from shards beefbeef; version 1 .* {SHARDS}"):
         world.promote(2, embeddings=[world.folder / "other", world.folder / f"v1-{SHARDS}"])
 
@@ -216,7 +227,7 @@ def test_no_common_evaluation_set_is_told_with_what_there_is(world):
 def test_of_two_evaluation_sets_one_must_be_chosen(world):
     world.promote(1)
     for version, separation in ((1, 1.0), (2, 3.0)):
-        embed_as(world.folder / "other", world.name, version, separation, shards="beefbeef", rows=90)
+        world.embed("other", version, separation, shards="beefbeef", rows=90)
     both = [world.folder, world.folder / "other"]
     with pytest.raises(ValueError, match=rf"shards={SHARDS[:8]} or shards=beefbeef"):
         world.promote(2, embeddings=both)
@@ -225,11 +236,10 @@ def test_of_two_evaluation_sets_one_must_be_chosen(world):
 
 def test_embeddings_of_other_weights_are_refused(world):
     world.promote(1)
-    other = embed_as(world.folder / "other", world.name, 2, 4.0, weights="0123456789abcdef")
-    assert weights_of(other) == "0123456789abcdef"
+    other = world.embed("other", 2, 4.0, weights="0123456789abcdef")
     with pytest.raises(ValueError, match="made by weights 0123456789abcdef, but version 2"):
         world.promote(2, embeddings=[other, world.folder / f"v1-{SHARDS}"])
-    right = embed_as(world.folder / "right", world.name, 2, 4.0, weights=world.tags(2)["herbray.weights"])
+    right = world.embed("right", 2, 4.0, weights=world.tags(2)["herbray.weights"])
     assert world.promote(2, embeddings=[right, world.folder / f"v1-{SHARDS}"]).outcome == "promoted"
 
 
@@ -284,9 +294,8 @@ def entries(world, *versions):
     for version in versions:
         measured = Identify(splits=("random",), ranks=("genus",)).measure(table_of(world, version), "random")
         scores = measured.scores + intervals(measured.outcomes, Bootstrap(resamples=100))
-        who = "triplet", "random", 89
         folder = world.folder / f"v{version}-{SHARDS}"
-        found.append(Entry(folder, to_table(scores, *who), to_outcome_table(measured.outcomes, *who)))
+        found.append(Entry(folder, to_table(scores, who(version)), to_outcome_table(measured.outcomes, who(version))))
     return found
 
 

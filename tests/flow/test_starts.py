@@ -1,10 +1,13 @@
 """Start weights under control: every objective from each of them, and each of them frozen as a baseline."""
 
+import shutil
+
 import pytest
 import torch
 
 from herbray import config, storage, tracking
 from herbray.flow.embed import Embed, embed, read_embeddings, read_note
+from herbray.flow.fingerprints import identify
 from herbray.flow.identity import run_name
 from herbray.flow.material import Train
 from herbray.flow.reports import read_metrics
@@ -59,6 +62,25 @@ def pretrained(shards, tmp_path_factory):
     return out, train(
         spec_of(shards, out / "run", store=out, objective=OBJECTIVES[2], register_as="walker2022-pretraining")
     )
+
+
+def test_a_training_knows_the_very_start_that_it_began_as(pretrained, shards, tmp_path):
+    """Also after it was interrupted, and of the registry; a start of another stem or seed is another."""
+    store, _ = pretrained
+    begun = {"random": {}, "registry": {"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"}}
+    for name, start in begun.items():
+        spec = spec_of(shards, tmp_path / name, store=store, objective=OBJECTIVES[1], encoder=start, epochs=2)
+        fit(spec)
+        for newest in sorted((spec.out / "checkpoints").glob("*/[0-9]*"))[1:]:
+            shutil.rmtree(newest)  # as if it had been killed in its second epoch
+        encoder = fit(spec).encoder
+        mine = identify(encoder, read_encoder(encoder)[1])
+        place = {"shards": shards, "splits": ("random",), "out": tmp_path, "store": store, "actors": 0}
+        own = read_note(embed(Embed(model="start", start=spec.encoder, seed=spec.seed, **place)))
+        assert read_encoder(encoder)[1].start == own["encoder"] != mine.encoder
+        assert mine.start_kind == own["kind"]
+        other = spec.encoder.model_copy(update={"size": 40})
+        assert read_note(embed(Embed(model="start", start=other, seed=spec.seed, **place)))["kind"] != own["kind"]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o["name"])
@@ -126,8 +148,9 @@ def test_a_registered_start_is_a_frozen_baseline(cluster, pretrained, shards, tm
     spec = Embed(model="start", start=start, shards=shards, splits=("random",), out=tmp_path, store=store, actors=1)
     frozen = embed(spec)
     note = read_note(frozen)
-    assert (note["model"], note["init"]) == ("untrained", exact)
+    assert (note["model"], note["objective"], note["init"]) == ("untrained", "untrained", exact)
     same = embed(spec.model_copy(update={"model": exact}))
+    assert (read_note(same)["encoder"], read_note(same)["objective"]) == (note["encoder"], "autoencoder")
     assert read_embeddings(frozen)["embedding"].equals(read_embeddings(same)["embedding"])
 
 
@@ -137,6 +160,7 @@ def test_lite0_is_a_frozen_baseline_of_1280_numbers(cluster, shards, tmp_path):
     assert read_embeddings(folder)["embedding"].type.list_size == 1280
     note = read_note(folder)
     assert (note["model"], note["init"], note["dim"]) == ("efficientnet_lite0", "random", 1280)
+    assert note["objective"] == "untrained"
 
 
 def test_lite0_is_trained_and_registered(shards, tmp_path):

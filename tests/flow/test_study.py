@@ -1,4 +1,7 @@
+import itertools
+import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,12 +83,23 @@ def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tm
         grid(spec(inits=["imagenet"]), None)
 
 
-def test_two_stems_are_two_starts_and_a_twin_in_what_goes_in_alone_is_refused():
+def test_every_training_has_its_own_start_beside_it_each_once():
     drawn = TRAIN | {"objective": {"name": "autoencoder", "width": 8}, "encoder": {"size": 32, "stem": "cifar"}}
     _, frozen = grid(spec(train=[TRAIN, drawn]), None)
     assert [(c.embed.start.init, c.embed.start.stem) for c in frozen] == [("random", "standard"), ("random", "cifar")]
-    with pytest.raises(ValueError, match=r"could not tell resnet18 from random with size=40, normalise=True from that"):
-        grid(spec(frozen=[{"size": 40}]), None)
+    smaller = TRAIN | {"encoder": {"size": 24}}
+    _, frozen = grid(spec(train=[TRAIN, smaller, drawn], frozen=[{"size": 40}, {"size": 24}]), None)
+    assert [c.embed.start.size for c in frozen] == [32, 24, 32, 40]
+
+
+def test_trainings_of_one_objective_need_no_label_and_have_folders_of_their_own():
+    faster = TRAIN | {"optimizer": {"lr": 0.01}}
+    settings = {"train": [TRAIN, faster, TRAIN | {"label": "triplet", "epochs": 2}], "seeds": [1, 2]}
+    first, *others = (Path(c.train.out.name) for c in grid(spec(**settings), None)[0])
+    assert first.name == "triplet-seed1"
+    assert len({first, *others}) == 6
+    again = [c.train.out.name for c in grid(spec(**settings | {"train": [TRAIN, faster]}), None)[0]]
+    assert again == [first.name, *(each.name for each in others[:3])]  # a further training moves no other
 
 
 @pytest.mark.parametrize(
@@ -136,12 +150,12 @@ def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_
     [
         ({"seeds": [1, 1]}, "1 twice"),
         ({"inits": ["random", "random"]}, "random twice"),
-        ({"train": [TRAIN, TRAIN]}, "triplet twice"),
+        ({"train": [TRAIN, TRAIN]}, r"train\.1 \(triplet\) is the same training as train\.0 \(triplet\): change a"),
         ({"inits": ["pretraining"]}, "go together"),
         ({"pretraining": PRETRAINING}, "go together"),
         ({"train": []}, "at least 1"),
-        ({"train": [TRAIN | {"label": "one"}, TRAIN | {"label": "one"}]}, "one twice.*a label each"),
-        ({"train": [TRAIN | {"label": "classifier"}]}, "'classifier' is what results call another kind"),
+        ({"train": [TRAIN, TRAIN | {"label": "other"}]}, r"train\.1 \(other\) is the same training as train\.0"),
+        ({"train": [TRAIN, TRAIN | {"seed": 7}], "seeds": [1, 2]}, "is the same training"),
         ({"other_shards": {"tripled": {}}}, "no training is called 'tripled'; there are triplet, classifier"),
         ({"other_shards": {"triplet": {"side": 40}}}, "other splits than shard's"),
         (
@@ -166,28 +180,44 @@ def test_each_cell_with_other_shards_learns_from_them_and_is_embedded_from_them(
 
 
 def test_labels_that_differ_in_signs_only_have_folders_of_their_own():
-    two = spec(train=[TRAIN | {"label": label} for label in ("+decay", "-decay")])
+    labels = {"+decay": 0.1, "-decay": 0.0}
+    two = spec(train=[TRAIN | {"label": name, "optimizer": {"weight_decay": value}} for name, value in labels.items()])
     assert len({cell.train.out for cell in grid(two, None)[0]}) == 2
 
 
-def test_a_difference_is_the_first_setting_less_the_second_from_one_start():
+def embedded(folder, model, objective, init, settings):
+    """What `differences` reads of an embeddings folder."""
+    identity = schema.Identity(model, folder.name, objective, f"kind of {folder.name}", init, "", 1)
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(asdict(identity) | {"settings": settings}))
+    return identity
+
+
+def test_a_difference_is_the_first_setting_less_the_second_from_one_start(tmp_path):
     place = {"task": "identify", "split": "random", "level": "genus", "metric": "accuracy", "specimens": 9}
-    seeds = {"seeds_a": 3, "seeds_b": 2}
+    seeds = {"seeds_a": 3, "encoders_a": [], "seeds_b": 2, "encoders_b": [], "lower_is_better": False}
     found = {"difference": -0.02, "low": -0.03, "high": -0.01, "better": "b"}
-    rows = [
-        place | seeds | found | {"model_a": a, "init_a": one, "model_b": b, "init_b": other}
-        for a, one, b, other in [
-            ("crop", "random", "pad", "random"),
-            ("crop", "imagenet", "pad", "random"),
-            ("classifier", "random", "pad", "random"),
-            ("crop", "random", "zoom", "random"),  # neither is the first
-        ]
-    ]
-    train = spec(train=[TRAIN | {"label": label} for label in ("pad", "crop", "zoom")]).train
-    (line,) = differences(pa.Table.from_pylist(rows, schema=schema.COMPARISON), train)
+    encoders = {
+        name: embedded(tmp_path / name, model, objective, init, {"optimizer": {"lr": rate}, "epochs": 1})
+        for name, model, objective, init, rate in (
+            ("pad", "triplet", "triplet", "random", 0.5),
+            ("crop", "triplet", "triplet", "random", 0.25),
+            ("zoom", "zoomed in", "triplet", "random", 0.5),
+            ("other start", "triplet", "triplet", "imagenet", 0.5),
+            ("other objective", "classifier", "classifier", "random", 0.5),
+        )
+    }
+    pairs = [("crop", "pad"), ("other start", "pad"), ("other objective", "pad"), ("crop", "zoom")]  # neither is first
+    rows = []
+    for pair in pairs:
+        row = place | seeds | found
+        for end, name in zip("ab", pair, strict=True):
+            row |= {f"{key}_{end}": value for key, value in asdict(encoders[name]).items()}
+        rows.append(row)
+    (line,) = differences(pa.Table.from_pylist(rows, schema=schema.COMPARISON), [tmp_path / name for name in encoders])
     assert line == (
-        "pad less crop from random, identify genus on random, accuracy: +2.0 (1.0 to 3.0) points, pad is better; "
-        "2 and 3 seeds"
+        "triplet (lr=0.5) less triplet (lr=0.25) from random, identify genus on random, accuracy: "
+        "+2.0 (1.0 to 3.0) points, triplet (lr=0.5) is better; 2 and 3 seeds"
     )
 
 
@@ -221,8 +251,15 @@ def test_a_study_twice_is_the_same_table_and_goes_on_where_it_stopped(tmp_path, 
     assert page == one / "report.html"
     assert "fitted on train; other splits projected onto it" in page.read_text()
     assert {"silhouette"} == {row["task"] for row in table.to_pylist() if row["split"] == "train"}
-    kinds = set(zip(*(table[name].to_pylist() for name in ("model", "init", "seed")), strict=True))
-    assert kinds == {(name, "random", seed) for name in ("triplet", "classifier", "untrained") for seed in (1, 2)}
+    encoders = set(zip(*(table[name].to_pylist() for name in schema.IDENTITY.names), strict=True))
+    told = sorted((each.model, each.init, each.seed) for each in itertools.starmap(schema.Identity, encoders))
+    assert told == [(name, "random", seed) for name in ("classifier", "triplet", "untrained") for seed in (1, 2)]
+    assert len({each.kind for each in itertools.starmap(schema.Identity, encoders)}) == 3
+    compared = pq.read_table(one / "results-comparisons.parquet").to_pylist()
+    assert {(row["model_a"], row["start_kind_a"] == row["kind_b"]) for row in compared if row["seeds_b"] == 2} >= {
+        ("classifier", True),
+        ("triplet", True),
+    }
     values = [table.filter(pc.equal(table["seed"], seed))["value"].to_pylist() for seed in (1, 2)]
     assert values[0] != values[1]
 

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw
 
 from herbray import schema
 from herbray.report import EncoderNote, ReportData, Sheet, write_report
-from herbray.report.scores import clean
+from herbray.report.names import Kind
+from herbray.report.text import clean
 
 SECTIONS = "summary data encoders identification discrimination mislabels map quarantine settings".split()
 DOI = "https://doi.org/10.3389/fpls.2021.806407"
@@ -56,8 +57,17 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def result(model, task, split, level, fold, metric, value, init="imagenet", seed=1):
-    return dict(zip(schema.RESULT.names, (model, init, seed, task, split, level, fold, metric, value), strict=True))
+def identity_of(model, init="imagenet", seed=1):
+    return schema.Identity(model, model, model, f"{model}-{init}", init, f"untrained-{init}", seed)
+
+
+def kind_of(model):
+    return asdict(Kind.of(asdict(identity_of(model))))
+
+
+def result(model, task, split, level, fold, metric, value):
+    place = {"task": task, "split": split, "level": level, "fold": fold, "metric": metric, "value": value}
+    return asdict(identity_of(model)) | place
 
 
 def spread(model, task, split, level, metric, mean, half=0.01, **kind):
@@ -125,7 +135,7 @@ def report_data(**changes):
         for n in range(60)
     ]
     curves = [
-        {"model": model, "epoch": float(epoch), "metric": metric, "value": 1.0 / epoch}
+        kind_of(model) | {"epoch": float(epoch), "metric": metric, "value": 1.0 / epoch}
         for model in SKILL
         for epoch in (1, 2, 3)
         for metric in ("train_loss", "val_loss", "val_knn")
@@ -143,7 +153,7 @@ def report_data(**changes):
             "fingerprint": "c0ffee",
             "seed": 89,
         },
-        encoders=[EncoderNote(m, "imagenet", 1, f"herbray-{m} v1", 2.0, 4096, 61.0, 0.5, 0.25, "ab12") for m in SKILL],
+        encoders=[EncoderNote(identity_of(m), f"herbray-{m} v1", 2.0, 4096, 61.0, 0.5, 0.25, "ab12") for m in SKILL],
         curves=pa.Table.from_pylist(curves),
         embeddings={model: embeddings_of(seed) for seed, model in enumerate(SKILL)},
         sheets=[Sheet(jpeg(n), f"NY{n}", "Rubus", "Rubus caesius", "Rosaceae", "NY", "train") for n in range(3)],
@@ -267,7 +277,7 @@ def test_results_of_an_unknown_task_are_shown(tmp_path):
     ("changes", "sentence"),
     [
         ({"curves": None}, "No learning curve was recorded."),
-        ({"curves": pa.table({"model": [], "epoch": [], "metric": [], "value": []})}, "No learning curve"),
+        ({"curves": pa.table({"kind": [], "epoch": [], "metric": [], "value": []})}, "No learning curve"),
         ({"quarantine": schema.QUARANTINE.empty_table()}, "the quarantine is empty"),
         ({"sheets": []}, "No example sheets were given."),
         ({"embeddings": {}}, "There are no embeddings to draw."),
@@ -309,7 +319,8 @@ HOSTILE = (
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(tmp_path, name):
-    rows = [row | {"model": name} for row in results_of().to_pylist() if row["model"] == "triplet"]
+    who = schema.Identity(*[name] * 6, 1)
+    rows = [row | asdict(who) for row in results_of().to_pylist() if row["model"] == "triplet"]
     rows += spread("classifier", "discriminate", "random", f"{name}–{name}", "balanced_accuracy", 0.5)
     rows += spread("classifier", name, name, name, name, 0.5)
     table = embeddings_of(0)
@@ -321,8 +332,13 @@ def test_hostile_names_stay_text(tmp_path, name):
         title=name,
         results=only(rows),
         manifest={"citation": name, "source": name, "fingerprint": name, "splits": {name: 3}, "counts": {name: 3}},
-        encoders=[EncoderNote(name, name, 1, name, 1.0, 1, 1.0, None, None, name)],
-        curves=pa.table({"model": [name] * 2, "epoch": [1.0, 2.0], "metric": ["train_loss"] * 2, "value": [1.0, 0.5]}),
+        encoders=[EncoderNote(who, name, 1.0, 1, 1.0, None, None, name)],
+        curves=pa.Table.from_pylist(
+            [
+                asdict(Kind.of(asdict(who))) | {"epoch": epoch, "metric": "train_loss", "value": 1.0 / epoch}
+                for epoch in (1.0, 2.0)
+            ]
+        ),
         embeddings={name: table},
         sheets=[Sheet(jpeg(0), name, name, name, name, name, name)],
         quarantine=pa.Table.from_pylist(quarantined, schema=schema.QUARANTINE),

@@ -1,6 +1,6 @@
 import html
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pytest
@@ -14,20 +14,27 @@ from herbray.report.study import study
 
 PAIR = "Syzygium–Eugenia"
 TPR = Measure("mislabel", "tpr", "true-positive rate")
-FPR = Measure("mislabel", "fpr", "false-positive rate", lower_is_better=True)
+FPR = Measure("mislabel", "fpr", "false-positive rate")
 
 
 def comparison(a, b, difference, half=0.01, metric="tpr", lower_is_better=False, **place):
     """A row as the evaluation writes it: kinds in alphabetical order, `better` by the interval."""
-    (model_a, init_a), (model_b, init_b) = a, b
     assert a < b
     low, high = difference - half, difference + half
     better = "undecided"
     if low > 0 or high < 0:
         better = "a" if (low > 0) != lower_is_better else "b"
     told = {"task": "mislabel", "split": "herbarium+random", "level": PAIR, "metric": metric} | place
-    told |= {"model_a": model_a, "init_a": init_a, "seeds_a": 3, "model_b": model_b, "init_b": init_b, "seeds_b": 2}
+    for end, kind in (("a", a), ("b", b)):
+        told |= {f"{name}_{end}": value for name, value in asdict(identity_of(*kind)).items()}
+    told |= {"seeds_a": 3, "encoders_a": [], "seeds_b": 2, "encoders_b": [], "lower_is_better": lower_is_better}
     return told | {"specimens": 500, "difference": difference, "low": low, "high": high, "better": better}
+
+
+def identity_of(model, init, seed=1, **changes):
+    """An encoder as results know it, called by its objective."""
+    identity = schema.Identity(model, f"{model}-{init}-{seed}", model, f"{model}-{init}", init, "", seed)
+    return replace(identity, **{"start_kind": f"untrained-{init}", **changes})
 
 
 def table(*rows):
@@ -57,7 +64,7 @@ def judged(row, better, worse, measure=TPR):
 )
 @pytest.mark.parametrize("measure", [TPR, FPR])
 def test_a_difference_is_told_in_the_direction_of_the_claim(better, worse, difference, verdict, measure):
-    lower = measure.lower_is_better
+    lower = measure is FPR
     raw = -difference if lower else difference
     row = comparison(*kinds("classifier", "triplet"), raw, metric=measure.metric, lower_is_better=lower)
     one = judged(row, better, worse, measure)
@@ -80,7 +87,7 @@ def test_only_encoders_from_the_same_start_weights_are_compared():
     kin = comparison(("triplet", "imagenet"), ("triplet", "random"), 0.2)
     claim = Claim("Mislabels", "triplet", "classifier", (TPR,))
     (judgement,) = judge(table(mixed, same, kin), [claim])
-    assert [one.init for one in judgement.rows] == ["random"]
+    assert [one.start for one in judgement.rows] == ["random"]
     assert judge(table(mixed, kin), [claim])[0].words == "no start weights in common"
     assert judge(table(kin), [claim])[0].words == "not measured"
 
@@ -130,7 +137,44 @@ def test_training_is_judged_against_its_own_start():
     ]
     (triplet,) = [one for one in judge(table(*rows), STARTS) if one.rows]
     assert triplet.claim.order == "triplet > untrained"
-    assert [(one.init, one.verdict) for one in triplet.rows] == [("imagenet", "agrees")]
+    assert [(one.start, one.verdict) for one in triplet.rows] == [("imagenet", "agrees")]
+
+
+def test_the_own_start_is_told_by_what_it_is_and_not_by_what_it_is_called():
+    row = comparison(
+        *kinds("triplet", "untrained"), 0.1, metric="accuracy", task="identify", split="random", level="genus"
+    )
+    other = row | {"start_kind_b": "untrained-imagenet at another size"}
+    trained = row | {"objective_b": "triplet"}  # a training with a label that reads like a start
+    (triplet, *_) = judge(table(row, other, trained), STARTS)
+    assert len(triplet.rows) == 1
+
+
+def test_two_objectives_compare_if_their_weights_were_the_same_whatever_goes_in():
+    row = comparison(*kinds("classifier", "triplet"), -0.2)
+    weights = "0123456789abcdef"
+    claim = Claim("Mislabels", "triplet", "classifier", (TPR,))
+    alike = row | {"start_kind_a": f"{weights}11111111", "start_kind_b": f"{weights}22222222"}
+    other = row | {"start_kind_a": f"{weights}11111111", "start_kind_b": "fedcba987654321011111111"}
+    assert judge(table(alike), [claim])[0].rows
+    assert judge(table(other), [claim])[0].words == "no start weights in common"
+
+
+def test_a_label_that_reads_like_an_objective_is_not_that_objective():
+    row = comparison(*kinds("classifier", "triplet"), -0.2) | {"objective_b": "autoencoder"}
+    assert judge(table(row), [Claim("Mislabels", "triplet", "classifier", (TPR,))])[0].words == "not measured"
+    assert compared(table(row)) == {"classifier"}
+    labelled = replace(note(), identity=identity_of("autoencoder", "imagenet", objective="triplet"))
+    assert settings_of(labelled)["learning rate"]["autoencoder"] == "–"
+
+
+def test_several_encoders_of_an_objective_are_told_apart_where_they_are_compared(tmp_path):
+    rows = [comparison(*kinds("classifier", "triplet"), -0.2) | {"kind_b": kind} for kind in ("k000001", "k000002")]
+    (judgement,) = judge(table(*rows), [Claim("Mislabels", "triplet", "classifier", (TPR,))])
+    assert [one.start for one in judgement.rows] == [
+        "imagenet: triplet (000001) and classifier",
+        "imagenet: triplet (000002) and classifier",
+    ]
 
 
 def test_an_interval_that_is_not_finite_tells_nothing():
@@ -166,7 +210,7 @@ TWO = table(
 
 
 def note(model="triplet", init="imagenet", seed=89, settings=SETTINGS):
-    return EncoderNote(model, init, seed, f"herbray-{model} v{seed}", 8.0, 10, 1.0, None, None, "", settings)
+    return EncoderNote(identity_of(model, init, seed), f"herbray-{model} v{seed}", 8.0, 10, 1, None, None, "", settings)
 
 
 def data(**parts):

@@ -15,9 +15,15 @@ def outcome_of(values, weights=None, ids=None, **keys):
     return Outcome("identify", "random", "genus", "accuracy", ids, values, weights, **keys)
 
 
+def identity_of(model, init="random", seed=0, **changes):
+    """An encoder whose label, if it has one, is its kind."""
+    values = {"model": model, "encoder": f"{model}-{init}-{seed}", "objective": model, "kind": f"{model}-{init}"}
+    return schema.Identity(**{**values, "init": init, "start_kind": f"untrained-{init}", "seed": seed, **changes})
+
+
 def samples_of(**models):
     return [
-        Sample(model, "random", seed, outcome)
+        Sample(identity_of(model, seed=seed), outcome)
         for model, outcomes in models.items()
         for seed, outcome in enumerate(outcomes)
     ]
@@ -119,7 +125,7 @@ def test_a_start_without_seeds_adds_nothing_and_several_seeds_beside_it_do():
     generator = np.random.default_rng(8)
     ease = generator.random(400)
     alone, three = [outcome_of(ease < 0.6)], [outcome_of(ease < level) for level in (0.6, 0.7, 0.8)]
-    one = compare(samples_of(a=three[1:2], untrained=alone), Bootstrap()).to_pylist()[0]
+    one = compare(samples_of(a=three[1:2], untrained=alone), Bootstrap()).to_pylist()[0]  # by objective: a start
     row = compare(samples_of(a=three, untrained=alone), Bootstrap()).to_pylist()[0]
     trained = compare(samples_of(a=three, b=alone), Bootstrap()).to_pylist()[0]
     assert trained["high"] - trained["low"] > 1.7 * (row["high"] - row["low"])  # its seed would vary, too
@@ -140,6 +146,28 @@ def test_only_shared_specimens_are_compared_and_all_pairs_are_told():
         ("b", "c", "undecided"),
     ]
     assert {row["specimens"] for row in rows} == {45}
+
+
+def test_kinds_of_one_name_start_and_seed_are_compared_and_not_pooled():
+    generator = np.random.default_rng(6)
+    outcomes = [outcome_of(generator.random(60) < level) for level in (0.9, 0.5)]
+    samples = [
+        Sample(identity_of("triplet", kind=kind, encoder=f"encoder {kind}"), outcome)
+        for kind, outcome in zip(("slow", "fast"), outcomes, strict=True)
+    ]
+    (row,) = compare(samples, Bootstrap()).to_pylist()
+    assert [row[f"{name}_{end}"] for end in "ab" for name in ("model", "kind", "encoders")] == [
+        *("triplet", "fast", ["encoder fast"]),
+        *("triplet", "slow", ["encoder slow"]),
+    ]
+    assert (row["better"], row["lower_is_better"]) == ("b", False)
+
+
+def test_two_trainings_of_one_kind_and_seed_are_two_runs():
+    generator = np.random.default_rng(6)
+    runs = [Sample(identity_of("a", encoder=f"e{n}"), outcome_of(generator.random(60) < 0.9)) for n in range(2)]
+    (row,) = compare([*runs, *samples_of(b=[outcome_of(generator.random(60) < 0.5)])], Bootstrap()).to_pylist()
+    assert (row["seeds_a"], row["encoders_a"], row["seeds_b"]) == (2, ["e0", "e1"], 1)
 
 
 def test_the_order_of_runs_does_not_matter_and_one_kind_alone_gives_nothing():

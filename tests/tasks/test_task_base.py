@@ -139,12 +139,17 @@ def test_a_score_that_is_not_finite_is_refused():
 
 
 def test_scores_become_rows_of_the_result_schema():
-    table = to_table([Score("identify", "random", "genus", 2, "accuracy", 0.5)], "triplet", "imagenet", 89)
+    who = schema.Identity("margin 1", "0a1b", "triplet", "2c3d", "imagenet", "4e5f", 89)
+    table = to_table([Score("identify", "random", "genus", 2, "accuracy", 0.5)], who)
     assert table.schema == schema.RESULT
     assert table.to_pylist() == [
         {
-            "model": "triplet",
+            "model": "margin 1",
+            "encoder": "0a1b",
+            "objective": "triplet",
+            "kind": "2c3d",
             "init": "imagenet",
+            "start_kind": "4e5f",
             "seed": 89,
             "task": "identify",
             "split": "random",
@@ -154,4 +159,4 @@ def test_scores_become_rows_of_the_result_schema():
             "value": 0.5,
         }
     ]
-    assert to_table([], "triplet", "imagenet", 89).schema == schema.RESULT
+    assert to_table([], who).schema == schema.RESULT

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from threadpoolctl import threadpool_info
 
 from herbray.config import dump, load
+from herbray.schema import Identity
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table, to_table
 from herbray.tasks.probe import LinearTask
 
@@ -18,6 +19,7 @@ SMALL = {
     "silhouette": {"most": 90},
     "transfer": {"fitted_on": "herbarium"},
 }
+WHO = Identity("triplet", "0a1b", "triplet", "2c3d", "random", "4e5f", 1)
 DRAW_NOTHING = {"retrieval", "transfer"}  # no fold, no sample: any seed gives the same
 
 
@@ -56,7 +58,7 @@ def test_results_are_the_same_for_any_row_order_and_follow_the_seed(task, herbar
     found = task.measure(Embeddings.from_table(shuffled), "random", 7)
     assert wanted.scores
     assert found.scores == wanted.scores
-    assert to_outcome_table(found.outcomes, "", "", 0).equals(to_outcome_table(wanted.outcomes, "", "", 0))
+    assert to_outcome_table(found.outcomes, WHO).equals(to_outcome_table(wanted.outcomes, WHO))
     other = task.run(Embeddings.from_table(herbarium), "random", 8)
     assert (other == wanted.scores) == (task.name in DRAW_NOTHING)
 
@@ -72,7 +74,7 @@ def test_every_number_is_named_once_and_belongs_to_the_task_and_split(task, herb
     keys = [(score.level, score.fold, score.metric) for score in scores]
     assert len(keys) == len(set(keys))
     assert {(score.task, score.split) for score in scores} == {(task.name, "random")}
-    assert to_table(scores, "triplet", "random", 1).num_rows == len(scores)
+    assert to_table(scores, WHO).num_rows == len(scores)
 
 
 def test_every_outcome_is_a_score_taken_apart(task, herbarium):

@@ -130,7 +130,9 @@ def test_numbers_that_are_not_finite_are_told_once_and_not_drawn(uri):
 
 def results(rows):
     names = ("model", "init", "seed", "task", "split", "level", "fold", "metric", "value")
-    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], RESULT)
+    told = [dict(zip(names, row, strict=True)) for row in rows]
+    more = [{"encoder": "0a1b", "objective": "triplet", "kind": row["model"], "start_kind": "2c3d"} for row in told]
+    return pa.Table.from_pylist([row | others for row, others in zip(told, more, strict=True)], RESULT)
 
 
 def test_results_are_averaged_over_folds_and_attached_whole(uri, tmp_path):
@@ -157,6 +159,18 @@ def test_several_models_are_not_averaged_together(uri):
     assert data_of(run).metrics == {
         "a-random/identify/random/genus/accuracy": 0,
         "b-random/identify/random/genus/accuracy": 1,
+    }
+
+
+def test_kinds_of_one_name_are_not_averaged_together(uri):
+    rows = [("a", "random", 0, "identify", "random", "genus", 0, "accuracy", value) for value in (0, 1)]
+    table = results(rows)
+    table = table.set_column(RESULT.get_field_index("kind"), "kind", pa.array(["0a1b2c3d", "4e5f6a7b"]))
+    run = open_run(uri, "results", "kinds", {})
+    log_results(run, table.cast(RESULT))
+    assert data_of(run).metrics == {
+        "a-random-1b2c3d/identify/random/genus/accuracy": 0,
+        "a-random-5f6a7b/identify/random/genus/accuracy": 1,
     }
 
 
