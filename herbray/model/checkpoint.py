@@ -1,5 +1,6 @@
 """Encoders and training states on disk. Files are written under a temporary name and renamed; none runs code."""
 
+import hashlib
 import io
 import json
 import math
@@ -18,11 +19,13 @@ from herbray.model.portable import (
     CARD,
     DIMS,
     MAX_CARD_BYTES,
+    SEAL,
     SIZES,
     WEIGHTS,
     Arch,
     Encoder,
     EncoderRefused,
+    card_digest,
     check_finite,
     load_weights,
     read_card,
@@ -46,7 +49,7 @@ TRAINING_FILE: Final = "training.pt"
 
 _OF_DEVICE: Final = {"foreach", "fused", "capturable"}  # of an optimizer: how it computes, not what
 
-_LATER: Final = {"geometry", "label", "start"}  # keys that cards of earlier versions lack
+_LATER: Final = {"geometry", "label", "start", "weights"}  # keys that cards of earlier versions lack
 
 Position = dict[str, int | float | str]
 """Where a training run stands: counts and figures, named by the loop."""
@@ -70,6 +73,7 @@ class EncoderCard(Spec):
     start: str = Field("", description="fingerprint of the encoder that its training began as")
     shards_fingerprint: str = Field("", description="of the images it was trained on")
     citation: str = Field("", description="of the data it was trained on")
+    weights: str = Field("", description="SHA-256 of the file of weights, written with it")
     spec: dict[str, Any] = Field(default_factory=dict, description="the training job's configuration")
     herbray: str = Field(__version__, description="version that wrote the card")
 
@@ -98,13 +102,14 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], card: EncoderCard) 
     Raises:
         EncoderRefused: the card is too long, or a weight is not finite.
     """
-    weights, data = weights_bytes(state), _card_bytes(card)
+    weights = weights_bytes(state)
+    data = _card_bytes(card.model_copy(update={"weights": hashlib.sha256(weights).hexdigest()}))
     storage.write_bytes(folder / WEIGHTS, weights)
     storage.write_bytes(folder / CARD, data)  # last: a folder with a card is complete
 
 
 def write_card(folder: Path, card: EncoderCard) -> None:
-    """Write the card of an encoder anew.
+    """Write the card of an encoder anew; its digest of the weights stays.
 
     Raises:
         EncoderRefused: the card is too long.
@@ -114,7 +119,8 @@ def write_card(folder: Path, card: EncoderCard) -> None:
 
 def _card_bytes(card: EncoderCard) -> bytes:
     try:
-        text = json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+        tree = card.model_dump(mode="json")
+        text = json.dumps({**tree, SEAL: card_digest(tree)}, indent=1, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise EncoderRefused(f"the card cannot be written as JSON: {error}") from None
     data = text.encode() + b"\n"
@@ -154,7 +160,7 @@ def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
         raise EncoderRefused(str(error)) from None
     encoder = Encoder(card.arch, card.stem, card.normalise, card.size)
     encoder.geometry = card.geometry
-    load_weights(encoder, folder / WEIGHTS)
+    load_weights(encoder, folder / WEIGHTS, card.weights)
     return encoder.eval(), card
 
 

@@ -4,6 +4,7 @@ A registered model carries a copy of this file, so that people who have torch bu
 Imports nothing of herbray.
 """
 
+import hashlib
 import io
 import json
 import warnings
@@ -43,9 +44,13 @@ GEOMETRIES: Final = ("crop", "pad")
 SIZES: Final = range(16, 2049)
 """Input sides in pixels that an encoder may declare."""
 
+SEAL: Final = "sha256"
+"""Key of the card under which the digest of its other keys stands."""
+
 MAX_CARD_BYTES: Final = 8 * 2**20
 """Largest card that is read: 100,000 genera take about 2 MB."""
 
+_REMEDY: Final = "run the job that wrote it again, or pull it anew"
 _SLACK: Final = 2**20  # of a weights file: its header
 _NORMS: Final = {  # mean and deviation that the published weights expect, RGB in [0, 1]
     "resnet18": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -199,15 +204,18 @@ def load(folder: str | Path) -> Encoder:
     encoder.geometry = card.get("geometry", "crop")  # which earlier cards lack
     if encoder.geometry not in GEOMETRIES:
         raise EncoderRefused(f"{Path(folder) / CARD}: geometry is {encoder.geometry!r}, not {' or '.join(GEOMETRIES)}")
-    load_weights(encoder, Path(folder) / WEIGHTS)
+    load_weights(encoder, Path(folder) / WEIGHTS, card.get("weights", ""))
     return encoder.eval()
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
     """Read `encoder.json` of a folder: strict JSON, one mapping, no key twice.
 
+    Returns:
+        The card without its digest, which cards of earlier versions lack.
+
     Raises:
-        EncoderRefused: missing, larger than `MAX_CARD_BYTES`, or not such JSON.
+        EncoderRefused: missing, larger than `MAX_CARD_BYTES`, not such JSON, or changed since it was written.
     """
     path = Path(folder) / CARD
     try:
@@ -222,13 +230,25 @@ def read_card(folder: str | Path) -> dict[str, Any]:
         raise EncoderRefused(f"{path}: not a readable card ({error})") from None
     if not isinstance(tree, dict):
         raise EncoderRefused(f"{path}: a card is a mapping of keys, not a {type(tree).__name__}")
+    if tree.pop(SEAL, None) not in (None, card_digest(tree)):
+        raise EncoderRefused(f"{path}: damaged, it was changed since it was written; {_REMEDY}")
     return tree
 
 
-def load_weights(encoder: Encoder, path: Path) -> None:
+def card_digest(tree: dict[str, Any]) -> str:
+    """SHA-256 of a card's keys, the digest left out: 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def load_weights(encoder: Encoder, path: Path, sha256: str = "") -> None:
     """Fill an encoder from a safetensors file that holds exactly its tensors.
 
     Names, shapes and types are compared on the file's header, before any tensor is read.
+
+    Args:
+        encoder: to be filled.
+        path: of the file.
+        sha256: of the file, as its card has it; empty: of an earlier version's card.
 
     Raises:
         EncoderRefused: missing or damaged file, a tensor missing, too many, of another shape or type, or not finite.
@@ -247,6 +267,8 @@ def load_weights(encoder: Encoder, path: Path) -> None:
                 if found != due:
                     raise EncoderRefused(f"{path}: {name} is {found[0]} {found[1]}; wanted {due[0]} {due[1]}")
             tensors = {name: file.get_tensor(name) for name in wanted}
+        if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise EncoderRefused(f"{path}: damaged, it was changed since it was written; {_REMEDY}")
     except FileNotFoundError:
         raise EncoderRefused(f"{path}: no such file; an encoder is a folder with {WEIGHTS} and {CARD}") from None
     except (OSError, SafetensorError) as error:

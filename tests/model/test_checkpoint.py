@@ -46,7 +46,8 @@ def folder(tmp_path, encoder):
 
 def test_what_is_saved_is_read_back(folder, encoder):
     found, told = read_encoder(folder)
-    assert told == card()
+    assert told == card().model_copy(update={"weights": told.weights})
+    assert len(told.weights) == 64
     assert not found.training
     assert found.state_dict().keys() == encoder.state_dict().keys()
     assert all(torch.equal(t, encoder.state_dict()[name]) for name, t in found.state_dict().items())
@@ -85,7 +86,9 @@ def test_saving_refuses_a_card_of_another_encoder_and_weights_that_diverged(tmp_
 )
 def test_reading_refuses_other_cards(folder, change, told):
     path = folder / portable.CARD
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    tree = json.loads(path.read_text())
+    del tree["sha256"]  # whoever forges a card knows how to seal it
+    path.write_text(json.dumps(change(tree)))
     with pytest.raises(EncoderRefused, match=told):
         read_encoder(folder)
 
@@ -127,8 +130,25 @@ def test_reading_refuses_other_tensors(folder, encoder, change, told):
     tensors = {name: t.clone().contiguous() for name, t in encoder.state_dict().items()}
     change(tensors)
     save_file(tensors, folder / portable.WEIGHTS)
+    card = json.loads((folder / portable.CARD).read_text()) | {"weights": ""}
+    del card["sha256"]
+    (folder / portable.CARD).write_text(json.dumps(card))
     with pytest.raises(EncoderRefused, match=told):
         read_encoder(folder)
+
+
+def test_a_flipped_bit_of_either_file_is_noticed(folder):
+    for name in (portable.WEIGHTS, portable.CARD):
+        path = folder / name
+        data = path.read_bytes()
+        for part in (0.1, 0.5, 0.9):
+            place = int(part * len(data))
+            path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            for read in (read_encoder, portable.load):
+                with pytest.raises(EncoderRefused, match=name):
+                    read(folder)
+        path.write_bytes(data)
+    assert read_encoder(folder)
 
 
 def test_reading_refuses_pickles_cut_files_and_absent_files(folder, monkeypatch):
