@@ -73,7 +73,8 @@ UNTRAINED: Final = "untrained"
 """The objective of encoders that herbray has not trained: start weights, and other networks, evaluated as they are."""
 
 WEIGHTS_DIGITS: Final = 16
-"""The first digits of an encoder's fingerprint: of the weights alone. The others are of what goes in, e.g. the size."""
+"""So many digits at the start of an encoder's fingerprint are of its weights alone; the others are of its architecture
+and of its input: stem, size, normalisation, geometry."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class Identity:
 
     Attributes:
         model: what people call it: the label that its training gave it, else its objective.
-        encoder: the key: fingerprint of the weights and of what goes in.
+        encoder: the key: fingerprint of the weights, the architecture and the input settings.
         objective: "triplet", "autoencoder", "classifier", … or `UNTRAINED`.
         kind: fingerprint of how it was made, the seed left out; numbers are averaged and compared by it.
         init: start weights as the settings name them: "random", "imagenet", …
-        start_kind: `kind` of its start weights, evaluated as they are. Of two that began with the same weights, and
-            differ in what goes in alone, the first `WEIGHTS_DIGITS` digits are the same.
+        start_kind: the `kind` that its start weights have as an untrained encoder. Encoders that began with the same
+            weights and differ only in their input settings share its first `WEIGHTS_DIGITS` digits.
         seed: of the training run.
     """
 

@@ -70,15 +70,15 @@ def evaluate(spec: Evaluate) -> pa.Table:
         ValueError: no embeddings, an unknown split, or a task that the data cannot serve.
     """
     folders = embeddings_folders(spec.embeddings)
-    told = once(folders)
+    distinct = distinct_encoders(folders)
     pieces = [
         _Piece(f, part, name) for f in folders for task in spec.tasks for name in task.splits for part in task.parts()
     ]
     with cluster.connected():
         found = _measured(spec, folders, pieces)
-        results = pa.concat_tables(one.results for folder in told for one in found[folder])
+        results = pa.concat_tables(one.results for folder in distinct for one in found[folder])
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
-        files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in told})
+        files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in distinct})
         compared = comparisons(files, spec.bootstrap, spec.seed)
     tables.write(comparisons_file(spec.out), compared)
     tables.write(spec.out, results)
@@ -92,11 +92,11 @@ def _entry(folder: Path, found: Sequence[Found]) -> Entry:
     return Entry(folder, *(pa.concat_tables(getattr(one, name) for one in found) for name in ("results", "outcomes")))
 
 
-def once(folders: Sequence[Path]) -> list[Path]:
-    """The folders whose results are told: of several that hold the same encoder under the same name, the first.
+def distinct_encoders(folders: Sequence[Path]) -> list[Path]:
+    """The folders without repeated encoders: of several that hold the same encoder of the same kind, the first.
 
     Raises:
-        ValueError: they hold it of different shards, so that its results could not be told apart.
+        ValueError: they hold its embeddings of different shards, which results could not tell apart.
     """
     first: dict[tuple[str, str], tuple[Path, str]] = {}
     for folder in folders:
@@ -108,7 +108,7 @@ def once(folders: Sequence[Path]) -> list[Path]:
                 f"evaluate them apart, e.g. `herbray evaluate embeddings={folder} out={folder.name}.parquet`"
             )
         if there != folder:
-            _log.warning("%s holds the same encoder as %s: its results stand once", folder.name, there.name)
+            _log.warning("%s holds the same encoder as %s: results contain it once", folder.name, there.name)
     return [folder for folder, _ in first.values()]
 
 

@@ -1,6 +1,6 @@
-"""Which encoder it is: its fingerprint, which is the key of its results, and the kind of encoder that it is.
+"""Fingerprints of an encoder, which are the key of its results, and of the kind of encoder that it is.
 
-A *kind* is a way to make encoders: trainings that differ in their seed alone are of one kind, and so are random start
+A *kind* is a way to make encoders: trainings that differ only in their seed are of one kind, and so are random start
 weights of several seeds. Results are averaged and compared by kind.
 """
 
@@ -16,7 +16,7 @@ from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.portable import WEIGHTS, Encoder
 from herbray.schema import UNTRAINED, WEIGHTS_DIGITS, Identity
 
-_GOES_IN: Final = ("arch", "stem", "normalise", "size", "geometry")
+_FACTS: Final = ("arch", "stem", "normalise", "size", "geometry")
 """Facts on which an encoder's numbers depend, beside its weights."""
 
 KEYS: Final = (*(each.name for each in fields(Identity)), "settings")
@@ -24,15 +24,15 @@ KEYS: Final = (*(each.name for each in fields(Identity)), "settings")
 
 
 def encoder_print(folder: Path, card: EncoderCard) -> str:
-    """Fingerprint of an encoder in a folder: alike only for encoders that give the same numbers.
+    """Fingerprint of an encoder in a folder; encoders that give different numbers have different ones.
 
-    The first `schema.WEIGHTS_DIGITS` digits are of the weights, eight more of the architecture and of what goes in.
+    The first `schema.WEIGHTS_DIGITS` digits are of the weights, eight more of the architecture and the input settings.
     """
-    return weights_print(folder) + _print_of_facts({name: getattr(card, name) for name in _GOES_IN})
+    return weights_print(folder) + _print_of_facts({name: getattr(card, name) for name in _FACTS})
 
 
 def weights_print(folder: Path) -> str:
-    """Fingerprint of the weights in a folder; encoders of other input sizes may share it."""
+    """Fingerprint of the weights in a folder; encoders of different input sizes may share it."""
     with (folder / WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:WEIGHTS_DIGITS]
 
@@ -40,7 +40,7 @@ def weights_print(folder: Path) -> str:
 def print_of(encoder: Encoder) -> str:
     """`encoder_print` of an encoder in memory."""
     weights = hashlib.sha256(weights_bytes(encoder.state_dict())).hexdigest()[:WEIGHTS_DIGITS]
-    return weights + _print_of_facts({name: getattr(encoder, name) for name in _GOES_IN})
+    return weights + _print_of_facts({name: getattr(encoder, name) for name in _FACTS})
 
 
 def _print_of_facts(facts: Mapping[str, object]) -> str:
@@ -81,7 +81,7 @@ def kind_of(card: EncoderCard) -> str:
 
 def start_kind(card: EncoderCard) -> str:
     """The kind of an encoder's start weights: their fingerprint, or one that random weights of all seeds share."""
-    if not card.start:  # of a card that does not tell: no other kind's
+    if not card.start:  # unknown: a kind of its own
         return fingerprint(card.init)
     drawn = fingerprint("random", card.arch, card.stem)[:WEIGHTS_DIGITS]
     return drawn + card.start[WEIGHTS_DIGITS:] if card.init == "random" else card.start
@@ -102,7 +102,7 @@ def noted(note: Mapping[str, Any]) -> Identity:
 
 
 def _rebuilt_start(card: EncoderCard) -> str:
-    """What a card of an earlier version does not tell: made anew where that can be done; "" elsewhere."""
+    """Fingerprint of the start that a card of an earlier version does not name; "" if it cannot be made again."""
     if card.init not in ("random", "imagenet"):
         return ""
     facts = {name: getattr(card, name) for name in ("arch", "init", "stem", "normalise", "size")}

@@ -5,7 +5,7 @@ import pytest
 
 from herbray import schema, storage, tables
 from herbray.flow import evaluate as evaluate_module
-from herbray.flow.evaluate import Evaluate, evaluate, once
+from herbray.flow.evaluate import Evaluate, distinct_encoders, evaluate
 from herbray.flow.outcomes import comparisons_file, outcomes_folder
 from herbray.tasks.bootstrap import Bootstrap
 from herbray.tasks.identify import Identify
@@ -163,7 +163,7 @@ def test_an_encoder_that_is_there_twice_counts_once(cluster, tmp_path, caplog):
     alone = evaluate(spec_of(tmp_path / "e" / "a-v1", tmp_path / "alone.parquet"))
     assert results.equals(alone)
     assert [file.name for file in outcomes_folder(out).iterdir()] == ["000-a-v1.parquet"]
-    assert "a-v2 holds the same encoder as a-v1: its results stand once" in caplog.text
+    assert "a-v2 holds the same encoder as a-v1: results contain it once" in caplog.text
 
 
 def test_an_encoder_on_two_sets_of_shards_is_evaluated_apart(tmp_path):
@@ -171,7 +171,7 @@ def test_an_encoder_on_two_sets_of_shards_is_evaluated_apart(tmp_path):
         write_folder(tmp_path / name, "triplet", 1, 3.0, encoder="0a1b", shards=shards)
     told = r"new and .*old hold the same encoder on different shards.* `herbray evaluate embeddings=\S+old out=old"
     with pytest.raises(ValueError, match=told):
-        once([tmp_path / "new", tmp_path / "old"])
+        distinct_encoders([tmp_path / "new", tmp_path / "old"])
 
 
 def test_embeddings_of_an_earlier_version_are_refused_and_what_to_do_is_told(encoders, tmp_path):
