@@ -19,7 +19,7 @@ from herbray.data.plan import fingerprint
 from herbray.disk import full
 from herbray.flow import cluster
 from herbray.flow.embedder import Embedder, source_print
-from herbray.flow.fingerprints import KEYS, encoder_print, identify, print_of, settings_of, weights_print
+from herbray.flow.fingerprints import encoder_print, identify, print_of, settings_of, weights_print
 from herbray.flow.manifest import read_manifest
 from herbray.flow.manifest import remedy as shards_remedy
 from herbray.flow.seats import pool
@@ -103,25 +103,22 @@ def read_embeddings(folder: Path) -> pa.Table:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """Which encoder made an embeddings folder: `fingerprints.KEYS`, its address, and the shards.
+    """Which encoder made an embeddings folder, as `fingerprints.noted` reads it, and of which shards.
 
     Raises:
-        ValueError: the embeddings are not finished, or an earlier herbray noted less.
+        ValueError: the embeddings are not finished, or the note is damaged or of an earlier version.
     """
     if not (folder / "manifest.json").exists():
         raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first")
-    note = storage.read_note(folder / "manifest.json", remedy(folder))
-    if missing := [name for name in KEYS if name not in note]:
-        raise ValueError(
-            f"{folder}: embedded by an earlier herbray, which did not note {', '.join(missing)}: give the same "
-            "`herbray embed` again, which keeps the files that are finished, or remove the folder"
-        )
-    return note
+    return storage.read_note(folder / "manifest.json", remedy(folder))
 
 
 def remedy(folder: Path) -> str:
     """What to do about a damaged or missing file of an embeddings folder."""
-    return f"run `herbray embed` with out={folder.parent} again: it remakes damaged files and leaves the others alone"
+    return (
+        f"run `herbray embed` with out={folder.parent} again: it remakes damaged files and leaves the others alone; "
+        "or remove the folder if no encoder needs it"
+    )
 
 
 def _check_splits(spec: Embed, manifest: dict[str, Any]) -> None:

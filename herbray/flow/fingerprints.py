@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from herbray.data.plan import fingerprint
+from herbray.flow.material import Train
+from herbray.marks import Role, mark_of
 from herbray.model.checkpoint import EncoderCard, weights_bytes
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.portable import WEIGHTS, Encoder
@@ -19,8 +21,8 @@ from herbray.schema import UNTRAINED, WEIGHTS_DIGITS, Identity
 _FACTS: Final = ("arch", "stem", "normalise", "size", "geometry")
 """Facts on which an encoder's numbers depend, beside its weights."""
 
-KEYS: Final = (*(each.name for each in fields(Identity)), "settings")
-"""What the manifest of an embeddings folder says of its encoder, beside its address."""
+_NOT_OF_KIND: Final = {"place", "conduct", "progress", "name"}
+"""Roles of settings that cards of earlier versions held, and that do not bear on an encoder."""
 
 
 def encoder_print(folder: Path, card: EncoderCard) -> str:
@@ -69,7 +71,7 @@ def name_of(card: EncoderCard) -> str:
     """
     if card.objective == UNTRAINED:
         return UNTRAINED if card.arch == "resnet18" else card.arch
-    return card.label or card.objective
+    return card.label or str(card.spec.get("label") or card.objective)  # earlier cards had it among the settings
 
 
 def kind_of(card: EncoderCard) -> str:
@@ -91,9 +93,14 @@ def settings_of(card: EncoderCard) -> dict[str, Any]:
     """The settings that a kind is made of, as a tree; start weights and shards are told elsewhere."""
     if card.objective == UNTRAINED:
         return {"encoder": {name: getattr(card, name) for name in ("arch", "stem", "normalise", "size")}}
-    tree = {name: value for name, value in card.spec.items() if name != "seed"}
+    tree = {name: value for name, value in card.spec.items() if name != "seed" and _role(name) not in _NOT_OF_KIND}
     encoder = tree.get("encoder")
     return tree | {"encoder": {k: v for k, v in encoder.items() if k != "init"}} if isinstance(encoder, dict) else tree
+
+
+def _role(setting: str) -> Role | None:
+    mark = mark_of(Train, setting)
+    return mark.role if mark else None
 
 
 def noted(note: Mapping[str, Any]) -> Identity:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from herbray import __version__, schema, storage, tables
+from herbray import __version__, config, schema, storage, tables
 from herbray.config import Spec
 from herbray.data.draws import draws
 from herbray.flow.embed import read_embeddings, read_note
@@ -23,6 +23,7 @@ from herbray.flow.register import ENCODER, read_trained
 from herbray.flow.reports import read_metrics
 from herbray.model.checkpoint import EncoderCard
 from herbray.model.portable import CARD as CARD_FILE
+from herbray.model.portable import read_card
 from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
 from herbray.report.names import Kind
 
@@ -110,11 +111,9 @@ def _trained(paths: Sequence[Path]) -> dict[str, _Run]:
 
 
 def _identity(encoder: Path) -> schema.Identity | None:
-    try:
-        card = EncoderCard.model_validate_json((encoder / CARD_FILE).read_bytes())
-        return identify(encoder, card)
-    except FileNotFoundError:
+    if not (encoder / CARD_FILE).exists():
         return None
+    return identify(encoder, config.parse(EncoderCard, read_card(encoder), origin=str(encoder / CARD_FILE)))
 
 
 def _below(path: Path) -> list[Path]:

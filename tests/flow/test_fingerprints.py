@@ -51,10 +51,10 @@ def test_a_kind_is_all_but_the_seed(encoder):
     other = build_encoder(EncoderSpec(size=32), 2)
     first = kind_of(card_of(encoder))
     assert first == kind_of(card_of(other, seed=2, spec=SPEC | {"seed": 2, "reports": 1}))
-    assert first == kind_of(card_of(encoder, spec=SPEC | {"label": "triplet"}))  # what it is called anyhow
+    assert first == kind_of(card_of(encoder, label="triplet"))  # what it is called anyhow
     for changes in (
         {"spec": SPEC | {"optimizer": {"lr": 0.01}}},
-        {"spec": SPEC | {"label": "faster"}},
+        {"label": "faster"},
         {"shards_fingerprint": "another"},
         {"objective": "classifier"},
         {"init": "models:/before/1"},
@@ -87,6 +87,8 @@ def test_a_card_of_an_earlier_version_is_read_and_its_random_start_is_drawn_agai
         saved(tmp_path / name, encoder, start=start) for name, start in (("a", print_of(encoder)), ("b", ""))
     )
     assert before == now
+    more = SPEC | {"label": "first", "register_as": "x", "compile": "auto", "experiment": "x"}  # among the settings
+    assert saved(tmp_path / "e", encoder, spec=more) == saved(tmp_path / "f", encoder, label="first")
     start = saved(tmp_path / "c", encoder, objective="untrained", start="")
     assert start.kind == now.start_kind
     lost = saved(tmp_path / "d", encoder, init="imagenet", start="")  # whose weights are not on this machine
