@@ -145,7 +145,7 @@ def embed_job(folder: Path) -> Found:
 
 def embeddings(folder: Path) -> Path:
     """Embeddings of two encoders, as `herbray embed` leaves them."""
-    from herbray import schema
+    from herbray import schema, storage, tables
 
     root = folder / "embeddings"
     for model, separation in (("triplet", 3.0), ("autoencoder", 1.5)):
@@ -160,11 +160,10 @@ def embeddings(folder: Path) -> Path:
         tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(16)))
         note = {"name": model, "model": model, "init": "random", "seed": 1, "uri": "", "version": "none"}
         storage.write_note(root / model / "manifest.json", note | {"splits": {"random": 400}})
-        path.parent.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema.embedding_schema(16)), path)
+        tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(16)))
         note = {"name": model, "model": model, "init": "random", "seed": 1, "uri": "", "version": "none", "shards": ""}
         note |= {"encoder": model, "objective": model, "kind": model, "start_kind": "random", "settings": {}}
-        (root / model / "manifest.json").write_text(json.dumps(note | {"splits": {"random": 400}}))
+        storage.write_note(root / model / "manifest.json", note | {"splits": {"random": 400}})
     return root
 
 

@@ -1,5 +1,4 @@
 import itertools
-import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from herbray import config, schema
+from herbray import config, schema, storage
 from herbray.flow.differences import differences
 from herbray.flow.embed import read_embeddings
 from herbray.flow.manifest import read_index
@@ -189,7 +188,7 @@ def embedded(folder, model, objective, init, settings):
     """What `differences` reads of an embeddings folder."""
     identity = schema.Identity(model, folder.name, objective, f"kind of {folder.name}", init, "", 1)
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps(asdict(identity) | {"settings": settings}))
+    storage.write_note(folder / "manifest.json", asdict(identity) | {"settings": settings})
     return identity
 
 
