@@ -158,9 +158,6 @@ def embeddings(folder: Path) -> Path:
             rows.append(row)
         path = root / model / "split=random" / "part-00000.parquet"
         tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(16)))
-        note = {"name": model, "model": model, "init": "random", "seed": 1, "uri": "", "version": "none"}
-        storage.write_note(root / model / "manifest.json", note | {"splits": {"random": 400}})
-        tables.write(path, pa.Table.from_pylist(rows, schema=schema.embedding_schema(16)))
         note = {"name": model, "model": model, "init": "random", "seed": 1, "uri": "", "version": "none", "shards": ""}
         note |= {"encoder": model, "objective": model, "kind": model, "start_kind": "random", "settings": {}}
         storage.write_note(root / model / "manifest.json", note | {"splits": {"random": 400}})
