@@ -55,7 +55,9 @@ def listening():
         with contextlib.suppress(psutil.NoSuchProcess):
             name = process.name()
             sockets = process.net_connections(kind="tcp")
-            found |= {(name, each.laddr.ip) for each in sockets if each.status == psutil.CONN_LISTEN}
+            found |= {
+                (name, each.laddr.ip.removeprefix("::ffff:")) for each in sockets if each.status == psutil.CONN_LISTEN
+            }
     return found
 
 
@@ -67,7 +69,7 @@ def test_no_process_of_a_cluster_here_listens_beyond_the_loopback_interface(clus
     found = listening()
     cluster.get([rank.leave.remote() for rank in ranks])
     assert {ip for _, ip in found} == {"127.0.0.1"}, found
-    assert {"gcs_server", "raylet", "ray::Rank.sum"} <= {name for name, _ in found} | {"ray::Rank.sum"}
-    assert len(found) >= 6, found  # dashboard, its agent, workers, this process
+    assert {"gcs_server", "raylet"} <= {name for name, _ in found}
+    assert len(found) >= 6, found  # and dashboard, its agents, workers, this process
     assert local.ray_constants.ENABLE_RAY_CLUSTER
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
