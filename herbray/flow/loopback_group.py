@@ -43,9 +43,8 @@ class _Loopback(Backend):
     def on_start(self, worker_group: Any, backend_config: Any) -> None:  # noqa: ANN401
         """Join all workers to one group."""
         port, size = worker_group.execute_single(0, _free_port), len(worker_group)
-        backend = "nccl" if worker_group.get_resources_per_worker().get("GPU", 0) else "gloo"
-        settings = {"port": port, "size": size, "backend": backend, "timeout_s": backend_config.timeout_s}
-        ray.get([worker_group.execute_single_async(rank, join, rank=rank, **settings) for rank in range(size)])
+        settings = size, port, backend_config.backend, backend_config.timeout_s  # Ray has chosen the backend by then
+        ray.get([worker_group.execute_single_async(rank, join, rank, *settings) for rank in range(size)])
 
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:  # noqa: ANN401
         """Take the group apart; a worker that hangs is ended by Ray."""

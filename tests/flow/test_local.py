@@ -32,20 +32,25 @@ def test_no_token_is_made_where_one_is_given(home, monkeypatch):
     assert not (home / ".ray").exists()
 
 
-class Rank:
-    """A training worker's part of a group."""
+def rank_class():
+    """A training worker's part of a group; made here, so that it travels to workers as code."""
 
-    def join(self, rank, port):
-        loopback_group.join(rank, 2, port, "gloo", 60)
+    class Rank:
+        """A training worker's part of a group."""
 
-    def sum(self):
-        import torch
+        def join(self, rank, port):
+            loopback_group.join(rank, 2, port, "gloo", 60)
 
-        torch.distributed.all_reduce(ones := torch.ones(3))
-        return ones.tolist()
+        def sum(self):
+            import torch
 
-    def leave(self):
-        loopback_group._leave()
+            torch.distributed.all_reduce(ones := torch.ones(3))
+            return ones.tolist()
+
+        def leave(self):
+            loopback_group._leave()
+
+    return Rank
 
 
 def listening():
@@ -55,19 +60,21 @@ def listening():
         with contextlib.suppress(psutil.NoSuchProcess):
             name = process.name()
             sockets = process.net_connections(kind="tcp")
-            found |= {(name, each.laddr.ip) for each in sockets if each.status == psutil.CONN_LISTEN}
+            found |= {
+                (name, each.laddr.ip.removeprefix("::ffff:")) for each in sockets if each.status == psutil.CONN_LISTEN
+            }
     return found
 
 
 def test_no_process_of_a_cluster_here_listens_beyond_the_loopback_interface(cluster):
-    ranks = [cluster.remote(num_cpus=1)(Rank).remote() for _ in range(2)]
+    ranks = [cluster.remote(num_cpus=1)(rank_class()).remote() for _ in range(2)]
     port = loopback_group._free_port()
     cluster.get([rank.join.remote(number, port) for number, rank in enumerate(ranks)])
     assert cluster.get([rank.sum.remote() for rank in ranks]) == [[2.0, 2.0, 2.0]] * 2
     found = listening()
     cluster.get([rank.leave.remote() for rank in ranks])
     assert {ip for _, ip in found} == {"127.0.0.1"}, found
-    assert {"gcs_server", "raylet", "ray::Rank.sum"} <= {name for name, _ in found} | {"ray::Rank.sum"}
-    assert len(found) >= 6, found  # dashboard, its agent, workers, this process
+    assert {"gcs_server", "raylet"} <= {name for name, _ in found}
+    assert len(found) >= 6, found  # and dashboard, its agents, workers, this process
     assert local.ray_constants.ENABLE_RAY_CLUSTER
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ

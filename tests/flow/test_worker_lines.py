@@ -52,15 +52,6 @@ def test_what_is_said_again_much_later_is_shown_again(capsys, monkeypatch):
     assert capsys.readouterr().err == "WARNING herbray.x: y\n" * 2
 
 
-def speak(number):
-    logging.getLogger("herbray.flow.store").warning("the disk is\nfull")
-    logging.getLogger("herbray.flow.store").warning("worker %d", number)
-    logging.getLogger("ray.train").warning("Reporting training result")
-    print("chatter")
-    time.sleep(0.5)  # two tasks, two workers
-    return number
-
-
 @pytest.fixture
 def patience():
     end = time.monotonic() + 30
@@ -68,6 +59,14 @@ def patience():
 
 
 def test_workers_warnings_reach_the_user_once_and_nothing_else_does(cluster, capsys, patience):
+    def speak(number):
+        logging.getLogger("herbray.flow.store").warning("the disk is\nfull")
+        logging.getLogger("herbray.flow.store").warning("worker %d", number)
+        logging.getLogger("ray.train").warning("Reporting training result")
+        print("chatter")
+        time.sleep(0.5)  # two tasks, two workers
+        return number
+
     cluster.get([cluster.remote(speak).remote(number) for number in range(2)])
     told = ""
     while not ("worker 0" in told and "worker 1" in told) and patience():
