@@ -1,8 +1,9 @@
 """The job files that ship: `jobs/` beside the package in a checkout, inside the package in an installed wheel."""
 
-import shutil
 from pathlib import Path
 from typing import Final
+
+from herbray import storage
 
 _PACKAGE: Final = Path(__file__).parent
 _NAMED: Final = 8  # files in an error
@@ -44,8 +45,7 @@ def copy(to: Path, overwrite: bool = False) -> list[Path]:
             "or overwrite them with --force"
         )
     for file, place in pairs:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
+        storage.write_bytes(place, file.read_bytes())
     return [place for _, place in pairs]
 
 

@@ -107,18 +107,6 @@ def _remedy(folder: Path) -> str:
     return f"run `herbray catalogue` with out={folder} to write this catalogue anew"
 
 
-def root_of(manifest: dict[str, Any]) -> str:
-    """The folder that the images of a catalogue lie below, from its manifest.
-
-    Raises:
-        ValueError: an older herbray wrote it.
-    """
-    try:
-        return str(manifest["root"])
-    except KeyError:
-        raise ValueError("the catalogue was built by an older herbray; run `herbray catalogue` again") from None
-
-
 def image_names(images: pa.ChunkedArray, root: str) -> pa.ChunkedArray:
     """What images are called in fingerprints: the one rule for catalogue and shards.
 
@@ -128,7 +116,7 @@ def image_names(images: pa.ChunkedArray, root: str) -> pa.ChunkedArray:
 
     Args:
         images: paths or URIs, the column `image` of a catalogue.
-        root: see `root_of`.
+        root: that folder, `root` of the manifest.
     """
     folder = root.rstrip("/") + "/"
     inside = pc.starts_with(images, folder)

@@ -63,14 +63,13 @@ def shard(spec: Shard) -> dict[str, Any]:
     """
     table = catalogue.read(spec.catalogue)
     about = catalogue.read_manifest(spec.catalogue)
-    root = catalogue.root_of(about)
     sides = split(table, spec.splits, spec.seed)
     files = shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last, removed first: without it nothing is finished
     _sweep(spec.out, {file.path for file in files})
     with cluster.connected():
-        notes = list(_make(spec, table, files, root))
+        notes = list(_make(spec, table, files, about["root"]))
     _check_shared(spec.out, files)
     return _finish(spec, table, about, notes)
 

@@ -190,7 +190,7 @@ def test_specimens_of_another_folder_leave_the_names_of_the_others_as_they_are(t
         (tmp_path / place).mkdir(exist_ok=True)
         spec = job(tmp_path / place, ["image,genus", "a/1.jpg,A", *more])
         manifests[place, len(more)] = catalogue.build(spec)
-        table, root = catalogue.read(spec.out), catalogue.root_of(manifests[place, len(more)])
+        table, root = catalogue.read(spec.out), manifests[place, len(more)]["root"]
         assert image_names(table["image"], root).to_pylist()[0] == "a/1.jpg"
     assert manifests["one", 0]["fingerprint"] == manifests["two", 0]["fingerprint"]
 

@@ -215,15 +215,6 @@ def test_an_image_that_was_missing_at_the_old_place_is_looked_for_at_the_new_one
     assert shard(spec)["reasons"] == {}
 
 
-def test_a_catalogue_without_the_folder_of_its_images_is_to_be_built_again(tmp_path):
-    names = drawn(tmp_path / "sheets", tmp_path / "catalogue")
-    manifest = json.loads((names / "manifest.json").read_text())
-    del manifest["root"]
-    (names / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="older herbray; run `herbray catalogue` again"):
-        shard(spec_of(names, tmp_path / "shards", splits=ALL))
-
-
 def test_files_that_another_node_kept_to_itself_are_told_of(tmp_path, herbarium, monkeypatch):
     out = tmp_path / "shards"
 
