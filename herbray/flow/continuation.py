@@ -102,7 +102,7 @@ def _obstacle(spec: Train, name: str, epochs: int) -> str:
     if wanted[: len(had)] != had:
         return "over so many epochs each has other batches"
     if store_of(spec, name).newest() is None:
-        return "its checkpoints are gone"
+        return "no checkpoint of it is left"
     return ""
 
 

@@ -31,9 +31,6 @@ if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on mac
 
 _log = logging.getLogger(__name__)
 
-_INCIDENTAL = {"out", "store", "shards", "workers", "cpus_per_worker", "checkpoints", "max_failures", "patience_s"}
-"""Settings, beside `compile` and `loader`, that do not bear on what is learned."""
-
 
 @dataclass(frozen=True)
 class Fitted:
@@ -74,7 +71,8 @@ def train(spec: Train) -> Trained:
     tags |= {"shards": data.manifest["fingerprint"]}
     name = run_name(spec)
     over = _ended(spec, store_of(spec, name))
-    corrected = _corrected(spec, name) if over else ""
+    before = runs(spec.out).settings.get(name) if over else None
+    former = _version(spec.out, name)
     with nullcontext(spec) if over else manned(spec, data.per_epoch) as job:
         run = begin(job, name, tags)
         with reported(run, spec.out):
@@ -82,20 +80,15 @@ def train(spec: Train) -> Trained:
             ended(spec.out, model_card(spec, data, fitted.figures), fitted.figures)
         done = conclude(run, spec.out)
     trained = Trained(fitted, done.model, done.version, done.run_id)
-    if corrected:
-        say(f"{corrected}; the encoder is {trained.uri}")
+    if before and (corrected := changes(spec, before, "name", "choice", "progress")):
+        stays = f"; {former} stays" if former not in ("", trained.uri) else ""
+        say(f"{spec.out}: this training has ended and is not repeated for {listed(corrected)}: {trained.uri}{stays}")
     return trained
 
 
-def _corrected(spec: Train, name: str) -> str:
-    """What to say of settings that have changed since a training ended, and do not bear on what was learned."""
-    held, file = runs(spec.out), spec.out / TRAINED
-    told = changes(spec, held.settings[name], "name", "choice", "progress") if name in held.settings else {}
-    if not told:
-        return ""
-    former = read_trained(spec.out)["uri"] if held.now == name and file.exists() else ""
-    stays = f"; {former} stays" if former else ""
-    return f"{spec.out}: this training has ended and is not repeated for {listed(told)}{stays}"
+def _version(out: Path, name: str) -> str:
+    """The registered version that a run folder shows, if the run has the folder."""
+    return str(read_trained(out)["uri"]) if runs(out).now == name and (out / TRAINED).exists() else ""
 
 
 def exact(spec: Train, store: Path) -> Train:
