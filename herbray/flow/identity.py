@@ -30,31 +30,20 @@ def run_name(spec: Train) -> str:
     return f"{spec.objective.name}-{plan.fingerprint(bearing(spec))}"
 
 
-def kind(spec: Train, weights: Path | None = None) -> str:
-    """Fingerprint of all that makes an encoder the one that it is, the seed aside.
-
-    Beside what bears on training this is which checkpoint is kept, and by which measure.
-
-    Args:
-        spec: of the job.
-        weights: where the start weights are, if `encoder.init` is a path that means nothing here, as on a worker.
-    """
-    wanted = {None, "measure", "choice"}
-    return plan.fingerprint(
-        {path: value for path, value in settings(spec, weights).items() if role_at(spec, path) in wanted}
-        | {"seed": None}
-    )
-
-
 def bearing(spec: Train) -> Settings:
     """What bears on what is learned: every setting without a role, the shards, the start weights."""
     return {path: value for path, value in settings(spec).items() if role_at(spec, path) is None}
 
 
-def settings(spec: Train, weights: Path | None = None) -> Settings:
-    """All settings but places; shards and start weights are named by what they hold. Arguments as of `kind`."""
+def judging(spec: Train) -> Settings:
+    """How validation is measured, and which checkpoint is kept."""
+    return {path: value for path, value in settings(spec).items() if role_at(spec, path) in ("measure", "choice")}
+
+
+def settings(spec: Train) -> Settings:
+    """All settings but places; shards and start weights are named by what they hold."""
     tree = flat(without(spec, "place"))
-    tree["encoder.init"] = _start(spec.encoder.init, weights)
+    tree["encoder.init"] = _start(spec.encoder.init)
     return {_SHARDS: read_manifest(spec.shards)["fingerprint"]} | tree
 
 
@@ -73,11 +62,11 @@ def shown(spec: Train, *roles: Role) -> dict[str, Any]:
     return tree
 
 
-def _start(init: str, weights: Path | None) -> str:
+def _start(init: str) -> str:
     """A local folder or file by its weights; all else as it stands."""
     if init in ("random", "imagenet") or init.startswith("models:/"):
         return init
-    path = weights or Path(init)
+    path = Path(init)
     file = path if path.is_file() else path / WEIGHTS
     if not file.is_file():
         return init  # whoever reads the weights tells that they are absent

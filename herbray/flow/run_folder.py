@@ -1,5 +1,6 @@
 """A run folder: which run has it now, and with which settings each of its runs was begun."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +41,19 @@ def runs(out: Path) -> Runs:
     file = out / CLAIM
     if not file.exists():
         return Runs()
+    if former := _of_an_earlier_version(file):
+        return Runs(former)
     note = storage.read_note(file, f"remove it, and {remedy(out)}")
-    return Runs(note["run"], note.get("settings", {}))
+    return Runs(note["run"], note["settings"])
+
+
+def _of_an_earlier_version(file: Path) -> str | None:
+    """The run in a note that was written before settings were kept."""
+    try:
+        tree = json.loads(file.read_bytes())
+    except ValueError:
+        return None
+    return str(tree["run"]) if isinstance(tree, dict) and tree.keys() == {"run"} else None
 
 
 def claim(out: Path, name: str, settings: Settings) -> None:

@@ -114,7 +114,7 @@ class Store:
         """Those of an epoch's end that have a readable seal, the best at the end."""
         ends = [kept for folder in self._folders() if (kept := _read(folder, look=False)) and kept.figures]
         scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
-        return sorted(scored, key=lambda kept: _score(kept.figures) if self.keep == "best" else 0.0)
+        return sorted(scored, key=lambda kept: score(kept.figures) if self.keep == "best" else 0.0)
 
     def _make_room(self, consumed: int) -> None:
         for folder in self._folders():
@@ -134,7 +134,8 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _score(figures: Mapping[str, float]) -> float:
+def score(figures: Mapping[str, float]) -> float:
+    """How good a checkpoint is; more is better: k-NN accuracy or, without it, the loss."""
     loss = figures.get("val_loss", 0.0)
     return figures.get("val_knn", -math.inf if math.isnan(loss) else -loss)
 

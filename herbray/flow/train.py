@@ -22,7 +22,7 @@ from herbray.flow.material import Train, World, material
 from herbray.flow.register import begin, conclude, ended, read_trained, reported
 from herbray.flow.reports import Curve, read_metrics
 from herbray.flow.run_folder import METRICS, TRAINED, claim, runs
-from herbray.flow.store import Kept, Store, copy_folder, store_of
+from herbray.flow.store import Kept, Store, copy_folder, score, store_of
 from herbray.flow.workers import Around, manned, train_on_ray
 from herbray.model.checkpoint import read_encoder, write_card
 
@@ -216,13 +216,12 @@ def _fitted(spec: Train, store: Store) -> Fitted:
 
 def _check_choice(spec: Train, kept: Kept) -> None:
     """Warn where the best checkpoint is not there: it was not kept while `keep` had another value, or is damaged."""
-    scored = [row for row in read_metrics(spec.out / METRICS) if "val_knn" in row]
-    best = max(scored, key=lambda row: row["val_knn"], default=None)
-    if spec.keep == "best" and best is not None and best["val_knn"] > kept.figures.get("val_knn", 0.0):
-        _log.warning(
-            "%s: keep=best, but the checkpoint of epoch %g (val_knn %.4g) is not left: epoch %g is kept (val_knn %.4g)",
-            *(spec.out, best["epoch"], best["val_knn"], kept.figures["epoch"], kept.figures["val_knn"]),
-        )
+    measure = "val_knn" if "val_knn" in kept.figures else "val_loss"
+    scored = [row for row in read_metrics(spec.out / METRICS) if measure in row]
+    best = max(scored, key=score, default=None)
+    if spec.keep == "best" and best is not None and score(best) > score(kept.figures):
+        had, left = (f"epoch {each['epoch']:g} ({measure} {each[measure]:.4g})" for each in (best, kept.figures))
+        _log.warning("%s: keep=best, but the checkpoint of %s is not left: %s is kept", spec.out, had, left)
 
 
 def _renew_card(folder: Path, spec: Train) -> None:

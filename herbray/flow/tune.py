@@ -15,7 +15,7 @@ from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.halving import Halving, Rungs
-from herbray.flow.identity import kind, shown
+from herbray.flow.identity import judging, run_name, shown
 from herbray.flow.material import Elastic, Train, material
 from herbray.flow.room import share
 from herbray.flow.space import Range, Value, drawn, every, specified, text
@@ -167,7 +167,7 @@ def _claim(spec: Tune) -> str:
         ValueError: `out` holds another one.
     """
     space = {path: text(each) for path, each in spec.space.items()}
-    key = plan.fingerprint(kind(spec.train), spec.train.seed, [space, spec.searcher, spec.seed])
+    key = plan.fingerprint(run_name(spec.train), judging(spec.train), [space, spec.searcher, spec.seed])
     file = spec.out / "sweep.json"
     there = _fingerprint(file)
     if there not in (None, key):

@@ -1,13 +1,11 @@
 import itertools
-import json
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import simplejpeg
 
-from herbray import schema
+from herbray import schema, storage, tables
 
 
 def jpeg(name, genus, side, long):
@@ -24,7 +22,7 @@ def written(folder, splits, bag=8, side=40, long=50):
         name = f"split={split}/part-00000.parquet"
         (folder / name).parent.mkdir(parents=True)
         form = {"compression": {"jpeg": "none"}, "use_dictionary": False, "write_statistics": False}
-        with pq.ParquetWriter(folder / name, schema.SHARD, **form) as file:
+        with tables.writing(folder / name, schema.SHARD, **form) as file:
             for genus, rows in itertools.groupby(sorted(specimens, key=lambda each: each[1]), key=lambda each: each[1]):
                 rows = list(rows)
                 for start in range(0, len(rows), bag):
@@ -37,10 +35,10 @@ def written(folder, splits, bag=8, side=40, long=50):
                     number = sum(each["split"] == split for each in index)
                     index.append({"split": split, "file": name, "row_group": number, "genus": genus, "rows": len(part)})
                     file.write_table(pa.Table.from_pydict(values, schema=schema.SHARD), row_group_size=bag)
-    pq.write_table(pa.Table.from_pylist(index, schema=schema.INDEX), folder / "index.parquet")
+    tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
     rows = {split: len(specimens) for split, specimens in splits.items()}
     manifest = {"side": side, "fingerprint": f"{folder.name}", "citation": "drawn", "splits": rows}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    storage.write_note(folder / "manifest.json", manifest)
     return folder
 
 

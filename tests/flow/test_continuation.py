@@ -103,15 +103,15 @@ def with_scores(spec, *scores):
 
 
 def test_at_a_constant_rate_a_longer_run_goes_on_from_the_end_and_is_the_run_that_it_would_have_been(
-    shards, tmp_path, trained_on, capsys, caplog
+    small_shards, tmp_path, trained_on, capsys, caplog
 ):
-    whole = fit(spec_of(shards, tmp_path / "whole", epochs=4))
+    whole = fit(spec_of(small_shards, tmp_path / "whole", epochs=4))
     trained_on()
-    short = fit(spec_of(shards, tmp_path))
+    short = fit(spec_of(small_shards, tmp_path))
     assert trained_on() == [0, 1]
-    name = run_name(spec_of(shards, tmp_path))
+    name = run_name(spec_of(small_shards, tmp_path))
     capsys.readouterr()
-    longer = fit(spec_of(shards, tmp_path, epochs=4))
+    longer = fit(spec_of(small_shards, tmp_path, epochs=4))
     assert trained_on() == [2, 3]
     assert f"{tmp_path / 'train'}: training goes on from {name}: epochs 2 → 4\n" == capsys.readouterr().err
     assert "anew" not in caplog.text
@@ -120,13 +120,13 @@ def test_at_a_constant_rate_a_longer_run_goes_on_from_the_end_and_is_the_run_tha
     assert longer.figures.keys() == whole.figures.keys()
     files = [read_encoder(each.encoder)[1] for each in (longer, whole)]
     assert files[0] == files[1]
-    assert fit(spec_of(shards, tmp_path)).figures == short.figures  # the shorter one is there still
+    assert fit(spec_of(small_shards, tmp_path)).figures == short.figures  # the shorter one is there still
     assert trained_on() == []
 
 
-def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(shards, tmp_path, monkeypatch):
-    whole = fit(spec_of(shards, tmp_path / "whole"))
-    spec = spec_of(shards, tmp_path, epochs=1, checkpoints={"seconds": None, "windows": 1})
+def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(small_shards, tmp_path, monkeypatch):
+    whole = fit(spec_of(small_shards, tmp_path / "whole"))
+    spec = spec_of(small_shards, tmp_path, epochs=1, checkpoints={"seconds": None, "windows": 1})
     stop = material(spec).windows[0].batches * (len(material(spec).windows) - 1)
 
     def feed(windows, reader, **settings):
@@ -139,14 +139,14 @@ def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(shards, tmp
     with pytest.raises(RuntimeError):
         fit(spec)
     monkeypatch.undo()
-    longer = fit(spec_of(shards, tmp_path))
+    longer = fit(spec_of(small_shards, tmp_path))
     assert equal(longer, whole)
 
 
-def test_a_longer_run_whose_copy_was_cut_short_is_copied_anew(shards, tmp_path, monkeypatch, trained_on):
-    fit(spec_of(shards, tmp_path, epochs=1))
+def test_a_longer_run_whose_copy_was_cut_short_is_copied_anew(small_shards, tmp_path, monkeypatch, trained_on):
+    fit(spec_of(small_shards, tmp_path, epochs=1))
     trained_on()
-    spec = spec_of(shards, tmp_path, keep="last")
+    spec = spec_of(small_shards, tmp_path, keep="last")
 
     def cut_short(source, target, **given):
         target.mkdir()
@@ -156,16 +156,18 @@ def test_a_longer_run_whose_copy_was_cut_short_is_copied_anew(shards, tmp_path, 
         patch.setattr(shutil, "copytree", cut_short)
         with pytest.raises(OSError, match="No space"):
             fit(spec)
-    assert runs(spec.out).now == run_name(spec_of(shards, tmp_path, epochs=1))  # not claimed yet
+    assert runs(spec.out).now == run_name(spec_of(small_shards, tmp_path, epochs=1))  # not claimed yet
     done = fit(spec)
     assert trained_on() == [1]
     assert [row["epochs_done"] for row in curve(spec.out) if "val_knn" in row] == [1, 2]
     assert read_encoder(done.encoder)[1].spec["epochs"] == 2
 
 
-def test_the_encoder_of_a_longer_run_says_so_though_its_best_epoch_was_of_the_shorter_one(shards, tmp_path, never):
-    spec = spec_of(shards, tmp_path)
-    fit(spec_of(shards, tmp_path, epochs=1))
+def test_the_encoder_of_a_longer_run_says_so_though_its_best_epoch_was_of_the_shorter_one(
+    small_shards, tmp_path, never
+):
+    spec = spec_of(small_shards, tmp_path)
+    fit(spec_of(small_shards, tmp_path, epochs=1))
     fit(spec)
     with_scores(spec, 0.9, 0.1)
     never()
@@ -174,15 +176,15 @@ def test_the_encoder_of_a_longer_run_says_so_though_its_best_epoch_was_of_the_sh
     assert read_encoder(done.encoder)[1].spec["epochs"] == 2
 
 
-def test_under_a_cosine_it_begins_anew_and_says_so_once(shards, tmp_path, trained_on, caplog):
+def test_under_a_cosine_it_begins_anew_and_says_so_once(small_shards, tmp_path, trained_on, caplog):
     values = {"optimizer": {"schedule": "cosine", "warmup": 0}}
-    whole = fit(spec_of(shards, tmp_path / "whole", epochs=2, **values))
-    fit(spec_of(shards, tmp_path, epochs=1, **values))
+    whole = fit(spec_of(small_shards, tmp_path / "whole", epochs=2, **values))
+    fit(spec_of(small_shards, tmp_path, epochs=1, **values))
     trained_on()
-    spec = spec_of(shards, tmp_path, epochs=2, **values)
+    spec = spec_of(small_shards, tmp_path, epochs=2, **values)
     assert equal(fit(spec), whole)
     assert trained_on() == [0, 1]
-    former = run_name(spec_of(shards, tmp_path, epochs=1, **values))
+    former = run_name(spec_of(small_shards, tmp_path, epochs=1, **values))
     assert [line for line in caplog.messages if "anew" in line] == [
         f"{spec.out}: training begins anew: the folder holds {former}, "
         "which differs: epochs 1 → 2; the cosine schedule spans all epochs"
@@ -218,8 +220,8 @@ def held(spec):
         ),
     ],
 )
-def test_a_run_that_begins_anew_says_in_one_line_what_differs(shards, tmp_path, caplog, values, changed, words):
-    former, spec = spec_of(shards, tmp_path, **values), spec_of(shards, tmp_path, **(values | changed))
+def test_a_run_that_begins_anew_says_in_one_line_what_differs(small_shards, tmp_path, caplog, values, changed, words):
+    former, spec = spec_of(small_shards, tmp_path, **values), spec_of(small_shards, tmp_path, **(values | changed))
     held(former)
     assert continued(spec) == spec
     assert caplog.messages == [
@@ -227,27 +229,27 @@ def test_a_run_that_begins_anew_says_in_one_line_what_differs(shards, tmp_path, 
     ]
 
 
-def test_a_run_that_the_folder_has_held_before_needs_no_word(shards, tmp_path, caplog):
+def test_a_run_that_the_folder_has_held_before_needs_no_word(small_shards, tmp_path, caplog):
     for seed in (1, 2):
-        held(spec_of(shards, tmp_path, seed=seed))
-    continued(spec_of(shards, tmp_path, seed=1))
-    continued(spec_of(shards, tmp_path / "empty", seed=1))
+        held(spec_of(small_shards, tmp_path, seed=seed))
+    continued(spec_of(small_shards, tmp_path, seed=1))
+    continued(spec_of(small_shards, tmp_path / "empty", seed=1))
     assert not caplog.messages
 
 
-def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(shards, tmp_path, caplog):
+def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(small_shards, tmp_path, caplog):
     """Bags that are drawn anew each epoch differ in number, and all epochs have the shape of the largest."""
     values = {"stream": {"batch": 8, "window": 4, "align": 1, "balance": 0.5}}
-    windows = {n: material(spec_of(shards, tmp_path, epochs=n, **values)).windows for n in range(1, 13)}
+    windows = {n: material(spec_of(small_shards, tmp_path, epochs=n, **values)).windows for n in range(1, 13)}
     few, many = next((n, n + 1) for n in range(1, 12) if windows[n + 1][: len(windows[n])] != windows[n])
-    spec = spec_of(shards, tmp_path, epochs=many, **values)
+    spec = spec_of(small_shards, tmp_path, epochs=many, **values)
     held(spec.model_copy(update={"epochs": few}))
     assert continued(spec) == spec
     assert f"epochs {few} → {many}; over so many epochs each has other batches" in caplog.text
 
 
-def test_a_run_of_an_earlier_version_is_told_of_as_such(shards, tmp_path, caplog):
-    spec = spec_of(shards, tmp_path)
+def test_a_run_of_an_earlier_version_is_told_of_as_such(small_shards, tmp_path, caplog):
+    spec = spec_of(small_shards, tmp_path)
     spec.out.mkdir()
     (spec.out / "run.json").write_text('{"run": "triplet-0a1b2c3d"}')
     continued(spec)
@@ -259,11 +261,11 @@ def test_a_run_of_an_earlier_version_is_told_of_as_such(shards, tmp_path, caplog
 # Settings that are corrected when training has ended
 
 
-def test_another_name_after_the_end_is_registered_without_training_again(shards, tmp_path, never, capsys):
-    first = train(spec_of(shards, tmp_path, epochs=1))
+def test_another_name_after_the_end_is_registered_without_training_again(small_shards, tmp_path, never, capsys):
+    first = train(spec_of(small_shards, tmp_path, epochs=1))
     never()
     capsys.readouterr()
-    spec = spec_of(shards, tmp_path, epochs=1, register_as="better", label="ours")
+    spec = spec_of(small_shards, tmp_path, epochs=1, register_as="better", label="ours")
     done = train(spec)
     assert (done.model, done.version, done.run_id) == ("better", 1, first.run_id)
     told = [line for line in capsys.readouterr().err.splitlines() if "ended" in line]
@@ -273,20 +275,20 @@ def test_another_name_after_the_end_is_registered_without_training_again(shards,
     ]
     assert json.loads((spec.out / "trained.json").read_text())["uri"] == "models:/better/1"
     assert json.loads((spec.out / "tracked.json").read_text())["model"] == "better"
-    assert read_encoder(done.fitted.encoder)[1].spec["label"] == "ours"  # what results call it
+    assert read_encoder(done.fitted.encoder)[1].label == "ours"  # what results call it
     assert train(spec) == done
     assert str(register(Register(run=spec.out))) == f"models:/better/1, run {first.run_id}"
-    again = train(spec_of(shards, tmp_path, epochs=1))
+    again = train(spec_of(small_shards, tmp_path, epochs=1))
     assert (again.model, again.version) == (first.model, first.version)
     uri = tracking.tracking_uri(tmp_path)
     assert len(client(uri).search_model_versions("name = 'better'")) == 1
     assert len(client(uri).search_model_versions("name = 'herbray-triplet'")) == 1
 
 
-def test_another_experiment_after_the_end_gets_a_run_with_the_curves(shards, tmp_path, never):
-    first = train(spec_of(shards, tmp_path, epochs=1))
+def test_another_experiment_after_the_end_gets_a_run_with_the_curves(small_shards, tmp_path, never):
+    first = train(spec_of(small_shards, tmp_path, epochs=1))
     never()
-    done = train(spec_of(shards, tmp_path, epochs=1, experiment="second"))
+    done = train(spec_of(small_shards, tmp_path, epochs=1, experiment="second"))
     assert done.run_id != first.run_id
     uri = tracking.tracking_uri(tmp_path)
     points = client(uri).get_metric_history(done.run_id, "train_loss")
@@ -294,11 +296,13 @@ def test_another_experiment_after_the_end_gets_a_run_with_the_curves(shards, tmp
     assert client(uri).get_run(done.run_id).info.status == "FINISHED"
 
 
-def test_what_watches_a_training_is_not_changed_after_its_end_and_the_user_is_told(shards, tmp_path, never, capsys):
-    first = train(spec_of(shards, tmp_path, epochs=1))
+def test_what_watches_a_training_is_not_changed_after_its_end_and_the_user_is_told(
+    small_shards, tmp_path, never, capsys
+):
+    first = train(spec_of(small_shards, tmp_path, epochs=1))
     never()
     capsys.readouterr()
-    spec = spec_of(shards, tmp_path, epochs=1, neighbours=1, validate_rows=8, reports=1)
+    spec = spec_of(small_shards, tmp_path, epochs=1, neighbours=1, validate_rows=8, reports=1)
     assert train(spec) == first
     told = capsys.readouterr().err
     assert f"{spec.out}: validate_rows=4096, neighbours=5 stays, as this run began with it" in told
@@ -307,29 +311,29 @@ def test_what_watches_a_training_is_not_changed_after_its_end_and_the_user_is_to
     assert "neighbours: 5" in (spec.out / "card.md").read_text()
 
 
-def test_the_other_checkpoint_is_kept_if_it_is_there(shards, tmp_path, never, capsys, caplog):
-    spec = spec_of(shards, tmp_path)
+def test_the_other_checkpoint_is_kept_if_it_is_there(small_shards, tmp_path, never, capsys, caplog):
+    spec = spec_of(small_shards, tmp_path)
     train(spec)
     with_scores(spec, 0.9, 0.1)
     never()
     assert fit(spec).figures["epoch"] == 1
     capsys.readouterr()
-    last = train(spec_of(shards, tmp_path, keep="last"))
+    last = train(spec_of(small_shards, tmp_path, keep="last"))
     assert last.fitted.figures["epoch"] == 2
     assert read_encoder(last.fitted.encoder)[1].spec["keep"] == "last"
     assert "is not repeated for keep best → last" in capsys.readouterr().err
     assert not [each for each in caplog.records if each.name.startswith("herbray")]
 
 
-def test_if_the_other_checkpoint_is_gone_a_line_says_which_is_left(shards, tmp_path, never, caplog):
+def test_if_the_other_checkpoint_is_gone_a_line_says_which_is_left(small_shards, tmp_path, never, caplog):
     values = {"epochs": 2, "checkpoints": {"last": 1}}
-    fit(spec_of(shards, tmp_path, keep="last", **values))
-    with_scores(spec_of(shards, tmp_path, **values), 0.9, 0.1)
+    fit(spec_of(small_shards, tmp_path, keep="last", **values))
+    with_scores(spec_of(small_shards, tmp_path, **values), 0.9, 0.1)
     never()
     with caplog.at_level(logging.WARNING):
-        done = fit(spec_of(shards, tmp_path, **values))
+        done = fit(spec_of(small_shards, tmp_path, **values))
     assert done.figures["epoch"] == 2
     (line,) = [each.getMessage() for each in caplog.records]
     assert line.endswith(
-        "keep=best, but the checkpoint of epoch 1 (val_knn 0.9) is not left: epoch 2 is kept (val_knn 0.1)"
+        "keep=best, but the checkpoint of epoch 1 (val_knn 0.9) is not left: epoch 2 (val_knn 0.1) is kept"
     )

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from herbray import config
-from herbray.flow.identity import kind, run_name, settings, shown
+from herbray import config, storage
+from herbray.flow.identity import judging, run_name, settings, shown
 from herbray.flow.material import Train
 
 # What does not bear on what is learned, by role.
@@ -33,8 +33,7 @@ BEARING = {
 @pytest.fixture
 def make(tmp_path):
     """A training on shards of which nothing but the fingerprint is read."""
-    (tmp_path / "shards").mkdir()
-    (tmp_path / "shards/manifest.json").write_text('{"fingerprint": "5a5a5a5a"}')
+    storage.write_note(tmp_path / "shards/manifest.json", {"fingerprint": "5a5a5a5a"})
     return lambda **values: config.parse(Train, {"shards": tmp_path / "shards"} | values)
 
 
@@ -51,10 +50,9 @@ def test_another_value_of_what_bears_on_what_is_learned_is_another_run(make, nam
 
 def test_other_images_are_another_run_and_the_same_ones_elsewhere_are_not(make, tmp_path):
     other = tmp_path / "mounted" / "elsewhere"
-    other.mkdir(parents=True)
-    (other / "manifest.json").write_text('{"fingerprint": "5a5a5a5a"}')
+    storage.write_note(other / "manifest.json", {"fingerprint": "5a5a5a5a"})
     assert run_name(make(shards=other)) == run_name(make())
-    (other / "manifest.json").write_text('{"fingerprint": "6b6b6b6b"}')
+    storage.write_note(other / "manifest.json", {"fingerprint": "6b6b6b6b"})
     assert run_name(make(shards=other)) != run_name(make())
 
 
@@ -73,20 +71,10 @@ def test_start_weights_that_lie_elsewhere_are_the_same_run(make, tmp_path, monke
     assert run_name(make(encoder={"init": str(starts[1])})) != first
 
 
-def test_a_kind_is_of_all_seeds_and_of_the_checkpoint_that_is_kept(make):
-    assert kind(make(seed=90)) == kind(make())
-    for role in ("name", "progress", "conduct", "place"):
-        for name, value in OTHERS[role].items():
-            assert kind(make(**{name: value})) == kind(make()), name
-    for values in ({"keep": "last"}, {"neighbours": 1}, {"epochs": 26}):
-        assert kind(make(**values)) != kind(make())
-
-
-def test_a_worker_finds_the_start_weights_where_they_were_put(make, tmp_path):
-    (tmp_path / "start").mkdir()
-    (tmp_path / "start/encoder.safetensors").write_bytes(b"weights")
-    there = make(encoder={"init": str(tmp_path / "start")})
-    assert kind(make(encoder={"init": "start"}), tmp_path / "start") == kind(there)
+def test_trials_that_are_measured_or_kept_in_another_way_are_not_compared(make):
+    assert judging(make()) == {"keep": "best", "validate_rows": 4096, "neighbours": 5}
+    for values in ({"keep": "last"}, {"neighbours": 1}, {"validate_rows": 64}):
+        assert judging(make(**values)) != judging(make())
 
 
 def test_no_place_is_shown(make, tmp_path):

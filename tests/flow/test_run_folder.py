@@ -1,5 +1,6 @@
-import json
+import pytest
 
+from herbray import storage
 from herbray.flow.reports import append
 from herbray.flow.run_folder import Runs, claim, runs
 
@@ -28,4 +29,13 @@ def test_a_folder_of_an_earlier_version_has_a_run_without_settings(tmp_path):
     (tmp_path / "run.json").write_text('{"run": "triplet-0a1b"}')
     assert runs(tmp_path) == Runs("triplet-0a1b", {})
     claim(tmp_path, "b", {"epochs": 3})
-    assert json.loads((tmp_path / "run.json").read_text()) == {"run": "b", "settings": {"b": {"epochs": 3}}}
+    assert runs(tmp_path) == Runs("b", {"b": {"epochs": 3}})
+
+
+def test_a_damaged_note_is_told_of_and_not_taken_for_one_of_an_earlier_version(tmp_path):
+    claim(tmp_path, "a", {"epochs": 2})
+    file = tmp_path / "run.json"
+    for damaged in (file.read_text().replace("2", "3", 1), file.read_text().replace("sha256", "sha257"), "{"):
+        file.write_text(damaged)
+        with pytest.raises(storage.DamagedFile, match=r"run.json: .*; remove it, and run `herbray train` with out="):
+            runs(tmp_path)

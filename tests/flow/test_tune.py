@@ -383,8 +383,10 @@ def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(clust
     assert trained.fitted.figures["val_knn"] == swept.best.score
     assert {file: file.stat().st_mtime_ns for file in before} == before  # it trained already
 
-    with pytest.raises(ValueError, match="holds another sweep"):
-        tune(spec.model_copy(update={"seed": 1}))
+    measured = spec.model_copy(update={"train": spec.train.model_copy(update={"neighbours": 1})})
+    for other in (spec.model_copy(update={"seed": 1}), measured):
+        with pytest.raises(ValueError, match="holds another sweep"):
+            tune(other)
     (spec.out / "sweep.json").write_text("")
     with pytest.raises(ValueError, match=r"sweep\.json: damaged.*if the trials here are of this sweep"):
         tune(spec)
