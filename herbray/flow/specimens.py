@@ -3,11 +3,20 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+
+from herbray.flow.manifest import remedy
+from herbray.tables import TableFile
+
+_NAMES: Final = ("specimen_id", "genus", "gathering")
+_PLACE: Final = pa.schema(
+    [("file", pa.string()), ("row_group", pa.int64()), ("row", pa.int64()), ("bytes", pa.int64())]
+)
+_NOBODY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_PLACE]).empty_table()
 
 
 def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
@@ -20,45 +29,43 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
 
     Returns:
         `specimen_id`, `genus`, `gathering`, where the row lies (`file`, `row_group`, `row`), and `bytes`, the mean size
-        of the JPEGs of its row group.
+        of a row of its file, which is about the size of its JPEG.
 
     Raises:
-        ValueError: a file is not what the index says; the shards were changed or damaged.
+        DamagedFile: a file is missing or damaged.
+        ValueError: a file does not hold the rows that the index says.
     """
-    bags = index.filter(pc.equal(index["split"], split))
-    rows = bags.group_by("file").aggregate([("rows", "sum")]).sort_by("file").to_pylist()
-    return pa.concat_tables([_file(shards, each["file"], each["rows_sum"]) for each in rows]) if rows else _NOBODY
+    bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
+    by_file = itertools.groupby(bags.select(["file", "row_group", "rows"]).to_pylist(), key=lambda bag: bag["file"])
+    return pa.concat_tables([_NOBODY, *(_in_file(shards, file, [*found]) for file, found in by_file)])
 
 
-_PLACE = [("file", pa.string()), ("row_group", pa.int64()), ("row", pa.int64()), ("bytes", pa.float64())]
-_NOBODY = pa.schema([(name, pa.string()) for name in ("specimen_id", "genus", "gathering")] + _PLACE).empty_table()
+def _in_file(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
+    file = TableFile(shards / name, remedy(shards))
+    counts = np.array([bag["rows"] for bag in bags])
+    if file.rows != counts.sum():
+        raise ValueError(f"{shards / name}: holds {file.rows} rows, the index says {counts.sum()}; {remedy(shards)}")
+    groups = np.repeat([bag["row_group"] for bag in bags], counts)
+    rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
+    size = (shards / name).stat().st_size // file.rows
+    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_PLACE)
+    found = file.read(_NAMES).select(_NAMES).cast(_NOBODY.select(_NAMES).schema)
+    return pa.table([*found.columns, *place.columns], schema=_NOBODY.schema)
 
 
-def _file(shards: Path, name: str, rows: int) -> pa.Table:
-    shard = pq.ParquetFile(shards / name)
-    table = shard.read(columns=["specimen_id", "genus", "gathering"])
-    if len(table) != rows:
-        raise ValueError(f"{shards / name}: holds {len(table)} rows, the index says {rows}; run `herbray shard` again")
-    jpeg = shard.schema_arrow.get_field_index("jpeg")
-    groups = [shard.metadata.row_group(number) for number in range(shard.num_row_groups)]
-    counts = np.array([group.num_rows for group in groups], np.int64)
-    sizes = np.array([group.column(jpeg).total_uncompressed_size for group in groups]) / np.maximum(counts, 1)
-    row = np.arange(rows) - np.repeat(np.cumsum(counts) - counts, counts)
-    place = [[name] * rows, np.repeat(np.arange(len(groups)), counts), row, np.repeat(sizes, counts)]
-    for (column, kind), values in zip(_PLACE, place, strict=True):
-        table = table.append_column(column, pa.array(values, kind))
-    return table.select(_NOBODY.column_names).cast(_NOBODY.schema)
+def read_jpegs(shards: Path, specimens: pa.Table) -> list[bytes]:
+    """The JPEGs of rows of `read_specimens`, in their order. A row group that holds one is read as a whole, once.
 
-
-def read_jpegs(shards: Path, specimens: pa.Table) -> Sequence[bytes]:
-    """The JPEGs of rows of `read_specimens`, in their order. Each row group is read once, a whole one at a time."""
+    Raises:
+        DamagedFile: a file is missing or damaged.
+    """
     columns = (specimens[name].to_pylist() for name in ("file", "row_group", "row"))
     places = sorted(zip(*columns, range(len(specimens)), strict=True))
     found = [b""] * len(places)
-    for file, in_file in itertools.groupby(places, key=lambda place: place[0]):
-        shard = pq.ParquetFile(shards / file, memory_map=True)
+    for name, in_file in itertools.groupby(places, key=lambda place: place[0]):
+        file = TableFile(shards / name, remedy(shards), memory_map=True)
         for group, in_group in itertools.groupby(in_file, key=lambda place: place[1]):
-            column = shard.read_row_group(group, columns=["jpeg"], use_threads=False)["jpeg"]
+            column = file.read_group(group, ["jpeg"])["jpeg"]
             for _, _, row, number in in_group:
                 found[number] = column[row].as_py()
     return found

@@ -20,7 +20,6 @@ def written(folder, splits, bag=8, side=40, long=50):
     index = []
     for split, specimens in splits.items():
         name = f"split={split}/part-00000.parquet"
-        (folder / name).parent.mkdir(parents=True)
         form = {"compression": {"jpeg": "none"}, "use_dictionary": False, "write_statistics": False}
         with tables.writing(folder / name, schema.SHARD, **form) as file:
             for genus, rows in itertools.groupby(sorted(specimens, key=lambda each: each[1]), key=lambda each: each[1]):
