@@ -5,7 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -58,7 +57,7 @@ class Validator:
         found = {"val_loss": float(losses.double().mean())}
         if self.sample.obstacle:
             return found
-        return {"val_knn": _knn(self.sample, features, self.spec.neighbours)} | found
+        return {"val_knn": self._knn(features)} | found
 
     @torch.no_grad()
     def _embedded(self, learner: Learner) -> tuple[Tensor, Tensor]:
@@ -82,6 +81,13 @@ class Validator:
         told: list[tuple[Tensor, Tensor]] = [(features, losses)] * self.world.size
         dist.all_gather_object(told, (features, losses))
         return _interleaved([each for each, _ in told]), _interleaved([each for _, each in told])
+
+    def _knn(self, features: Tensor) -> float:
+        """Of the whole sample, whose rows stand in the batches at least once: each at its first place there."""
+        first = torch.from_numpy(np.unique(self.sample.batches, return_index=True)[1])
+        rows = features.flatten(0, 1)[first].to(self.world.device)
+        genera, gatherings = torch.from_numpy(self.sample.genera), torch.from_numpy(self.sample.gatherings)
+        return knn_accuracy(rows, genera, self.spec.neighbours, units=gatherings)
 
     def _batches(self) -> Iterator[Batch]:
         allocate = pinned if self.world.device.type == "cuda" else pageable
@@ -125,9 +131,3 @@ def _interleaved(shares: list[Tensor]) -> Tensor:
         if len(share):
             whole[rank :: len(shares)] = share
     return whole
-
-
-def _knn(sample: Validation, features: Tensor, neighbours: int) -> float:
-    first: npt.NDArray[np.int64] = np.unique(sample.batches, return_index=True)[1]  # of each row, where it stands first
-    labels, units = torch.from_numpy(sample.genera), torch.from_numpy(sample.gatherings)
-    return knn_accuracy(features.flatten(0, 1)[torch.from_numpy(first)], labels, neighbours, units=units)
