@@ -1,7 +1,6 @@
 """A run's checkpoints on disk: which there are, which can be trusted, which stay; their writing beside the steps."""
 
 import logging
-import math
 import re
 import shutil
 import threading
@@ -136,8 +135,7 @@ class Store:
 
 def score(figures: Mapping[str, float]) -> float:
     """How good a checkpoint is; more is better: k-NN accuracy or, without it, the loss."""
-    loss = figures.get("val_loss", 0.0)
-    return figures.get("val_knn", -math.inf if math.isnan(loss) else -loss)
+    return figures.get("val_knn", -figures.get("val_loss", 0.0))
 
 
 def store_of(spec: Train, name: str) -> Store:

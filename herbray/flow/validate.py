@@ -1,5 +1,6 @@
 """What all objectives are judged by while they train: k-NN genus accuracy of validation features, and the loss."""
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +49,7 @@ class Validator:
             the batches.
 
         Raises:
+            FloatingPointError: the loss is not finite.
             ValueError: a feature is not finite; or a shard was changed or damaged.
         """
         if self.world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
@@ -55,6 +57,8 @@ class Validator:
                 dist.broadcast(buffer, 0)
         features, losses = self._everyone(*self._embedded(learner))
         found = {"val_loss": float(losses.double().mean())}
+        if not math.isfinite(found["val_loss"]):
+            raise FloatingPointError(f"the validation loss is {found['val_loss']}: lower optimizer.lr")
         if self.sample.obstacle:
             return found
         return {"val_knn": self._knn(features)} | found

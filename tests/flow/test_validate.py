@@ -178,5 +178,15 @@ def test_without_two_gatherings_the_loss_decides_and_one_warning_says_so(lonely,
     assert fitted.figures["val_loss"] == (min(losses) if keep == "best" else losses[-1])
 
 
+def test_a_loss_that_is_no_number_stops_the_run(lonely, tmp_path):
+    spec = spec_of(lonely, tmp_path)
+    data = material(spec)
+    learner = learner_of(spec, data)
+    with torch.no_grad():
+        next(learner.encoder.parameters()).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match=r"the validation loss is nan: lower optimizer\.lr"):
+        validator_of(spec, data).figures(learner)
+
+
 if __name__ == "__main__":
     rank_of(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
