@@ -195,7 +195,7 @@ def _block(points: _Points, rows: Indices, k: int, cells: int, *, exact: bool) -
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """Neither TF32 nor half precision, whatever the caller or the environment has switched on."""
-    products = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    products = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = [each.fp32_precision for each in products]
     try:
         for each in products:

@@ -109,7 +109,8 @@ def _without_own(places: Ints, asked: Indices) -> Ints:
     """Places [m, k + 1] without the row that asks, or without the last where duplicates have crowded it out."""
     own = places == asked[:, None]
     own[~own.any(axis=1), -1] = True
-    return places[~own].reshape(len(places), -1)
+    others: Ints = places[~own].reshape(len(places), -1)
+    return others
 
 
 def _unit(vectors: Floats) -> Floats:

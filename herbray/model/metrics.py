@@ -1,6 +1,7 @@
 """What validation measures on features, whatever objective made them."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def knn_accuracy(features: Tensor, labels: Tensor, k: int = 5, units: Tensor | N
     return float((vote(near, codes) == codes[counted]).mean())
 
 
-def _check(features: Tensor, labels: Tensor, k: int, units: Tensor) -> tuple[Indices, Indices]:
+def _check(features: Tensor, labels: Tensor, k: int, units: Tensor) -> tuple[Indices, npt.NDArray[np.bool_]]:
     """Labels as 0, 1, … [n], and which rows are counted [n]."""
     if features.ndim != 2 or not labels.shape == units.shape == features.shape[:1] or k < 1:
         raise ValueError(

@@ -66,7 +66,8 @@ class Planted(ProbeTask):
             raise UnscorableError(
                 f"planted, split {split!r}, rank {rank!r}: of {len(rows)} specimens with a known truth, in "
                 f"{counts['classes']} classes of {self.folds} gatherings or more, {int(wrong.sum())} bear a wrong "
-                "name; two classes and some wrong names are needed. Leave the task out where no `true_species` is known"
+                "name; two classes and some wrong names are needed. Leave the task out where `true_species` is not "
+                "known"
             )
         chosen = embeddings.take(rows)
         probabilities, converged = out_of_fold(chosen.features, given, embeddings_units(chosen), self, seed)
