@@ -161,6 +161,16 @@ COMPARISON: Final = pa.schema(
 )
 """One row a metric and two kinds of encoder, compared on the same specimens."""
 
+LEFT_OUT: Final = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("level", pa.string(), nullable=False),  # a rank or a pair; "" for all of the task on this split
+        pa.field("reason", pa.string(), nullable=False),  # what the labels lack, in words
+    ]
+)
+"""One row a part of a task that the labels do not allow to be judged."""
+
 TRIAL: Final = pa.schema(
     [
         pa.field("number", pa.int32(), nullable=False),

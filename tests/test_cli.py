@@ -66,13 +66,15 @@ def test_commands_of_the_documentation_exist():
         assert (ROOT / path).exists(), path
 
 
-def test_the_recipe_for_ones_own_images_asks_for_no_split_that_it_does_not_make():
+def test_the_recipe_for_ones_own_images_writes_out_nothing_that_labels_may_not_allow():
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     mine = yaml.safe_load(re.findall(r"```yaml\n(out: runs/mine.+?)```", page, re.S)[0])
     demo = yaml.safe_load((ROOT / "jobs" / "demo.yaml").read_text(encoding="utf-8"))
     spec = config.parse(importlib.import_module("herbray.flow.study").Study, demo | mine)
-    assert spec.shard.splits.home is None
-    assert "herbarium" not in str([spec.embed.splits, *(task.splits for task in spec.evaluate.tasks)])
+    assert mine.keys() == {"out", "catalogue"}
+    assert not {"home", "species"} & spec.shard.splits.model_fields_set
+    assert "splits" not in spec.embed.model_fields_set
+    assert not set().union(*(task.model_fields_set - {"name"} for task in spec.evaluate.tasks))
 
 
 def test_a_loss_that_is_no_number_is_told_in_one_line(tmp_path, capsys, monkeypatch):

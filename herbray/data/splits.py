@@ -1,33 +1,36 @@
 """The study's splits (Walker et al. 2022, doi 10.3389/fpls.2021.806407), as a pure function of catalogue and seed."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import combinations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from herbray.config import Spec
+from herbray.data.coded import Ints, Mask, Rows, Units
 from herbray.data.draws import draws
 from herbray.schema import SPLITS
 
 AUTO: Final = "auto"
 
 _TRAIN, _VALIDATION, _HERBARIUM, _SPECIES, _RANDOM, _UNUSED = range(len(SPLITS))
-_PRECEDENCE: Final = np.array([2, 2, 1, 3, 2, 0])  # of the sides that claim one gathering, the highest keeps it
+_WITHOUT: Final = {"species": 0.0, "home": None, "random": 0.0}  # in the order in which tests are given up
 
-_Ints = npt.NDArray[np.int64]
-_Mask = npt.NDArray[np.bool_]
+_PRECEDENCE: Final = np.array([2, 2, 1, 3, 2, 0])  # of the sides that claim one gathering, the highest keeps it
 
 
 class EmptySplit(ValueError):
-    """A split that was asked for holds no specimen; the message tells the counts on the way and what to change."""
+    """A split that the user asked for, or training, has no specimen; tells the counts on the way and what to change."""
 
 
 class Splits(Spec):
     """How specimens are split; the defaults are the study's.
+
+    A test that only the defaults ask for is left out where it would be empty or leave too few genera to train on; one
+    that the user's settings ask for must be there.
 
     Attributes:
         cap: at most so many specimens of a species are used; null for all.
@@ -73,81 +76,20 @@ def split(catalogue: pa.Table, spec: Splits, seed: int) -> pa.Array:
         One of `herbray.schema.SPLITS` a row, aligned with the rows.
 
     Raises:
-        EmptySplit: a split that was asked for holds no specimen.
+        EmptySplit: training, or a split that the user's settings ask for, holds no specimen. Those that only the
+            defaults ask for may be empty: see `herbray.data.absent`.
         ValueError: the catalogue is empty or repeats an id, `home` is unknown to it, or one genus only would train.
     """
     order = _by_id(catalogue)
-    rows = _Rows.of(catalogue.select(["specimen_id", "genus", "species", "institution", "gathering"]).take(order))
-    steps: list[str] = []
-    side = _sides(rows, spec, seed, steps)
-    _check(rows, side, spec, steps)
+    _check_genera(catalogue["genus"])
+    rows = Rows.of(catalogue.select(["specimen_id", "genus", "species", "institution", "gathering"]).take(order))
+    side = _allowed(rows, spec, seed)
     placed = np.empty_like(side)
     placed[order] = side
     return pc.cast(pa.DictionaryArray.from_arrays(placed.astype(np.int8), list(SPLITS)), pa.string())
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The catalogue's columns as codes, rows in the order of their ids; -1 where a value is unknown."""
-
-    ids: list[str]
-    genus: _Ints
-    species: _Ints  # of (genus, species), so that bare epithets are told apart; -1 where either is unknown
-    species_names: list[str]
-    institution: _Ints
-    institutions: list[str]
-    gathering: _Ints
-    gatherings: list[str]
-
-    @staticmethod
-    def of(table: pa.Table) -> "_Rows":
-        genus, genera = _codes(table["genus"])
-        name, names = _codes(table["species"])
-        known = (genus >= 0) & (name >= 0)
-        pairs, codes = np.unique(genus[known] * len(names) + name[known], return_inverse=True)
-        species = np.full(len(genus), -1)
-        species[known] = codes
-        labels = [f"{genera[pair // len(names)]}\0{names[pair % len(names)]}" for pair in pairs.tolist()]
-        institution, institutions = _codes(table["institution"])
-        gathering, gatherings = _codes(table["gathering"])
-        ids = table["specimen_id"].to_pylist()
-        return _Rows(ids, genus, species, labels, institution, institutions, gathering, gatherings)
-
-
-@dataclass(frozen=True)
-class _Units:
-    """What a random draw draws among some rows: gatherings, and single specimens where the gathering is unknown."""
-
-    member: _Ints  # each row's unit
-    leader: _Ints  # each unit's first row
-    sizes: _Ints  # rows
-    shuffle: npt.NDArray[np.uint64]  # each unit's draw
-
-    @staticmethod
-    def of(rows: _Rows, pool: _Ints, seed: int, purpose: str) -> "_Units":
-        code = np.where(rows.gathering[pool] >= 0, rows.gathering[pool], len(rows.gatherings) + pool)
-        _, first, member, sizes = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
-        leader = pool[first]
-        gathered = rows.gathering[leader] >= 0
-        names = (rows.gatherings[code] for code in rows.gathering[leader[gathered]].tolist())
-        alone = (rows.ids[row] for row in leader[~gathered].tolist())
-        shuffle = np.empty(len(leader), np.uint64)
-        shuffle[gathered] = draws(seed, f"{purpose} gathering", names)
-        shuffle[~gathered] = draws(seed, f"{purpose} specimen", alone)
-        return _Units(member, leader, sizes, shuffle)
-
-    def share(self, share: float, stratum: _Ints) -> _Mask:
-        """Units that hold `share` of the rows of each stratum, rounded: a unit is in when its middle row is."""
-        order = np.lexsort((self.shuffle, stratum))
-        total = np.bincount(stratum, self.sizes)
-        reached = np.cumsum(self.sizes[order]) - self.sizes[order] / 2
-        reached -= (np.cumsum(total) - total)[stratum[order]]
-        chosen = np.empty(len(order), np.bool_)
-        chosen[order] = reached < share * total[stratum[order]]
-        return chosen
-
-
-def _by_id(catalogue: pa.Table) -> _Ints:
+def _by_id(catalogue: pa.Table) -> Ints:
     """Row numbers in the order of the ids: from here on, the given order can't matter, not even to break a tie."""
     if len(catalogue) == 0:
         raise ValueError("the catalogue has no row: nothing to split")
@@ -157,16 +99,34 @@ def _by_id(catalogue: pa.Table) -> _Ints:
     if len(repeated) or ids.null_count:
         example = repr(repeated[0].as_py()) if len(repeated) else "null"
         raise ValueError(f"specimen_id must be unique: {example} is not; `herbray catalogue` sets such rows aside")
-    numbers: _Ints = order.to_numpy().astype(np.int64)
+    numbers: Ints = order.to_numpy().astype(np.int64)
     return numbers
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[_Ints, list[str]]:
-    coded = column.combine_chunks().dictionary_encode()
-    return pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist()
+def _allowed(rows: Rows, spec: Splits, seed: int) -> Ints:
+    """Each row's split, a position in `SPLITS`, with as many as can be of the tests that only the defaults ask for."""
+    faults: list[ValueError] = []
+    for fewer in _narrowings(spec):
+        steps: list[str] = []
+        try:
+            side = _sides(rows, fewer, seed, steps)
+            _check(rows, side, fewer, steps)
+        except ValueError as fault:
+            faults.append(fault)
+        else:
+            return side
+    raise faults[0]
 
 
-def _sides(rows: _Rows, spec: Splits, seed: int, steps: list[str]) -> _Ints:
+def _narrowings(spec: Splits) -> Iterator[Splits]:
+    """The settings, then those without one of the tests that the user has not asked for, without two, without all."""
+    optional = [name for name in _WITHOUT if name not in spec.model_fields_set]
+    for many in range(len(optional) + 1):
+        for names in combinations(optional, many):
+            yield spec.model_copy(update={name: _WITHOUT[name] for name in names})
+
+
+def _sides(rows: Rows, spec: Splits, seed: int, steps: list[str]) -> Ints:
     """Each row's split as a position in `SPLITS`; `steps` gets a line on every decision."""
     side = np.where(rows.genus >= 0, _TRAIN, _UNUSED)
     steps.append(f"{len(side):,} specimens")
@@ -183,7 +143,7 @@ def _sides(rows: _Rows, spec: Splits, seed: int, steps: list[str]) -> _Ints:
     _one_side_a_gathering(rows, side)
     _note(steps, "species held out, gatherings on one side", side)
     pool = np.flatnonzero(side == _TRAIN)
-    units = _Units.of(rows, pool, seed, "random")
+    units = Units.of(rows, pool, seed, "random")
     chosen = units.share(spec.random, np.zeros_like(units.leader))
     side[pool[chosen[units.member]]] = _RANDOM
     _drop_unknown_genera(rows, side, spec.min_train)
@@ -192,7 +152,7 @@ def _sides(rows: _Rows, spec: Splits, seed: int, steps: list[str]) -> _Ints:
     return side
 
 
-def _home(rows: _Rows, used: _Mask, home: str) -> int:
+def _home(rows: Rows, used: Mask, home: str) -> int:
     """The home institution's code."""
     counts = np.bincount(rows.institution[used & (rows.institution >= 0)], minlength=len(rows.institutions))
     if not counts.any():
@@ -208,7 +168,7 @@ def _home(rows: _Rows, used: _Mask, home: str) -> int:
     return rows.institutions.index(home)
 
 
-def _beyond(rows: _Rows, pool: _Ints, cap: int, seed: int) -> _Ints:
+def _beyond(rows: Rows, pool: Ints, cap: int, seed: int) -> Ints:
     """The rows that a species has above the cap; specimens named to the genus only count as one species of it."""
     group = np.where(rows.species >= 0, rows.species, len(rows.species_names) + rows.genus)[pool]
     order = np.lexsort((draws(seed, "cap", (rows.ids[row] for row in pool.tolist())), group))
@@ -217,7 +177,7 @@ def _beyond(rows: _Rows, pool: _Ints, cap: int, seed: int) -> _Ints:
     return pool[order[place >= cap]]
 
 
-def _of_held_out_species(rows: _Rows, pool: _Ints, share: float, seed: int) -> _Ints:
+def _of_held_out_species(rows: Rows, pool: Ints, share: float, seed: int) -> Ints:
     """The rows whose species is among the share that is held out (one species at least, unless the share is 0)."""
     species = np.unique(rows.species[pool][rows.species[pool] >= 0])
     count = max(1, int(share * len(species) + 0.5)) if share > 0 else 0
@@ -225,7 +185,7 @@ def _of_held_out_species(rows: _Rows, pool: _Ints, share: float, seed: int) -> _
     return pool[np.isin(rows.species[pool], species[np.argsort(shuffle, kind="stable")[:count]])]
 
 
-def _one_side_a_gathering(rows: _Rows, side: _Ints) -> None:
+def _one_side_a_gathering(rows: Rows, side: Ints) -> None:
     """Leave the sheets of a gathering on the side that takes precedence; the others become unused."""
     gathered = rows.gathering >= 0
     claims = _PRECEDENCE[side]
@@ -236,17 +196,17 @@ def _one_side_a_gathering(rows: _Rows, side: _Ints) -> None:
     side[lost] = _UNUSED
 
 
-def _drop_unknown_genera(rows: _Rows, side: _Ints, least: int) -> None:
+def _drop_unknown_genera(rows: Rows, side: Ints, least: int) -> None:
     """A genus with fewer training specimens than `least` leaves every split."""
     determined = rows.genus >= 0
     trained = np.bincount(rows.genus[side == _TRAIN], minlength=rows.genus.max(initial=-1) + 1)
     side[determined] = np.where(trained[rows.genus[determined]] < least, _UNUSED, side[determined])
 
 
-def _draw_validation(rows: _Rows, side: _Ints, spec: Splits, seed: int) -> None:
+def _draw_validation(rows: Rows, side: Ints, spec: Splits, seed: int) -> None:
     """Hold out the validation; a genus that would keep too few training specimens takes its gatherings back."""
     pool = np.flatnonzero(side == _TRAIN)
-    units = _Units.of(rows, pool, seed, "validation")
+    units = Units.of(rows, pool, seed, "validation")
     genus = rows.genus[units.leader]
     chosen = units.share(spec.validation, genus if spec.stratify else np.zeros_like(genus))
     trained = np.bincount(rows.genus[pool], ~chosen[units.member], minlength=rows.genus.max(initial=-1) + 1)
@@ -255,14 +215,15 @@ def _draw_validation(rows: _Rows, side: _Ints, spec: Splits, seed: int) -> None:
     side[pool[chosen[units.member]]] = _VALIDATION
 
 
-def _note(steps: list[str], step: str, side: _Ints) -> None:
+def _note(steps: list[str], step: str, side: Ints) -> None:
     counts = np.bincount(side, minlength=len(SPLITS))
     told = [f"{name} {counts[code]:,}" for code, name in enumerate(SPLITS) if counts[code] or code == _TRAIN]
     steps.append(f"{step}: {', '.join(told)}")
 
 
 _WAYS_OUT: Final = {
-    _TRAIN: "give more specimens of each genus, or lower splits.min_train, splits.species or splits.random",
+    _TRAIN: "give more specimens of each genus, set splits.home=null to train on those of all institutions, or lower "
+    "splits.min_train, splits.species or splits.random",
     _VALIDATION: "set a larger splits.validation, or splits.validation=0 to go without",
     _HERBARIUM: "set splits.home to another institution, or splits.home=null to go without this test",
     _SPECIES: "set a larger splits.species, or splits.species=0 to go without this test",
@@ -270,10 +231,10 @@ _WAYS_OUT: Final = {
 }
 
 
-def _check(rows: _Rows, side: _Ints, spec: Splits, steps: list[str]) -> None:
+def _check(rows: Rows, side: Ints, spec: Splits, steps: list[str]) -> None:
     wanted = {
         _TRAIN: True,
-        _VALIDATION: spec.validation > 0,
+        _VALIDATION: spec.validation > 0 and "validation" in spec.model_fields_set,
         _HERBARIUM: spec.home is not None,
         _SPECIES: spec.species > 0,
         _RANDOM: spec.random > 0,
@@ -283,4 +244,18 @@ def _check(rows: _Rows, side: _Ints, spec: Splits, steps: list[str]) -> None:
         if wanted[code] and not (side == code).any():
             raise EmptySplit(f"split {SPLITS[code]!r} is empty; {way_out}. On the way there were\n{told}")
     if len(np.unique(rows.genus[side == _TRAIN])) < 2:
-        raise ValueError(f"one genus only would train, and an encoder learns from the differences of several:\n{told}")
+        raise ValueError(
+            "one genus only would train, and an encoder learns from the differences between genera; "
+            f"{_WAYS_OUT[_TRAIN]}. On the way there were\n{told}"
+        )
+
+
+def _check_genera(genus: pa.ChunkedArray) -> None:
+    """Refuse a catalogue of one genus, whatever the settings."""
+    names = pc.unique(genus).drop_null().to_pylist()
+    if len(names) == 1:
+        raise ValueError(
+            f"all {len(genus) - genus.null_count:,} specimens are of one genus, {names[0]}, and the genus is what an "
+            "encoder is trained to tell: add sheets of other genera, or take another column for the genus, such as "
+            "that of the species (of the source `folder`: source.columns.genus=COLUMN)"
+        )

@@ -2,11 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from rich.markup import escape
 
 from herbray import logs
 from herbray.flow import core_log, local, worker_lines
@@ -14,6 +15,12 @@ from herbray.flow.seats import Node
 from herbray.progress import console, progress
 
 __all__ = ["as_they_end", "connected", "console", "got", "nodes", "progress", "resource"]
+
+
+def say(lines: Iterable[str]) -> None:
+    """Tell what a job leaves out, a line each, beside its progress."""
+    for line in lines:
+        console.print(f"[bold]left out[/bold]  {escape(line)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager

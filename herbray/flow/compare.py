@@ -1,5 +1,6 @@
 """Candidate against champion: what earns the alias, and the paired comparison on the same specimens."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -13,6 +14,7 @@ from herbray.schema import Identity
 from herbray.tasks import TASKS, Outcome, TaskSpec
 from herbray.tasks.base import nearest
 from herbray.tasks.bootstrap import Bootstrap, Sample, compare
+from herbray.tasks.looks import Interval, one_sided, widened
 
 
 class Rule(Spec):
@@ -105,7 +107,12 @@ def consider(
     """
     if seen.champion == version:
         return already(name, version)
-    decision = _judge(name, version, seen.champion, mine, theirs, rule, seed)
+    if seen.champion is None:
+        decision = _first(name, version, mine, rule)
+    elif mine is None or theirs is None:
+        raise ValueError(f"{rule.metric} is not known of both version {version} and version {seen.champion} of {name}")
+    else:
+        decision = _compared(uri, name, version, seen.champion, mine, theirs, rule, seed)
     tracking.decide(uri, decision, seen)
     return decision
 
@@ -115,44 +122,47 @@ def already(name: str, version: int) -> tracking.Decision:
     return tracking.Decision(name, version, version, "kept", "it is champion already")
 
 
-def _judge(
-    name: str,
-    version: int,
-    champion: int | None,
-    mine: Evidence | None,
-    theirs: Evidence | None,
-    rule: Rule,
-    seed: int,
+def _first(name: str, version: int, mine: Evidence | None, rule: Rule) -> tracking.Decision:
+    """A model without a champion gets its first one without a comparison."""
+    if mine is None:
+        return tracking.Decision(name, version, None, "promoted", "the first champion, not compared")
+    reason = f"the first champion, {rule.metric} {mine.outcome.mean:.4f} on shards {mine.shards[:8]}"
+    return tracking.Decision(name, version, None, "promoted", reason, _own(mine, rule))
+
+
+def _own(mine: Evidence, rule: Rule) -> dict[str, float | int | str]:
+    return {"metric": rule.metric, "shards": mine.shards, "value": mine.outcome.mean}
+
+
+def _compared(
+    uri: str, name: str, version: int, champion: int, mine: Evidence, theirs: Evidence, rule: Rule, seed: int
 ) -> tracking.Decision:
-    own: dict[str, float | int | str] = {}
-    if mine is not None:
-        own = {"metric": rule.metric, "shards": mine.shards, "value": mine.outcome.mean}
-    score = f"{rule.metric} {mine.outcome.mean:.4f} on shards {mine.shards[:8]}" if mine is not None else "not compared"
-    if champion is None:
-        return tracking.Decision(name, version, None, "promoted", f"the first champion, {score}", own)
-    if mine is None or theirs is None:
-        raise ValueError(f"{rule.metric} is not known of both version {version} and version {champion} of {name}")
-    found = _paired(mine, theirs, rule, seed)
-    better = found["low"] > rule.above
-    figures = {**own, **found, "against": champion, "above": rule.above, "level": rule.bootstrap.level}
-    reason = _told(rule, found, champion, mine.shards)
-    return tracking.Decision(name, version, champion, "promoted" if better else "kept", reason, figures)
+    """Promoted if the interval, widened for the looks that were taken before, lies above what the rule asks for."""
+    found, units = _paired(mine, theirs, rule, seed)
+    look = tracking.take_look(uri, name, mine.shards, rule.metric, version, champion)
+    interval = widened(found, rule.bootstrap.level, look, units)
+    chance = one_sided(rule.bootstrap.level, look)
+    figures = _own(mine, rule) | {"against": champion, "champion_value": theirs.outcome.mean, "above": rule.above}
+    figures |= {"gain": interval.value, "low": interval.low, "high": interval.high, "level": 1.0 - 2.0 * chance}
+    figures |= {"look": look, "alpha": chance, "specimens": len(_shared(mine, theirs))}
+    outcome = "promoted" if interval.low > rule.above else "kept"
+    return tracking.Decision(name, version, champion, outcome, _told(rule, interval, figures), figures)
 
 
-def _paired(mine: Evidence, theirs: Evidence, rule: Rule, seed: int) -> dict[str, float]:
-    """The candidate's gain over the champion, above 0 where it is better, with its interval."""
+def _paired(mine: Evidence, theirs: Evidence, rule: Rule, seed: int) -> tuple[Interval, int]:
+    """The candidate's gain over the champion, above 0 where it is better, and how many gatherings were resampled."""
     if mine.shards != theirs.shards:
         raise ValueError(f"shards {mine.shards[:8]} and {theirs.shards[:8]} differ: these figures cannot be compared")
     samples = [Sample(_called("candidate"), mine.outcome), Sample(_called("champion"), theirs.outcome)]
     rows = compare(samples, rule.bootstrap, seed).to_pylist()
     if not rows:
         raise ValueError(f"{rule.metric}: fewer than two gatherings in common: no interval")
-    low, high = rows[0]["low"], rows[0]["high"]
-    gain = rows[0]["difference"]
+    ends = [rows[0][name] for name in ("difference", "low", "high")]
     if mine.outcome.lower_is_better:
-        gain, low, high = -gain, -high, -low
-    ends = {"gain": gain, "low": low, "high": high}
-    return ends | {"champion_value": theirs.outcome.mean, "specimens": rows[0]["specimens"]}
+        ends = [-ends[0], -ends[2], -ends[1]]
+    shared = _shared(mine, theirs)
+    units = {unit for one, unit in zip(mine.outcome.specimen_id, mine.outcome.units, strict=True) if one in shared}
+    return Interval(*ends), len(units)
 
 
 def _called(name: str) -> Identity:
@@ -160,13 +170,20 @@ def _called(name: str) -> Identity:
     return Identity(model=name, encoder=name, objective="", kind=name, init="", start_kind="", seed=0)
 
 
-def _told(rule: Rule, found: dict[str, float], champion: int, shards: str) -> str:
-    limit = f"{rule.above:g}"
-    verdict = f"above {limit}" if found["low"] > rule.above else f"not above {limit}"
+def _shared(mine: Evidence, theirs: Evidence) -> set[str]:
+    """Specimens that both were asked about."""
+    return set(mine.outcome.specimen_id) & set(theirs.outcome.specimen_id)
+
+
+def _told(rule: Rule, found: Interval, figures: Mapping[str, float | int | str]) -> str:
+    level, chance = (100 * float(figures[name]) for name in ("level", "alpha"))
+    verdict = "above" if found.low > rule.above else "not above"
     return (
-        f"{rule.metric} against {found['champion_value']:.4f} of version {champion}: gain {found['gain']:+.4f}, "
-        f"{100 * rule.bootstrap.level:g} % interval {found['low']:+.4f} to {found['high']:+.4f}, lower end {verdict}; "
-        f"{found['specimens']:,} specimens of shards {shards[:8]}"
+        f"{rule.metric} against {figures['champion_value']:.4f} of version {figures['against']}: "
+        f"gain {found.value:+.4f}, {level:.4g} % interval {found.low:+.4f} to {found.high:+.4f}, "
+        f"lower end {verdict} {rule.above:g}; {figures['specimens']:,} specimens of shards "
+        f"{str(figures['shards'])[:8]}; look {figures['look']} at this evaluation set, tested one-sided at "
+        f"{chance:.3g} %; figures reported on split {rule.key[1]} are of specimens that were used for promotion"
     )
 
 

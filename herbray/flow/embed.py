@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from herbray.flow.fingerprints import encoder_print, identify, print_of, setting
 from herbray.flow.manifest import read_manifest
 from herbray.flow.manifest import remedy as shards_remedy
 from herbray.flow.seats import pool
+from herbray.flow.splits_there import splits_there
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
+from herbray.tasks import Embeddings
 
 
 class Embed(Spec):
@@ -55,7 +57,7 @@ def embed(spec: Embed) -> Path:
         OSError: the disk is full.
     """
     manifest = read_manifest(spec.shards)
-    _check_splits(spec, manifest)
+    spec = _of_what_is_there(spec, manifest)
     encoder, note = _fetch(spec)
     card = read_encoder(encoder)[1]
     if card.size > manifest["side"]:
@@ -95,11 +97,19 @@ def embed(spec: Embed) -> Path:
 
 def read_embeddings(folder: Path) -> pa.Table:
     """All splits of an embeddings folder, in `schema.embedding_schema`, sorted by split and specimen."""
+    return _read(folder).sort_by([("split", "ascending"), ("specimen_id", "ascending")])
+
+
+def read_labels(folder: Path) -> Embeddings:
+    """The specimens of an embeddings folder, without their features."""
+    return Embeddings.of_labels(_read(folder, [*schema.SPECIMEN.names, "split"]))
+
+
+def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     files = sorted(folder.glob("split=*/part-*.parquet"))
     if not files:
         raise ValueError(f"{folder}: no embeddings here; run `herbray embed` first")
-    table = pa.concat_tables([tables.read(file, remedy(folder)) for file in files])
-    return table.sort_by([("split", "ascending"), ("specimen_id", "ascending")])
+    return pa.concat_tables([tables.read(file, remedy(folder), columns=columns) for file in files])
 
 
 def read_note(folder: Path) -> dict[str, Any]:
@@ -121,14 +131,12 @@ def remedy(folder: Path) -> str:
     )
 
 
-def _check_splits(spec: Embed, manifest: dict[str, Any]) -> None:
-    unknown = set(spec.splits) - set(schema.SPLITS)
-    if unknown:
-        raise ValueError(f"splits: {', '.join(sorted(unknown))} unknown; there are {', '.join(schema.SPLITS[:-1])}")
-    empty = [name for name in spec.splits if not manifest["splits"].get(name)]
-    if empty:
-        have = ", ".join(f"{name} ({rows})" for name, rows in manifest["splits"].items())
-        raise ValueError(f"splits: {spec.shards} holds no row of {', '.join(empty)}; it has {have}")
+def _of_what_is_there(spec: Embed, manifest: dict[str, Any]) -> Embed:
+    """The job on the splits that hold specimens; says which are left out."""
+    why = manifest.get("absent", {})
+    there = splits_there(spec.splits, "splits" in spec.model_fields_set, manifest["splits"], why)
+    cluster.say(f"split {n}: {why.get(n, 'the shards hold none of it')}" for n in spec.splits if n not in there)
+    return spec.model_copy(update={"splits": there})
 
 
 def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:

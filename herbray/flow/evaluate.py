@@ -5,8 +5,8 @@ Beside the results lie the outcomes of each specimen and the comparisons of enco
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,23 @@ from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow import cluster
 from herbray.flow.compare import AnyRule, Rule
-from herbray.flow.embed import read_embeddings, read_note
+from herbray.flow.embed import read_embeddings, read_labels, read_note
 from herbray.flow.fingerprints import noted
 from herbray.flow.outcomes import comparisons, comparisons_file, write_outcomes
 from herbray.flow.pieces import Found, Pieces, code_print, embeddings_print
 from herbray.flow.record import Entry, record
-from herbray.tasks import AnyTask, Embeddings, TaskSpec, to_outcome_table, to_table
+from herbray.tasks import (
+    AnyTask,
+    Embeddings,
+    Judgeable,
+    LeftOut,
+    TaskSpec,
+    judgeable,
+    lines,
+    to_left_out_table,
+    to_outcome_table,
+    to_table,
+)
 from herbray.tasks.bootstrap import Bootstrap, by_gathering, intervals
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
@@ -58,22 +69,30 @@ class _Piece:
     split: str
 
 
-def evaluate(spec: Evaluate) -> pa.Table:
+def evaluate(spec: Evaluate, said: Collection[LeftOut] = ()) -> pa.Table:
     """Compute the results, write them, log them to each encoder's run, and move `champion` where it was earned.
+
+    What the labels do not allow to be judged is left out, which is said before anything is computed and stands in
+    `results-left-out.parquet`; see `tasks.judgeable` for what is an error instead.
 
     Tasks that have ended are kept beside the results until all is done: a killed evaluation goes on with the others.
 
     A model without a champion gets its first one; another version takes its place as with `herbray promote`, where
     the champion is evaluated here too.
 
+    Args:
+        spec: of the job.
+        said: what the user has been told is left out.
+
     Raises:
         ValueError: no embeddings, an unknown split, or a task that the data cannot serve.
     """
     folders = embeddings_folders(spec.embeddings)
     distinct = distinct_encoders(folders)
-    pieces = [
-        _Piece(f, part, name) for f in folders for task in spec.tasks for name in task.splits for part in task.parts()
-    ]
+    allowed = {folder: judgeable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
+    left_out = _left_out(allowed)
+    cluster.say(lines([one for one in left_out if one not in said]))
+    pieces = [_Piece(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
     with cluster.connected():
         found = _measured(spec, folders, pieces)
         results = pa.concat_tables(one.results for folder in distinct for one in found[folder])
@@ -81,15 +100,33 @@ def evaluate(spec: Evaluate) -> pa.Table:
         files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in distinct})
         compared = comparisons(files, spec.bootstrap, spec.seed)
     tables.write(comparisons_file(spec.out), compared)
+    tables.write(left_out_file(spec.out), to_left_out_table(left_out))
     tables.write(spec.out, results)
     record(spec.store, spec.champion, spec.seed, [_entry(folder, found[folder]) for folder in folders])
     Pieces(spec.out).clear()
     return results
 
 
+def _left_out(allowed: Mapping[Path, Judgeable]) -> list[LeftOut]:
+    """What is left out of all encoders, or of some, which are then named."""
+    where: dict[LeftOut, list[str]] = {}
+    for folder, each in allowed.items():
+        for one in each.left_out:
+            where.setdefault(one, []).append(folder.name)
+    return [
+        one if len(names) == len(allowed) else replace(one, reason=f"{one.reason} (of {', '.join(names)})")
+        for one, names in where.items()
+    ]
+
+
 def _entry(folder: Path, found: Sequence[Found]) -> Entry:
     """All that was found of one encoder."""
     return Entry(folder, *(pa.concat_tables(getattr(one, name) for one in found) for name in ("results", "outcomes")))
+
+
+def left_out_file(results: Path) -> Path:
+    """Where it is told what was not judged: `results.parquet` → `results-left-out.parquet`."""
+    return results.with_name(f"{results.stem}-left-out.parquet")
 
 
 def distinct_encoders(folders: Sequence[Path]) -> list[Path]:

@@ -31,6 +31,7 @@ def findings(results: pa.Table, outcomes: pa.Table, families: Mapping[str, str],
     """
     figures = _figures(results)
     parts = [f"Evaluated on shards {escaped(shards)}; intervals are bootstrap intervals over gatherings."]
+    parts += [_promotion(metric)] if metric in figures else []
     parts += ["**Known weak families.** " + _weak(outcomes, families, metric)]
     parts += ["**Leakage.** " + _leakage(figures)]
     rows = [
@@ -43,6 +44,14 @@ def findings(results: pa.Table, outcomes: pa.Table, families: Mapping[str, str],
     if len(rows) > _MOST_ROWS:
         parts += [f"{len(rows) - _MOST_ROWS} figures more are in `results/results.parquet` of the run."]
     return "\n\n".join(parts)
+
+
+def _promotion(metric: _Key) -> str:
+    return (
+        f"**Used for promotion.** `{'/'.join(metric)}` also decides which version is champion. For a version that was "
+        f"chosen by it, figures on split {escaped(metric[1])} are flattering; the section Promotion tells how many "
+        "comparisons there were on these specimens, and at which level each was tested."
+    )
 
 
 def _figures(results: pa.Table) -> dict[_Key, float]:

@@ -14,7 +14,7 @@ from herbray import __version__, config, schema, storage, tables
 from herbray.config import Spec
 from herbray.data.draws import draws
 from herbray.flow.embed import read_embeddings, read_note
-from herbray.flow.evaluate import embeddings_folders
+from herbray.flow.evaluate import embeddings_folders, left_out_file
 from herbray.flow.fingerprints import identify, noted
 from herbray.flow.manifest import read_index, read_manifest
 from herbray.flow.manifest import remedy as shards_remedy
@@ -26,6 +26,7 @@ from herbray.model.portable import CARD as CARD_FILE
 from herbray.model.portable import read_card
 from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
 from herbray.report.names import Kind
+from herbray.tasks import LeftOut, lines
 
 
 class Report(Spec):
@@ -85,6 +86,7 @@ def report(spec: Report) -> Path:
         projection=spec.projection,
         sweeps=[_sweep(folder) for folder in spec.sweeps],
         comparisons=_comparisons(spec.results),
+        left_out=_left_out(spec.results, manifest),
     )
     spec.out.parent.mkdir(parents=True, exist_ok=True)
     write_report(data, spec.out)
@@ -94,6 +96,13 @@ def report(spec: Report) -> Path:
 def _comparisons(results: Path) -> pa.Table | None:
     file = comparisons_file(results)
     return tables.read(file, remedy(results), schema.COMPARISON) if file.exists() else None
+
+
+def _left_out(results: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """What the labels did not allow to be judged, in words."""
+    file = left_out_file(results)
+    rows = tables.read(file, remedy(results), schema.LEFT_OUT).to_pylist() if file.exists() else []
+    return lines([LeftOut(**row) for row in rows], manifest.get("absent", {}))
 
 
 def _trained(paths: Sequence[Path]) -> dict[str, _Run]:

@@ -44,7 +44,8 @@ def record(store: Path, rule: Rule, seed: int, entries: Sequence[Entry]) -> None
     """Log each registered encoder's results to its run and its card, and let the better ones be champion.
 
     A model without a champion gets its first: the lowest version with the rule's metric. A later version becomes
-    champion as with `herbray promote`, if the champion's embeddings of the same shards are among the entries. Where
+    champion as with `herbray promote`, if the champion's embeddings of the same shards are among the entries. Versions
+    before the champion are not compared with it: that would use up looks at the evaluation set. Where
     another job holds a model's lock, a warning says what was left out: the results stand without it.
 
     Raises:
@@ -97,6 +98,8 @@ def _crown(uri: str, each: _Version, registered: Sequence[_Version], rule: Rule,
     if mine is None:
         return
     seen = tracking.standing(uri, each.name)
+    if seen.champion is not None and each.version < seen.champion:
+        return
     theirs = None
     if seen.champion not in (None, each.version):
         others = [other for other in registered if (other.name, other.version) == (each.name, seen.champion)]

@@ -1,7 +1,7 @@
 """Catalogue → shards: every image checked, made small and put beside others of its genus, by one task a file."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data import catalogue, images, plan
+from herbray.data.absent import absent
 from herbray.data.bags import ShardFile, shard_plan
 from herbray.data.splits import Splits, split
 from herbray.flow import cluster
@@ -52,11 +53,15 @@ class Shard(Spec):
         return (self.side, self.quality) if self.geometry == "crop" else (self.side, self.quality, self.geometry)
 
 
-def shard(spec: Shard) -> dict[str, Any]:
+def shard(spec: Shard, said: Collection[str] = ()) -> dict[str, Any]:
     """Make the shards, or what is missing of them, and return the manifest.
 
+    Args:
+        spec: of the job.
+        said: splits whose absence the user has been told.
+
     Raises:
-        EmptySplit: a requested split has no specimen.
+        EmptySplit: a split that the settings ask for, and not their defaults, has no specimen.
         QuarantineLimit: too many images were refused.
         ValueError: files that were made cannot be seen from here: `out` is not on storage that all nodes share.
         RuntimeError: the counts do not add up.
@@ -64,6 +69,8 @@ def shard(spec: Shard) -> dict[str, Any]:
     table = catalogue.read(spec.catalogue)
     about = catalogue.read_manifest(spec.catalogue)
     sides = split(table, spec.splits, spec.seed)
+    missing = absent(table, sides, spec.splits)
+    cluster.say(f"split {name}: {why}" for name, why in missing.items() if name not in said)
     files = shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last, removed first: without it nothing is finished
@@ -71,7 +78,7 @@ def shard(spec: Shard) -> dict[str, Any]:
     with cluster.connected():
         notes = list(_make(spec, table, files, about["root"]))
     _check_shared(spec.out, files)
-    return _finish(spec, table, about, notes)
+    return _finish(spec, table, about | {"absent": missing}, notes)
 
 
 def _sweep(out: Path, planned: set[str]) -> None:
@@ -223,6 +230,7 @@ def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence
         "geometry": spec.geometry,
         "source": about.get("source"),
         "citation": about.get("citation", ""),
+        "absent": about.get("absent", {}),
         "seed": spec.seed,
         "splits_spec": spec.splits.model_dump(mode="json"),
         "fingerprint": plan.fingerprint([_content(note) for note in notes]),

@@ -24,12 +24,20 @@ from herbray.flow.embed import Embed, embed
 from herbray.flow.evaluate import Evaluate, evaluate
 from herbray.flow.material import Train
 from herbray.flow.outcomes import comparisons_file, remedy
-from herbray.flow.preflight import check_frozen, check_handed_over, check_pairs, check_start
+from herbray.flow.preflight import (
+    Outlook,
+    check_frozen,
+    check_handed_over,
+    check_start,
+    foresee,
+    foresee_again,
+)
 from herbray.flow.publish import Report, report
 from herbray.flow.shard import Shard, shard
 from herbray.flow.study_folders import folder, refuse_repeated, run_folders
 from herbray.flow.train import exact, steady, train
 from herbray.model.encoder import EncoderSpec
+from herbray.tasks import lines
 
 PRETRAINING: Final = "pretraining"
 """The start weights in `inits` that stand for the encoder of the study's own `pretraining`."""
@@ -107,20 +115,24 @@ def study(spec: Study) -> Path:
     _check(spec)
     tell = _Teller()
     tell("catalogue", "which specimens exist")
-    names = _with(spec.catalogue, out=spec.out / "catalogue")
+    settings, names = config.dump(spec), _with(spec.catalogue, out=spec.out / "catalogue")
     catalogue.build(names)
+    shards = _with(spec.shard, catalogue=names.out, out=spec.out / "shards")
+    outlook = _foreseen(spec, shards)
     with cluster.connected():
         tell("shards", "every image checked, made small, put beside others of its genus")
-        shards = _with(spec.shard, catalogue=names.out, out=spec.out / "shards")
-        shard(shards)
+        refused = shard(shards, said=outlook.absent)["counts"]["quarantined"]
         for name, other in spec.other_shards.items():
-            shard(_with(other, catalogue=names.out, out=_shards(spec, name)))
-        check_pairs(spec.evaluate.tasks, shards.out)
+            shard(_with(other, catalogue=names.out, out=_shards(spec, name)), said=outlook.absent)
+        if refused:  # the labels that are left may allow less
+            told, outlook = outlook.left_out, foresee_again(shards.out, spec.embed, spec.evaluate)
+            cluster.say(lines([one for one in outlook.left_out if one not in told]))
+        spec = _with(spec, embed=_with(spec.embed, splits=outlook.splits))
         trained, frozen = grid(spec, _pretrained(spec, tell))
         folders = [*_run(frozen, tell), *_run(trained, tell)]
         tell("evaluate", f"{len(folders)} encoders, {len(spec.evaluate.tasks)} tasks")
         judged = _with(spec.evaluate, embeddings=tuple(folders), store=spec.out, out=spec.out / "results.parquet")
-        evaluate(judged)
+        evaluate(judged, said=outlook.left_out)
         compared = tables.read(comparisons_file(judged.out), remedy(judged.out), schema.COMPARISON)
         for line in differences(compared, folders[len(frozen) :]):
             tell("compared", line)
@@ -134,7 +146,7 @@ def study(spec: Study) -> Path:
         embeddings=tuple(folders),
         runs=(spec.out / "train",),
         out=spec.out / "report.html",
-        settings=config.dump(spec),
+        settings=settings,
     )
     path = report(page)
     tell("done", f"open {path} in a browser")
@@ -188,6 +200,19 @@ def _check(spec: Study) -> None:
         check_frozen(start, spec.train[0].seed)
 
 
+def _foreseen(spec: Study, shards: Shard) -> Outlook:
+    """All that catalogues and splits tell of the stages, before an image is read; says what is left out."""
+    trainings = [
+        (each, _with(spec.other_shards.get(each.called, shards), catalogue=shards.catalogue)) for each in spec.train
+    ]
+    if before := spec.pretraining:
+        catalogue.build(names := _with(before.catalogue, out=spec.out / PRETRAINING / "catalogue"))
+        trainings += [(before.train, _with(before.shard, catalogue=names.out))]
+    outlook = foresee(shards, spec.embed, spec.evaluate, trainings)
+    cluster.say(lines(outlook.left_out, outlook.absent))
+    return outlook
+
+
 def _encoder(base: Train, init: str) -> EncoderSpec:
     """The training's encoder from other start weights.
 
@@ -224,8 +249,7 @@ def _pretrained(spec: Study, tell: "_Teller") -> str | None:
         return None
     root, before = spec.out / PRETRAINING, spec.pretraining
     tell(PRETRAINING, f"{before.train.objective.name} encoder on another catalogue")
-    catalogue.build(names := _with(before.catalogue, out=root / "catalogue"))
-    shard(shards := _with(before.shard, catalogue=names.out, out=root / "shards"))
+    shard(shards := _with(before.shard, catalogue=root / "catalogue", out=root / "shards"), said=schema.SPLITS)
     name = before.train.register_as or f"herbray-{PRETRAINING}"
     return train(_with(before.train, shards=shards.out, store=spec.out, out=root / "train", register_as=name)).uri
 

@@ -89,6 +89,7 @@ class ReportData:
         projection: how the map is made; "auto" is UMAP where it is installed, else principal components.
         sweeps: over settings of training.
         comparisons: `schema.COMPARISON` rows; None where encoders were not compared.
+        left_out: sentences on what the labels did not allow to be judged.
     """
 
     title: str
@@ -105,3 +106,4 @@ class ReportData:
     projection: Literal["auto", "umap", "pca"] = "auto"
     sweeps: Sequence[SweepNote] = ()
     comparisons: pa.Table | None = None
+    left_out: Sequence[str] = ()

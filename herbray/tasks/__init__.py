@@ -7,6 +7,7 @@ from pydantic import Field
 from herbray.tasks.base import Embeddings, TaskSpec, UnscorableError
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
+from herbray.tasks.judgeable import Judgeable, LeftOut, judgeable, lines, to_left_out_table
 from herbray.tasks.leakage import Leakage
 from herbray.tasks.mislabel import Mislabel
 from herbray.tasks.noise import Noise
@@ -39,11 +40,16 @@ __all__ = [
     "TASKS",
     "AnyTask",
     "Embeddings",
+    "Judgeable",
+    "LeftOut",
     "Measured",
     "Outcome",
     "Score",
     "TaskSpec",
     "UnscorableError",
+    "judgeable",
+    "lines",
+    "to_left_out_table",
     "to_outcome_table",
     "to_table",
 ]

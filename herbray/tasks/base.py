@@ -30,7 +30,16 @@ _LABELS: Final = ("order", "family", "genus", "species", "institution", "gatheri
 
 
 class UnscorableError(ValueError):
-    """A task that these embeddings do not allow: a genus is missing, or too few specimens or classes are there."""
+    """A task that these embeddings do not allow: a genus is missing, or too few specimens or classes are there.
+
+    Attributes:
+        reason: what is missing; the message also tells where, and what to do.
+    """
+
+    def __init__(self, reason: str, where: str = "", way_out: str = "") -> None:
+        """Put the message together."""
+        super().__init__(f"{where}{': ' if where else ''}{reason}{'; ' if way_out else ''}{way_out}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +90,21 @@ class Embeddings:
             ValueError: a column is missing, the embedding is no list of fixed size or is null somewhere, or the
                 content is refused (see the class).
         """
-        missing = {"specimen_id", "embedding", *_LABELS} - set(table.column_names)
-        if missing:
-            raise ValueError(f"the embeddings table lacks {sorted(missing)}; it has {table.column_names}")
-        rows = pc.sort_indices(table["specimen_id"])
-        table = table.select(["specimen_id", *_LABELS, "embedding"]).take(rows)
-        labels = {name: table[name].to_numpy() for name in ("specimen_id", *_LABELS)}
-        return cls(features=_matrix(table["embedding"]), **labels)
+        table = _by_id(table, "specimen_id", *_LABELS, "embedding")
+        return cls(features=_matrix(table["embedding"]), **_labels(table))
+
+    @classmethod
+    def of_labels(cls, table: pa.Table) -> Self:
+        """Specimens that no encoder has seen yet, with features of length 0: what `TaskSpec.check` asks about.
+
+        Args:
+            table: `schema.SPECIMEN` and `split`, in any row order; further columns are ignored.
+
+        Raises:
+            ValueError: a column is missing, or an id is null or occurs twice.
+        """
+        table = _by_id(table, "specimen_id", *_LABELS)
+        return cls(features=np.empty((len(table), 0), np.float32), **_labels(table))
 
     def rank(self, name: str) -> Objects:
         """The labels at a rank ("order", "family", "genus", "species") or the "institution": [n] str or None.
@@ -164,9 +181,11 @@ class TaskSpec(Spec, ABC):
         name: a Literal in each subclass; its key in `TASKS` and the `task` column of the results.
         splits: where the task is to be run; "herbarium+random" pools two.
         parallel_over: the field, a tuple, whose entries are scored independently of each other.
+        checked_over: the field, a tuple, of whose entries some may be left out where labels do not allow them.
     """
 
     parallel_over: ClassVar[str | None] = None
+    checked_over: ClassVar[str | None] = None
 
     name: str
     splits: PooledSplits
@@ -184,6 +203,19 @@ class TaskSpec(Spec, ABC):
             UnscorableError: the embeddings do not allow the task; the message says what is missing.
         """
 
+    @abstractmethod
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See whether these labels allow the task: nothing else does `measure` ask before it looks at features.
+
+        Args:
+            labels: as in `measure`; their features are not looked at, see `Embeddings.of_labels`.
+            split: one of `splits`.
+            seed: as in `measure`.
+
+        Raises:
+            UnscorableError: they do not; the same as of `measure`.
+        """
+
     @final
     def run(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> list[Score]:
         """The scores alone; see `measure`."""
@@ -192,10 +224,24 @@ class TaskSpec(Spec, ABC):
     @final
     def parts(self) -> tuple[Self, ...]:
         """Narrower settings whose scores, put together, are this task's: what may be run side by side."""
-        field = self.parallel_over
+        return self._each(self.parallel_over)
+
+    @final
+    def each_checked(self) -> tuple[Self, ...]:
+        """Narrower settings that are checked one by one, see `checked_over`."""
+        return self._each(self.checked_over)
+
+    @final
+    def narrowed(self, **settings: tuple[object, ...]) -> Self:
+        """With these settings in place of others; what the user has written, `model_fields_set`, stays what it was."""
+        found = self.model_copy(update=settings)
+        found.model_fields_set.intersection_update(self.model_fields_set)
+        return found
+
+    def _each(self, field: str | None) -> tuple[Self, ...]:
         if field is None or not getattr(self, field):
             return (self,)
-        return tuple(self.model_copy(update={field: (entry,)}) for entry in getattr(self, field))
+        return tuple(self.narrowed(**{field: (entry,)}) for entry in getattr(self, field))
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -235,6 +281,17 @@ def _check_finite(features: npt.NDArray[np.float32], ids: Objects) -> None:
             f"{len(bad)} of {len(features)} embeddings hold numbers that are not finite, first {some}; "
             "the encoder has diverged or its weights are damaged: train it anew at a lower rate"
         )
+
+
+def _by_id(table: pa.Table, *columns: str) -> pa.Table:
+    missing = set(columns) - set(table.column_names)
+    if missing:
+        raise ValueError(f"the embeddings table lacks {sorted(missing)}; it has {table.column_names}")
+    return table.select(columns).take(pc.sort_indices(table["specimen_id"]))
+
+
+def _labels(table: pa.Table) -> dict[str, Objects]:
+    return {name: table[name].to_numpy() for name in ("specimen_id", *_LABELS)}
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

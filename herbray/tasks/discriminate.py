@@ -6,11 +6,11 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
+from herbray.tasks.base import PAPER_SEED, Embeddings, Indices, PooledSplits, once
 from herbray.tasks.detect import area
 from herbray.tasks.outcomes import Measured, Place
 from herbray.tasks.pairs import Pair, choose, likeness, members
-from herbray.tasks.probe import ProbeTask, binary_scores, cross_validate
+from herbray.tasks.probe import ProbeTask, binary_scores, cross_validate, dealt
 from herbray.tasks.units import embeddings_units
 
 
@@ -27,9 +27,10 @@ class Discriminate(ProbeTask):
     """
 
     parallel_over: ClassVar[str | None] = "pairs"
+    checked_over: ClassVar[str | None] = "pairs"
 
     name: Literal["discriminate"] = "discriminate"
-    splits: PooledSplits = ("herbarium+random",)
+    splits: PooledSplits = ("herbarium+species+random",)
     max_iter: Annotated[int, Field(ge=1)] = 2500
     pairs: Annotated[tuple[Pair, ...], AfterValidator(once)] = ()
 
@@ -46,8 +47,18 @@ class Discriminate(ProbeTask):
         with threadpool_limits(limits=self.threads):
             return sum((self._pair(rows, split, pair, seed) for pair in pairs), Measured())
 
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        there = labels.of_split(split)
+        for pair in self.pairs or choose(there, self.folds):
+            rows, classes = self._members(there, split, pair)
+            dealt(classes, embeddings_units(there)[rows], self.folds, seed)
+
+    def _members(self, embeddings: Embeddings, split: str, pair: Pair) -> tuple[Indices, Indices]:
+        return members(embeddings, pair, self.folds, f"{self.name}, split {split!r}")
+
     def _pair(self, embeddings: Embeddings, split: str, pair: Pair, seed: int) -> Measured:
-        rows, labels = members(embeddings, pair, self.folds, f"{self.name}, split {split!r}")
+        rows, labels = self._members(embeddings, split, pair)
         place = Place(self.name, split, pair.level)
         scores = place.scores({"rows": len(rows), "positives": labels.sum(), "similar": pair.kind == "similar"})
         scores += place.scores(likeness(embeddings, pair))

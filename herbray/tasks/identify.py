@@ -9,13 +9,14 @@ from threadpoolctl import threadpool_limits
 from herbray.tasks.base import (
     PAPER_SEED,
     Embeddings,
+    Indices,
     PooledSplits,
     UnscorableError,
     hinted,
     once,
 )
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores, usable
+from herbray.tasks.probe import ProbeTask, cross_validate, dealt, macro_scores, too_few, usable
 from herbray.tasks.units import embeddings_units
 
 Level = Literal["order", "family", "genus", "species", "institution"]
@@ -35,6 +36,7 @@ class Identify(ProbeTask):
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
+    checked_over: ClassVar[str | None] = "ranks"
 
     name: Literal["identify"] = "identify"
     splits: PooledSplits = ("herbarium", "species", "random")
@@ -54,20 +56,30 @@ class Identify(ProbeTask):
         with threadpool_limits(limits=self.threads):
             return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        rows = labels.of_split(split)
+        for rank in self.ranks:
+            _, classes, units, _ = self._classes(rows, split, rank)
+            dealt(classes, units, self.folds, seed)
+
+    def _classes(
+        self, embeddings: Embeddings, split: str, rank: str
+    ) -> tuple[Indices, Indices, Indices, dict[str, int]]:
+        """The rows that take part, their classes and units, and the counts of `usable`."""
         units = embeddings_units(embeddings)
-        rows, labels, counts = usable(embeddings.rank(rank), units, self.folds)
+        rows, classes, counts = usable(embeddings.rank(rank), units, self.folds)
         if counts["classes"] < 2:
-            raise UnscorableError(
-                f"identify, split {split!r}, rank {rank!r}: {counts['classes']} of "
-                f"{counts['classes'] + counts['classes_left_out']} classes lie in the {self.folds} gatherings "
-                f"that {self.folds} folds need, and at least two must; embed more specimens, lower `folds`, "
-                "or leave the rank out"
-            )
+            where, way_out = f"identify, split {split!r}, rank {rank!r}", "embed more specimens or lower `folds`"
+            raise UnscorableError(too_few(counts, self.folds), where, way_out)
+        return rows, classes, units[rows], counts
+
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+        rows, labels, units, counts = self._classes(embeddings, split, rank)
         place = Place(self.name, split, rank)
         scores = place.scores(counts)
         hit = np.zeros(len(rows), dtype=bool)
-        for fold in cross_validate(embeddings.features[rows], labels, units[rows], self, seed):
+        for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
             scores += place.scores(macro_scores(labels[fold.test], fold, present_only=True), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
         return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from herbray.neighbours import Near, all_nearest
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, PooledSplits, UnscorableError
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import ProbeTask, cross_validate, macro_scores, usable
+from herbray.tasks.probe import ProbeTask, cross_validate, dealt, macro_scores, usable
 from herbray.tasks.units import embeddings_units, tally
 
 LEVEL = "institution"
@@ -44,18 +44,25 @@ class Leakage(ProbeTask):
         Raises:
             UnscorableError: fewer than two institutions hold as many gatherings as there are folds.
         """
-        there = embeddings.of_split(split)
-        rows, labels, counts = usable(there.institution, embeddings_units(there), self.folds)
-        if counts["classes"] < 2:
-            raise UnscorableError(
-                f"leakage, split {split!r}: {counts['classes']} institutions hold {self.folds} gatherings or more, and "
-                "two must; pool splits, or leave the task out where all specimens lie in one herbarium"
-            )
-        chosen = there.take(rows)
+        chosen, labels, counts = self._chosen(embeddings, split)
         place = Place(self.name, split, LEVEL)
         with threadpool_limits(limits=self.threads):
             found = self._probe(place, chosen, labels, seed) + self._neighbours(place, chosen, labels)
         return Measured(place.scores(counts)) + found
+
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        chosen, institutions, _ = self._chosen(labels, split)
+        dealt(institutions, embeddings_units(chosen), self.folds, seed)
+
+    def _chosen(self, embeddings: Embeddings, split: str) -> tuple[Embeddings, Indices, dict[str, int]]:
+        """What takes part, its institutions, and the counts of `usable`."""
+        there = embeddings.of_split(split)
+        rows, labels, counts = usable(there.institution, embeddings_units(there), self.folds)
+        if counts["classes"] < 2:
+            reason = f"{counts['classes']} institutions hold {self.folds} gatherings or more, and two must"
+            raise UnscorableError(reason, f"leakage, split {split!r}", "pool splits")
+        return there.take(rows), labels, counts
 
     def _probe(self, place: Place, chosen: Embeddings, labels: Indices, seed: int) -> Measured:
         scores, hit, every = [], np.zeros(len(labels), dtype=bool), np.arange(len(labels))

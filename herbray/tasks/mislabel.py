@@ -21,7 +21,7 @@ class Mislabel(SwapTask):
     parallel_over: ClassVar[str | None] = "pairs"
 
     name: Literal["mislabel"] = "mislabel"
-    splits: PooledSplits = ("herbarium+random",)
+    splits: PooledSplits = ("herbarium+species+random",)
     class_weight: Literal["balanced"] | None = None
     share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
 
@@ -33,3 +33,7 @@ class Mislabel(SwapTask):
         """
         with threadpool_limits(limits=self.threads):
             return self._measure_pairs(embeddings, split, [(self.share, "")], seed)
+
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        self._check_pairs(labels, split, [self.share], seed)

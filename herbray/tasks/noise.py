@@ -25,7 +25,7 @@ class Noise(SwapTask):
     parallel_over: ClassVar[str | None] = "shares"
 
     name: Literal["noise"] = "noise"
-    splits: PooledSplits = ("herbarium+random",)
+    splits: PooledSplits = ("herbarium+species+random",)
     class_weight: Literal["balanced"] | None = None
     shares: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(once)] = (0.05, 0.1, 0.2, 0.3, 0.4)
 
@@ -38,3 +38,7 @@ class Noise(SwapTask):
         shares = [(share, f" @ {100 * share:g}%") for share in self.shares]
         with threadpool_limits(limits=self.threads):
             return self._measure_pairs(embeddings, split, shares, seed)
+
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        self._check_pairs(labels, split, self.shares, seed)

@@ -68,7 +68,8 @@ def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
     if not pairs:
         raise UnscorableError(
             f"no two of the genera {_some(genera)} share a family or differ in order, among those of {at_least} or "
-            "more gatherings; name `pairs` yourself, or embed more specimens"
+            "more gatherings",
+            way_out="name `pairs` yourself, or embed more specimens",
         )
     return tuple(pairs)
 
@@ -120,9 +121,10 @@ def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tu
             sizes = _sizes(embeddings, 1)
             present = sorted(sizes, key=lambda name: (-sizes[name], name))
             raise UnscorableError(
-                f"{where}, pair {pair.level}: {sizes[genus]} specimens of {genus!r} in {gatherings} gatherings, and "
-                f"{at_least} gatherings are needed; most specimens are of {_some(present)}. Choose `pairs` among them, "
-                "or leave `pairs` empty"
+                f"{sizes[genus]} specimens of {genus!r} in {gatherings} gatherings, "
+                f"and {at_least} gatherings are needed",
+                f"{where}, pair {pair.level}",
+                f"most specimens are of {_some(present)}. Choose `pairs` among them, or leave `pairs` empty",
             )
     rows = np.flatnonzero((embeddings.genus == pair.positive) | (embeddings.genus == pair.negative))
     return rows, (embeddings.genus[rows] == pair.positive).astype(np.intp)

@@ -7,10 +7,20 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours import all_nearest
-from herbray.tasks.base import PAPER_SEED, Embeddings, Mask, Objects, PooledSplits, UnscorableError, hinted, once
+from herbray.tasks.base import (
+    PAPER_SEED,
+    Embeddings,
+    Indices,
+    Mask,
+    Objects,
+    PooledSplits,
+    UnscorableError,
+    hinted,
+    once,
+)
 from herbray.tasks.detect import Doubt, contributions, detection_scores, every_doubt, first, precision_at
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import ProbeTask, out_of_fold, usable
+from herbray.tasks.probe import ProbeTask, dealt, out_of_fold, too_few, usable
 from herbray.tasks.units import embeddings_units
 
 Rank = Literal["genus", "species"]
@@ -36,6 +46,7 @@ class Planted(ProbeTask):
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
+    checked_over: ClassVar[str | None] = "ranks"
 
     name: Literal["planted"] = "planted"
     splits: PooledSplits = ("herbarium+species+random",)
@@ -56,19 +67,36 @@ class Planted(ProbeTask):
         with threadpool_limits(limits=self.threads):
             return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        rows = labels.of_split(split)
+        for rank in self.ranks:
+            chosen, given, _ = self._classes(rows, split, rank)
+            dealt(given, embeddings_units(rows)[chosen], self.folds, seed)
+
+    def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, Mask]:
+        """The rows that take part, their classes, and which of them bear a wrong name."""
         truth = true_names(embeddings.true_species, rank)
         names = embeddings.rank(rank).copy()
         names[[name is None for name in truth]] = None
         rows, given, counts = usable(names, embeddings_units(embeddings), self.folds)
         wrong = (truth[rows] != names[rows]).astype(bool)
-        if counts["classes"] < 2 or not wrong.any() or wrong.all():
+        where = f"planted, split {split!r}, rank {rank!r}"
+        if all(name is None for name in truth):
             raise UnscorableError(
-                f"planted, split {split!r}, rank {rank!r}: of {len(rows)} specimens with a known truth, in "
-                f"{counts['classes']} classes of {self.folds} gatherings or more, {int(wrong.sum())} bear a wrong "
-                "name; two classes and some wrong names are needed. Leave the task out where `true_species` is not "
-                "known"
+                "no specimen's true name is known", where, "Leave the task out where `true_species` is not known"
             )
+        if counts["classes"] < 2:
+            raise UnscorableError(too_few(counts, self.folds), where, "embed more specimens or lower `folds`")
+        if not wrong.any() or wrong.all():
+            reason = (
+                f"of {len(rows)} specimens with a known truth {int(wrong.sum())} bear a wrong name; some must, not all"
+            )
+            raise UnscorableError(reason, where)
+        return rows, given, wrong
+
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+        rows, given, wrong = self._classes(embeddings, split, rank)
         chosen = embeddings.take(rows)
         probabilities, converged = out_of_fold(chosen.features, given, embeddings_units(chosen), self, seed)
         near = all_nearest(chosen.features, embeddings_units(chosen), self.neighbours)

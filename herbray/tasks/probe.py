@@ -113,6 +113,20 @@ def _memberships(classes: Indices, units: Indices) -> Indices:
     return pairs[:, first]
 
 
+def too_few(counts: dict[str, int], at_least: int) -> str:
+    """Why names of a rank cannot be cross-validated: fewer than two of them are usable.
+
+    Args:
+        counts: from `usable`.
+        at_least: units that a class needs.
+    """
+    known = counts["classes"] + counts["classes_left_out"]
+    if not known:
+        return "no specimen has a name there"
+    classes = f"{counts['classes']} of {known} classes"
+    return f"{classes} lie in the {at_least} gatherings that {at_least} folds need, and at least two must"
+
+
 def fit_once(
     fitted: npt.NDArray[np.float32], labels: Indices, tested: npt.NDArray[np.float32], task: LinearTask
 ) -> Fold:
@@ -152,18 +166,27 @@ def cross_validate(
         UnscorableError: a class has fewer rows than there are folds, or there is only one class; or the units cannot be
             dealt so that every fold leaves rows of every class, see `_spread`.
     """
-    counts = np.bincount(labels)
-    apart = _units_of_each(labels, units, len(counts))
-    if len(counts) < 2 or counts.min() < task.folds or apart.min() < 2:
-        raise UnscorableError(
-            f"rows a class {counts.tolist()[:20]}, gatherings a class {apart.tolist()[:20]}: {task.folds}-fold "
-            f"cross-validation needs two classes of at least {task.folds} rows, in two gatherings or more"
-        )
     matrix = features.astype(np.float64)
-    for number, (train, test) in enumerate(_folds(labels, units, task.folds, seed)):
+    for number, (train, test) in enumerate(dealt(labels, units, task.folds, seed)):
         probe, converged = _fit(_pipeline(task), matrix[train], labels[train])
         majority = int(np.bincount(labels[train]).argmax())
         yield Fold(number, test, probe.predict_proba(matrix[test]), majority, converged)
+
+
+def dealt(labels: Indices, units: Indices, many: int, seed: int) -> list[tuple[Indices, Indices]]:
+    """Rows to learn from and rows held out, fold by fold: all of `cross_validate` that follows from labels.
+
+    Raises:
+        UnscorableError: as `cross_validate`.
+    """
+    counts = np.bincount(labels)
+    apart = _units_of_each(labels, units, len(counts))
+    if len(counts) < 2 or counts.min() < many or apart.min() < 2:
+        raise UnscorableError(
+            f"rows a class {counts.tolist()[:20]}, gatherings a class {apart.tolist()[:20]}: {many}-fold "
+            f"cross-validation needs two classes of at least {many} rows, in two gatherings or more"
+        )
+    return list(_folds(labels, units, many, seed))
 
 
 def _folds(labels: Indices, units: Indices, many: int, seed: int) -> Iterator[tuple[Indices, Indices]]:

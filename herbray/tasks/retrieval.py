@@ -42,6 +42,7 @@ class Retrieval(TaskSpec):
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
+    checked_over: ClassVar[str | None] = "ranks"
 
     name: Literal["retrieval"] = "retrieval"
     splits: PooledSplits = ("herbarium", "species", "random")
@@ -60,29 +61,44 @@ class Retrieval(TaskSpec):
         """Score each rank; outcomes are all its metrics; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: no two sheets of different gatherings bear the same name at a rank.
+            UnscorableError: no two sheets of different gatherings bear the same name at a rank, or all bear one name.
         """
         del seed
         rows = embeddings.of_split(split)
         with threadpool_limits(limits=self.threads):
             return sum((self._rank(rows, split, rank) for rank in self.ranks), Measured())
 
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        del seed
+        rows = labels.of_split(split)
+        for rank in self.ranks:
+            self._classes(rows, split, rank)
+
+    def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, Integers]:
+        """The rows that have a name, their classes, and how many partners each has."""
+        units = embeddings_units(embeddings)
+        rows, codes, counts = usable(embeddings.rank(rank), units, 1)
+        where = f"retrieval, split {split!r}, rank {rank!r}"
+        if not len(rows):
+            raise UnscorableError("no specimen has a name there", where)
+        relevant = partners(codes, units[rows])
+        if not relevant.any():
+            raise UnscorableError("no two sheets of different gatherings bear one name", where, "embed more specimens")
+        if counts["classes"] < 2:
+            raise UnscorableError("all sheets bear one name, so that every sheet finds its like", where)
+        return rows, codes, relevant
+
     def _rank(self, embeddings: Embeddings, split: str, rank: str) -> Measured:
-        rows, codes, counts = usable(embeddings.rank(rank), embeddings_units(embeddings), 1)
+        rows, codes, relevant = self._classes(embeddings, split, rank)
         named = embeddings.take(rows)
         units = embeddings_units(named)
-        relevant = partners(codes, units)
         asked = relevant > 0
-        if not asked.any():
-            raise UnscorableError(
-                f"retrieval, split {split!r}, rank {rank!r}: no two sheets of different gatherings bear one name; "
-                "embed more specimens or leave the rank out"
-            )
         values = self._values(named, codes, units, relevant)
         place = Place(self.name, split, rank)
         sizes = np.bincount(codes[asked])
         numbers = {"rows": asked.sum(), "classes": (sizes > 0).sum(), "majority": sizes.max() / sizes.sum()}
-        numbers |= {"rows_left_out": (~asked).sum(), "rows_undetermined": counts["rows_undetermined"]}
+        numbers |= {"rows_left_out": (~asked).sum(), "rows_undetermined": len(embeddings) - len(rows)}
         means = {metric: value.mean() for metric, value in values.items()}
         ids = named.specimen_id[asked]
         outcomes = [one for metric, value in values.items() for one in place.outcome(metric, ids, value)]

@@ -50,6 +50,7 @@ class Silhouette(TaskSpec):
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
+    checked_over: ClassVar[str | None] = "ranks"
 
     name: Literal["silhouette"] = "silhouette"
     splits: PooledSplits = ("herbarium", "species", "random")
@@ -71,23 +72,30 @@ class Silhouette(TaskSpec):
         with threadpool_limits(limits=self.threads):
             return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
-        names = embeddings.rank(rank)
-        named = np.flatnonzero([name is not None for name in names])
-        kept, codes, counts = usable(names[named], embeddings_units(embeddings)[named], 2)
-        rows = named[kept]
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        del seed
+        rows = labels.of_split(split)
+        for rank in self.ranks:
+            self._classes(rows, split, rank)
+
+    def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, dict[str, int]]:
+        """The rows that take part, their classes, and the counts of `usable`."""
+        rows, codes, counts = usable(embeddings.rank(rank), embeddings_units(embeddings), 2)
         if counts["classes"] < 2:
-            raise UnscorableError(
-                f"silhouette, split {split!r}, rank {rank!r}: {counts['classes']} names lie in two gatherings or more, "
-                "and two must; embed more specimens or leave the rank out"
-            )
+            reason = f"{counts['classes']} names lie in two gatherings or more, and two must"
+            raise UnscorableError(reason, f"silhouette, split {split!r}, rank {rank!r}", "embed more specimens")
+        return rows, codes, counts
+
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+        rows, codes, counts = self._classes(embeddings, split, rank)
         place = Place(self.name, split, rank)
         asked = np.arange(len(rows))
         if len(rows) > self.most:
             asked = np.sort(np.random.default_rng(seed).choice(asked, self.most, replace=False))
-        undetermined = sum(name is None for name in names)
+        undetermined = counts["rows_undetermined"]
         numbers = {"rows": len(asked), "classes": counts["classes"], "rows_undetermined": undetermined}
-        found = Measured(place.scores(numbers | {"rows_left_out": len(names) - undetermined - len(asked)}))
+        found = Measured(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(asked)}))
         for metric, summed in (("cosine", _cosine), ("euclidean", _euclidean)):
             values = _coefficients(summed(embeddings.features[rows], codes, asked), codes, asked)
             outcomes = place.outcome(metric, embeddings.specimen_id[rows][asked], values)

@@ -2,8 +2,8 @@
 
 from abc import ABC
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -13,7 +13,7 @@ from herbray.tasks.base import Embeddings, Floats, Indices, once
 from herbray.tasks.detect import contributions, detection_scores, every_doubt
 from herbray.tasks.outcomes import Measured, Outcome, Place
 from herbray.tasks.pairs import Pair, choose, known_wrong, members
-from herbray.tasks.probe import ProbeTask, out_of_fold
+from herbray.tasks.probe import ProbeTask, dealt, out_of_fold
 from herbray.tasks.units import embeddings_units
 
 
@@ -35,24 +35,38 @@ class SwapTask(ProbeTask, ABC):
         neighbours: how many vote on a name; sheets of the own gathering have no vote.
     """
 
+    checked_over: ClassVar[str | None] = "pairs"
+
     max_iter: Annotated[int, Field(ge=1)] = 2500
     pairs: Annotated[tuple[Pair, ...], AfterValidator(once)] = ()
     draws: Annotated[int, Field(ge=1)] = 20
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 10
 
-    def _measure_pairs(
-        self, embeddings: Embeddings, split: str, shares: Sequence[tuple[float, str]], seed: int
-    ) -> Measured:
-        """Every pair at every share, each share with what its level bears behind the pair's name."""
+    def _check_pairs(self, labels: Embeddings, split: str, shares: Sequence[float], seed: int) -> None:
+        """What `_measure_pairs` asks of labels: in every draw each probe has two classes to learn from."""
+        for _, sound, truth, _ in self._sound(labels, split):
+            units = embeddings_units(sound)
+            for share in shares:
+                for draw in range(self.draws):
+                    dealt(swap_labels(truth, share, seed, draw), units, self.folds, seed + draw)
+
+    def _sound(self, embeddings: Embeddings, split: str) -> Iterator[tuple[Pair, Embeddings, Indices, int]]:
+        """Each pair, its specimens that are not known to be wrong, their classes, and how many are left out."""
         filed = embeddings.of_split(split)
-        found = Measured()
         for pair in self.pairs or choose(filed, self.folds):
             where = f"{self.name}, split {split!r}"
             of_pair = filed.take(members(filed, pair, self.folds, where)[0])
             sound = of_pair.take(~known_wrong(of_pair))
-            truth = members(sound, pair, self.folds, where)[1]
+            yield pair, sound, members(sound, pair, self.folds, where)[1], len(of_pair) - len(sound)
+
+    def _measure_pairs(
+        self, embeddings: Embeddings, split: str, shares: Sequence[tuple[float, str]], seed: int
+    ) -> Measured:
+        """Every pair at every share, each share with what its level bears behind the pair's name."""
+        found = Measured()
+        for pair, sound, truth, left_out in self._sound(embeddings, split):
             near = all_nearest(sound.features, embeddings_units(sound), self.neighbours)
-            counts = {"rows": len(truth), "rows_left_out": len(of_pair) - len(sound), "similar": pair.kind == "similar"}
+            counts = {"rows": len(truth), "rows_left_out": left_out, "similar": pair.kind == "similar"}
             for share, suffix in shares:
                 place = Place(self.name, split, pair.level + suffix)
                 found += Measured(place.scores({"swapped": sum(swap_counts(truth, share))} | counts))

@@ -3,12 +3,14 @@
 from typing import Annotated, ClassVar, Literal, Self, final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import (
     PAPER_SEED,
     Embeddings,
+    Indices,
     Pooled,
     PooledSplits,
     UnscorableError,
@@ -40,6 +42,7 @@ class Transfer(LinearTask):
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
+    checked_over: ClassVar[str | None] = "ranks"
 
     name: Literal["transfer"] = "transfer"
     splits: PooledSplits = ("herbarium",)
@@ -69,22 +72,39 @@ class Transfer(LinearTask):
         with threadpool_limits(limits=self.threads):
             return sum((self._rank(fitted, tested, split, rank) for rank in self.ranks), Measured())
 
-    def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measured:
-        rows, labels, counts = usable(fitted.rank(rank), embeddings_units(fitted), self.at_least)
+    def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
+        """See `TaskSpec.check`."""
+        del seed
+        fitted, tested = labels.of_split(self.fitted_on), labels.of_split(split)
+        for rank in self.ranks:
+            self._classes(fitted, tested, split, rank)
+
+    def _classes(
+        self, fitted: Embeddings, tested: Embeddings, split: str, rank: str
+    ) -> tuple[Indices, Indices, npt.NDArray[np.str_], Indices]:
+        """The rows that are fitted, their classes, the names of these, and the tested rows that bear one."""
+        rows, labels, _ = usable(fitted.rank(rank), embeddings_units(fitted), self.at_least)
         names = np.unique(fitted.rank(rank)[rows].astype(str))
         asked = tested.rank(rank)
-        undetermined = np.array([name is None for name in asked], dtype=bool)
-        known = np.flatnonzero(np.isin(asked.astype(str), names) & ~undetermined)
+        named = np.array([name is not None for name in asked], dtype=bool)
+        known = np.flatnonzero(np.isin(asked.astype(str), names) & named)
         if len(names) < 2 or not len(known):
             raise UnscorableError(
-                f"transfer, {self.fitted_on!r} to {split!r}, rank {rank!r}: {len(names)} names are fitted, and "
-                f"{len(known)} tested specimens bear one; two names and a specimen are needed"
+                f"{len(names)} names are fitted, and {len(known)} tested specimens bear one; two names and a specimen "
+                "are needed",
+                f"transfer, {self.fitted_on!r} to {split!r}, rank {rank!r}",
             )
+        return rows, labels, names, known
+
+    def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measured:
+        rows, labels, names, known = self._classes(fitted, tested, split, rank)
+        asked = tested.rank(rank)
+        undetermined = np.array([name is None for name in asked], dtype=bool)
         truth = np.searchsorted(names, asked[known].astype(str))
         fold = fit_once(fitted.features[rows], labels, tested.features[known], self)
         place = Place(self.name, split, rank)
         numbers = {"rows": len(known), "classes": len(np.unique(truth)), "rows_undetermined": int(undetermined.sum())}
-        numbers |= {"rows_fitted": len(rows), "classes_fitted": counts["classes"]}
+        numbers |= {"rows_fitted": len(rows), "classes_fitted": len(names)}
         numbers |= {"rows_unknown": len(asked) - len(known) - numbers["rows_undetermined"]}
         scores = place.scores(numbers | macro_scores(truth, fold, present_only=True))
         hit = fold.probabilities.argmax(axis=1) == truth

@@ -4,6 +4,7 @@ from herbray.tracking.cards import read_card, write_card
 from herbray.tracking.courier import StoreAway, delivered, mark_failed, told
 from herbray.tracking.exclusive import PromotionHeld, exclusive
 from herbray.tracking.history import History, Point
+from herbray.tracking.looks import take_look
 from herbray.tracking.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.pull import load_encoder, pull
 from herbray.tracking.registry import (
@@ -64,6 +65,7 @@ __all__ = [
     "section",
     "set_alias",
     "standing",
+    "take_look",
     "take_up",
     "told",
     "tracking_uri",

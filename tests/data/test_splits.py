@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from herbray.data.absent import absent
 from herbray.data.sources.base import batch
 from herbray.data.splits import EmptySplit, Splits, split
 from herbray.schema import SPLITS, TEST_SPLITS
@@ -230,10 +231,10 @@ def test_a_genus_that_training_lacks_leaves_the_tests():
 @pytest.mark.parametrize(
     ("name", "way_out", "rows", "chosen"),
     [
-        ("herbarium", "splits.home=null", herbarium(away=0), {}),
-        ("herbarium", "splits.home=null", [(*row[:3], None, row[4]) for row in herbarium()], {}),
-        ("species", "splits.species=0", [(*row[:2], None, *row[3:]) for row in herbarium()], {}),
-        ("species", "splits.species=0", [(*row[:2], row[1], *row[3:]) for row in herbarium()], {}),
+        ("herbarium", "splits.home=null", herbarium(away=0), {"home": "auto"}),
+        ("herbarium", "splits.home=null", [(*row[:3], None, row[4]) for row in herbarium()], {"home": "auto"}),
+        ("species", "splits.species=0", [(*row[:2], None, *row[3:]) for row in herbarium()], {"species": 0.1}),
+        ("species", "splits.species=0", [(*row[:2], row[1], *row[3:]) for row in herbarium()], {"species": 0.1}),
         ("random", "splits.random=0", herbarium(genera=2, species=2, sheets=4), {"home": None, "random": 0.01}),
         ("validation", "splits.validation=0", herbarium(), {"cap": 3, "validation": 0.001}),
         ("train", "splits.min_train", herbarium(), {"min_train": 10_000}),
@@ -247,6 +248,66 @@ def test_a_split_that_comes_out_empty_is_an_error_with_the_way_out(name, way_out
     assert way_out in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("missing", "rows", "chosen"),
+    [
+        ({"herbarium": "all sheets are of one institution, NY"}, herbarium(away=0), {}),
+        ({"herbarium": "no sheet tells its institution"}, [(*r[:3], None, r[4]) for r in herbarium()], {}),
+        (
+            {"herbarium": "no institution has enough sheets to train on by itself of genera that others have, too"},
+            [*herbarium(away=0), ("X", "Rara", "Rara una", "K", None)],
+            {},
+        ),
+        ({"species": "no sheet is named to the species"}, [(*r[:2], None, *r[3:]) for r in herbarium()], {}),
+        (
+            {"species": "without a species there are too few sheets of its genus to train on"},
+            [(*r[:2], r[1], *r[3:]) for r in herbarium()],
+            {},
+        ),
+        ({"herbarium": "all sheets are of one institution, NY"}, herbarium(away=0), {"species": 0}),
+        ({}, herbarium(), {}),
+        ({}, herbarium(), {"home": None, "species": 0, "random": 0, "validation": 0}),
+    ],
+)
+def test_a_default_split_that_comes_out_empty_is_left_out_with_the_reason(missing, rows, chosen):
+    """Before: EmptySplit, "split 'herbarium' is empty; set splits.home to another institution, …"."""
+    whole, settings = table(rows), Splits(**chosen)
+    found = split(whole, settings, 89)
+    assert absent(whole, found, settings) == missing
+    counts = Counter(found.to_pylist())
+    assert counts["train"] > 0
+    assert not any(counts[name] for name in missing)
+
+
+def test_a_share_that_holds_out_nothing_is_told():
+    rows = [(f"S{i}", f"G{i % 2}", f"G{i % 2} s", None, None) for i in range(4)]
+    whole, settings = table(rows), Splits()
+    assert absent(whole, split(whole, settings, 89), settings) == {
+        "validation": "a share of 0.2 holds out no sheet, or leaves too few to train on",
+        "herbarium": "no sheet tells its institution",
+        "species": "without a species there are too few sheets of its genus to train on",
+        "random": "a share of 0.1 holds out no sheet, or leaves too few to train on",
+    }
+
+
+def test_a_default_test_that_would_leave_one_genus_to_train_is_given_up():
+    """Two genera of a species each: before, one of them was held out, and "one genus only would train"."""
+    rows = [(f"S{i}", f"G{i % 2}", f"G{i % 2} s", "NK"[i // 2 % 2], None) for i in range(40)]
+    counts = Counter(sides(rows).values())
+    assert set(counts) == {"train", "validation", "herbarium", "random"}
+    with pytest.raises(EmptySplit, match="split 'species' is empty"):
+        sides(rows, species=0.1)
+    few = [(f"S{i}", f"G{i % 3}", f"G{i % 3} s", f"I{i}", None) for i in range(30)]  # each institution has one sheet
+    assert "herbarium" not in sides(few).values()
+    assert set(sides(few).values()) >= {"train", "random"}
+
+
+def test_sheets_without_an_institution_train_where_one_institution_is_known():
+    rows = [(*row[:3], "NY" if number % 3 else None, row[4]) for number, row in enumerate(herbarium())]
+    default, alone = Counter(sides(rows).values()), Counter(sides(rows, home=None).values())
+    assert default == alone
+
+
 def test_what_was_not_asked_for_may_be_empty():
     side = sides(herbarium(), home=None, species=0, random=0, validation=0, cap=None)
     assert set(side.values()) == {"train"}
@@ -254,8 +315,12 @@ def test_what_was_not_asked_for_may_be_empty():
 
 
 def test_one_genus_cannot_train():
-    with pytest.raises(ValueError, match="one genus only"):
+    with pytest.raises(ValueError, match=r"are of one genus, Genus0, .*source\.columns\.genus=COLUMN") as told:
         sides(herbarium(genera=1), home=None)
+    assert "\n" not in str(told.value)
+    rows = [*herbarium(genera=1), ("X", "Rara", "Rara una", "NY", None)]
+    with pytest.raises(ValueError, match=r"one genus only would train.*splits\.home=null.*\n  .*specimens"):
+        sides(rows, home=None)
 
 
 def test_an_empty_catalogue_and_repeated_ids_are_refused():

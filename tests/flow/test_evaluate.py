@@ -7,8 +7,9 @@ import pytest
 
 from herbray import schema, storage, tables
 from herbray.flow import evaluate as evaluate_module
-from herbray.flow.evaluate import Evaluate, distinct_encoders, evaluate
+from herbray.flow.evaluate import Evaluate, distinct_encoders, evaluate, left_out_file
 from herbray.flow.outcomes import comparisons_file, outcomes_folder
+from herbray.tasks import LeftOut
 from herbray.tasks.bootstrap import Bootstrap
 from herbray.tasks.identify import Identify
 from herbray.tasks.retrieval import Retrieval
@@ -124,8 +125,32 @@ def test_a_task_that_the_data_cannot_serve_is_told_in_its_own_words(cluster, enc
     spec = spec_of(encoders, tmp_path / "results.parquet").model_copy(
         update={"tasks": (Identify(splits=("species",)),)}
     )
-    with pytest.raises(ValueError, match=r"^no embeddings of split 'species'"):
+    with pytest.raises(ValueError, match=r"^task identify: species, which its `splits` name, cannot be judged"):
         evaluate(spec)
+    assert not spec.out.exists()
+
+
+def test_what_the_labels_do_not_allow_is_said_once_and_stands_beside_the_results(cluster, encoders, tmp_path, capsys):
+    """Before: UnscorableError, "no embeddings of split 'species'", and then at rank family."""
+    spec = spec_of(encoders, tmp_path / "results.parquet").model_copy(update={"tasks": (Identify(), Retrieval())})
+    results = evaluate(spec)
+    assert {(row["split"], row["level"]) for row in results.to_pylist()} == {
+        ("herbarium", "genus"),
+        ("random", "genus"),
+    }
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
+    assert told == [
+        "left out  identify, retrieval on species: no specimen is in this split",
+        "left out  identify, retrieval at family on herbarium, random: no specimen has a name there",
+        "left out  identify at order on herbarium, random: "
+        "1 of 1 classes lie in the 5 gatherings that 5 folds need, and at least two must",
+        "left out  retrieval at order on herbarium, random: "
+        "all sheets bear one name, so that every sheet finds its like",
+    ]
+    table = tables.read(left_out_file(spec.out), "", schema.LEFT_OUT)
+    assert table.num_rows == 10
+    evaluate(spec, said=[LeftOut(**row) for row in table.to_pylist()])
+    assert "left out" not in capsys.readouterr().err
 
 
 def test_two_kinds_of_one_name_and_seed_are_told_apart_and_compared(cluster, tmp_path):

@@ -8,20 +8,21 @@ import pyarrow as pa
 import pytest
 
 from herbray import cli, config, schema, storage, tables, tracking
-from herbray.flow.compare import Rule, narrowed
+from herbray.flow.compare import Evidence, Rule, consider, narrowed
 from herbray.flow.embed import read_note
 from herbray.flow.fingerprints import weights_print
 from herbray.flow.promote import Promote, promote
 from herbray.flow.record import Entry, record
 from herbray.model.checkpoint import EncoderCard, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
-from herbray.tasks import Embeddings, to_outcome_table, to_table
+from herbray.tasks import Embeddings, Outcome, to_outcome_table, to_table
 from herbray.tasks.bootstrap import Bootstrap, intervals
 from herbray.tasks.identify import Identify
 from herbray.tracking.store import client
 
 GENERA = ("Alba", "Borea", "Cirra")
 SHARDS = "5a5a5a5a5a5a"
+LUCKY = 45  # of `equal_candidates`: 95 % intervals of the second and the sixth lie above 0
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,59 @@ def test_embeddings_of_other_weights_are_refused(world):
     assert world.promote(2, embeddings=[right, world.folder / f"v1-{SHARDS}"]).outcome == "promoted"
 
 
+def test_each_look_at_an_evaluation_set_must_be_surer_than_the_one_before(world):
+    world.promote(1)
+    first, second = world.promote(3), world.promote(2)
+    assert [each.figures["look"] for each in (first, second)] == [1, 2]
+    assert [each.figures["alpha"] for each in (first, second)] == pytest.approx([0.05 / 2, 0.05 / 6])
+    assert [each.figures["level"] for each in (first, second)] == pytest.approx([0.95, 1 - 0.05 / 3])
+    assert world.promote(3).figures["look"] == 3  # it is compared with another champion now
+    world.embed("other", 1, 1.0, shards="beefbeef")
+    world.embed("other", 2, 3.0, shards="beefbeef")
+    assert world.promote(1, embeddings=[world.folder / "other"]).figures["look"] == 1  # another evaluation set
+
+
+def test_the_decision_and_the_card_say_which_look_it_was_and_what_its_figures_are_worth(world):
+    world.promote(1)
+    world.promote(3)
+    found = world.promote(2)
+    assert "98.33 % interval" in found.reason
+    assert (
+        f"180 specimens of shards {SHARDS[:8]}; look 2 at this evaluation set, tested one-sided at 0.833 %"
+        in found.reason
+    )
+    assert "figures reported on split random are of specimens that were used for promotion" in found.reason
+    assert found.reason in world.card(2)
+    tags = world.tags(2)
+    assert (tags["herbray.promotion.look"], tags["herbray.promotion.shards"]) == ("2", SHARDS)
+    assert float(tags["herbray.promotion.alpha"]) == pytest.approx(0.05 / 6)
+
+
+def equal_candidates(seed, many=8, gatherings=60):
+    """What a champion and candidates that are no better contribute: hits on the same specimens, at random."""
+    generator = np.random.default_rng(seed)
+    skill = generator.beta(2, 1, gatherings)
+    ids = np.array([f"{number:03d}" for number in range(gatherings)], dtype=object)
+    hits = (generator.random((many + 1, gatherings)) < skill).astype(float)
+    return [Evidence(SHARDS, Outcome(*Rule().key, ids, hit, np.ones(gatherings))) for hit in hits]
+
+
+def test_of_many_candidates_as_good_as_the_champion_none_is_promoted_by_chance(world):
+    """Before, the second was promoted: each was tested at the full level."""
+    for version in range(4, 10):
+        tracking.register(
+            tracking.open_run(world.uri, "promote", f"{world.name}-{version}", {}), world.name, world.encoder, ""
+        )
+    world.promote(1)
+    champion, *candidates = equal_candidates(LUCKY)
+    decisions = [
+        consider(world.uri, world.name, version, tracking.standing(world.uri, world.name), each, champion, Rule(), 89)
+        for version, each in enumerate(candidates, 2)
+    ]
+    assert {each.outcome for each in decisions} == {"kept"}
+    assert [each.figures["look"] for each in decisions] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_two_at_once_one_wins_the_other_is_told(world):
     world.promote(3)
     together, ends = threading.Barrier(2), []
@@ -310,6 +364,8 @@ def test_an_evaluation_crowns_the_first_and_then_decides_as_promote_does(world, 
     assert world.champion == 2
     assert world.tags(3)["herbray.promotion.outcome"] == "kept"
     evaluated = {key: world.tags(2)[key] for key in world.tags(2) if key.startswith("herbray.promotion.")}
+    record(world.store, Rule(), 89, entries(world, 2, 1))  # what was champion before is not compared again
+    assert world.tags(1)["herbray.promotion"].startswith("no longer champion")
     world.promote(to=1)
     promoted = world.promote(2)
     assert evaluated["herbray.promotion.low"] == str(promoted.figures["low"])

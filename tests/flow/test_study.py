@@ -1,5 +1,5 @@
+import csv
 import itertools
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,15 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import config, schema, storage
+from herbray.data import catalogue
+from herbray.data.catalogue import Catalogue
 from herbray.flow.differences import differences
 from herbray.flow.embed import read_embeddings
-from herbray.flow.manifest import read_index
-from herbray.flow.preflight import check_pairs
 from herbray.flow.study import Study, grid, study
 from herbray.model.checkpoint import read_encoder
-from herbray.tasks.discriminate import Discriminate
-from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.pairs import Pair
 
 SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 240, "size": 48, "genera": 8, "species": 24}
 TRAIN = {"encoder": {"size": 32}, "stream": {"batch": 16}, "epochs": 1, "reports": 1, "workers": 0}
@@ -123,22 +120,6 @@ def test_what_a_study_lacks_is_told_before_its_catalogue_is_built(tmp_path, monk
     assert not (tmp_path / "study").exists()
 
 
-def test_pairs_that_a_split_does_not_hold_are_told_before_anything_is_trained(shards):
-    there = Counter()
-    for row in read_index(shards).to_pylist():
-        there[row["split"], row["genus"]] += row["rows"]
-    most = [genus for (split, genus), rows in there.items() if split == "random" and rows >= 5]
-    check_pairs([Discriminate(splits=("random",)), Mislabel(splits=("random",), pairs=(pair_of(*most[:2]),))], shards)
-    with pytest.raises(
-        ValueError, match=r"mislabel, pair .*–Rosa, split herbarium\+random: 0 specimens of Rosa, and 5"
-    ):
-        check_pairs([Mislabel(splits=("herbarium+random",), pairs=(pair_of(most[0], "Rosa"),))], shards)
-
-
-def pair_of(positive, negative):
-    return Pair(positive=positive, negative=negative, kind="similar")
-
-
 def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_is_trained():
     with pytest.raises(ValueError, match="a multiple of 32 px, not 40"):
         grid(spec(train=[TRAIN | {"objective": {"name": "autoencoder"}, "encoder": {"size": 40}}]), None)
@@ -231,6 +212,48 @@ def test_an_experiment_on_settings_has_one_table_and_tells_the_paired_difference
     assert "cropped less padded from random, identify genus on random, accuracy:" in said
     cards = {read_encoder(file.parent)[1].geometry for file in tmp_path.glob("train/*/encoder/encoder.json")}
     assert cards == {"crop", "pad"}
+
+
+def folder_of(root, rows):
+    """The images of a drawn herbarium under other labels, as a source."""
+    columns = ("specimen_id", "image", *schema.RANKS, "institution", "gathering")
+    with (root / "mine.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(row | {"image": str(Path(row["image"]).relative_to(root.resolve()))} for row in rows)
+    return {"source": {"name": "folder", "path": str(root), "labels": "mine.csv"}}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Rows of a drawn herbarium and the folder of its images."""
+    root = tmp_path_factory.mktemp("drawn")
+    catalogue.build(config.parse(Catalogue, {"source": SOURCE | {"path": str(root)}, "out": str(root / "catalogue")}))
+    return root, catalogue.read(root / "catalogue").to_pylist()
+
+
+def test_sheets_of_one_family_and_institution_end_in_a_report_of_what_they_allow(tmp_path, cluster, capsys, drawn):
+    """Before: an error at once (no herbarium test), or, without that test, minutes later (one family)."""
+    root, rows = drawn
+    mine = folder_of(root, [row | {"family": "Aceae", "order": "Ales", "institution": "K"} for row in rows])
+    splits = {"random": 0.35, "validation": 0.2}
+    shard = {"side": 40, "bag": 8, "file_rows": 64, "splits": splits}
+    few = spec(tmp_path, catalogue=mine, shard=shard, train=[TRAIN], embed={"actors": 0}, evaluate={})
+    page = study(few)
+    said = capsys.readouterr().err
+    assert said.count("left out  split herbarium: all sheets are of one institution, K") == 1
+    assert said.count("left out  identify at family, order on") == 1
+    assert said.index("left out") < said.index("shards")
+    assert {row["level"] for row in results(tmp_path).to_pylist() if row["task"] == "identify"} == {"genus"}
+    assert "all sheets are of one institution, K" in page.read_text()
+
+
+def test_one_genus_is_refused_before_an_image_is_read(tmp_path, drawn):
+    root, rows = drawn
+    mine = folder_of(root, [row | {"genus": "Rosa"} for row in rows])
+    with pytest.raises(ValueError, match="are of one genus, Rosa"):
+        study(spec(tmp_path, catalogue=mine))
+    assert not (tmp_path / "shards").exists()
 
 
 def results(folder):

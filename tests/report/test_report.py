@@ -304,6 +304,15 @@ def test_every_part_may_be_missing_at_once(tmp_path):
     assert not page.all("svg")
 
 
+def test_what_was_not_judged_is_listed(tmp_path):
+    line = "identify at family on random: 1 of 1 <b>classes</b>"
+    page = page_of(tmp_path, lean(left_out=[line, "split herbarium: all sheets are of one institution, K"]))
+    assert "Left out These labels do not allow everything to be judged" in " ".join(page.text.split())
+    assert line in page.text
+    assert "all sheets are of one institution, K" in page.text
+    assert "Left out" not in page_of(tmp_path, lean()).text
+
+
 def test_odd_manifests_are_taken_as_they_come(tmp_path):
     odd = {"counts": {"input": 3, "by_source": {"a": 1}}, "splits": [1, 2], "genera": 24, "source": "folder"}
     page = page_of(tmp_path, lean(manifest=odd))

@@ -1,0 +1,180 @@
+"""What labels tell of tasks before an encoder has seen an image: what can be judged, and what must be left out.
+
+The rule. A task is tried on each of its splits, at each of its ranks or pairs. What labels do not allow is left out. It
+is an error where the user has named it: a split, rank or pair that the settings of a task write out must be judged
+somewhere. It is an error, too, where nothing at all is left. A preset writes out what it says.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from herbray import schema
+from herbray.tasks.base import PAPER_SEED, Embeddings, TaskSpec, UnscorableError, parse_splits
+
+_Row = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]
+"""Tasks, splits and levels that share a line, and the reason."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A part of a task that labels do not allow to be judged: a row of `schema.LEFT_OUT`.
+
+    Attributes:
+        task: its name.
+        split: where.
+        level: rank or pair; "" for all of the task.
+        reason: what is missing, in words.
+    """
+
+    task: str
+    split: str
+    level: str
+    reason: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Judgeable:
+    """What is left of some tasks.
+
+    Attributes:
+        pieces: tasks, narrowed to what can be judged, each with the split that it can be judged on.
+        left_out: what cannot be.
+    """
+
+    pieces: tuple[tuple[TaskSpec, str], ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def judgeable(tasks: Sequence[TaskSpec], labels: Embeddings, seed: int = PAPER_SEED) -> Judgeable:
+    """Narrow tasks to what labels allow.
+
+    Args:
+        tasks: as the user set them.
+        labels: of the specimens that will be embedded; their features are not looked at.
+        seed: of the tasks.
+
+    Raises:
+        UnscorableError: something that the user has named cannot be judged, or nothing can; a line each.
+    """
+    pieces: list[tuple[TaskSpec, str]] = []
+    left_out: list[LeftOut] = []
+    faults: list[str] = []
+    for task in tasks:
+        kept, out = _of_task(task, labels, seed)
+        faults += _faults(task, kept, out)
+        pieces += kept
+        left_out += out
+    if faults:
+        raise UnscorableError("\n".join(faults))
+    if not pieces:
+        why = "\n".join(f"  {line}" for line in lines(left_out))
+        raise UnscorableError(
+            f"these labels allow no task to be judged: give more sheets, or lower the tasks' `folds`\n{why}"
+        )
+    return Judgeable(tuple(pieces), tuple(dict.fromkeys(left_out)))
+
+
+def lines(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None) -> list[str]:
+    """What is left out, in words; what lacks the same for the same reason shares a line.
+
+    Args:
+        left_out: parts of tasks.
+        absent: splits without a specimen, and why; tasks on them are not told one by one.
+    """
+    absent = absent or {}
+    parts = [one for one in left_out if one.level or one.split not in absent]
+    rows: list[_Row] = [((one.task,), (one.split,), (one.level,), one.reason) for one in parts]
+    for place in (0, 1, 2):
+        rows = _joined(rows, place)
+    told = [f"split {split}: {why}" for split, why in absent.items()]
+    for tasks, splits, levels, reason in rows:
+        at = f" at {', '.join(levels)}" if any(levels) else ""
+        told.append(f"{', '.join(tasks)}{at} on {', '.join(splits)}: {reason}")
+    return told
+
+
+def _joined(rows: Sequence[_Row], place: int) -> list[_Row]:
+    """Rows that differ in their tasks, splits or levels alone, as one."""
+    found: dict[tuple[object, ...], _Row] = {}
+    for row in rows:
+        rest = (*row[:place], *row[place + 1 :])
+        before = found.get(rest)
+        names = tuple(dict.fromkeys([*(before[place] if before else ()), *row[place]]))
+        tasks, splits, levels = (names if at == place else row[at] for at in (0, 1, 2))
+        found[rest] = (tuple(tasks), tuple(splits), tuple(levels), row[3])
+    return list(found.values())
+
+
+def to_left_out_table(left_out: Collection[LeftOut]) -> pa.Table:
+    """`schema.LEFT_OUT`, a row each."""
+    return pa.Table.from_pylist([vars(one) for one in left_out], schema=schema.LEFT_OUT)
+
+
+def _of_task(task: TaskSpec, labels: Embeddings, seed: int) -> tuple[list[tuple[TaskSpec, str]], list[LeftOut]]:
+    """What is kept of a task on each split that has specimens, and what is not."""
+    there = set(labels.split)
+    kept: dict[str, TaskSpec] = {}
+    left_out: list[LeftOut] = []
+    for pooled in task.splits:
+        empty = [split for split in parse_splits(pooled) if split not in there]
+        left_out += [LeftOut(task.name, split, "", "no specimen is in this split") for split in empty]
+        split = "+".join(part for part in parse_splits(pooled) if part in there)
+        if not split or split in kept:
+            continue
+        entries, out = _on_split(task, labels, split, seed)
+        left_out += out
+        if entries:
+            kept[split] = task.narrowed(**entries)
+    return [(narrow, split) for split, narrow in kept.items()], left_out
+
+
+def _on_split(
+    task: TaskSpec, labels: Embeddings, split: str, seed: int
+) -> tuple[dict[str, tuple[object, ...]], list[LeftOut]]:
+    """Settings that narrow a task to what can be judged on a split, `splits` among them; empty where nothing can."""
+    kept: list[TaskSpec] = []
+    left_out: list[LeftOut] = []
+    for part in task.each_checked():
+        try:
+            part.check(labels, split, seed)
+        except UnscorableError as error:
+            left_out.append(LeftOut(task.name, split, "+".join(_names(part)), error.reason))
+        else:
+            kept.append(part)
+    if not kept:
+        return {}, left_out
+    entries = tuple(entry for part in kept for entry in _entries(part))
+    return {"splits": (split,)} | ({task.checked_over: entries} if task.checked_over else {}), left_out
+
+
+def _entries(task: TaskSpec) -> tuple[object, ...]:
+    """The ranks or pairs that are checked one by one."""
+    return tuple(getattr(task, task.checked_over)) if task.checked_over else ()
+
+
+def _names(task: TaskSpec) -> Iterator[str]:
+    return (entry if isinstance(entry, str) else str(getattr(entry, "level", entry)) for entry in _entries(task))
+
+
+def _faults(task: TaskSpec, kept: Sequence[tuple[TaskSpec, str]], left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """A line for each split, rank or pair that the settings write out and that is judged nowhere."""
+    named = task.model_fields_set
+    if "splits" in named:
+        judged = {part for _, split in kept for part in parse_splits(split)}
+        for split in task.splits:
+            if not judged & set(parse_splits(split)):
+                yield _fault(task, "splits", split, [one for one in left_out if one.split in parse_splits(split)])
+    if task.checked_over in named:
+        found = {name for narrow, _ in kept for name in _names(narrow)}
+        for name in _names(task):
+            if name not in found:
+                yield _fault(task, str(task.checked_over), name, [one for one in left_out if one.level in (name, "")])
+
+
+def _fault(task: TaskSpec, setting: str, entry: str, left_out: Sequence[LeftOut]) -> str:
+    why = "; ".join(dict.fromkeys(f"on {one.split}: {one.reason}" for one in left_out))
+    return (
+        f"task {task.name}: {entry}, which its `{setting}` name, cannot be judged ({why}): take it out of `{setting}`"
+    )
