@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from herbray.selection import largest, ordered
+
 Indices = npt.NDArray[np.intp]
 Features = npt.NDArray[np.float32] | Tensor
 
@@ -25,9 +27,9 @@ STEPS: Final = 10**6
 
 _CELLS: Final = 2**22  # cosines held at a time
 _COLUMNS: Final = 4096  # rows that a block is compared with at a time
-_LANES: Final = 16  # columns that share one maximum
-_SPARE: Final = 16  # candidates beyond the neighbours wanted
-_MANY: Final = 64  # of n rows; with more than n / 64 candidates, to order them costs more than all products in 64 bits
+_CHUNK: Final = 512  # rows converted to 64 bits at a time: they stay in a core's cache
+_SPARE: Final = 8  # candidates beyond the neighbours wanted
+_MANY: Final = 160  # of n rows; to order more than n / 160 candidates costs more than all products in 64 bits
 _SAMPLE: Final = 1024  # rows, about, whose mean is taken off
 _EVEN: Final = 1e30  # lengths between this and its inverse can be divided by in 32 bits
 _ROUNDING: Final = 2.0**-24  # of a number in 32 bits
@@ -148,6 +150,10 @@ class _Points:
     reach: float
     even: bool
 
+    def unit(self, rows: Tensor) -> Tensor:
+        """The unit vectors of some rows: Float64 [r, d]."""
+        return self.features[rows].double() * self.scale[rows].unsqueeze(1)
+
 
 @torch.no_grad()
 def _measured(features: Features, units: Indices, device: torch.device) -> _Points:
@@ -159,7 +165,7 @@ def _measured(features: Features, units: Indices, device: torch.device) -> _Poin
     centre = torch.nn.functional.normalize(sample, dim=1, eps=1e-300).mean(dim=0).float()
     wide = centre.double()
     length, along = torch.empty(2, len(points), dtype=torch.float64, device=device)
-    for part in _parts(len(points), _COLUMNS):
+    for part in _parts(len(points), _CHUNK):
         block = points[part].double()
         length[part], along[part] = block.norm(dim=1), block @ wide
     scale = torch.where(length > 0, 1 / length, 0.0)
@@ -185,11 +191,13 @@ def _device(features: Features, rows: int, wanted: str | None) -> torch.device:
 def _block(points: _Points, rows: Indices, k: int, cells: int, *, exact: bool) -> Near:
     here, n = torch.from_numpy(rows).to(points.units.device), len(points.units)
     with _full_precision(here.device):
-        keys, places = (_compare_all if exact else _compare_candidates)(points, here, min(k, n), cells)
+        k = min(k, n)
+        keys = _compare_all(points, here, k) if exact else _compare_candidates(points, here, k, cells)
     valid = keys.isfinite()
-    steps = torch.div(keys.masked_fill(~valid, 0).long().neg_(), n, rounding_mode="floor").neg_()  # see `_key`
+    whole = keys.masked_fill(~valid, 0).long()
+    steps = torch.div(whole.neg(), n, rounding_mode="floor").neg_()  # see `_key`
     cosine = torch.where(valid, steps.double() / STEPS, -1.0)
-    return Near(rows, places.masked_fill(~valid, 0).cpu().numpy(), cosine.cpu().numpy(), valid.cpu().numpy())
+    return Near(rows, (steps * n - whole).cpu().numpy(), cosine.cpu().numpy(), valid.cpu().numpy())
 
 
 @contextmanager
@@ -208,92 +216,63 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _key(cosine: Tensor, places: Tensor, n: int) -> Tensor:
-    """One whole number, in 64 bits of a float, that orders by cosine to a millionth, then by place; in place."""
+    """A whole number, exact in 64 bits, that orders by cosine to a millionth, then by place, and holds both."""
     return cosine.mul_(STEPS).round_().mul_(n).sub_(places)
 
 
-def _compare_all(points: _Points, rows: Tensor, k: int, cells: int) -> tuple[Tensor, Tensor]:
-    """Keys and places [r, k] of the nearest rows, all cosines in 64 bits; the key is -inf where there is none."""
-    del cells
+def _compare_all(points: _Points, rows: Tensor, k: int) -> Tensor:
+    """Keys [r, k] of the nearest rows, nearest first, all cosines in 64 bits; -inf where there is none."""
     n = len(points.units)
-    here = _unit(points, rows)
+    here = points.unit(rows)
     cosine = torch.empty(len(rows), n, dtype=torch.float64, device=rows.device)
-    for columns in _parts(n, _COLUMNS):
+    for columns in _parts(n, _CHUNK):
         torch.mm(here, points.features[columns].double().T, out=cosine[:, columns])
-    key = _key(cosine.mul_(points.scale), torch.arange(n, device=rows.device), n)
-    _leave_out_own(key, points.units[rows], points.units)
-    return _largest(key, k)
+    keys = _key(cosine.mul_(points.scale), torch.arange(n, device=rows.device), n)
+    _leave_out_own(keys, points.units[rows], points.units)
+    return ordered(keys, k)
 
 
-def _compare_candidates(points: _Points, rows: Tensor, k: int, cells: int) -> tuple[Tensor, Tensor]:
+def _compare_candidates(points: _Points, rows: Tensor, k: int, cells: int) -> Tensor:
     """As `_compare_all`; rows whose candidates might not hold all neighbours are compared with all."""
     n = len(points.units)
-    here = _unit(points, rows)
+    here = points.unit(rows)
     short = (here - points.centre).float()
     scores, places = _candidates(points, short, rows, min(k + _SPARE, n))
     keys = _key(_cosines(points, here, places), places, n).masked_fill_(scores == -torch.inf, -torch.inf)
-    keys, order = keys.topk(k, dim=1)
-    places = places.gather(1, order)
+    keys = ordered(keys, k)
     error = _ROUNDING * points.reach * ((here.shape[1] + 8) * short.norm(dim=1).double() + 8)
     left = scores[:, -1] + error + here @ points.centre.double()  # what a row that was not chosen may reach
     unsure = ((keys[:, -1] <= (left * STEPS).round() * n) & scores[:, -1].isfinite()).nonzero().flatten()
     for part in _parts(len(unsure), max(1, cells // n)):
-        keys[unsure[part]], places[unsure[part]] = _compare_all(points, rows[unsure[part]], k, cells)
-    return keys, places
-
-
-def _unit(points: _Points, rows: Tensor) -> Tensor:
-    return points.features[rows].double() * points.scale[rows].unsqueeze(1)
+        keys[unsure[part]] = _compare_all(points, rows[unsure[part]], k)
+    return keys
 
 
 def _candidates(points: _Points, short: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest products in 32 bits and their columns, [r, k], descending; -inf where there are fewer rows."""
     units = points.units[rows]
-    best = (
-        torch.empty(len(rows), 0, device=rows.device),
-        torch.empty(len(rows), 0, dtype=torch.int64, device=rows.device),
-    )
+    best, kept = torch.empty(len(rows), 0, device=rows.device), rows.new_empty(len(rows), 0)
     for columns in _parts(len(points.units), _COLUMNS):
         there = points.features[columns] * points.scale[columns].float().unsqueeze(1) - points.centre
         scores = torch.addmm(points.along[columns], short, there.T)
         _leave_out_own(scores, units, points.units[columns])
-        values, places = _largest(scores, min(k, scores.shape[1]))
-        values, places = torch.cat([best[0], values], dim=1), torch.cat([best[1], places + columns.start], dim=1)
-        values, kept = values.topk(min(k, values.shape[1]), dim=1)
-        best = values, places.gather(1, kept)
-    return best
+        values, places = largest(scores, min(k, scores.shape[1]))
+        best, kept = torch.cat([best, values], dim=1), torch.cat([kept, places + columns.start], dim=1)
+        best, order = best.topk(min(k, best.shape[1]), dim=1)
+        kept = kept.gather(1, order)
+    return best, kept
 
 
 def _leave_out_own(scores: Tensor, rows: Tensor, columns: Tensor) -> None:
-    """Put -inf where a row [r] and a column [c] are of one unit; few columns have such a row."""
-    shared = torch.isin(columns, rows).nonzero().flatten()
-    same = rows.unsqueeze(1) == columns[shared]
-    scores[:, shared] = scores[:, shared].masked_fill_(same, -torch.inf)
-
-
-def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, descending, and their columns: [r, k].
-
-    Maxima over lanes of 16 columns come first: the k largest values lie in the k lanes with the largest maxima, and a
-    maximum costs a tenth of a selection. Columns that fill no lane join those.
-    """
-    rows, columns = scores.shape
-    if columns < 2 * _LANES * k:
-        values, places = scores.topk(k, dim=1)
-        return values, places
-    width = columns // _LANES
-    lane = scores[:, : width * _LANES].view(rows, _LANES, width).amax(dim=1).topk(k, dim=1, sorted=False).indices
-    steps = torch.arange(0, width * _LANES, width, device=scores.device).unsqueeze(1)
-    rest = torch.arange(width * _LANES, columns, device=scores.device).expand(rows, -1)
-    members = torch.cat([(lane.unsqueeze(1) + steps).flatten(1), rest], dim=1)
-    values, place = scores.gather(1, members).topk(k, dim=1)
-    return values, members.gather(1, place)
+    """Put -inf where a row [r] and a column [c] are of one unit."""
+    if torch.isin(columns, rows).any():
+        scores.masked_fill_(rows.unsqueeze(1) == columns, -torch.inf)
 
 
 def _cosines(points: _Points, here: Tensor, places: Tensor) -> Tensor:
     """Cosines Float64 [r, k] of unit vectors [r, d] with the rows at `places` [r, k]."""
     cosine = torch.empty(places.shape, dtype=torch.float64, device=places.device)
-    cells = 2**18 if places.device.type == "cpu" else _CELLS  # what fits into a core's cache
+    cells = 2**17 if places.device.type == "cpu" else _CELLS  # of 64 bits: what fits into a core's cache
     for part in _parts(len(here), max(1, cells // max(1, places.shape[1] * here.shape[1]))):
         there = points.features[places[part].flatten()].double().view(-1, places.shape[1], here.shape[1])
         torch.bmm(there, here[part].unsqueeze(2), out=cosine[part].unsqueeze(2))
