@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herbray import storage
@@ -146,6 +146,7 @@ def test_a_failed_rebuild_does_not_pass_for_the_older_catalogue(tmp_path):
 texts = st.none() | st.text(st.characters(codec="utf-8"), max_size=4)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.randoms(), st.integers(1, 3))
 def test_the_fingerprint_does_not_depend_on_order_chunks_or_place(pairs, random, cut):
     rows = [(f"K{i}", f"/one/place/{i}.jpg", genus, species) for i, (genus, species) in enumerate(pairs)]
