@@ -88,6 +88,7 @@ def lines(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None
     rows: list[_Row] = [((one.task,), (one.split,), (one.level,), one.reason) for one in parts]
     for place in (0, 1, 2):
         rows = _joined(rows, place)
+    rows.sort(key=lambda row: any(row[2]))  # whole splits first
     told = [f"split {split}: {why}" for split, why in absent.items()]
     for tasks, splits, levels, reason in rows:
         at = f" at {', '.join(levels)}" if any(levels) else ""

@@ -11,7 +11,7 @@ from herbray.flow.continuation import continued
 from herbray.flow.identity import run_name, settings
 from herbray.flow.material import Train, material
 from herbray.flow.register import Register, register
-from herbray.flow.reports import read_metrics
+from herbray.flow.reports import append, read_metrics
 from herbray.flow.run_folder import claim, runs
 from herbray.flow.stream import local
 from herbray.flow.train import fit, train
@@ -84,7 +84,7 @@ def with_scores(spec, *scores):
     """Give a run's checkpoints and curve other scores, as if it had trained so."""
     name, per_epoch = run_name(spec), material(spec).per_epoch
     root = spec.out / "checkpoints" / name
-    rows = [json.loads(line) for line in (spec.out / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(spec.out / "metrics.jsonl")
     for epoch, score in enumerate(scores, 1):
         row = next(each for each in rows if each["epoch"] == epoch and "val_knn" in each)
         row["val_knn"] = score
@@ -96,7 +96,9 @@ def with_scores(spec, *scores):
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoint.json"))
             seal(folder, lambda made, copy=copy: shutil.copytree(copy, made, dirs_exist_ok=True), note)
             shutil.rmtree(copy)
-    (spec.out / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (spec.out / "metrics.jsonl").unlink()
+    for row in rows:
+        append(spec.out / "metrics.jsonl", row)
 
 
 # A longer run

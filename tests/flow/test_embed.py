@@ -29,7 +29,7 @@ def spec_of(encoder, shards, out, *splits):
 
 
 def prints(folder):
-    return {pq.read_schema(file).metadata[b"encoder"].decode() for file in folder.glob("split=*/*.parquet")}
+    return {tables.TableFile(file, "").note["encoder"] for file in folder.glob("split=*/*.parquet")}
 
 
 def test_another_training_in_the_same_place_has_another_folder(shards, tmp_path):
@@ -75,7 +75,7 @@ def test_embeddings_of_an_earlier_version_are_refused_until_they_are_made_anew(s
     folder = embed(start)
     now = read_note(folder), read_embeddings(folder)
     for file in folder.glob("split=*/*.parquet"):  # as they were: of the weights alone, without a seal
-        metadata = {"encoder": now[0]["encoder"][:16], "source": pq.read_schema(file).metadata[b"source"]}
+        metadata = {"encoder": now[0]["encoder"][:16], "source": tables.TableFile(file, "").note["source"]}
         pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
     (folder / "manifest.json").write_text(json.dumps({"model": "untrained", "init": "random", "seed": 89}))
     with pytest.raises(ValueError, match="written by an earlier version"):
