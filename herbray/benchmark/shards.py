@@ -13,33 +13,49 @@ _BAG: Final = 32
 _PICTURES: Final = 64
 
 
-def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40) -> Path:
-    """Write one training file of at least `rows` images, in whole bags.
+def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40, validation: int = 0) -> Path:
+    """Write one training file of at least `rows` images, in whole bags, and a validation file if one is asked for.
 
     Args:
         folder: to be made.
-        rows: images.
+        rows: images for training.
         side: pixels, height and width.
         seed: of the pictures.
         genera: the bags take turns.
+        validation: images for validation.
+
+    Returns:
+        The training file.
     """
     pictures = _pictures(side, seed)
-    name = "split=train/part-00000.parquet"
-    path = folder / name
-    compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
-    bags = -(-rows // _BAG)
-    index = []
-    chosen = {"compression": compression, "use_dictionary": False, "write_statistics": False}
-    with tables.writing(path, schema.SHARD, **chosen) as file:
-        for bag in range(bags):
-            genus = f"Planta{bag % genera:03d}"
-            file.write_table(_bag(bag, genus, pictures, side), row_group_size=_BAG)
-            index.append({"split": "train", "file": name, "row_group": bag, "genus": genus, "rows": _BAG})
+    bags = {split: -(-images // _BAG) for split, images in (("train", rows), ("validation", validation)) if images}
+    index: list[dict[str, object]] = []
+    for split, count in bags.items():
+        index += _write_split(folder, split, range(len(index), len(index) + count), pictures, side, genera)
     tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
     manifest = {"side": side, "fingerprint": f"pictures-{rows}-{side}-{seed}", "citation": "none: drawn pictures"}
-    manifest |= {"splits": {"train": bags * _BAG}}
+    manifest |= {"splits": {split: count * _BAG for split, count in bags.items()}}
     storage.write_note(folder / "manifest.json", manifest)
-    return path
+    return folder / _file_of("train")
+
+
+def _file_of(split: str) -> str:
+    return f"split={split}/part-00000.parquet"
+
+
+def _write_split(
+    folder: Path, split: str, bags: range, pictures: list[bytes], side: int, genera: int
+) -> list[dict[str, object]]:
+    """One file of whole bags; its rows of the index."""
+    compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
+    chosen = {"compression": compression, "use_dictionary": False, "write_statistics": False}
+    index: list[dict[str, object]] = []
+    with tables.writing(folder / _file_of(split), schema.SHARD, **chosen) as file:
+        for group, bag in enumerate(bags):
+            genus = f"Planta{bag % genera:03d}"
+            file.write_table(_bag(bag, genus, pictures, side), row_group_size=_BAG)
+            index.append({"split": split, "file": _file_of(split), "row_group": group, "genus": genus, "rows": _BAG})
+    return index
 
 
 def _pictures(side: int, seed: int) -> list[bytes]:

@@ -14,6 +14,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+import damage
 import limits
 import overhead
 import psutil
@@ -30,6 +31,7 @@ DRILLS: dict[str, Drill] = {
     **tracking.DRILLS,
     **verbs.DRILLS,
     **studies.DRILLS,
+    **damage.DRILLS,
 }
 
 BEGIN, END = "<!-- drills: made by `make drills` -->", "<!-- end of drills -->"
