@@ -183,7 +183,7 @@ def test_an_unknown_name_and_an_unknown_key_are_told_with_the_known_ones(capsys)
 def test_the_verb_runs_prints_and_keeps_a_record(tmp_path, capsys):
     words = ["points=300", "queries=20", "dim=8", "k=3", "rounds=2", f"out={tmp_path}"]
     assert cli.run("benchmark", Path("knn"), words) == 0
-    assert "3 nearest of 300 × 8, cosine" in capsys.readouterr().out
+    assert "3 nearest of 300 × 8" in capsys.readouterr().out
     done = json.loads((tmp_path / "knn.json").read_text())
     assert {lap["round"] for lap in done["laps"]} == {1, 2}
     assert benchmark(Benchmark(run=Knn(points=300, queries=20, dim=8, rounds=1), out=tmp_path)) == tmp_path / "knn.json"
