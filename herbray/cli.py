@@ -12,41 +12,58 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from herbray import __version__, config, help_texts, job_files, logs
+from herbray import __version__, config
+from herbray.console import logs
+from herbray.console.logs import printable
 from herbray.disk import full, told
 from herbray.lock import held
-from herbray.logs import printable
+from herbray.settings import help_texts, job_files
 
 VERBS: Final = {
     "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List which specimens a source holds."),
-    "shard": ("herbray.flow.shard", "Shard", "shard", "Split a catalogue and put its images into shards."),
-    "train": ("herbray.flow.train", "Train", "train", "Train an encoder and register it."),
+    "shard": ("herbray.flow.shards.build", "Shard", "shard", "Split a catalogue and put its images into shards."),
+    "train": ("herbray.flow.training.job", "Train", "train", "Train an encoder and register it."),
     "register": (
-        "herbray.flow.register",
+        "herbray.flow.training.registration",
         "Register",
         "register",
         "Register a training that ended while the tracking store was away: RUN is its folder.",
     ),
-    "tune": ("herbray.flow.tune", "Tune", "tune", "Search settings by many short trainings; write the best to a file."),
-    "embed": ("herbray.flow.embed", "Embed", "embed", "Turn shards into embeddings with an encoder."),
-    "evaluate": ("herbray.flow.evaluate", "Evaluate", "evaluate", "Score embeddings on the three jobs of curators."),
+    "tune": (
+        "herbray.flow.sweep.job",
+        "Tune",
+        "tune",
+        "Search settings by many short trainings; write the best to a file.",
+    ),
+    "embed": ("herbray.flow.embedding.job", "Embed", "embed", "Turn shards into embeddings with an encoder."),
+    "evaluate": (
+        "herbray.flow.evaluation.job",
+        "Evaluate",
+        "evaluate",
+        "Score embeddings on the three jobs of curators.",
+    ),
     "promote": (
-        "herbray.flow.promote",
+        "herbray.flow.evaluation.promotion",
         "Promote",
         "promote",
         "Make a model's candidate champion, if it is better.",
     ),
-    "report": ("herbray.flow.publish", "Report", "report", "Draw the results as one HTML page."),
-    "suspects": ("herbray.flow.suspects", "Suspects", "suspects", "List sheets that may be filed under a wrong name."),
-    "study": ("herbray.flow.study", "Study", "study", "Run every stage, for each objective, start and seed."),
-    "demo": ("herbray.flow.study", "Study", "study", "Run every stage on a drawn herbarium, in minutes."),
+    "report": ("herbray.flow.study.report_job", "Report", "report", "Draw the results as one HTML page."),
+    "suspects": (
+        "herbray.flow.evaluation.suspects",
+        "Suspects",
+        "suspects",
+        "List sheets that may be filed under a wrong name.",
+    ),
+    "study": ("herbray.flow.study.job", "Study", "study", "Run every stage, for each objective, start and seed."),
+    "demo": ("herbray.flow.study.job", "Study", "study", "Run every stage on a drawn herbarium, in minutes."),
     "benchmark": (
         "herbray.benchmark.job",
         "Benchmark",
         "benchmark",
         "Measure herbray beside other libraries.",
     ),
-    "doctor": ("herbray.flow.doctor", "Doctor", "doctor", "Check this machine and its cluster; say what to mend."),
+    "doctor": ("herbray.flow.doctor.job", "Doctor", "doctor", "Check this machine and its cluster; say what to mend."),
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
 
@@ -220,7 +237,7 @@ def benchmark_page(
     remarks: Annotated[Path, typer.Argument(help="folder of NAME.md")] = Path("docs/benchmark-remarks"),
 ) -> None:
     """Write the page; the exit code is 1 where there is no record."""
-    from herbray.benchmark.page import write_page
+    from herbray.benchmark.harness.page import write_page
 
     try:
         print(f"{page}: {write_page(records, page, remarks)} records")

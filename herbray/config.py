@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from herbray import strict_yaml
+from herbray.settings import strict_yaml
 
 PRESETS: Final = Path(__file__).with_name("presets")
 """Folder of the settings that `preset: NAME` stands for, a file a name."""

@@ -30,9 +30,9 @@ def cluster():
             warnings.simplefilter("ignore")  # Ray's own start-up, nothing of ours
             import ray
 
-            from herbray.flow import cluster
+            from herbray.flow.cluster import connection
 
-            stack.enter_context(cluster.connected(dashboard=True, cpus=4))
+            stack.enter_context(connection.connected(dashboard=True, cpus=4))
         folder = ray._private.worker._global_node.temp_dir
         yield ray
     shutil.rmtree(folder, ignore_errors=True)
@@ -65,7 +65,7 @@ SPLITS = Splits(species=0.1, random=0.2, validation=0.25)
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory, cluster, herbarium):
     """Shards of the small herbarium."""
-    from herbray.flow.shard import Shard, shard
+    from herbray.flow.shards.build import Shard, shard
 
     out: Path = tmp_path_factory.mktemp("shards") / "shards"
     shard(Shard(catalogue=herbarium, out=out, splits=SPLITS, side=40, bag=8, file_rows=64))

@@ -71,7 +71,7 @@ def test_the_recipe_for_ones_own_images_writes_out_nothing_that_labels_may_not_a
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     mine = yaml.safe_load(re.findall(r"```yaml\n(out: runs/mine.+?)```", page, re.S)[0])
     demo = yaml.safe_load((ROOT / "jobs" / "demo.yaml").read_text(encoding="utf-8"))
-    spec = config.parse(importlib.import_module("herbray.flow.study").Study, demo | mine)
+    spec = config.parse(importlib.import_module("herbray.flow.study.job").Study, demo | mine)
     assert mine.keys() == {"out", "catalogue"}
     assert not {"home", "species"} & spec.shard.splits.model_fields_set
     assert "splits" not in spec.embed.model_fields_set

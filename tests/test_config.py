@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from herbray import cli, config, job_files
+from herbray import cli, config
 from herbray.config import ConfigError, Spec
+from herbray.settings import job_files
 
 
 class Red(Spec):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from herbray.benchmark.race import race
-from herbray.benchmark.record import Record, record, write
+from herbray.benchmark.harness.race import race
+from herbray.benchmark.harness.record import Record, record, write
+from herbray.benchmark.harness.table import show
 from herbray.benchmark.registry import AnyBenchmark
-from herbray.benchmark.table import show
 from herbray.config import Spec
 
 

@@ -4,15 +4,15 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from herbray.benchmark.embed import EmbedRate
-from herbray.benchmark.ingest import Ingest
-from herbray.benchmark.input import Input
-from herbray.benchmark.knn import Knn
-from herbray.benchmark.scale import Scale
-from herbray.benchmark.spec import BenchmarkSpec
-from herbray.benchmark.step import Step
-from herbray.benchmark.train import TrainLoop
-from herbray.benchmark.triplet import TripletStep
+from herbray.benchmark.contests.embed import EmbedRate
+from herbray.benchmark.contests.ingest.contest import Ingest
+from herbray.benchmark.contests.input.contest import Input
+from herbray.benchmark.contests.knn import Knn
+from herbray.benchmark.contests.scale import Scale
+from herbray.benchmark.contests.step import Step
+from herbray.benchmark.contests.train import TrainLoop
+from herbray.benchmark.contests.triplet import TripletStep
+from herbray.benchmark.harness.spec import BenchmarkSpec
 
 __all__ = ["BENCHMARKS", "AnyBenchmark", "BenchmarkSpec"]
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from herbray.neighbours import Indices, all_nearest, vote
+from herbray.neighbours.search import Indices, all_nearest, vote
 
 
 def knn_accuracy(features: Tensor, labels: Tensor, k: int = 5, units: Tensor | None = None) -> float:

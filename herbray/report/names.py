@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
 from herbray import schema
-from herbray.redact import redacted
+from herbray.console.redact import redacted
 from herbray.report.text import clean
 
 _MOST_SETTINGS: Final = 2

@@ -9,17 +9,17 @@ import jinja2
 import pyarrow as pa
 
 from herbray import storage
-from herbray.redact import redacted
-from herbray.report import applications, archive
+from herbray.console.redact import redacted
 from herbray.report.claims import OBJECTIVES
 from herbray.report.content import EncoderNote, ReportData, note_order
-from herbray.report.curves import curves
-from herbray.report.map import draw_map
+from herbray.report.figures.curves import curves
+from herbray.report.figures.map import draw_map
 from herbray.report.names import Kind, name_encoders
 from herbray.report.scores import Scores, Series, colour_of, list_series
-from herbray.report.sheets import contact_sheet
-from herbray.report.study import study
-from herbray.report.sweep import sweep
+from herbray.report.sections import applications, archive
+from herbray.report.sections.sheets import contact_sheet
+from herbray.report.sections.study import study
+from herbray.report.sections.sweep import sweep
 from herbray.report.text import clean
 
 

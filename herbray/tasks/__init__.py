@@ -7,8 +7,8 @@ from pydantic import Field
 from herbray.tasks.base import Embeddings, TaskSpec, UnscorableError
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
-from herbray.tasks.judgeable import Judgeable, LeftOut, judgeable, lines, to_left_out_table
 from herbray.tasks.leakage import Leakage
+from herbray.tasks.methods.judgeable import Judgeable, LeftOut, judgeable, lines, to_left_out_table
 from herbray.tasks.mislabel import Mislabel
 from herbray.tasks.noise import Noise
 from herbray.tasks.outcomes import Measured, Outcome, Score, to_outcome_table, to_table

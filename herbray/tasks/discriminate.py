@@ -7,11 +7,11 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import PAPER_SEED, Embeddings, Indices, PooledSplits, once
-from herbray.tasks.detect import area
+from herbray.tasks.methods.detect import area
+from herbray.tasks.methods.pairs import Pair, choose, likeness, members
+from herbray.tasks.methods.probe import ProbeTask, binary_scores, cross_validate, dealt
+from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.pairs import Pair, choose, likeness, members
-from herbray.tasks.probe import ProbeTask, binary_scores, cross_validate, dealt
-from herbray.tasks.units import embeddings_units
 
 
 @final

@@ -15,9 +15,9 @@ from herbray.tasks.base import (
     hinted,
     once,
 )
+from herbray.tasks.methods.probe import ProbeTask, cross_validate, dealt, macro_scores, too_few, usable
+from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import ProbeTask, cross_validate, dealt, macro_scores, too_few, usable
-from herbray.tasks.units import embeddings_units
 
 Level = Literal["order", "family", "genus", "species", "institution"]
 

@@ -6,11 +6,11 @@ import numpy as np
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours import Near, all_nearest
+from herbray.neighbours.search import Near, all_nearest
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, PooledSplits, UnscorableError
+from herbray.tasks.methods.probe import ProbeTask, cross_validate, dealt, macro_scores, usable
+from herbray.tasks.methods.units import embeddings_units, tally
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import ProbeTask, cross_validate, dealt, macro_scores, usable
-from herbray.tasks.units import embeddings_units, tally
 
 LEVEL = "institution"
 

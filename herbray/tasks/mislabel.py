@@ -6,8 +6,8 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits
+from herbray.tasks.methods.swaps import SwapTask
 from herbray.tasks.outcomes import Measured
-from herbray.tasks.swaps import SwapTask
 
 
 @final

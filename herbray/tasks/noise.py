@@ -6,8 +6,8 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
+from herbray.tasks.methods.swaps import SwapTask
 from herbray.tasks.outcomes import Measured
-from herbray.tasks.swaps import SwapTask
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours import all_nearest
+from herbray.neighbours.search import all_nearest
 from herbray.tasks.base import (
     PAPER_SEED,
     Embeddings,
@@ -18,10 +18,10 @@ from herbray.tasks.base import (
     hinted,
     once,
 )
-from herbray.tasks.detect import Doubt, contributions, detection_scores, every_doubt, first, precision_at
+from herbray.tasks.methods.detect import Doubt, contributions, detection_scores, every_doubt, first, precision_at
+from herbray.tasks.methods.probe import ProbeTask, dealt, out_of_fold, too_few, usable
+from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import ProbeTask, dealt, out_of_fold, too_few, usable
-from herbray.tasks.units import embeddings_units
 
 Rank = Literal["genus", "species"]
 

@@ -6,12 +6,12 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours import Near, nearest, vote
+from herbray.neighbours.search import Near, nearest, vote
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, PooledSplits, TaskSpec, UnscorableError, hinted
 from herbray.tasks.base import once as each_once
+from herbray.tasks.methods.probe import usable
+from herbray.tasks.methods.units import Integers, embeddings_units, tally
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import usable
-from herbray.tasks.units import Integers, embeddings_units, tally
 
 Rank = Literal["order", "family", "genus", "species"]
 

@@ -21,9 +21,9 @@ from herbray.tasks.base import (
     hinted,
     once,
 )
+from herbray.tasks.methods.probe import usable
+from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import usable
-from herbray.tasks.units import embeddings_units
 
 Features = npt.NDArray[np.float32]
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from herbray import schema
-from herbray.neighbours import Near, all_nearest
+from herbray.neighbours.search import Near, all_nearest
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, UnscorableError
-from herbray.tasks.detect import confident
+from herbray.tasks.methods.detect import confident
+from herbray.tasks.methods.probe import out_of_fold, usable
+from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.probe import out_of_fold, usable
-from herbray.tasks.units import embeddings_units
 
 SUSPECT: Final = pa.schema(list(schema.SUSPECT)[:10])
 """What embeddings alone can tell of `schema.SUSPECT`: one row a specimen that took part."""

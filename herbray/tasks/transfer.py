@@ -18,9 +18,9 @@ from herbray.tasks.base import (
     once,
     parse_splits,
 )
+from herbray.tasks.methods.probe import LinearTask, fit_once, macro_scores, usable
+from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import LinearTask, fit_once, macro_scores, usable
-from herbray.tasks.units import embeddings_units
 
 Rank = Literal["order", "family", "genus", "species"]
 

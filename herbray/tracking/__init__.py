@@ -1,11 +1,11 @@
 """Runs and models in MLflow: the one place that imports it, and only when a function is called (it takes seconds)."""
 
 from herbray.tracking.cards import read_card, write_card
+from herbray.tracking.champion.exclusive import PromotionHeld, exclusive
+from herbray.tracking.champion.looks import take_look
+from herbray.tracking.champion.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.courier import StoreAway, delivered, mark_failed, told
-from herbray.tracking.exclusive import PromotionHeld, exclusive
 from herbray.tracking.history import History, Point
-from herbray.tracking.looks import take_look
-from herbray.tracking.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.pull import load_encoder, pull
 from herbray.tracking.registry import (
     WEIGHTS_TAG,

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray.redact import redacted
+from herbray.console.redact import redacted
 from herbray.tracking.registry import described, get_version
 from herbray.tracking.store import client
 

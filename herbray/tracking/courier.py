@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
-from herbray.redact import redacted
+from herbray.console.redact import redacted
 from herbray.tracking.runs import Run, finish
 
 PATIENCE: Final = 60.0

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from herbray import __version__
-from herbray.redact import redacted
+from herbray.console.redact import redacted
 from herbray.schema import RESULT
 from herbray.tracking.store import client, digest, entity_key, sqlite_file
 

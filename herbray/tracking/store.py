@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray import logs
+from herbray.console import logs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,11 +16,11 @@ import torch
 import torch.distributed as dist
 
 from herbray import config
-from herbray.flow import learn
-from herbray.flow.material import Train, World
-from herbray.flow.reports import Curve
-from herbray.flow.store import Store
-from herbray.flow.stream import threaded
+from herbray.flow.input.batches import threaded
+from herbray.flow.training import worker
+from herbray.flow.training.checkpoints.directory import Store
+from herbray.flow.training.metrics_log import Curve
+from herbray.flow.training.specification import Train, World
 
 
 class Stopped(Exception):
@@ -42,7 +42,7 @@ def phase(spec, rank, world, stop, seen):
 
     store = Store(spec.out.absolute() / "checkpoints", spec.checkpoints, spec.keep)
     curve = Curve(spec.out / "metrics.jsonl")
-    learn.learn(spec, None, World(rank, world), feed, store, curve.add if rank == 0 else lambda figures: None)
+    worker.learn(spec, None, World(rank, world), feed, store, curve.add if rank == 0 else lambda figures: None)
 
 
 def main(rank, world, folder):

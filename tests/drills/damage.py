@@ -224,10 +224,10 @@ def _gone(path: Path) -> None:
 
 def rows(work: Path, only: list[str]) -> Iterator[Row]:
     """The table."""
-    from herbray.flow import cluster
+    from herbray.flow.cluster import connection
 
     root, whole = work / "story", work / "whole"
-    with cluster.connected():
+    with connection.connected():
         story(root)
         shutil.copytree(root, whole)
         for kind, harm in cases(only):

@@ -96,8 +96,8 @@ def around(folder):
 
 def main(folder):
     from herbray import config
-    from herbray.flow import train as module
-    from herbray.flow.material import Train
+    from herbray.flow.training import job as module
+    from herbray.flow.training.specification import Train
 
     spec = config.load(Train, folder / "job.yaml")
     between, on_ray, feed = around(folder), module.fit_on_ray, module.feed

@@ -30,11 +30,11 @@ def overhead(folder: Path) -> Found:
     """A ResNet-18 with the states of AdamW, in this process, four checkpoints an epoch."""
     import torch
 
-    from herbray.flow.learn import _Course
-    from herbray.flow.material import material
-    from herbray.flow.saver import Saver
-    from herbray.flow.store import Store, Writer
-    from herbray.flow.train import fit
+    from herbray.flow.training.checkpoints.coordinator import Saver
+    from herbray.flow.training.checkpoints.directory import Store, Writer
+    from herbray.flow.training.job import fit
+    from herbray.flow.training.specification import material
+    from herbray.flow.training.worker import _Course
 
     torch.set_num_threads(1)  # as in the other drills: other work on the cores is not to be fought for
     size, epochs = 40, 2

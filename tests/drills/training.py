@@ -25,7 +25,7 @@ ONE_RUN = "one MLflow run, finished, no step doubled"
 
 def ground(work: Path) -> Path:
     """Shards of drawn pictures with a validation split, made once for all drills."""
-    from herbray.benchmark.shards import write_shards
+    from herbray.benchmark.contests.shards import write_shards
 
     folder = work / "shards"
     if not folder.exists():
@@ -36,7 +36,7 @@ def ground(work: Path) -> Path:
 def prepared(folder: Path, hold: dict, **values):
     """The job of a drill, ready to be started."""
     from herbray import config
-    from herbray.flow.material import Train
+    from herbray.flow.training.specification import Train
 
     tree = SPEC | {"shards": ground(folder.parent), "out": folder / "out", "store": folder} | values
     spec = config.parse(Train, tree)
@@ -48,7 +48,7 @@ def prepared(folder: Path, hold: dict, **values):
 def undisturbed(work: Path, world: int) -> Path:
     """The final checkpoint of the same job that nobody disturbs, on ranks without Ray; made once for all drills."""
     from herbray import config
-    from herbray.flow.material import Train
+    from herbray.flow.training.specification import Train
 
     folder = work / f"undisturbed-{world}"
     if not (folder / "made").exists():
@@ -90,7 +90,7 @@ def same_curves(one: Path, two: Path) -> bool:
 def windows_of(spec) -> dict[int, int]:
     """Place in the plan of the window to which a batch belongs, by the batch's seed."""
     from herbray.data import plan
-    from herbray.flow.material import material
+    from herbray.flow.training.specification import material
 
     return {int(s): n for n, w in enumerate(material(spec).windows) for s in plan.order(w).seeds}
 
@@ -156,7 +156,7 @@ def worker_in_mid_epoch(folder: Path) -> Found:
 
 def worker_at_epoch_end(folder: Path) -> Found:
     """Rank 0, after the epoch's last step, while its checkpoint is on the way."""
-    from herbray.flow.material import material
+    from herbray.flow.training.specification import material
 
     data = material(prepared(folder, {}, workers=2))
     batch = data.per_epoch // 2 * data.windows[0].batches

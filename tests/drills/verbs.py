@@ -13,7 +13,7 @@ from drill import Drill, Found, TooLong, ended, kill, nodes, started, until
 from training import ground
 
 from herbray import storage, tables
-from herbray.flow.manifest import read_manifest
+from herbray.flow.shards.manifest import read_manifest
 
 FILES, ROWS, SIDE = 12, 128, 64
 
@@ -54,7 +54,7 @@ def killed(
 
 def gallery(work: Path) -> Path:
     """Shards of several files in one split."""
-    from herbray.benchmark.shards import write_shards
+    from herbray.benchmark.contests.shards import write_shards
 
     folder = work / "gallery"
     if not folder.exists():
@@ -71,7 +71,7 @@ def gallery(work: Path) -> Path:
 
 def embedding(folder: Path, out: str):
     """The embed job of a drill."""
-    from herbray.flow.embed import Embed
+    from herbray.flow.embedding.job import Embed
 
     start = {"size": SIDE}
     settings = {"model": "start", "start": start, "splits": ("random",), "actors": 2, "store": folder}
@@ -167,7 +167,7 @@ def embeddings(folder: Path) -> Path:
 def evaluate_job(folder: Path) -> Found:
     """The driver of an evaluation, between the first of its files and the last; the same command again."""
     from herbray import config
-    from herbray.flow.evaluate import Evaluate
+    from herbray.flow.evaluation.job import Evaluate
 
     tasks = [
         {"name": "identify", "splits": ["random"], "ranks": ["genus"]},
@@ -200,9 +200,9 @@ def evaluate_job(folder: Path) -> Found:
 def tune_driver(folder: Path) -> Found:
     """The driver of a sweep, in its second trial; the same command again."""
     from herbray import config
-    from herbray.flow.reports import read_metrics
-    from herbray.flow.trials import Ledger
-    from herbray.flow.tune import Tune, _job
+    from herbray.flow.sweep.job import Tune, _job
+    from herbray.flow.sweep.trials import Ledger
+    from herbray.flow.training.metrics_log import read_metrics
 
     log, env = folder / "log", {}
     train = {"objective": {"name": "triplet"}, "encoder": {"size": 32}, "epochs": 3, "workers": 1, "reports": 1}
@@ -240,8 +240,8 @@ def tune_driver(folder: Path) -> Found:
 
 def same_scores(spec, found: list[dict[str, float]]) -> bool:
     """Whether an undisturbed training, without Ray, tells the same."""
-    from herbray.flow.reports import read_metrics
-    from herbray.flow.train import fit
+    from herbray.flow.training.job import fit
+    from herbray.flow.training.metrics_log import read_metrics
 
     fit(spec)
     wanted = read_metrics(spec.out / "metrics.jsonl")

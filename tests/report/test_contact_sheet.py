@@ -4,7 +4,7 @@ import io
 from PIL import Image
 
 from herbray.report import Sheet
-from herbray.report.sheets import MOST_SHEETS, SIDE, contact_sheet
+from herbray.report.sections.sheets import MOST_SHEETS, SIDE, contact_sheet
 
 
 def jpeg(size=(600, 900), **options):

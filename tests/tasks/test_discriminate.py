@@ -6,7 +6,7 @@ import pytest
 from herbray.config import ConfigError, load
 from herbray.tasks import Embeddings, UnscorableError
 from herbray.tasks.discriminate import Discriminate
-from herbray.tasks.pairs import Pair, choose, known_wrong, likeness
+from herbray.tasks.methods.pairs import Pair, choose, known_wrong, likeness
 
 CIRRA_DOLIA = Pair(positive="Dolia", negative="Cirra", kind="similar")
 

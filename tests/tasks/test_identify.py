@@ -6,7 +6,7 @@ import pytest
 
 from herbray.tasks import Embeddings, UnscorableError
 from herbray.tasks.identify import Identify
-from herbray.tasks.probe import usable
+from herbray.tasks.methods.probe import usable
 
 SIZES = {"Alba": 25, "Borea": 25, "Cirra": 25, "Erema": 25}
 

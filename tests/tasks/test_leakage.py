@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from herbray.neighbours import all_nearest
+from herbray.neighbours.search import all_nearest
 from herbray.tasks import UnscorableError
 from herbray.tasks.leakage import Leakage, expected, genus_codes
-from herbray.tasks.units import gathering_codes
+from herbray.tasks.methods.units import gathering_codes
 
 
 def counts(scores, fold=-1):

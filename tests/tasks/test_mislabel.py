@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from herbray.config import ConfigError, load
 from herbray.tasks import UnscorableError
+from herbray.tasks.methods.pairs import Pair
+from herbray.tasks.methods.swaps import swap_labels
 from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.pairs import Pair
-from herbray.tasks.swaps import swap_labels
 
 ALBA_EREMA = Pair(positive="Alba", negative="Erema", kind="distinct")
 

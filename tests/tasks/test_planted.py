@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from herbray.tasks import UnscorableError
-from herbray.tasks.detect import METHODS
+from herbray.tasks.methods.detect import METHODS
 from herbray.tasks.planted import Planted
 
 SIZES = {"Alba": 60, "Borea": 60, "Cirra": 60, "Erema": 60}

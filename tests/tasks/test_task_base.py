@@ -10,7 +10,7 @@ from herbray import schema
 from herbray.config import ConfigError, load
 from herbray.tasks import TASKS, Embeddings, Score, UnscorableError, to_table
 from herbray.tasks.identify import Identify
-from herbray.tasks.probe import ProbeTask
+from herbray.tasks.methods.probe import ProbeTask
 
 
 def with_column(table, name, values):

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info
 from herbray.config import dump, load
 from herbray.schema import Identity
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table, to_table
-from herbray.tasks.probe import LinearTask
+from herbray.tasks.methods.probe import LinearTask
 
 SMALL = {
     "mislabel": {"draws": 2},

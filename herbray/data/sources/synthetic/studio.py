@@ -12,8 +12,8 @@ from typing import Final
 
 import simplejpeg
 
+from herbray.console.progress import progress
 from herbray.data.sources.synthetic.drawing import Subject, draw
-from herbray.progress import progress
 
 QUALITY: Final = 90
 """JPEG quality of the sheets."""

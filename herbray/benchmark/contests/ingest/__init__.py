@@ -1,0 +1,1 @@
+"""Ingest: from large sheets to small JPEGs."""

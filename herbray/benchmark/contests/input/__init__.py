@@ -1,0 +1,1 @@
+"""Input: from shards to batches in the trainer."""

@@ -1,0 +1,152 @@
+"""Exact k nearest neighbours among the rows themselves, as tasks and validation look for them, beside two libraries."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+
+from herbray.benchmark.harness.race import Case, Contender, Missing
+from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
+from herbray.neighbours.search import Indices, nearest
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Search = Callable[[], Ints]
+
+_CHUNK: Final = 65_536
+_LEARN, _LEARN_UNIT, _FAISS = "scikit-learn", "scikit-learn, unit vectors", "faiss flat"
+
+
+class Knn(BenchmarkSpec):
+    """Search by cosine among random points in clusters, which is how embeddings lie; the first points ask.
+
+    A point is not its own neighbour: the libraries look for one more and leave it out. `points=2260000` is the whole of
+    the Half-Earth collection. Copies at once: the points, their unit vectors, faiss's own, and the unit vectors that
+    scikit-learn's cosine makes in each search.
+    """
+
+    name: Literal["knn"] = "knn"
+    points: int = Field(
+        100_000, ge=2, description="4 × points × dim bytes a copy, up to four at once: 18.5 GB at 2,260,000 × 512"
+    )
+    queries: int = Field(2000, ge=1, description="points that ask; all of them where there are fewer")
+    dim: int = Field(512, ge=1)
+    k: int = Field(10, ge=1)
+
+    def cases(self, work: Path) -> Iterator[Case]:
+        """On the CPU and, where there is one, on the GPU; all inputs are in memory."""
+        del work
+        points = self._cloud()
+        asked = np.arange(min(self.queries, self.points))
+        searches = _searches(points, asked, self.k)
+        contenders = [
+            search if isinstance(search, Missing) else Contender(name, _counted(search))
+            for name, search in searches.items()
+        ]
+        yield Case(self._case(), "queries", contenders, _agreement(points, asked, searches))
+
+    def targets(self) -> Sequence[Promise]:
+        """Against scikit-learn's best way and against faiss, by CPU time and by the clock."""
+        return [
+            Target(self._case(), "herbray", peer, figure, least)
+            for peer, least in ((_LEARN_UNIT, 1.3), (_FAISS, 0.6))
+            for figure in ("cpu_ms", "rate")
+        ]
+
+    def _case(self) -> str:
+        return f"{self.k} nearest of {self.points:,} × {self.dim}"
+
+    def _cloud(self) -> Floats:
+        """Points around centres, one centre to about a hundred points."""
+        rng = np.random.default_rng(self.seed)
+        centres = rng.standard_normal((max(1, self.points // 100), self.dim), np.float32)
+        found = rng.standard_normal((self.points, self.dim), np.float32)
+        own = rng.integers(0, len(centres), self.points)
+        for start in range(0, self.points, _CHUNK):  # all rows' centres at once would be a second cloud
+            found[start : start + _CHUNK] += centres[own[start : start + _CHUNK]]
+        return found
+
+
+def _searches(points: Floats, asked: Indices, k: int) -> dict[str, Search | Missing]:
+    """The ways to find neighbours, each prepared as it likes best; preparation is not measured, but ours is within."""
+    found: dict[str, Search | Missing] = {"herbray": _ours(points, asked, k, "cpu")}
+    if torch.cuda.is_available():
+        found["herbray: GPU"] = _ours(torch.from_numpy(points).to("cuda"), asked, k, "cuda")
+    found[_LEARN] = _learn(points, asked, k, "cosine")
+    found[_LEARN_UNIT] = _learn(_unit(points), asked, k, "euclidean")
+    found[_FAISS] = _faiss(_unit(points), asked, k)
+    return found
+
+
+def _ours(points: Floats | torch.Tensor, asked: Indices, k: int, device: str) -> Search:
+    units = np.arange(len(points))
+    return lambda: np.concatenate([near.neighbours for near in nearest(points, units, k, asked, device=device)])
+
+
+def _learn(points: Floats, asked: Indices, k: int, metric: str) -> Search:
+    from sklearn.neighbors import NearestNeighbors
+
+    fitted = NearestNeighbors(n_neighbors=k + 1, metric=metric, algorithm="brute", n_jobs=-1).fit(points)
+    return lambda: _without_own(fitted.kneighbors(points[asked], return_distance=False), asked)
+
+
+def _faiss(points: Floats, asked: Indices, k: int) -> Search | Missing:
+    try:
+        import faiss
+    except ImportError as error:
+        return Missing(_FAISS, f"{error}; pip install 'herbray[benchmark]'")
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index = faiss.IndexFlatIP(points.shape[1])
+    index.add(points)
+    return lambda: _without_own(index.search(points[asked], k + 1)[1], asked)
+
+
+def _without_own(places: Ints, asked: Indices) -> Ints:
+    """Places [m, k + 1] without the row that asks, or without the last where duplicates have crowded it out."""
+    own = places == asked[:, None]
+    own[~own.any(axis=1), -1] = True
+    others: Ints = places[~own].reshape(len(places), -1)
+    return others
+
+
+def _unit(vectors: Floats) -> Floats:
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return unit
+
+
+def _counted(search: Search) -> Callable[[], int]:
+    return lambda: len(search())
+
+
+def _agreement(points: Floats, asked: Indices, searches: dict[str, Search | Missing]) -> Callable[[], None]:
+    def check() -> None:
+        due = None
+        for name, search in searches.items():
+            if isinstance(search, Missing):
+                continue
+            found = cosines(points, asked, search())
+            due = found if due is None else due
+            if not np.allclose(found, due, rtol=0, atol=2e-6):
+                worst = int(np.abs(found - due).max(axis=1).argmax())
+                raise ValueError(f"{name} finds other neighbours than herbray, as for row {worst}")
+
+    return check
+
+
+def cosines(points: Floats, asked: Indices, places: Ints) -> npt.NDArray[np.float64]:
+    """Cosines of the chosen points in 64 bits, ascending: equal where the neighbours are, ties aside.
+
+    Args:
+        points: [n, d].
+        asked: [m] rows of `points`.
+        places: [m, k] rows of `points` that were found for each.
+    """
+    told = np.empty(places.shape)
+    for row, (one, chosen) in enumerate(zip(asked, places, strict=True)):
+        near, here = points[chosen].astype(np.float64), points[one].astype(np.float64)
+        told[row] = near @ here / (np.linalg.norm(near, axis=1) * np.linalg.norm(here))
+    return np.sort(told, axis=1)

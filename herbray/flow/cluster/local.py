@@ -1,0 +1,108 @@
+"""A Ray cluster on this machine for one job, which listens on the loopback interface alone."""
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import ray
+from ray._private import ray_constants
+
+from herbray.flow.cluster import worker_lines
+
+HOST: Final = "127.0.0.1"
+
+
+def start(dashboard: bool, cpus: int | None = None) -> None:
+    """Start a cluster whose socket paths stay short and whose store fits beside the work, and join it.
+
+    Args:
+        dashboard: have one, on this machine alone: Train asks it which of its own actors live.
+        cpus: that it gives out; None: the cores, and at least as many as two train workers and their feed need.
+    """
+    _private_token()
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away; a process less
+    store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
+    with _on_loopback(), _at_known_address(dashboard) as environment:
+        ray.init(
+            address="local",
+            num_cpus=cpus or max(4, os.cpu_count() or 1),
+            object_store_memory=store,
+            include_dashboard=dashboard,
+            runtime_env=worker_lines.environment() | environment,
+            _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
+            **worker_lines.logging_settings(),
+        )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a cluster that is started in the body listen on 127.0.0.1 alone: each of its servers follows its node.
+
+    Ray has the switch for systems whose firewall asks the user about every program that listens, and refuses the
+    address itself: `ray.init(_node_ip_address="127.0.0.1")` takes that of the network instead. It reads the variable
+    when it is imported, the processes that it starts read it when they begin.
+    """
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _set({name: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _at_known_address(dashboard: bool) -> Iterator[dict[str, Any]]:
+    """The runtime environment of a cluster whose processes know which one is theirs, where it has a dashboard.
+
+    Ray's own cleaner of placement groups, which frees the CPUs of stopped trials, asks "the" cluster of this machine:
+    where there are two it dies, and a sweep waits for CPUs that nobody holds. It asks the one that `RAY_ADDRESS` names.
+    """
+    if not dashboard:
+        yield {}
+        return
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    with _set({"RAY_GCS_SERVER_PORT": str(port)}):
+        yield {"env_vars": {"RAY_ADDRESS": f"{HOST}:{port}"}}
+
+
+@contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment while the body runs."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ |= variables
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _private_token() -> None:
+    """The token of clusters on this machine, for its owner alone: Ray would make the same file for all to read."""
+    path = Path.home() / ".ray" / "auth_token"
+    if path.exists() or any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # another job of ours was quicker
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(32))
+
+
+def _short_tmp() -> str:
+    """Unix sockets allow 107 characters of path; Ray uses about 60 of them."""
+    folder = tempfile.gettempdir()
+    return folder if len(folder) < 30 or sys.platform == "win32" else "/tmp"  # noqa: S108  (mkdtemp makes a private folder)

@@ -1,0 +1,1 @@
+"""Checks that a machine, a cluster and a tracking server are ready."""

@@ -1,0 +1,169 @@
+"""A window of the plan: its images read from the shards, and its batches as drafts whose pixels are still to come."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from herbray.data import plan
+from herbray.flow.shards.manifest import remedy
+from herbray.tables import TableFile
+
+Pixels = npt.NDArray[np.uint8]
+Fill = Callable[[int, int, Pixels], None]
+Paint = Callable[[Sequence[Any], int, npt.NDArray[np.float64], Pixels], None]
+"""(images of any kind, side, offsets, out): writes a square of each image into `out`."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One ready batch of n rows.
+
+    Attributes:
+        images: UInt8 [n, side, side, 3], RGB, writable, owned by whoever holds the batch; in pinned memory where the
+            loader was told so, so that `torch.from_numpy(images).to(device, non_blocking=True)` needs no copy.
+        labels: Int64 [n], places in the class list; -1 for a genus outside it.
+        rows: Int64 [n], bag × 2³² + row: names a specimen of the shards.
+        seed: of the batch's augmentation.
+        last: whether the batch closes its window.
+    """
+
+    images: Pixels
+    labels: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    seed: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A batch without pixels. `fill(start, stop, out)` writes the images of those rows into `out[start:stop]`."""
+
+    labels: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    seed: int
+    last: bool
+    fill: Fill
+
+    def batch(self, images: Pixels) -> Batch:
+        """The batch, once `images` is filled."""
+        return Batch(images, self.labels, self.rows, self.seed, self.last)
+
+
+class WindowReader:
+    """Turns a window into its batches: reads the row groups, orders the rows, decodes.
+
+    Args:
+        root: the shards folder.
+        side: pixels of the shards' short side.
+    """
+
+    def __init__(self, root: Path, side: int) -> None:
+        """Open nothing yet: the reader travels to Ray tasks."""
+        self.root, self.side = str(root), side
+
+    def batches(self, window: plan.Window) -> Iterator[Batch]:
+        """The window's batches, in order, read and decoded here and now.
+
+        Raises:
+            ValueError: see `read`.
+        """
+        for draft in self.drafts(window, views(self.read(window)["jpeg"]), decode):
+            images = np.empty((window.batch, self.side, self.side, 3), np.uint8)
+            draft.fill(0, window.batch, images)
+            yield draft.batch(images)
+
+    def read(self, window: plan.Window) -> pa.Table:
+        """The JPEGs of the window's bags, in the order of its slices, beside the `row` that names each.
+
+        Raises:
+            DamagedFile: a file is missing or damaged.
+            ValueError: a row group is not what the index says.
+        """
+        files: dict[str, TableFile] = {}
+        root = Path(self.root)
+        chunks: list[pa.Array] = []
+        for part in window.slices:
+            if part.file not in files:
+                files[part.file] = TableFile(root / part.file, remedy(root), memory_map=True)
+            column = files[part.file].read_group(part.row_group, ["jpeg"])["jpeg"]
+            if len(column) != part.rows:
+                raise ValueError(
+                    f"{self.root}/{part.file}: row group {part.row_group} holds {len(column)} rows, the index says "
+                    f"{part.rows}; {remedy(root)}"
+                )
+            chunks += column.chunks
+        return pa.table({"row": names(window), "jpeg": pa.chunked_array(chunks, pa.binary())})
+
+    def drafts(self, window: plan.Window, pictures: Sequence[Any], paint: Paint) -> Iterator[Draft]:
+        """The window's batches without pixels.
+
+        Args:
+            window: of the plan.
+            pictures: the images of its slices, whole, slice after slice, in any form that `paint` understands.
+            paint: makes squares of them.
+        """
+        order = plan.order(window)
+        labels = np.array([part.label for part in window.slices], np.int64)
+        first = np.cumsum([0, *(part.rows for part in window.slices)])
+        place = first[order.slice] + order.row
+        rows = names(window)[place]
+        for number in range(window.batches):
+            picked = [pictures[i] for i in place[number].tolist()]
+            fill = functools.partial(_fill, paint, picked, self.side, order.offset[number])
+            last = number + 1 == window.batches
+            yield Draft(labels[order.slice[number]], rows[number], int(order.seeds[number]), last, fill)
+
+
+def fetch(reader: WindowReader, row: pa.Table) -> pa.Table:
+    """A Ray task: a row with a window's JSON in, the window's JPEGs out, as `WindowReader.read` gives them."""
+    return reader.read(plan.Window.from_json(row["window"][0].as_py()))
+
+
+def develop(reader: WindowReader, row: pa.Table) -> Iterator[pa.Table]:
+    """A Ray task: a row with a window's JSON in, a table a batch out: `row` names an image, `pixels` are its square."""
+    for batch in reader.batches(plan.Window.from_json(row["window"][0].as_py())):
+        pixels = pa.FixedSizeListArray.from_arrays(pa.array(batch.images.reshape(-1)), batch.images[0].size)
+        yield pa.table({"row": batch.rows, "pixels": pixels})
+
+
+def names(window: plan.Window) -> npt.NDArray[np.int64]:
+    """Name of every row of the window's slices: bag × 2³² + row."""
+    return np.concatenate([part.bag << 32 | np.arange(part.rows, dtype=np.int64) for part in window.slices])
+
+
+def views(column: pa.ChunkedArray) -> list[memoryview]:
+    """The values of a binary column where they lie: no byte is copied."""
+    found: list[memoryview] = []
+    for chunk in column.chunks:
+        _, ends, data = chunk.buffers()
+        wide = np.int64 if pa.types.is_large_binary(chunk.type) else np.int32
+        cuts = np.frombuffer(ends, wide)[chunk.offset : chunk.offset + len(chunk) + 1].tolist()
+        view = memoryview(data or b"").cast("B")
+        found += [view[a:b] for a, b in itertools.pairwise(cuts)]
+    return found
+
+
+def decode(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
+    """Paint with JPEGs."""
+    from herbray.data import images  # here: a task that fetches bytes needs no decoder
+
+    images.squares(jpegs, side, offsets, out=out)
+
+
+def _fill(
+    paint: Paint,
+    pictures: Sequence[Any],
+    side: int,
+    offsets: npt.NDArray[np.float64],
+    start: int,
+    stop: int,
+    out: Pixels,
+) -> None:
+    paint(pictures[start:stop], side, offsets[start:stop], out[start:stop])

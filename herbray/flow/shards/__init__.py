@@ -1,0 +1,1 @@
+"""Shards: building them from a catalogue, and reading what a folder of them says."""

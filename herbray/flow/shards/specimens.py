@@ -1,0 +1,71 @@
+"""Single specimens of a shards folder: which there are in a split, and the JPEGs of some of them."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from herbray.flow.shards.manifest import remedy
+from herbray.tables import TableFile
+
+_NAMES: Final = ("specimen_id", "genus", "gathering")
+_PLACE: Final = pa.schema(
+    [("file", pa.string()), ("row_group", pa.int64()), ("row", pa.int64()), ("bytes", pa.int64())]
+)
+_NOBODY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_PLACE]).empty_table()
+
+
+def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
+    """The specimens of a split, in no particular order; no image is read.
+
+    Args:
+        shards: the folder.
+        index: its rows of `schema.INDEX`.
+        split: one of `schema.SPLITS`.
+
+    Returns:
+        `specimen_id`, `genus`, `gathering`, where the row lies (`file`, `row_group`, `row`), and `bytes`, the mean size
+        of a row of its file, which is about the size of its JPEG.
+
+    Raises:
+        DamagedFile: a file is missing or damaged.
+        ValueError: a file does not hold the rows that the index says.
+    """
+    bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
+    by_file = itertools.groupby(bags.select(["file", "row_group", "rows"]).to_pylist(), key=lambda bag: bag["file"])
+    return pa.concat_tables([_NOBODY, *(_in_file(shards, file, [*found]) for file, found in by_file)])
+
+
+def _in_file(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
+    file = TableFile(shards / name, remedy(shards))
+    counts = np.array([bag["rows"] for bag in bags])
+    if file.rows != counts.sum():
+        raise ValueError(f"{shards / name}: holds {file.rows} rows, the index says {counts.sum()}; {remedy(shards)}")
+    groups = np.repeat([bag["row_group"] for bag in bags], counts)
+    rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
+    size = (shards / name).stat().st_size // file.rows
+    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_PLACE)
+    found = file.read(_NAMES).select(_NAMES).cast(_NOBODY.select(_NAMES).schema)
+    return pa.table([*found.columns, *place.columns], schema=_NOBODY.schema)
+
+
+def read_jpegs(shards: Path, specimens: pa.Table) -> list[bytes]:
+    """The JPEGs of rows of `read_specimens`, in their order. A row group that holds one is read as a whole, once.
+
+    Raises:
+        DamagedFile: a file is missing or damaged.
+    """
+    columns = (specimens[name].to_pylist() for name in ("file", "row_group", "row"))
+    places = sorted(zip(*columns, range(len(specimens)), strict=True))
+    found = [b""] * len(places)
+    for name, in_file in itertools.groupby(places, key=lambda place: place[0]):
+        file = TableFile(shards / name, remedy(shards), memory_map=True)
+        for group, in_group in itertools.groupby(in_file, key=lambda place: place[1]):
+            column = file.read_group(group, ["jpeg"])["jpeg"]
+            for _, _, row, number in in_group:
+                found[number] = column[row].as_py()
+    return found

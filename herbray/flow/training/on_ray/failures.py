@@ -1,0 +1,122 @@
+"""What made a training on Ray fail, and whether trying again can help."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ray.exceptions import RayActorError
+from ray.train import UserCallback
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+
+from herbray.disk import FULL
+from herbray.flow.training.specification import Train
+
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "unable to allocate",
+    "memory used by the node",
+    "memory monitor",
+)
+_DEATHS = (RayActorError, WorkerHealthCheckFailedError)
+"""A worker that is gone; the others then complain of their connections to it."""
+
+
+class Repeated(ValueError):
+    """Workers died again and again, and the training did not get on between."""
+
+
+class Judge(UserCallback):
+    """Ends a training whose fault would come again, or that fails and fails without getting on.
+
+    Ray counts failures over a whole run; here they are counted from the last report of a new place, so that a run of
+    weeks on machines that come and go is not ended by its third loss. What a restarted worker tells again is no
+    progress: a fault that comes back after it would be tried for ever. A node that was taken away is no failure.
+    """
+
+    def __init__(self, allowed: int) -> None:
+        """`allowed` failures in a row are tried again."""
+        self.allowed = allowed
+        self.failures = 0
+        self.furthest = -1.0
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
+        """It gets on, if it has seen more images than ever before."""
+        images = float(metrics[0]["images"])
+        if images > self.furthest:
+            self.failures, self.furthest = 0, images
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:  # noqa: ANN401
+        """Raising here ends it."""
+        errors = [bare(error) for error in worker_exceptions.values()]
+        for error in errors:
+            if lasting(error):
+                raise error
+        if not any(getattr(error, "preempted", False) for error in errors):
+            self.failures += 1
+            if self.failures > self.allowed:
+                died = next((error for error in errors if isinstance(error, _DEATHS)), errors[0])
+                raise _repeated(self.failures, died) or next(iter(worker_exceptions.values()))
+
+
+def _repeated(times: int, last: BaseException) -> Repeated | None:
+    """For workers that were killed and left no error of their own: theirs would tell more, and is left as it is."""
+    if not isinstance(last, _DEATHS):
+        return None
+    return Repeated(
+        f"workers died {times} times in a row, with no report of a new place between ({_line(last)}): look at the "
+        "memory of their machines and into Ray's logs; the same command goes on from the newest checkpoint"
+    )
+
+
+def lasting(error: BaseException) -> bool:
+    """Whether the same fault would come at the next try: bad input, numbers that diverge, no memory, no room."""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return isinstance(error, ArithmeticError | ValueError) or no_memory(error)
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether a step wanted more memory than there is: numpy's, torch's and Ray's ways of saying so."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def explained(error: BaseException, spec: Train) -> BaseException:
+    """The fault itself, without what Ray says around it, and with a way out."""
+    inner = cause(error)
+    if no_memory(inner):
+        return MemoryError(
+            f"the training does not fit into memory: lower stream.batch ({spec.stream.batch}), encoder.size "
+            f"({spec.encoder.size}) or the workers of a machine ({_line(inner)})"
+        )
+    if isinstance(inner, Repeated):
+        return Repeated(f"{spec.out}: {inner}")
+    return inner if lasting(inner) else error
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def cause(error: BaseException) -> BaseException:
+    """What made a training fail: a worker's error, or the controller's."""
+    while (further := _further(error)) is not None:
+        error = further
+    return error
+
+
+def bare(error: BaseException) -> BaseException:
+    """A worker's error without Ray's wrapping."""
+    for name in ("health_check_failure", "cause", "_base_exc"):
+        inner = getattr(error, name, None)
+        if isinstance(inner, BaseException):
+            return bare(inner)
+    return error
+
+
+def _further(error: BaseException) -> BaseException | None:
+    failures: Iterator[BaseException] = iter([*getattr(error, "worker_failures", {}).values()])
+    found = next(failures, None) or getattr(error, "controller_failure", None)
+    if found is not None:
+        return bare(found)
+    inner = bare(error)
+    return inner if inner is not error else None

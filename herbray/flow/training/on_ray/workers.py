@@ -1,0 +1,220 @@
+"""Ray Train around the worker's loop: any number of DDP workers, that come and go."""
+
+import math
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from herbray.data import plan
+from herbray.flow.cluster.placement import suitable, widest
+from herbray.flow.input.loader import feed
+from herbray.flow.input.window_reader import Batch, WindowReader
+from herbray.flow.shards.manifest import read_manifest
+from herbray.flow.training import worker
+from herbray.flow.training.checkpoints.directory import Store
+from herbray.flow.training.specification import Elastic, Train, World
+
+if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
+    from pathlib import Path
+
+    from ray.train import ScalingConfig, UserCallback
+
+Around = Callable[[int, Iterable[Batch]], Iterable[Batch]]
+"""(rank, batches) → the same batches: a benchmark holds them back between its laps, a drill kills between two."""
+
+_START_S: Final = 60.0
+"""Ray waits so long for room for workers before it looks again."""
+
+
+@contextmanager
+def manned(spec: Train, windows: int) -> Iterator[Train]:
+    """A job with its number of workers: where it names none, what suits the cluster, joined as long as the body runs.
+
+    Not a constant, since two workers that share the cores of one machine are slower than one with two threads
+    (docs/log.md). The number is no part of a run's name: the run goes on where the cluster has changed.
+
+    Args:
+        spec: of the job.
+        windows: of an epoch; there are no more workers than these.
+    """
+    from herbray.flow.cluster import connection
+
+    if spec.workers is not None:
+        yield spec
+        return
+    with connection.connected():
+        nodes = connection.nodes()
+        number = min(suitable(nodes), windows)
+        count, cpus, gpus = len(nodes), sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        there = f"nodes: {count}, CPUs: {cpus:g}, GPUs: {gpus:g}"
+        connection.console.print(
+            f"workers={number}, chosen for this cluster ({there})", highlight=False, soft_wrap=True
+        )
+        yield spec.model_copy(update={"workers": number})
+
+
+def train_on_ray(
+    spec: Train,
+    weights: "Path | None",
+    store: Store,
+    name: str,
+    callbacks: "Sequence[UserCallback]" = (),
+    around: Around | None = None,
+) -> None:
+    """Run `learn` on the workers of a cluster until it has come to its end.
+
+    Args:
+        spec: of the job, with its number of workers.
+        weights: folder with the start weights, where `encoder.init` names some.
+        store: of the run's checkpoints, on storage that all workers see.
+        name: of the run.
+        callbacks: told every report once.
+        around: may stand between each worker's stream and its steps.
+
+    Raises:
+        ValueError: the cluster is too small, or bad input.
+        FloatingPointError: the loss is no longer finite.
+        MemoryError: the model and its batch do not fit.
+        OSError: no room for checkpoints.
+        faults.Repeated: the workers died more than `max_failures` times in a row.
+        ray.train.TrainingFailedError: they failed so often in words of their own.
+    """
+    from ray.train import FailureConfig, RunConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    from herbray.flow.cluster import connection
+    from herbray.flow.cluster.loopback_group import group_config
+    from herbray.flow.training.on_ray.callbacks import Once, watched
+    from herbray.flow.training.on_ray.failures import Judge, explained
+
+    metrics = spec.out.absolute() / "metrics.jsonl"
+    store.root.mkdir(parents=True, exist_ok=True)  # before the workers look for it
+    with connection.connected():
+        total, each = share_of_cpus(spec)
+        settings = {"spec": _absolute(spec), "weights": weights, "store": store, "cpus": total, "around": around}
+        settings["feed_cpus"] = reserved(spec, each)
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config=settings,
+            torch_config=group_config(timeout_s=300),
+            scaling_config=_scaling(spec, total),
+            run_config=RunConfig(
+                name=name,
+                storage_path=str(spec.out.absolute() / "ray"),
+                failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
+                    max_failures=-1,  # the judge counts
+                    # Counted over the whole run: callbacks hear neither of these failures nor of the wait's end.
+                    controller_failure_limit=math.ceil(spec.patience_s / _START_S),
+                ),
+                callbacks=[Judge(spec.max_failures), Once(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
+            ),
+        )
+        with watched(metrics, spec), _plain_errors(TrainingFailedError, lambda error: explained(error, spec)):
+            trainer.fit()
+
+
+def _scaling(spec: Train, cpus: float) -> "ScalingConfig":
+    from ray.train import ScalingConfig
+
+    from herbray.flow.cluster import connection
+
+    gpus = connection.resource("GPU") >= max(1, spec.fewest_workers)
+    if not isinstance(spec.workers, Elastic):
+        return ScalingConfig(num_workers=spec.most_workers, use_gpu=gpus, resources_per_worker={"CPU": cpus})
+    return ScalingConfig(
+        num_workers=(spec.workers.min, spec.workers.max),  # type: ignore[arg-type]  # its types are those of Train V1
+        use_gpu=gpus,
+        resources_per_worker={"CPU": cpus},
+        elastic_resize_monitor_interval_s=spec.workers.look_s,  # type: ignore[call-arg]
+    )
+
+
+@contextmanager
+def _plain_errors(kind: type[Exception], explained: Callable[[BaseException], BaseException]) -> Any:  # noqa: ANN401
+    try:
+        yield
+    except kind as error:
+        if (plain := explained(error)) is error:
+            raise
+        raise plain from None
+
+
+def share_of_cpus(spec: Train) -> tuple[float, float]:
+    """CPUs for a worker, which it reserves, and for a task feeding it (see `reserved`).
+
+    Raises:
+        ValueError: the cluster is too small for so many workers.
+    """
+    from herbray.flow.cluster import connection
+
+    nodes = connection.nodes()
+    have, most, fewest = sum(node.cpus for node in nodes), spec.most_workers, spec.fewest_workers
+    on_gpus = sum(node.gpus for node in nodes) >= fewest
+    busy = max(0.25, min(1.0, have / (2 * most + 2)))
+    each = busy if spec.loader.decode == "tasks" else 0.25  # who just reads, waits
+    rest = have / most - each
+    if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
+        rest = 1.0 if on_gpus else float(math.floor(rest))
+    total = spec.cpus_per_worker or max(0.25, min(rest, widest(nodes, fewest, int(on_gpus))))
+    if total * fewest + reserved(spec, each) > have:
+        raise ValueError(
+            f"{fewest} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
+            f"{have:g} CPUs: lower workers or cpus_per_worker"
+        )
+    return total, each
+
+
+def reserved(spec: Train, each: float) -> float:
+    """CPUs that a task which feeds workers takes from them.
+
+    One that just reads takes none: where nodes are lost, workers may have every CPU that is left.
+    """
+    return each if spec.loader.decode == "tasks" else 0.0
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """Runs on every rank."""
+    import ray.train.torch
+    from ray.train import CheckpointUploadMode
+
+    context = ray.train.get_context()
+    spec: Train = settings["spec"]
+    _check_seen(settings["store"].root)
+    among = context.get_local_world_size()
+    cores = (os.cpu_count() or 1) // max(1, among)  # a cluster may claim more than there are
+    torch.set_num_threads(max(1, min(cores, int(settings["cpus"]))))
+    world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), among)
+
+    def report(figures: Mapping[str, float]) -> None:
+        """Tell and go on: the controller's next look does not hold up a step."""
+        ray.train.report(dict(figures), checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
+
+    def leaving() -> bool:
+        return ray.train.get_preemption_info() is not None
+
+    fingerprint = read_manifest(spec.shards)["fingerprint"]
+    place, cpus = context.get_local_rank(), settings["feed_cpus"]
+
+    def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
+        batches: Iterable[Batch] = feed(windows, reader, spec.loader, fingerprint, cpus, among, place)
+        return settings["around"](world.rank, batches) if settings["around"] else batches
+
+    worker.learn(spec, settings["weights"], world, given, settings["store"], report, leaving)
+
+
+def _check_seen(root: "Path") -> None:
+    """A worker that does not see the run's checkpoints would begin anew, and leave its own where nobody looks."""
+    if not root.is_dir():
+        raise ValueError(
+            f"{root}: not seen on node {socket.gethostname()}: put `out` on storage that every node has under this path"
+        )
+
+
+def _absolute(spec: Train) -> Train:
+    """Workers have another working directory."""
+    loader = spec.loader.model_copy(update={"cache": spec.loader.cache and spec.loader.cache.absolute()})
+    return spec.model_copy(update={"shards": spec.shards.absolute(), "out": spec.out.absolute(), "loader": loader})

@@ -1,0 +1,172 @@
+"""A training's place in the tracking store: its run while it goes on, its registered version at the end.
+
+All that this takes lies in the run folder before the store is asked: `tracked.json`, `metrics.jsonl`, the encoder and
+its card. So what fails because the store is away is repeated by `herbray register RUN`, without training again.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+
+from herbray import storage, tracking
+from herbray.config import Spec
+from herbray.flow.training.fingerprints import identify
+from herbray.flow.training.metrics_log import TIME, read_timed
+from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, remedy
+from herbray.flow.training.runs.identity import settings, shown
+from herbray.flow.training.specification import Train
+from herbray.model.checkpoint import read_encoder
+
+NOTE: Final = "tracked.json"
+"""Which run a run folder belongs to, and what its version will be called."""
+
+CARD: Final = "card.md"
+ENCODER: Final = "encoder"
+
+
+class Register(Spec):
+    """The job that finishes a training which the tracking store kept from being registered. Reads its run folder."""
+
+    run: Path = Field(Path("runs/train/triplet"), description="run folder: the `out` of a training")
+    store: Path | None = Field(
+        None, description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set; None: the training's own"
+    )
+
+    @property
+    def out(self) -> Path:
+        """What the job holds while it works: no other may train there."""
+        return self.run
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version and the run that it comes from."""
+
+    model: str
+    version: int
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        """For `herbray.load_encoder` and the embed job."""
+        return f"models:/{self.model}/{self.version}"
+
+    def __str__(self) -> str:
+        """The line that the command ends with."""
+        return f"{self.uri}, run {self.run_id}"
+
+
+def register(spec: Register) -> Registered:
+    """Send the figures that wait, register the encoder as a candidate, close the run.
+
+    The same encoder of the same run has one version, however often it is registered.
+
+    Raises:
+        ValueError: no finished training in the folder, or the store is not the one that the training used.
+        tracking.StoreAway: the store does not answer.
+    """
+    note = _read_note(spec.run)
+    store = spec.store or Path(note["store"])
+    uri = tracking.registry_uri(tracking.tracking_uri(store))
+    with tracking.told(_hint(spec.run)):
+        run = tracking.take_up(uri, note["run_id"])
+    with reported(run, spec.run):
+        pass
+    return conclude(run, spec.run)
+
+
+def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
+    """Open a training's run, or take it up again, and note it in the run folder.
+
+    Args:
+        spec: of the job.
+        name: of the run; the same settings on the same shards have the same.
+        tags: of the run and of the version.
+
+    Raises:
+        tracking.StoreAway: the store does not answer.
+    """
+    spec.out.mkdir(parents=True, exist_ok=True)
+    params = shown(spec)
+    if spec.workers is None:  # a training that has ended chooses none: none is noted
+        del params["workers"]
+    with tracking.told("nothing has begun; the same command tries again"):
+        run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
+    claim(spec.out, name, settings(spec))
+    note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
+    note |= {"model": spec.registers, "objective": spec.objective.name}
+    storage.write_note(spec.out / NOTE, note | {"tags": dict(tags)})
+    return run
+
+
+def reported(run: tracking.Run, out: Path) -> AbstractContextManager[None]:
+    """Send what is appended to a run folder's metrics while the body works, each step once, and the rest after it."""
+    history = tracking.History(run)
+    return tracking.delivered(run, lambda: history.send(points(out / METRICS)), _hint(out))
+
+
+def ended(out: Path, card: str, figures: Mapping[str, float]) -> None:
+    """Note that a training has ended, with all that its registration needs, before the store is asked.
+
+    Args:
+        out: the run folder.
+        card: the model card.
+        figures: of the encoder that is kept.
+    """
+    storage.write_text(out / CARD, card)
+    note = storage.read_note(out / NOTE, remedy(out))
+    storage.write_note(out / NOTE, note | {"figures": dict(figures)})
+
+
+def conclude(run: tracking.Run, out: Path) -> Registered:
+    """Register a run folder's encoder as a candidate, close the run, and write `trained.json`.
+
+    Raises:
+        ValueError: the folder holds no finished training.
+        tracking.StoreAway: the store does not answer, or refuses.
+    """
+    note = _read_note(out)
+    card = (out / CARD).read_text(encoding="utf-8")
+    identity = identify(out / ENCODER, read_encoder(out / ENCODER)[1])
+    tags = note["tags"] | {"encoder": identity.encoder, "kind": identity.kind}  # as results name them
+    with tracking.told(_hint(out), run):
+        version = tracking.register(run, note["model"], out / ENCODER, card, "candidate", tags)
+        tracking.finish(run, "FINISHED")
+    done = Registered(note["model"], version, run.run_id)
+    told = {"model": done.model, "objective": note["objective"], "version": version, "uri": done.uri}
+    storage.write_note(out / TRAINED, told | {"run_id": done.run_id, "figures": note["figures"]})
+    return done
+
+
+def _hint(out: Path) -> str:
+    return (
+        f"the encoder is safe in {out / ENCODER} and its figures in {out / METRICS}: when the store is back, "
+        f"`herbray register {out}` sends what is missing and registers it"
+    )
+
+
+def read_trained(out: Path) -> dict[str, Any]:
+    """Which version a run folder's encoder is, and its figures."""
+    return storage.read_note(out / TRAINED, remedy(out))
+
+
+def _read_note(out: Path) -> dict[str, Any]:
+    if not (out / NOTE).exists():
+        raise ValueError(f"{out}: no training here ({NOTE} is missing); give the `out` of a `herbray train`")
+    note = storage.read_note(out / NOTE, remedy(out))
+    if "figures" not in note:
+        raise ValueError(f"{out}: this training has not ended; the same `herbray train` goes on with it")
+    return note
+
+
+def points(metrics: Path) -> list[tracking.Point]:
+    """The reports of a file as what a run's curves are made of; steps are counted in images.
+
+    No change of batch or world size bends that axis.
+    """
+    rows = read_timed(metrics)
+    return [tracking.Point(int(row["images"]), row.pop(TIME, None), row) for row in rows]

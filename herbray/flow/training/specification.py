@@ -1,0 +1,217 @@
+"""The training job's settings, and what its shards say before an image is touched."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from pydantic import Field, model_validator
+
+from herbray.config import Spec
+from herbray.data import plan
+from herbray.data.validation import Validation, plan_validation
+from herbray.flow.input.batches import Loader
+from herbray.flow.shards.manifest import read_index, read_manifest
+from herbray.flow.shards.specimens import read_specimens
+from herbray.model.augment import Augment
+from herbray.model.compiled import Compile
+from herbray.model.encoder import EncoderSpec
+from herbray.model.objectives import AnyObjective
+from herbray.model.objectives.triplet import Triplet
+from herbray.settings.marks import Mark
+
+
+class Optimizer(Spec):
+    """How the parameters move."""
+
+    name: Literal["adamw", "adam"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps with a rising rate")
+
+
+class Checkpoints(Spec):
+    """How much work an interruption may cost, and how many checkpoints stay; one is made at each epoch's end, too.
+
+    A checkpoint is begun every half of such an interval, so that one which is still being written when a run is killed
+    costs no more than the whole of it.
+    """
+
+    seconds: float | None = Field(300.0, gt=0, description="of training that are done again; null: not by the clock")
+    windows: int | None = Field(None, ge=1, description="that are done again, of all workers together; null: no matter")
+    last: int = Field(2, ge=1, description="newest that stay, beside the best one")
+
+
+class Elastic(Spec):
+    """As many workers as the cluster has room for."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(ge=1)
+    look_s: float = Field(60, gt=0, description="so often it is looked whether there is room for more of them")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min={self.min} is more than max={self.max}")
+        return self
+
+
+class Train(Spec):
+    """The training job. Reads a shards folder, writes a run folder and registers an encoder.
+
+    A field without a `Mark` bears on what is learned: another value makes another run, which is trained anew.
+    """
+
+    shards: Annotated[Path, Mark("place", "all trials learn from the same shards")] = Path("runs/shards")
+    out: Annotated[Path, Mark("place", "each trial has a folder of its own")] = Path("runs/train/triplet")
+    objective: AnyObjective = Triplet()
+    encoder: EncoderSpec = EncoderSpec()
+    optimizer: Optimizer = Optimizer()
+    augment: Augment = Augment()
+    stream: plan.Stream = plan.Stream()
+    loader: Annotated[Loader, Mark("conduct")] = Loader()
+    epochs: Annotated[int, Mark(why="trials are compared at equal epochs")] = Field(25, ge=1)
+    keep: Annotated[Literal["best", "last"], Mark("choice")] = "best"
+    validate_rows: Annotated[int, Mark("measure")] = Field(
+        4096,
+        ge=2,
+        description="most specimens of the validation split that are looked at, drawn from all genera; their JPEGs are "
+        "held in memory",
+    )
+    neighbours: Annotated[int, Mark("measure")] = Field(5, ge=1, description="k of the k-NN genus accuracy")
+    reports: Annotated[int, Mark("progress")] = Field(4, ge=1, description="how often an epoch tells its loss")
+    checkpoints: Annotated[Checkpoints, Mark("conduct")] = Checkpoints()
+    workers: Annotated[Annotated[int, Field(ge=0)] | Elastic | None, Mark("conduct")] = Field(
+        None,
+        description="DDP workers, or {min, max} of them; None: one a GPU of the cluster, or one a node; 0 trains in "
+        "this process, without Ray. A batch is per worker: name a number where results must not depend on the cluster",
+    )
+    cpus_per_worker: Annotated[float | None, Mark("conduct")] = Field(
+        None, gt=0, description="None: one beside a GPU; without GPUs what the tasks that feed leave"
+    )
+    precision: Literal["auto", "float32"] = Field(
+        "auto", description="auto: bfloat16 (and TF32) where the device is fast at it; float32: nothing less anywhere"
+    )
+    compile: Annotated[Compile, Mark("conduct")] = Field(
+        "auto", description="torch.compile; auto: on CUDA, in long runs; never on a CPU"
+    )
+    max_failures: Annotated[int, Mark("conduct")] = Field(
+        3, ge=0, description="failures in a row, with no report between them; nodes taken away are not counted"
+    )
+    patience_s: Annotated[float, Mark("conduct")] = Field(
+        1800, gt=0, description="wait so long for room for the workers, all waits of a command together"
+    )
+    label: Annotated[str | None, Mark("name")] = Field(
+        None, min_length=1, max_length=40, description="what results call the encoder; None: by its objective"
+    )
+    register_as: Annotated[str | None, Mark("name")] = Field(
+        None, description="registered model; None: herbray-<objective>"
+    )
+    experiment: Annotated[str, Mark("name", "all trials are tracked in one experiment")] = "herbray"
+    store: Annotated[Path, Mark("place", "all trials are tracked in one store")] = Field(
+        Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
+    )
+    seed: int = 89
+
+    @property
+    def called(self) -> str:
+        """What results call the encoder."""
+        return self.label or self.objective.name
+
+    @property
+    def registers(self) -> str:
+        """Name of the registered model that the encoder becomes a version of."""
+        return self.register_as or f"herbray-{self.objective.name}"
+
+    @property
+    def most_workers(self) -> int:
+        """At once; of a job that leaves the choice to the cluster, one until it has been made."""
+        return self.workers.max if isinstance(self.workers, Elastic) else self.workers or 1
+
+    @property
+    def fewest_workers(self) -> int:
+        """Fewer do not begin; see `most_workers`."""
+        return self.workers.min if isinstance(self.workers, Elastic) else self.workers or 1
+
+
+HELD_BYTES: Final = 4 * 10**9
+"""Most that the JPEGs of a validation sample may take, on all workers together."""
+
+
+@dataclass(frozen=True)
+class World:
+    """A worker's place among the others."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    local_size: int = 1  # workers on this machine, this one counted
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the shards folder says, read once: labels, plan and reader. No image is touched.
+
+    Attributes:
+        index: of the shards.
+        manifest: of the shards.
+        classes: genera, in the order of their labels.
+        windows: of all epochs.
+        validation: the sample that the encoder is judged on; None without a validation split.
+    """
+
+    index: pa.Table
+    manifest: dict[str, Any]
+    classes: list[str]
+    windows: list[plan.Window]
+    validation: Validation | None
+
+    @property
+    def per_epoch(self) -> int:
+        """Windows in an epoch."""
+        return max(window.number for window in self.windows) + 1
+
+
+def material(spec: Train) -> Material:
+    """Read the index and lay out all epochs.
+
+    Raises:
+        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on,
+            a batch that the objective's group does not divide, or a validation sample that is too large to be held.
+    """
+    manifest, index = read_manifest(spec.shards), read_index(spec.shards)
+    if spec.encoder.size > manifest["side"]:
+        raise ValueError(
+            f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
+            f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
+        )
+    classes = plan.genera(index)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
+        )
+    group, rivals = spec.objective.group, spec.objective.rivals
+    windows = plan.run_plan(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
+    return Material(index, manifest, classes, windows, _validation(spec, index, classes))
+
+
+def _validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation | None:
+    specimens = read_specimens(spec.shards, index, "validation")
+    if not len(specimens):
+        return None
+    objective = spec.objective
+    found = plan_validation(
+        specimens, classes, spec.validate_rows, spec.stream.batch, objective.group, objective.rivals
+    )
+    size = pc.sum(found.specimens["bytes"]).as_py()
+    if size > HELD_BYTES:
+        rows = len(found.specimens)
+        raise ValueError(
+            f"validate_rows={spec.validate_rows}: the JPEGs of {rows:,} validation specimens take {size / 1e9:.1f} GB, "
+            f"and training holds at most {HELD_BYTES / 1e9:g} GB of them in memory: "
+            f"lower validate_rows to about {int(rows * HELD_BYTES / size)}"
+        )
+    return found

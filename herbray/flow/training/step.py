@@ -1,0 +1,70 @@
+"""One step of training: the optimizer, its rate as a function of the run's place, what happens to a batch."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from herbray.flow.input.to_device import Placed
+from herbray.flow.training.specification import Optimizer, Train, World
+from herbray.model.augment import augment
+from herbray.model.learner import Learner, parallel
+
+
+def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
+    """One parameter list; norms and biases are not decayed (they have one dimension)."""
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    kind: type[torch.optim.Optimizer] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[spec.name]
+    return kind(groups, lr=spec.lr, fused=True)  # type: ignore[call-arg]
+
+
+def rate(spec: Optimizer, step: float, steps: float) -> float:
+    """Learning rate: linear warm-up, then constant or half a cosine to zero.
+
+    A function of the place alone, so a resumed run needs no scheduler's state, whatever its number of workers.
+
+    Args:
+        spec: of the optimizer.
+        step: steps taken, from 0; between whole ones where another number of workers took the earlier ones.
+        steps: of the whole run.
+    """
+    rising = max(1, round(spec.warmup * steps))
+    if spec.warmup and step < rising:
+        return spec.lr * (step + 1) / rising
+    if spec.schedule == "constant":
+        return spec.lr
+    return spec.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising))))
+
+
+def wrapped(learner: Learner, world: World, compiled: bool) -> nn.Module:
+    """What takes a step: compiled in place, so that names of parameters stay; under DDP where there are others."""
+    if world.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every batch has one shape
+    if compiled:
+        learner.encoder.compile(dynamic=False)
+    return learner if world.size == 1 else parallel(learner)
+
+
+def take_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, batch: Placed, spec: Train
+) -> dict[str, Tensor]:
+    """One optimizer step. Every random number in it follows from the batch's own seed: a resumed run draws the same."""
+    model.train()
+    torch.manual_seed(batch.seed)
+    images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
+    labels = batch.labels.repeat_interleave(spec.objective.views)
+    device = images.device.type
+    fast = device == "cuda" and spec.precision == "auto"  # on a CPU without bfloat16 it is ten times slower
+    with torch.autocast(device, torch.bfloat16, enabled=fast):
+        out: dict[str, Tensor] = model(images.contiguous(memory_format=torch.channels_last), labels)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.zero_grad(set_to_none=True)
+    out["loss"].backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return {name: value.detach() for name, value in out.items()}

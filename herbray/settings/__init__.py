@@ -1,0 +1,1 @@
+"""Job files and the marks on their settings."""

@@ -1,0 +1,166 @@
+"""Pairs of genera, one called positive: named in the settings, or chosen from the labels alone."""
+
+import math
+from collections import Counter
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import model_validator
+
+from herbray.config import Spec
+from herbray.tasks.base import Embeddings, Indices, Mask, UnscorableError
+from herbray.tasks.methods.probe import usable
+from herbray.tasks.methods.units import embeddings_units
+
+
+class Pair(Spec):
+    """Two genera to be told apart.
+
+    Attributes:
+        positive: the genus whose precision and recall are scored.
+        negative: the other.
+        kind: "similar" or "distinct", for the reader; it changes no score.
+    """
+
+    positive: str
+    negative: str
+    kind: Literal["similar", "distinct"]
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.positive == self.negative:
+            raise ValueError(f"a pair needs two genera, not {self.positive!r} twice")
+        return self
+
+    @property
+    def level(self) -> str:
+        """The pair as results name it, e.g. "Syzygium–Eugenia"."""
+        return f"{self.positive}–{self.negative}"
+
+
+def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
+    """Pairs for embeddings of any flora, from their labels alone: every encoder of these specimens gets the same.
+
+    Similar: of all two genera in one family, those whose rarer one has most specimens; the commoner is the positive.
+    Distinct: the same positive with the best represented genus of another order. Where one kind is
+    not to be had (no family has two such genera, or there is one order only), the other stands alone. Ties go
+    alphabetically. Specimens known to be filed under a wrong genus don't count.
+
+    Args:
+        embeddings: of the split.
+        at_least: gatherings that a genus needs.
+
+    Raises:
+        UnscorableError: neither kind is to be had.
+    """
+    sizes = _sizes(embeddings.take(~known_wrong(embeddings)), at_least)
+    genera = sorted(sizes, key=lambda genus: (-sizes[genus], genus))
+    family, order = _parents(embeddings, "family"), _parents(embeddings, "order")
+    pairs = []
+    similar = _similar(genera, sizes, family)
+    if similar:
+        pairs.append(Pair(positive=similar[0], negative=similar[1], kind="similar"))
+    positive = similar[0] if similar else next((genus for genus in genera if genus in order), None)
+    for genus in genera:
+        if positive in order and genus in order and order[genus] != order[positive]:
+            pairs.append(Pair(positive=positive, negative=genus, kind="distinct"))
+            break
+    if not pairs:
+        raise UnscorableError(
+            f"no two of the genera {_some(genera)} share a family or differ in order, among those of {at_least} or "
+            "more gatherings",
+            way_out="name `pairs` yourself, or embed more specimens",
+        )
+    return tuple(pairs)
+
+
+def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
+    """How near the two genera of a pair lie in a representation.
+
+    Args:
+        embeddings: of the split, other genera among them.
+        pair: two genera of it.
+
+    Returns:
+        `separation`: the distance of the two genera's means over the root mean square distance of their specimens
+        from the own mean, both genera weighing the same (Fisher's criterion, its root; 0 where all coincide); it has
+        no unit, and is comparable between encoders. `similarity`, where other genera of two and more specimens are
+        there: the share of them whose mean lies farther from the positive's than the negative's does, 1 for the
+        nearest of all genera. Means of few specimens scatter, and lie apart for that alone: from each squared distance
+        what both means scatter is taken off, which makes it unbiased.
+    """
+    named = np.flatnonzero([genus is not None for genus in embeddings.genus])
+    names, codes, sizes = np.unique(embeddings.genus[named].astype(str), return_inverse=True, return_counts=True)
+    features = embeddings.features[named].astype(np.float64)
+    means = np.zeros((len(names), features.shape[1]))
+    np.add.at(means, codes, features)
+    means /= sizes[:, None]
+    here, there = np.searchsorted(names, [pair.positive, pair.negative])
+    spread = np.bincount(codes, ((features - means[codes]) ** 2).sum(axis=1)) / np.maximum(1, sizes - 1)
+    scatter = spread / sizes
+    squared = ((means - means[here]) ** 2).sum(axis=1) - scatter - scatter[here]
+    width = float(np.sqrt(spread[[here, there]].mean()))
+    found = {"separation": math.sqrt(max(0.0, float(squared[there]))) / width if width else 0.0}
+    several = sizes > 1
+    several[[here, there]] = False
+    others = squared[several]
+    return found | ({"similarity": float((others > squared[there]).mean())} if len(others) else {})
+
+
+def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:
+    """Rows of a pair's two genera and their classes: 1 the positive, 0 the negative; both [m].
+
+    Raises:
+        UnscorableError: a genus lies in fewer than `at_least` gatherings; the message names `where` and the genera
+            there.
+    """
+    units = embeddings_units(embeddings)
+    for genus in (pair.positive, pair.negative):
+        gatherings = len(np.unique(units[embeddings.genus == genus]))
+        if gatherings < at_least:
+            sizes = _sizes(embeddings, 1)
+            present = sorted(sizes, key=lambda name: (-sizes[name], name))
+            raise UnscorableError(
+                f"{sizes[genus]} specimens of {genus!r} in {gatherings} gatherings, "
+                f"and {at_least} gatherings are needed",
+                f"{where}, pair {pair.level}",
+                f"most specimens are of {_some(present)}. Choose `pairs` among them, or leave `pairs` empty",
+            )
+    rows = np.flatnonzero((embeddings.genus == pair.positive) | (embeddings.genus == pair.negative))
+    return rows, (embeddings.genus[rows] == pair.positive).astype(np.intp)
+
+
+def known_wrong(embeddings: Embeddings) -> Mask:
+    """Specimens whose true species is known and lies in another genus than the one they are filed under: [n]."""
+    true_genus = [None if name is None else name.split(" ")[0] for name in embeddings.true_species]
+    return np.array([t is not None and t != g for t, g in zip(true_genus, embeddings.genus, strict=True)], dtype=bool)
+
+
+def _sizes(embeddings: Embeddings, at_least: int) -> Counter[str]:
+    """Specimens of each genus that lies in `at_least` gatherings."""
+    rows, _, _ = usable(embeddings.genus, embeddings_units(embeddings), at_least)
+    return Counter(embeddings.genus[rows])
+
+
+def _parents(embeddings: Embeddings, rank: str) -> dict[str, str]:
+    """The family or order under which most specimens of each genus are filed; genera without one are left out."""
+    votes = Counter(zip(embeddings.genus, embeddings.rank(rank), strict=True))
+    parents: dict[str, str] = {}
+    known = [(pair, count) for pair, count in votes.items() if None not in pair]
+    for (genus, parent), _ in sorted(known, key=lambda item: (-item[1], item[0])):
+        parents.setdefault(genus, parent)
+    return parents
+
+
+def _similar(genera: list[str], sizes: Counter[str], family: dict[str, str]) -> tuple[str, str] | None:
+    """The first two genera of the family whose second genus is largest, then whose first is."""
+    best: dict[str, list[str]] = {}
+    for genus in genera:
+        if genus in family:
+            best.setdefault(family[genus], []).append(genus)
+    tops = [(members[0], members[1]) for members in best.values() if len(members) > 1]
+    return min(tops, key=lambda top: (-sizes[top[1]], -sizes[top[0]], top), default=None)
+
+
+def _some(genera: list[str]) -> str:
+    return ", ".join(genera[:12]) + (f" and {len(genera) - 12} more" if len(genera) > 12 else "") or "(none)"

@@ -1,0 +1,1 @@
+"""Which registered version is the champion."""

@@ -1,0 +1,149 @@
+"""Which version is champion, and the writing down of each decision about it."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from herbray.tracking.cards import read_card, write_card
+from herbray.tracking.champion.exclusive import exclusive
+from herbray.tracking.registry import aliases, get_record, get_version, set_alias
+from herbray.tracking.sections import append_line
+from herbray.tracking.store import client, entity_key
+
+CHAMPION: Final = "champion"
+TAG: Final = "herbray.promotion"
+"""Tag of a version: the latest decision about it, in words; its figures are in `herbray.promotion.<figure>`."""
+
+MOVES_TAG: Final = "herbray.champion"
+"""Tag of a registered model: changes whenever herbray moves the alias, also back to where it was."""
+
+SECTION: Final = "Promotion"
+"""The card's section in which decisions are listed, the latest last."""
+
+_KEPT_LINES: Final = 10
+
+_log = logging.getLogger(__name__)
+
+
+class PromotionOvertaken(ValueError):
+    """The champion was moved while a decision about it was being made; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Which version is champion, and after which move: two are equal only if the alias was not moved between them."""
+
+    champion: int | None
+    move: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of one version, and why.
+
+    Attributes:
+        name: the registered model.
+        version: the version that it is about.
+        former: the champion until then; None where there was none.
+        outcome: "promoted", "kept" (the alias stays where it was) or "rolled back" (the alias was given by hand).
+        reason: in words, with the figures.
+        figures: the same for programs.
+    """
+
+    name: str
+    version: int
+    former: int | None
+    outcome: str
+    reason: str
+    figures: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the alias is to be moved to the version."""
+        return self.outcome != "kept" and self.former != self.version
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        champion = self.former if self.outcome == "kept" else self.version
+        return f"{self.outcome}: {self.name} version {self.version}: {self.reason}; champion: version {champion}"
+
+
+def standing(uri: str, name: str) -> Standing:
+    """The present champion of a model.
+
+    Raises:
+        ModelNotFound: no such model.
+    """
+    record = get_record(uri, name)
+    return Standing(aliases(uri, name).get(CHAMPION), record.tags.get(MOVES_TAG, ""))
+
+
+def decide(uri: str, decision: Decision, seen: Standing) -> None:
+    """Carry out a decision and write it down: tags, the alias, a line in the card.
+
+    Between reading the standing again and moving the alias nobody else who uses this function can move it, see
+    `exclusive`: of two decisions about the same standing that both move it, the first is carried out.
+
+    Args:
+        uri: the store.
+        decision: about `decision.version`.
+        seen: the standing that it was made on.
+
+    Raises:
+        ModelNotFound: no such model or version.
+        PromotionOvertaken: the standing is another by now.
+        PromotionHeld: the lock did not become free.
+    """
+    name, version = decision.name, decision.version
+    get_version(uri, name, version)
+    with exclusive(uri, name):
+        now = standing(uri, name)
+        if now != seen:
+            raise PromotionOvertaken(_overtaken(decision, now))
+        known = get_version(uri, name, version).tags.get(TAG)
+        at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        _tag(uri, decision, at)
+        former = decision.former if decision.moves else None
+        if decision.moves:
+            client(uri).set_registered_model_tag(name, MOVES_TAG, f"version {version}, {at}, {uuid.uuid4().hex[:12]}")
+            set_alias(uri, name, CHAMPION, version)
+        if former is not None:
+            gone = f"no longer champion: version {version} was {decision.outcome}"
+            client(uri).set_model_version_tag(name, str(former), TAG, f"{gone}, {at}")
+            _note(uri, name, former, f"{at}: {gone}.")
+        if known != _sentence(decision):  # the same job again is the same decision
+            _note(uri, name, version, f"{at}: {_sentence(decision)}.")
+    _log.info("%s", decision)
+
+
+def _overtaken(decision: Decision, now: Standing) -> str:
+    was = f"version {decision.former}" if decision.former is not None else "none"
+    new = f"version {now.champion}" if now.champion is not None else "none"
+    return (
+        f"{decision.name}: another promotion was quicker; the champion was {was} when version {decision.version} was "
+        f"compared and is {new} now. Nothing was changed; run it again to decide on the new standing"
+    )
+
+
+def _sentence(decision: Decision) -> str:
+    return f"{decision.outcome}: {decision.reason}"[:4_000]
+
+
+def _tag(uri: str, decision: Decision, at: str) -> None:
+    """Replace the version's promotion tags; figures of an earlier decision that this one lacks are removed."""
+    version = str(decision.version)
+    figures = {"outcome": decision.outcome, "at": at, **decision.figures}
+    wanted = {entity_key(f"{TAG}.{key}"): str(value) for key, value in figures.items()}
+    wanted[TAG] = _sentence(decision)
+    for key in get_version(uri, decision.name, decision.version).tags:
+        if key.startswith(f"{TAG}.") and key not in wanted:
+            client(uri).delete_model_version_tag(decision.name, version, key)
+    for key, value in wanted.items():
+        client(uri).set_model_version_tag(decision.name, version, key, value)
+
+
+def _note(uri: str, name: str, version: int, line: str) -> None:
+    write_card(uri, name, version, append_line(read_card(uri, name, version), SECTION, line, _KEPT_LINES))

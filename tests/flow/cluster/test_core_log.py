@@ -1,0 +1,38 @@
+import os
+import subprocess
+import sys
+
+from herbray.flow.cluster import core_log
+
+SCRIPT = """
+import os, sys
+from herbray.flow import core_log
+with core_log.quiet():
+    print(os.environ["RAY_BACKEND_LOG_LEVEL"])
+    line = "[2026-11-29 15:48:21,080 I 2416 2416] logging.cc:303: Set ray log level from environment variable X"
+    os.write(2, (line + "\\n").encode())
+    os.write(2, b"[2026-11-29 15:48:21,080 C 2416 2416] raylet.cc:1: no socket\\n")
+    print("python", file=sys.stderr)
+    sys.exit("the end")
+"""
+
+
+def test_of_what_is_said_while_joining_the_level_is_dropped_and_the_rest_is_shown(monkeypatch):
+    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.stdout == "fatal\n"
+    assert sorted(done.stderr.splitlines()) == [
+        "[2026-11-29 15:48:21,080 C 2416 2416] raylet.cc:1: no socket",
+        "python",
+        "the end",
+    ]
+
+
+def test_a_level_that_is_given_stays_and_so_does_all_when_all_is_wanted(monkeypatch):
+    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "warning")
+    with core_log.quiet():
+        assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "warning"
+    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL")
+    monkeypatch.setenv("HERBRAY_LOG", "debug")
+    with core_log.quiet():
+        assert "RAY_BACKEND_LOG_LEVEL" not in os.environ
