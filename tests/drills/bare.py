@@ -20,7 +20,8 @@ from herbray.flow.input.batches import threaded
 from herbray.flow.training import worker
 from herbray.flow.training.checkpoints.directory import Store
 from herbray.flow.training.metrics_log import Curve
-from herbray.flow.training.specification import Train, World
+from herbray.flow.training.specification import Train
+from herbray.flow.training.world import World
 
 
 class Stopped(Exception):

@@ -33,7 +33,7 @@ def overhead(folder: Path) -> Found:
     from herbray.flow.training.checkpoints.coordinator import Saver
     from herbray.flow.training.checkpoints.directory import Store, Writer
     from herbray.flow.training.job import fit
-    from herbray.flow.training.specification import material
+    from herbray.flow.training.training_data import read_training_data
     from herbray.flow.training.worker import _Course
 
     torch.set_num_threads(1)  # as in the other drills: other work on the cores is not to be fought for
@@ -57,7 +57,7 @@ def overhead(folder: Path) -> Found:
     copied = sum(took["Saver.save"]) - sum(took["Writer.begin"])
     written, epoch = sum(took["Store.save"]) / count, sum(took["_Course.run"]) / epochs
     size_mb = sum(path.stat().st_size for path in fitted.checkpoint.rglob("*") if path.is_file()) / 1e6
-    data = material(spec)
+    data = read_training_data(spec)
     images = data.per_epoch * data.windows[0].batches * spec.stream.batch
     result = (
         f"{count} checkpoints of {size_mb:.0f} MB; each holds training up for {1000 * copied / count:.0f} ms (copy) + "

@@ -90,9 +90,9 @@ def same_curves(one: Path, two: Path) -> bool:
 def windows_of(spec) -> dict[int, int]:
     """Place in the plan of the window to which a batch belongs, by the batch's seed."""
     from herbray.data import plan
-    from herbray.flow.training.specification import material
+    from herbray.flow.training.training_data import read_training_data
 
-    return {int(s): n for n, w in enumerate(material(spec).windows) for s in plan.order(w).seeds}
+    return {int(s): n for n, w in enumerate(read_training_data(spec).windows) for s in plan.order(w).seeds}
 
 
 def afterwards(folder: Path, spec, killed_at: float) -> tuple[float, int, str]:
@@ -156,9 +156,9 @@ def worker_in_mid_epoch(folder: Path) -> Found:
 
 def worker_at_epoch_end(folder: Path) -> Found:
     """Rank 0, after the epoch's last step, while its checkpoint is on the way."""
-    from herbray.flow.training.specification import material
+    from herbray.flow.training.training_data import read_training_data
 
-    data = material(prepared(folder, {}, workers=2))
+    data = read_training_data(prepared(folder, {}, workers=2))
     batch = data.per_epoch // 2 * data.windows[0].batches
     return worker_killed(folder, "at an epoch's end, its checkpoint under way", {"rank": 0, "batch": batch})
 

@@ -24,9 +24,11 @@ from herbray.config import parse
 from herbray.flow.input.batches import Batch, Loader, WindowReader, local
 from herbray.flow.input.loader import feed
 from herbray.flow.input.to_device import Placed, placed
-from herbray.flow.training.specification import Material, Train, World, material
+from herbray.flow.training.specification import Train
 from herbray.flow.training.step import make_optimizer, take_step, wrapped
+from herbray.flow.training.training_data import TrainingData, read_training_data
 from herbray.flow.training.worker import build_learner
+from herbray.flow.training.world import World
 from herbray.model.compiled import Compile, worthwhile
 from herbray.model.denormal import flushed
 
@@ -144,7 +146,7 @@ class Step(BenchmarkSpec):
         return parse(Train, tree)
 
     def _case(self, spec: Train) -> Case:
-        device, data = _device(), material(spec)
+        device, data = _device(), read_training_data(spec)
         train = functools.partial(_lap, _Run(spec, data, device), self._sizes()[2])
         ready, fed = _ready(spec, data, device), _fed(spec, data, device)
         contenders = [
@@ -157,7 +159,7 @@ class Step(BenchmarkSpec):
 class _Run:
     """A learner and its optimizer, as `flow.learn` has them; both contenders train the same."""
 
-    def __init__(self, spec: Train, data: Material, device: torch.device) -> None:
+    def __init__(self, spec: Train, data: TrainingData, device: torch.device) -> None:
         self.spec, self.device = spec, device
         learner = build_learner(spec, len(data.classes), None).to(device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(spec.optimizer, learner)
@@ -185,13 +187,13 @@ def _lap(run: _Run, steps: int, batches: Iterator[Placed], before: int) -> Measu
     return Measured(images, time.perf_counter() - start, max(1e-9, cpu_seconds() - spent))
 
 
-def _ready(spec: Train, data: Material, device: torch.device) -> Iterator[Placed]:
+def _ready(spec: Train, data: TrainingData, device: torch.device) -> Iterator[Placed]:
     """The same few batches for ever."""
     decoded = itertools.islice(local(data.windows, WindowReader(spec.shards, data.manifest["side"])), _HELD)
     return itertools.cycle(list(placed(decoded, device)))
 
 
-def _fed(spec: Train, data: Material, device: torch.device) -> Generator[Placed, None, None]:
+def _fed(spec: Train, data: TrainingData, device: torch.device) -> Generator[Placed, None, None]:
     """Batches from shards, one stream over all laps; begun when the first is asked for."""
     reader = WindowReader(spec.shards, data.manifest["side"])
     batches = feed(data.windows, reader, spec.loader, data.manifest["fingerprint"])

@@ -23,7 +23,9 @@ from herbray.config import parse
 from herbray.flow.input.batches import WindowReader, local, share, threaded
 from herbray.flow.training import job, worker
 from herbray.flow.training.metrics_log import append
-from herbray.flow.training.specification import Train, World, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.world import World
 from herbray.model.augment import augment
 from herbray.model.denormal import flushed
 from herbray.model.learner import parallel
@@ -177,7 +179,7 @@ def _bare(rank: int, folder: Path, spec: Train, steps: int, count: int, workers:
     """What an engineer writes without a framework: a loop over tensors that lie on the device."""
     threads(count)
     device = _device(rank)
-    data = material(spec)
+    data = read_training_data(spec)
     model: torch.nn.Module = worker.build_learner(spec, len(data.classes), None)
     model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.optimizer.lr, fused=True)

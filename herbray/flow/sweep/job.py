@@ -23,7 +23,8 @@ from herbray.flow.sweep.trials import Ledger, Trial, best, write_table
 from herbray.flow.training.job import exact
 from herbray.flow.training.on_ray.workers import share_of_cpus
 from herbray.flow.training.runs.identity import judging, run_name, shown
-from herbray.flow.training.specification import Elastic, Train, material
+from herbray.flow.training.specification import Elastic, Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.settings.marks import Mark, without
 
 
@@ -139,7 +140,7 @@ def _checked(spec: Tune) -> int:
         raise ValueError("a sweep trains on Ray: train.workers must be at least 1")
     if isinstance(spec.train.workers, Elastic):
         raise ValueError("a sweep shares its cluster among trials: train.workers must be a number, not a range")
-    validation = material(spec.train.model_copy(update={"epochs": 1})).validation
+    validation = read_training_data(spec.train.model_copy(update={"epochs": 1})).validation
     if validation is None or validation.obstacle:
         absent = "there is no validation split: make the shards with splits.validation above 0"
         raise ValueError(
@@ -156,7 +157,7 @@ def _checked(spec: Tune) -> int:
         shape = (job.objective.group, job.stream, job.encoder.size, job.seed)
         if shape not in seen:
             seen.add(shape)
-            material(job)
+            read_training_data(job)
     return len(trials)
 
 

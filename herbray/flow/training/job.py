@@ -23,7 +23,9 @@ from herbray.flow.training.registration import begin, conclude, ended, read_trai
 from herbray.flow.training.runs.continuation import changes, continued, listed, say
 from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, runs
 from herbray.flow.training.runs.identity import run_name, settings, shown
-from herbray.flow.training.specification import Train, World, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.world import World
 from herbray.model.checkpoint import read_encoder, write_card
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
@@ -65,7 +67,7 @@ def train(spec: Train) -> Trained:
         ValueError: bad input.
         tracking.StoreAway: the tracking store kept the encoder from being registered; `herbray register` repeats it.
     """
-    data = material(spec)  # bad input is told before anything starts
+    data = read_training_data(spec)  # bad input is told before anything starts
     spec = continued(exact(steady(spec), spec.store))
     tags = {"objective": spec.objective.name, "init": shown(spec)["encoder"]["init"]}
     tags |= {"shards": data.manifest["fingerprint"]}
@@ -138,7 +140,7 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
         faults.Repeated: the workers died more than `max_failures` times in a row.
         ray.train.TrainingFailedError: they failed so often in words of their own.
     """
-    _warn_unscored(spec, material(spec).validation)
+    _warn_unscored(spec, read_training_data(spec).validation)
     spec = continued(exact(spec, spec.store))
     return fit_on_ray(spec, _start_weights(spec), callbacks) if spec.workers != 0 else _fit_here(spec)
 
@@ -149,7 +151,7 @@ def fit_on_ray(
     """`fit` on the workers of a cluster; `around` may stand between each worker's stream and its steps."""
     name, store = _claimed(spec)
     if not _ended(spec, store):
-        with manned(spec, material(spec).per_epoch) as job:
+        with manned(spec, read_training_data(spec).per_epoch) as job:
             train_on_ray(job, weights, store, name, callbacks, around)
     return _fitted(spec, store)
 
@@ -199,7 +201,7 @@ def _claimed(spec: Train) -> tuple[str, Store]:
 
 def _ended(spec: Train, store: Store) -> bool:
     newest = store.newest()
-    return newest is not None and newest.consumed == len(material(spec).windows)
+    return newest is not None and newest.consumed == len(read_training_data(spec).windows)
 
 
 def _fitted(spec: Train, store: Store) -> Fitted:
@@ -227,7 +229,7 @@ def _check_choice(spec: Train, kept: Kept) -> None:
 def _renew_card(folder: Path, spec: Train) -> None:
     """Bring an encoder's card to the settings of now: some may change when the weights have been learned."""
     found = read_encoder(folder)[1]
-    now = worker.card(spec, material(spec), found.start)
+    now = worker.card(spec, read_training_data(spec), found.start)
     renewed = found.model_copy(update={name: getattr(now, name) for name in now.model_fields_set - {"herbray"}})
     if renewed != found:
         write_card(folder, renewed)

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from herbray.flow.training.specification import World
+from herbray.flow.training.world import World
 
 
 class Meter:

@@ -17,13 +17,14 @@ from herbray.console.redact import redacted
 from herbray.flow.markdown import escaped, fenced, table
 from herbray.flow.shards.manifest import remedy
 from herbray.flow.training.runs.identity import shown
-from herbray.flow.training.specification import Material, Train
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import TrainingData
 from herbray.model.portable import DIMS
 
 _LICENCES: Final = 8
 
 
-def model_card(spec: Train, data: Material, scores: Mapping[str, float]) -> str:
+def model_card(spec: Train, data: TrainingData, scores: Mapping[str, float]) -> str:
     """A page for people: what it is, what it learned from, how to load it, how good it is.
 
     It is shown as Markdown by strangers' programs: what came with the data stays text in it.
@@ -66,7 +67,7 @@ Not evaluated yet: `herbray embed` and `herbray evaluate` fill this in, with int
 """)
 
 
-def _data(shards: Path, data: Material) -> str:
+def _data(shards: Path, data: TrainingData) -> str:
     """Citation, splits and licences."""
     manifest = data.manifest
     sizes = ", ".join(f"{name} {rows:,}" for name, rows in manifest["splits"].items())

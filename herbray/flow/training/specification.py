@@ -1,20 +1,13 @@
-"""The training job's settings, and what its shards say before an image is touched."""
+"""Settings of the training job."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
 from pydantic import Field, model_validator
 
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.data.validation import Validation, plan_validation
 from herbray.flow.input.batches import Loader
-from herbray.flow.shards.manifest import read_index, read_manifest
-from herbray.flow.shards.specimens import read_specimens
 from herbray.model.augment import Augment
 from herbray.model.compiled import Compile
 from herbray.model.encoder import EncoderSpec
@@ -135,83 +128,3 @@ class Train(Spec):
     def fewest_workers(self) -> int:
         """Fewer do not begin; see `most_workers`."""
         return self.workers.min if isinstance(self.workers, Elastic) else self.workers or 1
-
-
-HELD_BYTES: Final = 4 * 10**9
-"""Most that the JPEGs of a validation sample may take, on all workers together."""
-
-
-@dataclass(frozen=True)
-class World:
-    """A worker's place among the others."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    local_size: int = 1  # workers on this machine, this one counted
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the shards folder says, read once: labels, plan and reader. No image is touched.
-
-    Attributes:
-        index: of the shards.
-        manifest: of the shards.
-        classes: genera, in the order of their labels.
-        windows: of all epochs.
-        validation: the sample that the encoder is judged on; None without a validation split.
-    """
-
-    index: pa.Table
-    manifest: dict[str, Any]
-    classes: list[str]
-    windows: list[plan.Window]
-    validation: Validation | None
-
-    @property
-    def per_epoch(self) -> int:
-        """Windows in an epoch."""
-        return max(window.number for window in self.windows) + 1
-
-
-def material(spec: Train) -> Material:
-    """Read the index and lay out all epochs.
-
-    Raises:
-        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on,
-            a batch that the objective's group does not divide, or a validation sample that is too large to be held.
-    """
-    manifest, index = read_manifest(spec.shards), read_index(spec.shards)
-    if spec.encoder.size > manifest["side"]:
-        raise ValueError(
-            f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
-            f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
-        )
-    classes = plan.genera(index)
-    if len(classes) < 2:
-        raise ValueError(
-            f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
-        )
-    group, rivals = spec.objective.group, spec.objective.rivals
-    windows = plan.run_plan(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
-    return Material(index, manifest, classes, windows, _validation(spec, index, classes))
-
-
-def _validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation | None:
-    specimens = read_specimens(spec.shards, index, "validation")
-    if not len(specimens):
-        return None
-    objective = spec.objective
-    found = plan_validation(
-        specimens, classes, spec.validate_rows, spec.stream.batch, objective.group, objective.rivals
-    )
-    size = pc.sum(found.specimens["bytes"]).as_py()
-    if size > HELD_BYTES:
-        rows = len(found.specimens)
-        raise ValueError(
-            f"validate_rows={spec.validate_rows}: the JPEGs of {rows:,} validation specimens take {size / 1e9:.1f} GB, "
-            f"and training holds at most {HELD_BYTES / 1e9:g} GB of them in memory: "
-            f"lower validate_rows to about {int(rows * HELD_BYTES / size)}"
-        )
-    return found

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from herbray.flow.input.to_device import Placed
-from herbray.flow.training.specification import Optimizer, Train, World
+from herbray.flow.training.specification import Optimizer, Train
+from herbray.flow.training.world import World
 from herbray.model.augment import augment
 from herbray.model.learner import Learner, parallel
 

@@ -16,7 +16,8 @@ from herbray.flow.input.prefetch import ahead, pageable, pinned
 from herbray.flow.input.to_device import placed
 from herbray.flow.input.window_reader import Batch, Draft, Pixels, decode
 from herbray.flow.shards.specimens import read_jpegs
-from herbray.flow.training.specification import Train, World
+from herbray.flow.training.specification import Train
+from herbray.flow.training.world import World
 from herbray.model.augment import prepare
 from herbray.model.learner import Learner
 from herbray.model.metrics import knn_accuracy

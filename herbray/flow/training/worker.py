@@ -17,9 +17,11 @@ from herbray.flow.training.checkpoints.directory import Store
 from herbray.flow.training.fingerprints import print_of
 from herbray.flow.training.meter import Meter
 from herbray.flow.training.runs.identity import shown
-from herbray.flow.training.specification import Material, Train, World, material
+from herbray.flow.training.specification import Train
 from herbray.flow.training.step import make_optimizer, rate, take_step, wrapped
+from herbray.flow.training.training_data import TrainingData, read_training_data
 from herbray.flow.training.validation import Validator
+from herbray.flow.training.world import World
 from herbray.model.checkpoint import EncoderCard
 from herbray.model.compiled import worthwhile
 from herbray.model.denormal import flushed
@@ -64,11 +66,11 @@ def learn(
         leaving: says, alike on all ranks, whether a machine is about to be taken away: a checkpoint is made.
 
     Raises:
-        ValueError: bad input, see `material`; or fewer windows than workers.
+        ValueError: bad input, see `read_training_data`; or fewer windows than workers.
         FloatingPointError: the loss is no longer finite.
         OSError: the last checkpoint could not be written.
     """
-    data = material(spec)
+    data = read_training_data(spec)
     if len(data.windows) < world.size:
         raise ValueError(f"{len(data.windows)} windows for {world.size} workers: lower workers or stream.window")
     learner = build_learner(spec, len(data.classes), weights)
@@ -82,7 +84,7 @@ class _Course:
     """A worker's way through the plan."""
 
     def __init__(
-        self, spec: Train, data: Material, learner: Learner, start: str, world: World, saver: Saver, report: Report
+        self, spec: Train, data: TrainingData, learner: Learner, start: str, world: World, saver: Saver, report: Report
     ) -> None:
         self.spec, self.data, self.learner, self.world, self.saver = spec, data, learner, world, saver
         self.start, self.report = start, report
@@ -170,7 +172,7 @@ class _Course:
         return place | {"images": float(images), "lr": float(self.optimizer.param_groups[0]["lr"])}
 
 
-def card(spec: Train, data: Material, start: str) -> EncoderCard:
+def card(spec: Train, data: TrainingData, start: str) -> EncoderCard:
     """What travels with the weights; `start` is the fingerprint of the encoder that training began as."""
     return EncoderCard(
         arch=spec.encoder.arch,

@@ -12,8 +12,8 @@ from herbray.benchmark.harness.race import race
 from herbray.data.plan import Stream, epoch_plan, genera
 from herbray.flow.input.batches import WindowReader, local
 from herbray.flow.shards.manifest import read_index, read_manifest
-from herbray.flow.training.specification import World
 from herbray.flow.training.worker import learn
+from herbray.flow.training.world import World
 
 
 def test_written_shards_are_read_like_any_others(tmp_path):

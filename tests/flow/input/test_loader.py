@@ -6,7 +6,8 @@ from herbray.flow.input.batches import Loader, WindowReader, local, threads_of
 from herbray.flow.input.loader import feed
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.runs.identity import run_name
-from herbray.flow.training.specification import Train, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def spec(shards):
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("cache", [False, True])
 def test_without_ray_it_gives_the_batches_of_the_plan(spec, tmp_path, cache, place):
-    windows, reader = material(spec).windows, WindowReader(spec.shards, 40)
+    windows, reader = read_training_data(spec).windows, WindowReader(spec.shards, 40)
     loader = Loader(cache=tmp_path if cache else None)
     given = feed(windows, reader, loader, read_manifest(spec.shards)["fingerprint"], neighbours=2, place=place)
     for one, two in zip(given, local(windows, reader), strict=True):

@@ -12,7 +12,8 @@ from herbray.flow.embedding.job import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard, specimens
 from herbray.flow.study.preflight import check_training, foresee, foresee_again, split_catalogue
-from herbray.flow.training.specification import Train, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.tasks import lines
 
 TRAIN = config.parse(Train, {"encoder": {"size": 32}, "stream": {"batch": 8}})
@@ -144,8 +145,8 @@ def test_the_batches_are_checked_on_the_bags_that_the_shards_will_have(shards, h
     assert planned == Counter(specimens(shards, "train")["genus"].to_pylist())
     job = TRAIN.model_copy(update={"shards": shards})
     check_training(job, spec, table)
-    assert material(job).windows
+    assert read_training_data(job).windows
     odd = job.model_copy(update={"stream": job.stream.model_copy(update={"batch": 7})})
-    for refused in (lambda: check_training(odd, spec, table), lambda: material(odd)):
+    for refused in (lambda: check_training(odd, spec, table), lambda: read_training_data(odd)):
         with pytest.raises(ValueError, match="batch=7 cannot be cut into groups"):
             refused()

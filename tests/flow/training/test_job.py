@@ -22,7 +22,8 @@ from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.on_ray.workers import manned
 from herbray.flow.training.runs.identity import run_name
-from herbray.flow.training.specification import Train, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.model.checkpoint import read_encoder
 from herbray.tracking.store import client
 
@@ -93,8 +94,8 @@ def test_stopped_again_and_again_it_ends_with_the_weights_and_curves_of_an_undis
     values = {"objective": objective, "checkpoints": {"seconds": None, "windows": 1, "last": 3}, "keep": "last"}
     whole = fit(spec_of(shards, tmp_path / "whole", **values))
     spec = spec_of(shards, tmp_path / "broken", **values)
-    batches = len(material(spec).windows) * material(spec).windows[0].batches
-    stops = (0, 1, 3, material(spec).windows[0].batches, 5)  # before anything, in a window, at its end
+    batches = len(read_training_data(spec).windows) * read_training_data(spec).windows[0].batches
+    stops = (0, 1, 3, read_training_data(spec).windows[0].batches, 5)  # before anything, in a window, at its end
     for stop in stops:
         stopping(monkeypatch, stop)
         with pytest.raises(Stopped):
@@ -114,7 +115,7 @@ def test_the_newest_checkpoint_is_damaged_and_the_one_before_is_used(shards, tmp
     values = {"checkpoints": {"seconds": None, "windows": 1}, "keep": "last"}
     whole = fit(spec_of(shards, tmp_path / "whole", **values))
     spec = spec_of(shards, tmp_path / "broken", **values)
-    a_window = material(spec).windows[0].batches
+    a_window = read_training_data(spec).windows[0].batches
     stopping(monkeypatch, 3 * a_window)
     with pytest.raises(Stopped):
         fit(spec)
@@ -132,10 +133,10 @@ def test_by_the_clock_a_checkpoint_is_made_between_the_epochs_ends(shards, tmp_p
     spec = spec_of(shards, tmp_path, checkpoints={"seconds": 1e-6, "last": 99})
     fit(spec)
     numbers = [int(path.name) for path in sorted((tmp_path / "checkpoints").glob("*/*"))]
-    assert numbers == list(range(1, len(material(spec).windows) + 1))
+    assert numbers == list(range(1, len(read_training_data(spec).windows) + 1))
     only = spec_of(shards, tmp_path / "only", checkpoints={"seconds": None, "last": 99})
     fit(only)
-    per_epoch = material(spec).per_epoch
+    per_epoch = read_training_data(spec).per_epoch
     assert [int(p.name) for p in sorted((tmp_path / "only" / "checkpoints").glob("*/*"))] == [per_epoch, 2 * per_epoch]
 
 
@@ -240,7 +241,7 @@ def test_two_ranks_go_on_bit_for_bit_and_three_share_what_is_left(shards, tmp_pa
     spec = spec_of(
         shards, tmp_path, keep="last", stream=stream, checkpoints={"seconds": None, "windows": 2, "last": 99}
     )
-    data = material(spec)
+    data = read_training_data(spec)
     a_window, plan = data.windows[0].batches, sorted((w.epoch, w.number) for w in data.windows)
     whole, broken, shrunk = (str(tmp_path / name) for name in ("whole", "broken", "shrunk"))
     stop = 2 * a_window + 1
@@ -389,6 +390,8 @@ def test_workers_that_nobody_named_are_chosen_noted_and_no_part_of_the_runs_name
 
 
 def test_stream_settings_do_not_depend_on_the_world(shards, tmp_path):
-    one = material(spec_of(shards, tmp_path, workers=1))
-    two = material(spec_of(shards, tmp_path, workers=2, stream=Stream(batch=16, window=8, align=2).model_dump()))
+    one = read_training_data(spec_of(shards, tmp_path, workers=1))
+    two = read_training_data(
+        spec_of(shards, tmp_path, workers=2, stream=Stream(batch=16, window=8, align=2).model_dump())
+    )
     assert one.windows == two.windows

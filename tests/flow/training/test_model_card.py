@@ -2,7 +2,8 @@ import pyarrow as pa
 
 from herbray import config, tables
 from herbray.flow.training.model_card import model_card
-from herbray.flow.training.specification import Material, Train
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import TrainingData
 from herbray.tracking import section
 
 HOSTILE = "Ann\n# Not a heading\n<script>alert(1)</script> ```` <img src=x onerror=alert(1)> [x](javascript:y)"
@@ -11,7 +12,7 @@ HOSTILE = "Ann\n# Not a heading\n<script>alert(1)</script> ```` <img src=x onerr
 def card(citation="", **settings):
     manifest = {"splits": {"train": 1234}, "citation": citation, "fingerprint": "0a1b"}
     spec = config.parse(Train, {"shards": "/home/ann/shards", "out": "/home/ann/out", "store": "/home/ann"} | settings)
-    return model_card(spec, Material(pa.table({}), manifest, ["Rubus", "Rosa"], [], None), {"val_knn": 0.5})
+    return model_card(spec, TrainingData(pa.table({}), manifest, ["Rubus", "Rosa"], [], None), {"val_knn": 0.5})
 
 
 def write_shards(folder, licences, splits=("train", "random"), step=1):

@@ -11,8 +11,10 @@ import torch.multiprocessing as mp
 from herbray import config
 from herbray.flow.input.batches import local
 from herbray.flow.training.checkpoints.directory import Store
-from herbray.flow.training.specification import Train, World, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.worker import learn
+from herbray.flow.training.world import World
 
 WORLD, PATIENCE_S, STEP_S = 3, 3.0, 0.6
 
@@ -56,7 +58,7 @@ def test_ranks_that_wait_for_the_last_windows_never_wait_longer_than_a_step(shar
         "epochs": 1,
     }
     spec = config.parse(Train, tree)
-    windows = material(spec).windows
+    windows = read_training_data(spec).windows
     rest = len(windows) % WORLD
     assert rest == 2
     assert rest * windows[0].batches * STEP_S > PATIENCE_S  # longer than any rank waits in silence

@@ -18,9 +18,11 @@ from herbray.flow.shards.specimens import read_jpegs
 from herbray.flow.training import validation as module
 from herbray.flow.training.job import fit
 from herbray.flow.training.metrics_log import read_metrics
-from herbray.flow.training.specification import Train, World, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.validation import Validator
 from herbray.flow.training.worker import build_learner
+from herbray.flow.training.world import World
 from herbray.model.augment import prepare
 from herbray.model.metrics import knn_accuracy
 
@@ -67,7 +69,7 @@ def by_hand(spec, data, learner):
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: each.get("mining", each["name"]))
 def test_its_figures_are_those_of_specimens_embedded_one_by_one(small_shards, tmp_path, objective):
     spec = spec_of(small_shards, tmp_path, objective=objective)
-    data = material(spec)
+    data = read_training_data(spec)
     learner = learner_of(spec, data)
     found, wanted = validator_of(spec, data).figures(learner), by_hand(spec, data, learner)
     assert found["val_knn"] == pytest.approx(wanted["val_knn"], abs=2.1 / len(data.validation.specimens))
@@ -85,16 +87,16 @@ def test_jpegs_are_read_once_a_run_and_by_each_rank_its_share(small_shards, tmp_
     monkeypatch.setattr(module, "read_jpegs", counting)
     spec = spec_of(small_shards, tmp_path)
     fit(spec)
-    whole = len(material(spec).validation.specimens)
+    whole = len(read_training_data(spec).validation.specimens)
     assert reads == [whole]
-    validator_of(spec, material(spec), World(1, 4))._reading.result()
+    validator_of(spec, read_training_data(spec), World(1, 4))._reading.result()
     assert reads[1] <= -(-whole // 4) + 16
 
 
 def test_batches_are_decoded_while_the_device_works(small_shards, tmp_path, monkeypatch):
     """While a batch is embedded, the pictures of the next are decoded by other threads."""
     spec = spec_of(small_shards, tmp_path)
-    data = material(spec)
+    data = read_training_data(spec)
     learner, validator = learner_of(spec, data), validator_of(spec, data)
     decode, encode, more, decoded, in_time = module.decode, learner.encoder.forward, threading.Condition(), [], []
 
@@ -122,9 +124,9 @@ def test_batches_are_decoded_while_the_device_works(small_shards, tmp_path, monk
 def test_any_number_of_ranks_gives_the_same_figures(small_shards, tmp_path):
     """More ranks than batches among them."""
     spec = spec_of(small_shards, tmp_path, objective=OBJECTIVES[1], validate_rows=40)
-    assert len(material(spec).validation.batches) == 4
+    assert len(read_training_data(spec).validation.batches) == 4
     (tmp_path / "job.yaml").write_text(config.dump(spec))
-    data = material(spec)
+    data = read_training_data(spec)
     alone = validator_of(spec, data).figures(learner_of(spec, data))
     for world in (2, 5):
         script = [sys.executable, Path(__file__), tmp_path]
@@ -142,7 +144,7 @@ def rank_of(folder, rank, world):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/{world}", rank=rank, world_size=world)
     spec = config.load(Train, folder / "job.yaml", [])
-    data = material(spec)
+    data = read_training_data(spec)
     found = validator_of(spec, data, World(rank, world)).figures(learner_of(spec, data))
     (folder / f"{world}-{rank}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
@@ -180,7 +182,7 @@ def test_without_two_gatherings_the_loss_decides_and_one_warning_says_so(lonely,
 
 def test_a_loss_that_is_no_number_stops_the_run(lonely, tmp_path):
     spec = spec_of(lonely, tmp_path)
-    data = material(spec)
+    data = read_training_data(spec)
     learner = learner_of(spec, data)
     with torch.no_grad():
         next(learner.encoder.parameters()).fill_(torch.nan)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from herbray.flow.training.checkpoints.directory import Store, Writer
 from herbray.flow.training.meter import Meter
-from herbray.flow.training.specification import Checkpoints, World
+from herbray.flow.training.specification import Checkpoints
+from herbray.flow.training.world import World
 from herbray.model.checkpoint import EncoderCard, load_training, save_training, training_state, write_encoder
 from herbray.model.learner import Learner
 from herbray.model.sealed import Damaged, opened

@@ -16,7 +16,8 @@ from herbray.flow.input.window_reader import Batch, WindowReader
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training import worker
 from herbray.flow.training.checkpoints.directory import Store
-from herbray.flow.training.specification import Elastic, Train, World
+from herbray.flow.training.specification import Elastic, Train
+from herbray.flow.training.world import World
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from pathlib import Path

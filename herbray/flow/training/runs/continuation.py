@@ -10,7 +10,8 @@ from herbray import storage
 from herbray.flow.training.checkpoints.directory import copy_folder, store_of
 from herbray.flow.training.runs.folder import METRICS, Runs, metrics_of, runs
 from herbray.flow.training.runs.identity import Settings, run_name, settings
-from herbray.flow.training.specification import Train, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.settings.marks import Role, role_at
 
 _SHOWN: Final = 4
@@ -98,7 +99,10 @@ def _obstacle(spec: Train, name: str, epochs: int) -> str:
         return f"the {spec.optimizer.schedule} schedule spans all epochs"
     if spec.optimizer.warmup:
         return f"the warm-up is a share of all steps (optimizer.warmup={spec.optimizer.warmup:g})"
-    wanted, had = material(spec).windows, material(spec.model_copy(update={"epochs": epochs})).windows
+    wanted, had = (
+        read_training_data(spec).windows,
+        read_training_data(spec.model_copy(update={"epochs": epochs})).windows,
+    )
     if wanted[: len(had)] != had:
         return "over so many epochs each has other batches"
     if store_of(spec, name).newest() is None:

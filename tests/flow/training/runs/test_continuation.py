@@ -14,7 +14,8 @@ from herbray.flow.training.registration import Register, register
 from herbray.flow.training.runs.continuation import continued
 from herbray.flow.training.runs.folder import claim, runs
 from herbray.flow.training.runs.identity import run_name, settings
-from herbray.flow.training.specification import Train, material
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.model.checkpoint import read_encoder
 from herbray.model.sealed import seal
 from herbray.tracking.store import client
@@ -82,7 +83,7 @@ def never(monkeypatch):
 
 def with_scores(spec, *scores):
     """Give a run's checkpoints and curve other scores, as if it had trained so."""
-    name, per_epoch = run_name(spec), material(spec).per_epoch
+    name, per_epoch = run_name(spec), read_training_data(spec).per_epoch
     root = spec.out / "checkpoints" / name
     rows = read_metrics(spec.out / "metrics.jsonl")
     for epoch, score in enumerate(scores, 1):
@@ -129,7 +130,7 @@ def test_at_a_constant_rate_a_longer_run_goes_on_from_the_end_and_is_the_run_tha
 def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(small_shards, tmp_path, monkeypatch):
     whole = fit(spec_of(small_shards, tmp_path / "whole"))
     spec = spec_of(small_shards, tmp_path, epochs=1, checkpoints={"seconds": None, "windows": 1})
-    stop = material(spec).windows[0].batches * (len(material(spec).windows) - 1)
+    stop = read_training_data(spec).windows[0].batches * (len(read_training_data(spec).windows) - 1)
 
     def feed(windows, reader, **settings):
         for number, batch in enumerate(local(windows, reader)):
@@ -242,7 +243,7 @@ def test_a_run_that_the_folder_has_held_before_needs_no_word(small_shards, tmp_p
 def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(small_shards, tmp_path, caplog):
     """Bags that are drawn anew each epoch differ in number, and all epochs have the shape of the largest."""
     values = {"stream": {"batch": 8, "window": 4, "align": 1, "balance": 0.5}}
-    windows = {n: material(spec_of(small_shards, tmp_path, epochs=n, **values)).windows for n in range(1, 13)}
+    windows = {n: read_training_data(spec_of(small_shards, tmp_path, epochs=n, **values)).windows for n in range(1, 13)}
     few, many = next((n, n + 1) for n in range(1, 12) if windows[n + 1][: len(windows[n])] != windows[n])
     spec = spec_of(small_shards, tmp_path, epochs=many, **values)
     held(spec.model_copy(update={"epochs": few}))
