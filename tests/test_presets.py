@@ -283,7 +283,7 @@ def test_every_experiment_changes_one_setting_of_an_objective_s_first_training_a
     assert path.read_text(encoding="utf-8").startswith(f"# herbray study jobs/experiments/{path.name}")
     first, changed = {}, set()
     for each in spec.train:
-        shards = spec.other_shards.get(each.called, spec.shard)
+        shards = spec.other_shards.get(each.result_name, spec.shard)
         tree = flat({"train": each.model_dump(exclude={"label"}), "shard": shards.model_dump()})
         ours = first.setdefault(each.objective.name, tree)
         if ours is tree:

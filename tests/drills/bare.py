@@ -17,10 +17,11 @@ import torch.distributed as dist
 
 from herbray import config
 from herbray.flow.input.batches import threaded
-from herbray.flow.training import worker
-from herbray.flow.training.checkpoints.directory import Store
-from herbray.flow.training.metrics_log import Curve
+from herbray.flow.training import loop
+from herbray.flow.training.checkpoints.directory import CheckpointDirectory
+from herbray.flow.training.metrics_log import MetricsLog
 from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.world import World
 
 
@@ -41,9 +42,17 @@ def phase(spec, rank, world, stop, seen):
                 with seen.open("a") as file:
                     file.write(json.dumps(names[number]) + "\n")
 
-    store = Store(spec.out.absolute() / "checkpoints", spec.checkpoints, spec.keep)
-    curve = Curve(spec.out / "metrics.jsonl")
-    worker.learn(spec, None, World(rank, world), feed, store, curve.add if rank == 0 else lambda figures: None)
+    store = CheckpointDirectory(spec.out.absolute() / "checkpoints", spec.checkpoints, spec.keep)
+    curve = MetricsLog(spec.out / "metrics.jsonl")
+    loop.train_loop(
+        spec,
+        read_training_data(spec),
+        None,
+        World(rank, world),
+        feed,
+        store,
+        curve.add if rank == 0 else lambda figures: None,
+    )
 
 
 def main(rank, world, folder):

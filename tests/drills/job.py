@@ -100,8 +100,8 @@ def main(folder):
     from herbray.flow.training.specification import Train
 
     spec = config.load(Train, folder / "job.yaml")
-    between, on_ray, feed = around(folder), module.fit_on_ray, module.feed
-    module.fit_on_ray = lambda spec, weights, callbacks=(): on_ray(spec, weights, callbacks, between)
+    between, fit, feed = around(folder), module.fit_prepared, module.feed
+    module.fit_prepared = lambda job, callbacks=(): fit(job, callbacks, between)
     module.feed = lambda windows, reader, **settings: between(0, feed(windows, reader, **settings))
     register = json.loads((folder / "hold.json").read_text()).get("register")
     try:

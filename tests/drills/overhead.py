@@ -30,21 +30,21 @@ def overhead(folder: Path) -> Found:
     """A ResNet-18 with the states of AdamW, in this process, four checkpoints an epoch."""
     import torch
 
-    from herbray.flow.training.checkpoints.coordinator import Saver
-    from herbray.flow.training.checkpoints.directory import Store, Writer
+    from herbray.flow.training.checkpoints.coordinator import CheckpointCoordinator
+    from herbray.flow.training.checkpoints.directory import CheckpointDirectory, CheckpointWriter
     from herbray.flow.training.job import fit
+    from herbray.flow.training.loop import _Course
     from herbray.flow.training.training_data import read_training_data
-    from herbray.flow.training.worker import _Course
 
     torch.set_num_threads(1)  # as in the other drills: other work on the cores is not to be fought for
     size, epochs = 40, 2
     spec = prepared(folder, {}, workers=0, epochs=epochs, encoder={"size": size})
     names = [
-        (Saver, "save"),
-        (Writer, "begin"),
-        (Saver, "keep_up"),
-        (Writer, "close"),
-        (Store, "save"),
+        (CheckpointCoordinator, "save"),
+        (CheckpointWriter, "begin"),
+        (CheckpointCoordinator, "keep_up"),
+        (CheckpointWriter, "close"),
+        (CheckpointDirectory, "save"),
         (_Course, "run"),
     ]
     took: dict[str, list[float]] = {f"{kind.__name__}.{name}": [] for kind, name in names}

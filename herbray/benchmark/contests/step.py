@@ -24,10 +24,10 @@ from herbray.config import parse
 from herbray.flow.input.batches import Batch, Loader, WindowReader, local
 from herbray.flow.input.loader import feed
 from herbray.flow.input.to_device import Placed, placed
+from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
-from herbray.flow.training.step import make_optimizer, take_step, wrapped
+from herbray.flow.training.step import make_optimizer, take_step, wrap_model
 from herbray.flow.training.training_data import TrainingData, read_training_data
-from herbray.flow.training.worker import build_learner
 from herbray.flow.training.world import World
 from herbray.model.compiled import Compile, worthwhile
 from herbray.model.denormal import flushed
@@ -164,7 +164,7 @@ class _Run:
         learner = build_learner(spec, len(data.classes), None).to(device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(spec.optimizer, learner)
         steps = PAPER_IMAGES // spec.stream.batch  # what a run takes for which speed matters
-        self.model: nn.Module = wrapped(learner, World(device=device), worthwhile(spec.compile, device, steps))
+        self.model: nn.Module = wrap_model(learner, World(device=device), worthwhile(spec.compile, device, steps))
 
     def step(self, batch: Placed) -> None:
         take_step(self.model, self.optimizer, self.spec.optimizer.lr, batch, self.spec)

@@ -21,8 +21,9 @@ from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, Missi
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target, Verdict
 from herbray.config import parse
 from herbray.flow.input.batches import WindowReader, local, share, threaded
-from herbray.flow.training import job, worker
-from herbray.flow.training.metrics_log import append
+from herbray.flow.training import job, loop
+from herbray.flow.training.metrics_log import append_metrics
+from herbray.flow.training.preparation import prepare_training
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.world import World
@@ -118,7 +119,7 @@ class TrainLoop(BenchmarkSpec):
         images = self.steps * self.batch * workers
         if importlib.util.find_spec("ray"):
             around = functools.partial(_gated, gates / "ray", self.steps)
-            fit = functools.partial(job.fit_on_ray, spec, None, (), around)
+            fit = functools.partial(job.fit_prepared, prepare_training(spec), (), around)
             runs["herbray"] = Held(gates / "ray", lambda: _ignore(fit()), workers, images, whole=True)
         if workers == 1:
             runs[_ALONE] = self._spawned(gates / "alone", _alone, spec, 1, images)
@@ -166,12 +167,12 @@ def _alone(rank: int, folder: Path, spec: Train, steps: int, count: int, workers
     gate = Gate(folder, rank, steps)
 
     def report(figures: Mapping[str, float]) -> None:
-        append(folder / "metrics.jsonl", figures)
+        append_metrics(folder / "metrics.jsonl", figures)
 
     def feed(windows: Sequence[Any], reader: WindowReader) -> Iterator[Any]:
         return gate.through(threaded(windows, reader, threads=None if torch.cuda.is_available() else 1))
 
-    worker.learn(spec, None, World(device=_device(rank)), feed, None, report)
+    loop.train_loop(spec, read_training_data(spec), None, World(device=_device(rank)), feed, None, report)
 
 
 @flushed()
@@ -180,7 +181,7 @@ def _bare(rank: int, folder: Path, spec: Train, steps: int, count: int, workers:
     threads(count)
     device = _device(rank)
     data = read_training_data(spec)
-    model: torch.nn.Module = worker.build_learner(spec, len(data.classes), None)
+    model: torch.nn.Module = loop.build_learner(spec, len(data.classes), None)
     model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=spec.optimizer.lr, fused=True)
     if workers > 1:

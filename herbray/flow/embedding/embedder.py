@@ -16,7 +16,7 @@ from herbray.data.plan import fingerprint
 from herbray.flow.input.prefetch import ahead, pageable, pinned
 from herbray.flow.input.window_reader import Draft, Pixels, views
 from herbray.flow.shards.manifest import remedy
-from herbray.flow.training.fingerprints import encoder_print
+from herbray.flow.training.fingerprints import encoder_fingerprint
 from herbray.model.checkpoint import read_encoder
 from herbray.model.inference import ready
 
@@ -40,7 +40,7 @@ class Embedder:
         if not fast:
             torch.set_num_threads(threads)
         module, card = read_encoder(encoder)
-        self.dim, self.print = module.dim, encoder_print(encoder, card)
+        self.dim, self.print = module.dim, encoder_fingerprint(encoder, card)
         self.embed = ready(module, self.device)
         self.side, self.threads, self.batch = side, threads, batch or (512 if fast else 64)
         self.allocate = pinned if fast else pageable

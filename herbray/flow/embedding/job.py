@@ -23,7 +23,13 @@ from herbray.flow.embedding.embedder import Embedder, source_print
 from herbray.flow.shards.chosen_splits import splits_there
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy
-from herbray.flow.training.fingerprints import encoder_print, identify, print_of, settings_of, weights_print
+from herbray.flow.training.fingerprints import (
+    encoder_fingerprint,
+    fingerprint_of,
+    kind_settings,
+    read_identity,
+    weights_fingerprint,
+)
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
 from herbray.tasks import Embeddings
@@ -71,8 +77,8 @@ def embed(spec: Embed) -> Path:
             f"{spec.model} was trained on sheets of geometry={card.geometry}, those of {spec.shards} are {geometry}: "
             f"make the shards with geometry={card.geometry}"
         )
-    identity = identify(encoder, card)
-    note |= asdict(identity) | {"settings": settings_of(card), "size": card.size, "dim": card.dim}
+    identity = read_identity(encoder, card)
+    note |= asdict(identity) | {"settings": kind_settings(card), "size": card.size, "dim": card.dim}
     note |= {
         "herbray": __version__,
         "shards": manifest["fingerprint"],
@@ -148,7 +154,7 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
             init = tracking.pinned(uri, init)  # results tell starts apart by it; a training names its own so, too
             weights = tracking.pull(init, uri, cache=spec.out.absolute() / "encoders")
             spec = spec.model_copy(update={"start": spec.start.model_copy(update={"init": init})})
-        which = fingerprint(spec.start.model_dump(), spec.seed, weights and weights_print(weights))[:8]
+        which = fingerprint(spec.start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]
         name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', init)[-40:]}-{which}"
         folder = spec.out / "encoders" / name
         if not (folder / "encoder.json").exists():
@@ -158,7 +164,7 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
     uri = tracking.tracking_uri(spec.store)
     if not spec.model.startswith("models:/"):
         folder = Path(spec.model)
-        made_by = encoder_print(folder, read_encoder(folder)[1])
+        made_by = encoder_fingerprint(folder, read_encoder(folder)[1])
         return folder.absolute(), {
             "name": f"{folder.absolute().parent.name}-{made_by[:8]}{made_by[-4:]}",  # another encoder, another name
             "uri": "",
@@ -182,7 +188,7 @@ def _start_card(spec: Embed, encoder: Encoder) -> EncoderCard:
         objective=schema.UNTRAINED,
         init=start.init,
         seed=spec.seed,
-        start=print_of(encoder),
+        start=fingerprint_of(encoder),
         shards_fingerprint="",
         citation="",
         spec=start.model_dump(mode="json"),

@@ -23,7 +23,7 @@ from herbray.flow.evaluation.comparison import AnyRule, Rule
 from herbray.flow.evaluation.outcomes import comparisons, comparisons_file, write_outcomes
 from herbray.flow.evaluation.partial_results import Found, Pieces, code_print, embeddings_print
 from herbray.flow.evaluation.write_back import Entry, record
-from herbray.flow.training.fingerprints import noted
+from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import (
     AnyTask,
     Embeddings,
@@ -212,4 +212,6 @@ def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], boot
     measured = piece.task.measure(embeddings, piece.split, seed)
     outcomes = by_gathering(measured.outcomes, embeddings)
     scores = measured.scores + intervals(outcomes, bootstrap, seed)
-    return Found(to_table(scores, noted(note)), to_outcome_table(outcomes, noted(note)))
+    return Found(
+        to_table(scores, identity_from_manifest(note)), to_outcome_table(outcomes, identity_from_manifest(note))
+    )

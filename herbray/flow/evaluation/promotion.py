@@ -10,7 +10,7 @@ from herbray.config import Spec
 from herbray.flow.embedding.job import read_embeddings, read_note
 from herbray.flow.evaluation.comparison import AnyRule, Evidence, Rule, already, consider, evidence, narrowed
 from herbray.flow.evaluation.job import embeddings_folders
-from herbray.flow.training.fingerprints import noted
+from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
 from herbray.tasks.base import PAPER_SEED
 from herbray.tasks.methods.bootstrap import by_gathering
@@ -137,7 +137,7 @@ def _measured(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
         for outcome in part.measure(table, split, spec.seed).outcomes
     ]
     outcomes = by_gathering(found, table)
-    proof = evidence(note["shards"], to_outcome_table(outcomes, noted(note)), spec.rule)
+    proof = evidence(note["shards"], to_outcome_table(outcomes, identity_from_manifest(note)), spec.rule)
     if proof is None:
         known = sorted({f"{each.task}/{each.split}/{each.level}/{each.metric}" for each in outcomes})
         raise ValueError(

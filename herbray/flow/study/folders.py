@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from herbray.data.plan import fingerprint
 from herbray.flow.shards.build import Shard
-from herbray.flow.training.runs.identity import made_of
+from herbray.flow.training.runs.identity import encoder_settings
 from herbray.flow.training.specification import Train
 
 
@@ -25,14 +25,14 @@ def refuse_repeated(
     """
     first: dict[str, int] = {}
     for place, each in enumerate(trainings):
-        settings = made_of(each) | {"seed": None if "seed" in given else each.seed}
+        settings = encoder_settings(each) | {"seed": None if "seed" in given else each.seed}
         if "init" in given:
             settings["encoder"] = settings["encoder"] | {"init": None}
-        shards = other_shards.get(each.called, shard)
+        shards = other_shards.get(each.result_name, shard)
         there = first.setdefault(fingerprint(settings, shards.model_dump(mode="json")), place)
         if there != place:
             raise ValueError(
-                f"train.{place} ({each.called}) is the same training as train.{there} ({trainings[there].called}): "
+                f"train.{place} ({each.result_name}) is the same training as train.{there} ({trainings[there].result_name}): "
                 "change a setting of one, or leave it out"
             )
 
@@ -47,11 +47,11 @@ def run_folders(trainings: Sequence[Train], inits: bool, seeds: bool) -> list[st
     """
     names: list[str] = []
     for each in trainings:
-        parts = [folder(each.called)]
+        parts = [folder(each.result_name)]
         parts += [_plain(each.encoder.init)] if inits else []
         parts += [f"seed{each.seed}"] if seeds else []
         if "-".join(parts) in names:
-            parts.append(fingerprint(made_of(each), each.seed)[:6])
+            parts.append(fingerprint(encoder_settings(each), each.seed)[:6])
         names.append("-".join(parts))
     return names
 

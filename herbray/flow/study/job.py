@@ -27,7 +27,8 @@ from herbray.flow.study.folders import folder, refuse_repeated, run_folders
 from herbray.flow.study.preflight import Outlook, check_frozen, check_handed_over, check_start, foresee, foresee_again
 from herbray.flow.study.report_job import Report, report
 from herbray.flow.study.setting_effects import differences
-from herbray.flow.training.job import exact, steady, train
+from herbray.flow.training.job import train
+from herbray.flow.training.preparation import refuse_own_start, resolve_start_weights
 from herbray.flow.training.specification import Train
 from herbray.model.encoder import EncoderSpec
 from herbray.tasks import lines
@@ -71,7 +72,7 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [each.called for each in self.train]
+        names = [each.result_name for each in self.train]
         for name, told in (("inits", self.inits), ("seeds", list(map(str, self.seeds)))):
             if twice := [text for text, count in Counter(told).items() if count > 1]:
                 raise ValueError(f"{name}: {', '.join(twice)} twice")
@@ -157,7 +158,9 @@ def grid(spec: Study, pretrained: str | None) -> tuple[list[Cell], list[Cell]]:
         ValueError: start weights that do not go with an encoder, or cannot be had.
     """
     jobs = [
-        exact(steady(_started(each, pretrained if pretrained and init == PRETRAINING else init, seed)), spec.out)
+        resolve_start_weights(
+            refuse_own_start(_started(each, pretrained if pretrained and init == PRETRAINING else init, seed)), spec.out
+        )
         for each in spec.train
         for init in spec.inits or [each.encoder.init]
         for seed in spec.seeds or [each.seed]
@@ -186,7 +189,7 @@ def _check(spec: Study) -> None:
             if init == PRETRAINING and spec.pretraining:
                 check_handed_over(each, spec.pretraining.train.encoder)
             else:
-                steady(_started(each, init, each.seed))
+                refuse_own_start(_started(each, init, each.seed))
     if spec.pretraining:
         check_start(spec.pretraining.train)
     for start in spec.frozen:
@@ -196,7 +199,8 @@ def _check(spec: Study) -> None:
 def _foreseen(spec: Study, shards: Shard) -> Outlook:
     """All that catalogues and splits tell of the stages, before an image is read; says what is left out."""
     trainings = [
-        (each, _with(spec.other_shards.get(each.called, shards), catalogue=shards.catalogue)) for each in spec.train
+        (each, _with(spec.other_shards.get(each.result_name, shards), catalogue=shards.catalogue))
+        for each in spec.train
     ]
     if before := spec.pretraining:
         catalogue.build(names := _with(before.catalogue, out=spec.out / PRETRAINING / "catalogue"))
@@ -217,7 +221,7 @@ def _encoder(base: Train, init: str) -> EncoderSpec:
 
 
 def _cell(spec: Study, job: Train, name: str) -> Cell:
-    out, shards = spec.out.absolute(), _shards(spec, job.called)  # a cell may run in another process
+    out, shards = spec.out.absolute(), _shards(spec, job.result_name)  # a cell may run in another process
     job = _with(job, shards=shards, store=out, out=out / "train" / name)
     return Cell(job, _with(_embedding(spec), shards=shards))
 

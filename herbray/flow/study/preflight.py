@@ -15,8 +15,8 @@ from herbray.flow.embedding.job import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard, read_manifest, specimens
 from herbray.flow.shards.chosen_splits import splits_there
+from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
-from herbray.flow.training.worker import build_learner
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.tasks import Embeddings, LeftOut, judgeable
 
@@ -47,7 +47,7 @@ def check_handed_over(job: Train, made: EncoderSpec) -> None:
         have, want = getattr(made, key), getattr(job.encoder, key)
         if have != want:
             raise ValueError(
-                f"{job.called}: encoder.{key}={want}, but the pretraining that it starts from has {key}={have}: "
+                f"{job.result_name}: encoder.{key}={want}, but the pretraining that it starts from has {key}={have}: "
                 f"set both alike"
             )
 
@@ -113,7 +113,7 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
     """
     if job.encoder.size > shard.side:
         raise ValueError(
-            f"{job.called}: encoder.size={job.encoder.size} px, but the shards are made with side={shard.side} px: "
+            f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards are made with side={shard.side} px: "
             f"make them with side={job.encoder.size} or larger, or lower encoder.size"
         )
     index = _index(specimens.filter(pc.equal(specimens["split"], "train"))["genus"], shard.bag)
@@ -121,7 +121,7 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
     try:
         plan.epoch_plan(index, plan.genera(index), job.stream, group, job.seed, 0, rivals=rivals)
     except ValueError as error:
-        raise ValueError(f"{job.called}: {error}") from None
+        raise ValueError(f"{job.result_name}: {error}") from None
 
 
 def _index(genera: pa.ChunkedArray, bag: int) -> pa.Table:

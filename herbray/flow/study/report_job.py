@@ -18,7 +18,7 @@ from herbray.flow.evaluation.job import embeddings_folders, left_out_file
 from herbray.flow.evaluation.outcomes import comparisons_file, remedy
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy
-from herbray.flow.training.fingerprints import identify, noted
+from herbray.flow.training.fingerprints import identity_from_manifest, read_identity
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.registration import ENCODER, read_trained
 from herbray.model.checkpoint import EncoderCard
@@ -122,7 +122,7 @@ def _trained(paths: Sequence[Path]) -> dict[str, _Run]:
 def _identity(encoder: Path) -> schema.Identity | None:
     if not (encoder / CARD_FILE).exists():
         return None
-    return identify(encoder, config.parse(EncoderCard, read_card(encoder), origin=str(encoder / CARD_FILE)))
+    return read_identity(encoder, config.parse(EncoderCard, read_card(encoder), origin=str(encoder / CARD_FILE)))
 
 
 def _below(path: Path) -> list[Path]:
@@ -134,7 +134,7 @@ def _note(note: dict[str, Any], trained: Mapping[str, _Run]) -> EncoderNote:
     run = known if known and note["objective"] != schema.UNTRAINED else _NO_RUN  # a start may be trained elsewhere
     figures = run.note.get("figures", {})
     return EncoderNote(
-        identity=noted(note),
+        identity=identity_from_manifest(note),
         version=note["version"],
         epochs=figures.get("epoch", 0.0),
         images=int(figures.get("images", 0)),

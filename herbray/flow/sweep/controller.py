@@ -17,9 +17,9 @@ from herbray.flow.sweep.search_space import Value
 from herbray.flow.sweep.successive_halving import HalvingScheduler, Rungs
 from herbray.flow.sweep.suggestions import Suggester
 from herbray.flow.sweep.trials import Ledger, Status, Trial, best
-from herbray.flow.training.on_ray.failures import cause
-from herbray.flow.training.registration import points
-from herbray.flow.training.runs.identity import shown
+from herbray.flow.training.on_ray.failures import root_cause
+from herbray.flow.training.registration import read_points
+from herbray.flow.training.runs.identity import public_settings
 from herbray.flow.training.specification import Train
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Sweep:
         curves = self._curves.get(trial.number) or self._opened(trial)
         if curves is None:
             return
-        curves.send(points(self.ledger.metrics(trial.number)))
+        curves.send(read_points(self.ledger.metrics(trial.number)))
         if trial.status != "running":
             if trial.score is not None:
                 tracking.log_figures(curves.run, {"score": trial.score})
@@ -113,7 +113,7 @@ class Sweep:
             job = self.specified(trial.number, trial.values)
         except ValueError:  # its values make no job, so it has no run
             return None
-        params = shown(job)
+        params = public_settings(job)
         tags = {"herbray.trial": str(trial.number), "objective": job.objective.name, "init": params["encoder"]["init"]}
         name = f"{self.name}-{trial.number:03d}"
         run = tracking.open_run(self.parent.uri, self.parent.experiment, name, params, tags, parent=self.parent)
@@ -182,7 +182,7 @@ def run_trial(specified: Specified, ledger: Ledger, number: int, cpus: float) ->
     try:
         fit(job, [TuneReportCallback()])  # type: ignore[no-untyped-call]
     except Exception as error:
-        inner = cause(error)
+        inner = root_cause(error)
         (folder / CAUSE).write_text(f"{type(inner).__name__}: {inner}\n", encoding="utf-8")
         raise
 

@@ -20,9 +20,9 @@ from herbray.flow.sweep.search_space import Range, Value, drawn, every, specifie
 from herbray.flow.sweep.successive_halving import Halving, Rungs
 from herbray.flow.sweep.suggestions import Searcher, suggester
 from herbray.flow.sweep.trials import Ledger, Trial, best, write_table
-from herbray.flow.training.job import exact
-from herbray.flow.training.on_ray.workers import share_of_cpus
-from herbray.flow.training.runs.identity import judging, run_name, shown
+from herbray.flow.training.on_ray.workers import divide_cpus
+from herbray.flow.training.preparation import resolve_start_weights
+from herbray.flow.training.runs.identity import public_settings, run_name, validation_settings
 from herbray.flow.training.specification import Elastic, Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.settings.marks import Mark, without
@@ -92,7 +92,7 @@ def tune(spec: Tune) -> Swept:
         SweepFailed: every trial failed.
     """
     total = _checked(spec)
-    spec = spec.model_copy(update={"train": exact(spec.train, spec.store)})
+    spec = spec.model_copy(update={"train": resolve_start_weights(spec.train, spec.store)})
     name = f"{spec.train.objective.name}-sweep-{_claim(spec)}"
     ledger = Ledger(spec.out, spec.train.keep)
     earlier = ledger.read()
@@ -117,7 +117,7 @@ def tune(spec: Tune) -> Swept:
 
 def _job(spec: Tune, number: int, values: Mapping[str, Value]) -> Train:
     """A trial's training job."""
-    job = exact(specified(spec.train, values, number), spec.store)  # an alias may stand in the space
+    job = resolve_start_weights(specified(spec.train, values, number), spec.store)  # an alias may stand in the space
     out = Ledger(spec.out, job.keep).folder(number)
     return job.model_copy(update={"out": out, "store": spec.store, "experiment": spec.experiment})
 
@@ -168,7 +168,7 @@ def _claim(spec: Tune) -> str:
         ValueError: `out` holds another one.
     """
     space = {path: text(each) for path, each in spec.space.items()}
-    key = plan.fingerprint(run_name(spec.train), judging(spec.train), [space, spec.searcher, spec.seed])
+    key = plan.fingerprint(run_name(spec.train), validation_settings(spec.train), [space, spec.searcher, spec.seed])
     file = spec.out / "sweep.json"
     there = _fingerprint(file)
     if there not in (None, key):
@@ -193,7 +193,7 @@ def _fingerprint(file: Path) -> str | None:
 
 
 def _params(spec: Tune) -> dict[str, Any]:
-    return without(spec, "place", "conduct", "name") | {"train": shown(spec.train, "name")}
+    return without(spec, "place", "conduct", "name") | {"train": public_settings(spec.train, "name")}
 
 
 def _rungs(spec: Tune, ledger: Ledger, earlier: Mapping[int, Trial]) -> Rungs | None:
@@ -209,7 +209,7 @@ def _room(spec: Tune, pending: int) -> Room:
     _dashboard()
     nodes = connection.nodes()
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
-    _, feed = share_of_cpus(smallest)
+    _, feed = divide_cpus(smallest)
     own = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None
     return share(spec.train, nodes, feed, pending, spec.concurrent, own)
 

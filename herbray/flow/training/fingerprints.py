@@ -25,22 +25,22 @@ _NOT_OF_KIND: Final = {"place", "conduct", "progress", "name"}
 """Roles of settings that cards of earlier versions held, and that do not bear on an encoder."""
 
 
-def encoder_print(folder: Path, card: EncoderCard) -> str:
+def encoder_fingerprint(folder: Path, card: EncoderCard) -> str:
     """Fingerprint of an encoder in a folder; encoders that give different numbers have different ones.
 
     The first `schema.WEIGHTS_DIGITS` digits are of the weights, eight more of the architecture and the input settings.
     """
-    return weights_print(folder) + _print_of_facts({name: getattr(card, name) for name in _FACTS})
+    return weights_fingerprint(folder) + _print_of_facts({name: getattr(card, name) for name in _FACTS})
 
 
-def weights_print(folder: Path) -> str:
+def weights_fingerprint(folder: Path) -> str:
     """Fingerprint of the weights in a folder; encoders of different input sizes may share it."""
     with (folder / WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:WEIGHTS_DIGITS]
 
 
-def print_of(encoder: Encoder) -> str:
-    """`encoder_print` of an encoder in memory."""
+def fingerprint_of(encoder: Encoder) -> str:
+    """`encoder_fingerprint` of an encoder in memory."""
     weights = hashlib.sha256(weights_bytes(encoder.state_dict())).hexdigest()[:WEIGHTS_DIGITS]
     return weights + _print_of_facts({name: getattr(encoder, name) for name in _FACTS})
 
@@ -49,22 +49,22 @@ def _print_of_facts(facts: Mapping[str, object]) -> str:
     return fingerprint(dict(facts))[:8]
 
 
-def identify(folder: Path, card: EncoderCard) -> Identity:
+def read_identity(folder: Path, card: EncoderCard) -> Identity:
     """Which encoder lies in a folder."""
-    own = encoder_print(folder, card)
+    own = encoder_fingerprint(folder, card)
     card = card.model_copy(update={"start": own if card.objective == UNTRAINED else card.start or _rebuilt_start(card)})
     return Identity(
-        model=name_of(card),
+        model=encoder_name(card),
         encoder=own,
         objective=card.objective,
-        kind=kind_of(card),
+        kind=encoder_kind(card),
         init=card.init,
         start_kind=start_kind(card),
         seed=card.seed,
     )
 
 
-def name_of(card: EncoderCard) -> str:
+def encoder_name(card: EncoderCard) -> str:
     """What people call an encoder: the label that its training gave it, else its objective.
 
     An untrained network that is no ResNet-18 is called by its architecture.
@@ -74,11 +74,13 @@ def name_of(card: EncoderCard) -> str:
     return card.label or str(card.spec.get("label") or card.objective)  # earlier cards had it among the settings
 
 
-def kind_of(card: EncoderCard) -> str:
+def encoder_kind(card: EncoderCard) -> str:
     """Fingerprint of how an encoder was made: name, settings, start weights and shards, but not the seed."""
     if card.objective == UNTRAINED:
         return start_kind(card)
-    return fingerprint(name_of(card), card.objective, settings_of(card), start_kind(card), card.shards_fingerprint)
+    return fingerprint(
+        encoder_name(card), card.objective, kind_settings(card), start_kind(card), card.shards_fingerprint
+    )
 
 
 def start_kind(card: EncoderCard) -> str:
@@ -89,7 +91,7 @@ def start_kind(card: EncoderCard) -> str:
     return drawn + card.start[WEIGHTS_DIGITS:] if card.init == "random" else card.start
 
 
-def settings_of(card: EncoderCard) -> dict[str, Any]:
+def kind_settings(card: EncoderCard) -> dict[str, Any]:
     """The settings that a kind is made of, as a tree; start weights and shards are told elsewhere."""
     if card.objective == UNTRAINED:
         return {"encoder": {name: getattr(card, name) for name in ("arch", "stem", "normalise", "size")}}
@@ -103,7 +105,7 @@ def _role(setting: str) -> Role | None:
     return mark.role if mark else None
 
 
-def noted(note: Mapping[str, Any]) -> Identity:
+def identity_from_manifest(note: Mapping[str, Any]) -> Identity:
     """The encoder of an embeddings folder, by the folder's manifest."""
     return Identity(**{each.name: note[each.name] for each in fields(Identity)})
 
@@ -114,6 +116,6 @@ def _rebuilt_start(card: EncoderCard) -> str:
         return ""
     facts = {name: getattr(card, name) for name in ("arch", "init", "stem", "normalise", "size")}
     try:
-        return print_of(build_encoder(EncoderSpec.model_validate(facts), card.seed))
+        return fingerprint_of(build_encoder(EncoderSpec.model_validate(facts), card.seed))
     except ValueError:  # the published weights are not on this machine
         return ""

@@ -4,27 +4,29 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from herbray import tracking
 from herbray.data.validation import Validation
 from herbray.flow.input.loader import feed
-from herbray.flow.shards.manifest import read_manifest
-from herbray.flow.training import worker
-from herbray.flow.training.checkpoints.directory import Kept, Store, copy_folder, score, store_of
-from herbray.flow.training.metrics_log import Curve, read_metrics
+from herbray.flow.training import loop
+from herbray.flow.training.checkpoints.directory import (
+    Checkpoint,
+    checkpoint_score,
+    copy_folder,
+)
+from herbray.flow.training.metrics_log import MetricsLog, read_metrics
 from herbray.flow.training.model_card import model_card
-from herbray.flow.training.on_ray.workers import Around, manned, train_on_ray
-from herbray.flow.training.registration import begin, conclude, ended, read_trained, reported
-from herbray.flow.training.runs.continuation import changes, continued, listed, say
+from herbray.flow.training.on_ray.workers import BatchWrapper, choose_workers, train_on_ray
+from herbray.flow.training.preparation import PreparedTraining, find_start_weights, prepare_training, refuse_own_start
+from herbray.flow.training.registration import deliver_metrics, note_end, open_run, read_trained, register_and_close
+from herbray.flow.training.runs.continuation import changes, join_changes, print_line
 from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, runs
-from herbray.flow.training.runs.identity import run_name, settings, shown
+from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
-from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.world import World
 from herbray.model.checkpoint import read_encoder, write_card
 
@@ -59,116 +61,91 @@ class Trained:
 
 
 def train(spec: Train) -> Trained:
-    """The training job: open a run, fit, register the encoder as a candidate.
+    """The training job: open an MLflow run, train, register the encoder as a candidate.
 
-    Reports reach the tracking store from a thread of the driver: training does not wait for it.
+    A thread of the driver sends the metrics to the tracking server: training does not wait for the server.
 
     Raises:
         ValueError: bad input.
-        tracking.StoreAway: the tracking store kept the encoder from being registered; `herbray register` repeats it.
+        tracking.StoreAway: the tracking server was unreachable when the encoder was to be registered; `herbray
+            register` registers it later.
     """
-    data = read_training_data(spec)  # bad input is told before anything starts
-    spec = continued(exact(steady(spec), spec.store))
-    tags = {"objective": spec.objective.name, "init": shown(spec)["encoder"]["init"]}
-    tags |= {"shards": data.manifest["fingerprint"]}
-    name = run_name(spec)
-    over = _ended(spec, store_of(spec, name))
-    before = runs(spec.out).settings.get(name) if over else None
-    former = _version(spec.out, name)
-    with nullcontext(spec) if over else manned(spec, data.per_epoch) as job:
-        run = begin(job, name, tags)
-        with reported(run, spec.out):
-            fitted = fit(job)
-            ended(spec.out, model_card(spec, data, fitted.figures), fitted.figures)
-        done = conclude(run, spec.out)
+    job = prepare_training(refuse_own_start(spec))
+    over = job.has_ended()
+    before = runs(job.spec.out).settings.get(job.name) if over else None
+    former = _registered_uri(job.spec.out, job.name)
+    with nullcontext(job.spec) if over else choose_workers(job.spec, job.data.per_epoch) as staffed:
+        job = replace(job, spec=staffed)
+        run = open_run(staffed, job.name, _tags(job))
+        with deliver_metrics(run, staffed.out):
+            fitted = fit_prepared(job)
+            note_end(staffed.out, model_card(staffed, job.data, fitted.figures), fitted.figures)
+        done = register_and_close(run, staffed.out)
     trained = Trained(fitted, done.model, done.version, done.run_id)
-    if before and (corrected := changes(spec, before, "name", "choice", "progress")):
+    if before and (corrected := changes(job.spec, before, "name", "choice", "progress")):
         stays = f"; {former} stays" if former not in ("", trained.uri) else ""
-        say(f"{spec.out}: this training has ended and is not repeated for {listed(corrected)}: {trained.uri}{stays}")
+        print_line(
+            f"{job.spec.out}: this training has ended; it is not repeated for {join_changes(corrected)}: {trained.uri}{stays}"
+        )
     return trained
 
 
-def _version(out: Path, name: str) -> str:
-    """The registered version that a run folder shows, if the run has the folder."""
+def _tags(job: PreparedTraining) -> dict[str, str]:
+    init = public_settings(job.spec)["encoder"]["init"]
+    return {"objective": job.spec.objective.name, "init": init, "shards": job.data.manifest["fingerprint"]}
+
+
+def _registered_uri(out: Path, name: str) -> str:
+    """The registered version that a run folder shows, if the folder belongs to the run."""
     return str(read_trained(out)["uri"]) if runs(out).now == name and (out / TRAINED).exists() else ""
 
 
-def exact(spec: Train, store: Path) -> Train:
-    """The job with its start weights by version: what an alias of the registry names now, not what it will name.
-
-    Args:
-        spec: of the job.
-        store: whose registry it is, unless `MLFLOW_TRACKING_URI` is set.
-
-    Raises:
-        ValueError: no such model, version or alias, or no registry.
-    """
-    if not spec.encoder.init.startswith("models:/"):
-        return spec
-    init = tracking.pinned(tracking.tracking_uri(store), spec.encoder.init)
-    return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"init": init})})
-
-
-def steady(spec: Train) -> Train:
-    """The job itself, whose start weights it does not move by registering its own; a sweep registers nothing.
-
-    Raises:
-        ValueError: it would.
-    """
-    if spec.encoder.init in (f"models:/{spec.registers}@candidate", f"models:/{spec.registers}/latest"):
-        raise ValueError(
-            f"encoder.init={spec.encoder.init}: training registers a version of {spec.registers}, so that the same "
-            f"command would begin anew from its own result: name a version, models:/{spec.registers}/N"
-        )
-    return spec
-
-
 def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
-    """Train an encoder; a training job and a trial of a sweep both call this.
+    """Train an encoder without registering it, as a trial of a sweep does: see `fit_prepared`."""
+    return fit_prepared(prepare_training(spec), callbacks)
 
-    Goes on from the run's newest whole checkpoint in `out/checkpoints`; a run that has ended is not run again.
+
+def fit_prepared(
+    job: PreparedTraining, callbacks: "Sequence[UserCallback]" = (), wrap: BatchWrapper | None = None
+) -> Fitted:
+    """Train an encoder, from the run's newest intact checkpoint if there is one; a run that has ended is not repeated.
 
     Args:
-        spec: of the job; `workers=0` trains in this process.
-        callbacks: told every report once.
+        job: prepared; `workers=0` trains in this process, without Ray.
+        callbacks: called once for each report.
+        wrap: stands between each worker's batches and its steps (Ray workers only).
 
     Raises:
         ValueError: bad input.
         FloatingPointError: the loss is no longer finite.
         MemoryError: the model and its batch do not fit.
         OSError: no room for checkpoints.
-        faults.Repeated: the workers died more than `max_failures` times in a row.
-        ray.train.TrainingFailedError: they failed so often in words of their own.
+        failures.RepeatedFailure: the workers died more than `max_failures` times in a row.
+        ray.train.TrainingFailedError: the workers failed repeatedly; the original error is attached.
     """
-    _warn_unscored(spec, read_training_data(spec).validation)
-    spec = continued(exact(spec, spec.store))
-    return fit_on_ray(spec, _start_weights(spec), callbacks) if spec.workers != 0 else _fit_here(spec)
+    _warn_unscored(job.spec, job.data.validation)
+    job.spec.out.mkdir(parents=True, exist_ok=True)
+    claim(job.spec.out, job.name, run_settings(job.spec))
+    if not job.has_ended():
+        weights = find_start_weights(job.spec)
+        if job.spec.workers == 0:
+            _train_here(job, weights)
+        else:
+            with choose_workers(job.spec, job.data.per_epoch) as staffed:
+                train_on_ray(replace(job, spec=staffed), weights, callbacks, wrap)
+    return _keep_encoder(job)
 
 
-def fit_on_ray(
-    spec: Train, weights: Path | None, callbacks: "Sequence[UserCallback]" = (), around: Around | None = None
-) -> Fitted:
-    """`fit` on the workers of a cluster; `around` may stand between each worker's stream and its steps."""
-    name, store = _claimed(spec)
-    if not _ended(spec, store):
-        with manned(spec, read_training_data(spec).per_epoch) as job:
-            train_on_ray(job, weights, store, name, callbacks, around)
-    return _fitted(spec, store)
+def _train_here(job: PreparedTraining, weights: Path | None) -> None:
+    log = MetricsLog(job.spec.out / METRICS)
 
+    def report(figures: Mapping[str, float]) -> None:
+        log.add(figures)
 
-def _fit_here(spec: Train) -> Fitted:
-    _, store = _claimed(spec)
-    if not _ended(spec, store):
-        curve = Curve(spec.out / "metrics.jsonl")
-
-        def report(figures: Mapping[str, float]) -> None:
-            curve.add(figures)
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        give = functools.partial(feed, loader=spec.loader, fingerprint=read_manifest(spec.shards)["fingerprint"])
-        worker.learn(spec, _start_weights(spec), World(device=device), give, store, report)
-        curve.flush()
-    return _fitted(spec, store)
+    world = World(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    give = functools.partial(feed, loader=job.spec.loader, fingerprint=job.data.manifest["fingerprint"])
+    loop.train_loop(job.spec, job.data, weights, world, give, job.checkpoints, report)
+    log.flush()
 
 
 def _warn_unscored(spec: Train, validation: Validation | None) -> None:
@@ -183,53 +160,34 @@ def _warn_unscored(spec: Train, validation: Validation | None) -> None:
         )
 
 
-def _start_weights(spec: Train) -> Path | None:
-    """An encoder to start from, put where every worker can read it."""
-    init = spec.encoder.init
-    if init.startswith("models:/"):
-        return tracking.pull(init, tracking.tracking_uri(spec.store), cache=spec.out.absolute() / "init")
-    return None if init in ("random", "imagenet") else Path(init).absolute()
-
-
-def _claimed(spec: Train) -> tuple[str, Store]:
-    """The run's name and checkpoints; figures that another run left in `out` make room."""
-    name = run_name(spec)
-    spec.out.mkdir(parents=True, exist_ok=True)
-    claim(spec.out, name, settings(spec))
-    return name, store_of(spec, name)
-
-
-def _ended(spec: Train, store: Store) -> bool:
-    newest = store.newest()
-    return newest is not None and newest.consumed == len(read_training_data(spec).windows)
-
-
-def _fitted(spec: Train, store: Store) -> Fitted:
-    kept = store.best() if _ended(spec, store) else None
+def _keep_encoder(job: PreparedTraining) -> Fitted:
+    """Copy the encoder of the chosen checkpoint to where the run folder shows it."""
+    spec = job.spec
+    kept = job.checkpoints.best() if job.has_ended() else None
     if kept is None:
         raise RuntimeError(
-            f"{store.root}: training ended, and its last checkpoint is not there or not whole: is this folder on "
-            "storage that every node sees? The same command goes on from the newest one that is whole"
+            f"{job.checkpoints.root}: training ended, but its last checkpoint is missing or damaged. Check that this "
+            "folder is on storage that every node sees; the same command resumes from the newest intact checkpoint"
         )
     _check_choice(spec, kept)
-    copy_folder(kept.folder / "encoder", spec.out / "encoder", lambda copy: _renew_card(copy, spec))
+    copy_folder(kept.folder / "encoder", spec.out / "encoder", lambda copy: _renew_card(copy, job))
     return Fitted(kept.figures, spec.out / "encoder", kept.folder)
 
 
-def _check_choice(spec: Train, kept: Kept) -> None:
-    """Warn where the best checkpoint is not there: it was not kept while `keep` had another value, or is damaged."""
+def _check_choice(spec: Train, kept: Checkpoint) -> None:
+    """Warn if the best checkpoint is missing: it was pruned while `keep` had another value, or it is damaged."""
     measure = "val_knn" if "val_knn" in kept.figures else "val_loss"
     scored = [row for row in read_metrics(spec.out / METRICS) if measure in row]
-    best = max(scored, key=score, default=None)
-    if spec.keep == "best" and best is not None and score(best) > score(kept.figures):
+    best = max(scored, key=checkpoint_score, default=None)
+    if spec.keep == "best" and best is not None and checkpoint_score(best) > checkpoint_score(kept.figures):
         had, left = (f"epoch {each['epoch']:g} ({measure} {each[measure]:.4g})" for each in (best, kept.figures))
-        _log.warning("%s: keep=best, but the checkpoint of %s is not left: %s is kept", spec.out, had, left)
+        _log.warning("%s: keep=best, but the checkpoint of %s is gone: that of %s is kept", spec.out, had, left)
 
 
-def _renew_card(folder: Path, spec: Train) -> None:
-    """Bring an encoder's card to the settings of now: some may change when the weights have been learned."""
+def _renew_card(folder: Path, job: PreparedTraining) -> None:
+    """Bring an encoder's card to the present settings: some may change after the weights have been learned."""
     found = read_encoder(folder)[1]
-    now = worker.card(spec, read_training_data(spec), found.start)
+    now = loop.encoder_card(job.spec, job.data, found.start)
     renewed = found.model_copy(update={name: getattr(now, name) for name in now.model_fields_set - {"herbray"}})
     if renewed != found:
         write_card(folder, renewed)

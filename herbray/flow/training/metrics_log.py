@@ -19,7 +19,7 @@ CHECKSUM: Final = "crc32"
 """Key of a line: the checksum of its other keys."""
 
 
-class Curve:
+class MetricsLog:
     """The file of one run, to which each report is added once.
 
     A resumed run repeats what it reported after its checkpoint. Reports are counted in images, so that whatever does
@@ -60,7 +60,7 @@ class Curve:
             self._waiting.clear()
 
 
-def append(path: Path, figures: Mapping[str, float]) -> None:
+def append_metrics(path: Path, figures: Mapping[str, float]) -> None:
     """Add one report to the file; a line that a killed job left half stays by itself."""
     _append(path, [_line(figures)])
 
@@ -89,10 +89,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
     Half a line, which a killed job leaves, is none; a line that was changed is none either, and a warning names it.
     """
-    return [{name: value for name, value in row.items() if name != TIME} for row in read_timed(path)]
+    return [{name: value for name, value in row.items() if name != TIME} for row in read_metrics_with_times(path)]
 
 
-def read_timed(path: Path) -> list[dict[str, float]]:
+def read_metrics_with_times(path: Path) -> list[dict[str, float]]:
     """`read_metrics`, with `TIME` in each."""
     rows: dict[float, dict[str, float]] = {}
     if path.exists():

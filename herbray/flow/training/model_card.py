@@ -16,7 +16,7 @@ from herbray import schema, tables
 from herbray.console.redact import redacted
 from herbray.flow.markdown import escaped, fenced, table
 from herbray.flow.shards.manifest import remedy
-from herbray.flow.training.runs.identity import shown
+from herbray.flow.training.runs.identity import public_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData
 from herbray.model.portable import DIMS
@@ -30,8 +30,8 @@ def model_card(spec: Train, data: TrainingData, scores: Mapping[str, float]) -> 
     It is shown as Markdown by strangers' programs: what came with the data stays text in it.
     """
     rows = data.manifest["splits"]
-    model = spec.registers
-    tree = shown(spec)
+    model = spec.model_name
+    tree = public_settings(spec)
     init = tree["encoder"]["init"]
     settings = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return redacted(f"""# {escaped(model)}

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from herbray import storage, tracking
 from herbray.config import Spec
-from herbray.flow.training.fingerprints import identify
-from herbray.flow.training.metrics_log import TIME, read_timed
+from herbray.flow.training.fingerprints import read_identity
+from herbray.flow.training.metrics_log import TIME, read_metrics_with_times
 from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, remedy
-from herbray.flow.training.runs.identity import settings, shown
+from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
 from herbray.model.checkpoint import read_encoder
 
@@ -74,12 +74,12 @@ def register(spec: Register) -> Registered:
     uri = tracking.registry_uri(tracking.tracking_uri(store))
     with tracking.told(_hint(spec.run)):
         run = tracking.take_up(uri, note["run_id"])
-    with reported(run, spec.run):
+    with deliver_metrics(run, spec.run):
         pass
-    return conclude(run, spec.run)
+    return register_and_close(run, spec.run)
 
 
-def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
+def open_run(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
     """Open a training's run, or take it up again, and note it in the run folder.
 
     Args:
@@ -91,25 +91,25 @@ def begin(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
         tracking.StoreAway: the store does not answer.
     """
     spec.out.mkdir(parents=True, exist_ok=True)
-    params = shown(spec)
+    params = public_settings(spec)
     if spec.workers is None:  # a training that has ended chooses none: none is noted
         del params["workers"]
     with tracking.told("nothing has begun; the same command tries again"):
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
-    claim(spec.out, name, settings(spec))
+    claim(spec.out, name, run_settings(spec))
     note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
-    note |= {"model": spec.registers, "objective": spec.objective.name}
+    note |= {"model": spec.model_name, "objective": spec.objective.name}
     storage.write_note(spec.out / NOTE, note | {"tags": dict(tags)})
     return run
 
 
-def reported(run: tracking.Run, out: Path) -> AbstractContextManager[None]:
+def deliver_metrics(run: tracking.Run, out: Path) -> AbstractContextManager[None]:
     """Send what is appended to a run folder's metrics while the body works, each step once, and the rest after it."""
     history = tracking.History(run)
-    return tracking.delivered(run, lambda: history.send(points(out / METRICS)), _hint(out))
+    return tracking.delivered(run, lambda: history.send(read_points(out / METRICS)), _hint(out))
 
 
-def ended(out: Path, card: str, figures: Mapping[str, float]) -> None:
+def note_end(out: Path, card: str, figures: Mapping[str, float]) -> None:
     """Note that a training has ended, with all that its registration needs, before the store is asked.
 
     Args:
@@ -122,7 +122,7 @@ def ended(out: Path, card: str, figures: Mapping[str, float]) -> None:
     storage.write_note(out / NOTE, note | {"figures": dict(figures)})
 
 
-def conclude(run: tracking.Run, out: Path) -> Registered:
+def register_and_close(run: tracking.Run, out: Path) -> Registered:
     """Register a run folder's encoder as a candidate, close the run, and write `trained.json`.
 
     Raises:
@@ -131,7 +131,7 @@ def conclude(run: tracking.Run, out: Path) -> Registered:
     """
     note = _read_note(out)
     card = (out / CARD).read_text(encoding="utf-8")
-    identity = identify(out / ENCODER, read_encoder(out / ENCODER)[1])
+    identity = read_identity(out / ENCODER, read_encoder(out / ENCODER)[1])
     tags = note["tags"] | {"encoder": identity.encoder, "kind": identity.kind}  # as results name them
     with tracking.told(_hint(out), run):
         version = tracking.register(run, note["model"], out / ENCODER, card, "candidate", tags)
@@ -163,10 +163,10 @@ def _read_note(out: Path) -> dict[str, Any]:
     return note
 
 
-def points(metrics: Path) -> list[tracking.Point]:
+def read_points(metrics: Path) -> list[tracking.Point]:
     """The reports of a file as what a run's curves are made of; steps are counted in images.
 
     No change of batch or world size bends that axis.
     """
-    rows = read_timed(metrics)
+    rows = read_metrics_with_times(metrics)
     return [tracking.Point(int(row["images"]), row.pop(TIME, None), row) for row in rows]

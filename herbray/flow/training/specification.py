@@ -110,12 +110,12 @@ class Train(Spec):
     seed: int = 89
 
     @property
-    def called(self) -> str:
+    def result_name(self) -> str:
         """What results call the encoder."""
         return self.label or self.objective.name
 
     @property
-    def registers(self) -> str:
+    def model_name(self) -> str:
         """Name of the registered model that the encoder becomes a version of."""
         return self.register_as or f"herbray-{self.objective.name}"
 

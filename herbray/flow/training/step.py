@@ -24,7 +24,7 @@ def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
     return kind(groups, lr=spec.lr, fused=True)  # type: ignore[call-arg]
 
 
-def rate(spec: Optimizer, step: float, steps: float) -> float:
+def learning_rate(spec: Optimizer, step: float, steps: float) -> float:
     """Learning rate: linear warm-up, then constant or half a cosine to zero.
 
     A function of the place alone, so a resumed run needs no scheduler's state, whatever its number of workers.
@@ -42,7 +42,7 @@ def rate(spec: Optimizer, step: float, steps: float) -> float:
     return spec.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising))))
 
 
-def wrapped(learner: Learner, world: World, compiled: bool) -> nn.Module:
+def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
     """What takes a step: compiled in place, so that names of parameters stay; under DDP where there are others."""
     if world.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every batch has one shape

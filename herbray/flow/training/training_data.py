@@ -12,8 +12,8 @@ from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.shards.specimens import read_specimens
 from herbray.flow.training.specification import Train
 
-HELD_BYTES: Final = 4 * 10**9
-"""Most that the JPEGs of a validation sample may take, on all workers together."""
+MAX_VALIDATION_BYTES: Final = 4 * 10**9
+"""Most bytes that the JPEGs of a validation sample may take, on all workers together."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,17 @@ def read_training_data(spec: Train) -> TrainingData:
         raise ValueError(
             f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
         )
+    windows = plan_windows(spec, index, classes)
+    return TrainingData(index, manifest, classes, windows, _plan_validation(spec, index, classes))
+
+
+def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:
+    """The windows of all epochs, in order."""
     group, rivals = spec.objective.group, spec.objective.rivals
-    windows = plan.run_plan(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
-    return TrainingData(index, manifest, classes, windows, _validation(spec, index, classes))
+    return plan.run_plan(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
 
 
-def _validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation | None:
+def _plan_validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation | None:
     specimens = read_specimens(spec.shards, index, "validation")
     if not len(specimens):
         return None
@@ -72,11 +77,11 @@ def _validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation 
         specimens, classes, spec.validate_rows, spec.stream.batch, objective.group, objective.rivals
     )
     size = pc.sum(found.specimens["bytes"]).as_py()
-    if size > HELD_BYTES:
+    if size > MAX_VALIDATION_BYTES:
         rows = len(found.specimens)
         raise ValueError(
             f"validate_rows={spec.validate_rows}: the JPEGs of {rows:,} validation specimens take {size / 1e9:.1f} GB, "
-            f"and training holds at most {HELD_BYTES / 1e9:g} GB of them in memory: "
-            f"lower validate_rows to about {int(rows * HELD_BYTES / size)}"
+            f"and training holds at most {MAX_VALIDATION_BYTES / 1e9:g} GB of them in memory: "
+            f"lower validate_rows to about {int(rows * MAX_VALIDATION_BYTES / size)}"
         )
     return found

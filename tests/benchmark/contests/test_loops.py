@@ -12,7 +12,8 @@ from herbray.benchmark.harness.race import race
 from herbray.data.plan import Stream, epoch_plan, genera
 from herbray.flow.input.batches import WindowReader, local
 from herbray.flow.shards.manifest import read_index, read_manifest
-from herbray.flow.training.worker import learn
+from herbray.flow.training.loop import train_loop
+from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.world import World
 
 
@@ -49,7 +50,11 @@ def test_training_stands_still_between_laps_and_counts_its_images(tmp_path):
 
     def start():
         gate = Gate(gates, 0, loop.steps)
-        learn(spec, None, World(), lambda windows, reader: counted(gate.through(local(windows, reader))), None, dict)
+
+        def feed(windows, reader):
+            return counted(gate.through(local(windows, reader)))
+
+        train_loop(spec, read_training_data(spec), None, World(), feed, None, dict)
 
     held = Held(gates, start, 1, loop.steps * loop.batch, whole=False)
     for lap in (1, 2):

@@ -10,7 +10,7 @@ import pytest
 from herbray import storage, tables
 from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
 from herbray.flow.shards.manifest import read_manifest
-from herbray.flow.training.fingerprints import weights_print
+from herbray.flow.training.fingerprints import weights_fingerprint
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.portable import load
@@ -35,7 +35,7 @@ def prints(folder):
 def test_another_training_in_the_same_place_has_another_folder(shards, tmp_path):
     encoder = encoder_of(tmp_path / "run" / "encoder", 1)
     first = embed(spec_of(encoder, shards, tmp_path / "out", "random", "species"))
-    assert first.name.startswith(f"run-{weights_print(encoder)[:8]}")
+    assert first.name.startswith(f"run-{weights_fingerprint(encoder)[:8]}")
     encoder_of(encoder, 2)
     second = embed(spec_of(encoder, shards, tmp_path / "out", "random"))
     assert second != first

@@ -12,7 +12,7 @@ from herbray.flow.embedding.job import read_note
 from herbray.flow.evaluation.comparison import Evidence, Rule, consider, narrowed
 from herbray.flow.evaluation.promotion import Promote, promote
 from herbray.flow.evaluation.write_back import Entry, record
-from herbray.flow.training.fingerprints import weights_print
+from herbray.flow.training.fingerprints import weights_fingerprint
 from herbray.model.checkpoint import EncoderCard, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.tasks import Embeddings, Outcome, to_outcome_table, to_table
@@ -51,7 +51,7 @@ def world(store, uri, encoder, tmp_path, request):
     for version, separation in ((1, 1.5), (2, 4.0), (3, 0.4)):
         run = tracking.open_run(uri, "promote", f"{name}-{version}", {})
         tracking.register(run, name, encoder, "# A card\n\n## Promotion\n\nNot considered yet.\n")
-        embed_as(tmp_path, name, version, separation, weights=weights_print(encoder))
+        embed_as(tmp_path, name, version, separation, weights=weights_fingerprint(encoder))
     return World(store, uri, name, tmp_path, encoder)
 
 
@@ -65,7 +65,7 @@ class World:
 
     def embed(self, folder, version, separation, **more):
         """Embeddings by the weights that are registered, unless others are given."""
-        values = {"weights": weights_print(self.encoder)} | more
+        values = {"weights": weights_fingerprint(self.encoder)} | more
         return embed_as(self.folder / folder, self.name, version, separation, **values)
 
     def promote(self, version=None, **changes):

@@ -16,7 +16,7 @@ from herbray.data.catalogue import Catalogue
 from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splits import EmptySplit, Splits
 from herbray.flow.shards.build import QuarantineLimit, Shard, read_index, read_manifest, shard
-from herbray.flow.training.job import run_name
+from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
 
 pytestmark = pytest.mark.usefixtures("cluster")

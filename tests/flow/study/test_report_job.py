@@ -7,7 +7,7 @@ import pytest
 from herbray import schema, tables
 from herbray.flow.evaluation.outcomes import comparisons_file
 from herbray.flow.study.report_job import Report, report
-from herbray.flow.training.fingerprints import identify
+from herbray.flow.training.fingerprints import read_identity
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.storage import write_note
@@ -91,7 +91,7 @@ def test_a_run_is_found_by_its_encoder_and_not_by_a_version_of_another_registry(
         figures = {"epoch": epochs, "images": 1}
         write_note(folder / "trained.json", {"uri": URI, "objective": "triplet", "run_id": name, "figures": figures})
     folder = spec.runs[0] / "mine" / "encoder"
-    identity = asdict(identify(folder, read_encoder(folder)[1]))
+    identity = asdict(read_identity(folder, read_encoder(folder)[1]))
     write_note(tmp_path / "embeddings" / "a" / "manifest.json", note_of("triplet") | identity)
     page = report(spec).read_text(encoding="utf-8")
     assert "<code>mine</code>" in page

@@ -7,7 +7,7 @@ import torch
 
 from herbray import config, storage, tracking
 from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
-from herbray.flow.training.fingerprints import identify
+from herbray.flow.training.fingerprints import read_identity
 from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.runs.identity import run_name
@@ -74,7 +74,7 @@ def test_a_training_knows_the_very_start_that_it_began_as(pretrained, shards, tm
         for newest in sorted((spec.out / "checkpoints").glob("*/[0-9]*"))[1:]:
             shutil.rmtree(newest)  # as if it had been killed in its second epoch
         encoder = fit(spec).encoder
-        mine = identify(encoder, read_encoder(encoder)[1])
+        mine = read_identity(encoder, read_encoder(encoder)[1])
         place = {"shards": shards, "splits": ("random",), "out": tmp_path, "store": store, "actors": 0}
         own = read_note(embed(Embed(model="start", start=spec.encoder, seed=spec.seed, **place)))
         assert read_encoder(encoder)[1].start == own["encoder"] != mine.encoder

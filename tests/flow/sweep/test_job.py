@@ -16,7 +16,7 @@ from herbray.flow.sweep.search_space import Choice, Int, LogUniform, Uniform
 from herbray.flow.sweep.suggestions import suggester
 from herbray.flow.sweep.trials import Ledger, Trial, best, table
 from herbray.flow.training.job import train
-from herbray.flow.training.metrics_log import append
+from herbray.flow.training.metrics_log import append_metrics
 from herbray.flow.training.specification import Train
 from herbray.tracking.store import client
 
@@ -188,7 +188,7 @@ def reported(ledger, number, *scores):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ray").mkdir(exist_ok=True)
     for epoch, score in enumerate(scores, 1):
-        append(
+        append_metrics(
             folder / "metrics.jsonl",
             {"images": 64.0 * epoch, "images_per_s": 32.0, "epoch": epoch, "epochs_done": epoch, "val_knn": score},
         )

@@ -2,7 +2,13 @@
 
 import pytest
 
-from herbray.flow.training.fingerprints import encoder_print, identify, kind_of, print_of, weights_print
+from herbray.flow.training.fingerprints import (
+    encoder_fingerprint,
+    encoder_kind,
+    fingerprint_of,
+    read_identity,
+    weights_fingerprint,
+)
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 
@@ -17,7 +23,7 @@ def card_of(encoder, **changes):
         "init": "random",
         "seed": 1,
         "spec": SPEC,
-        "start": print_of(encoder),
+        "start": fingerprint_of(encoder),
     }
     return EncoderCard(**(facts | known | changes))
 
@@ -30,7 +36,7 @@ def encoder():
 def saved(folder, encoder, **changes):
     card = card_of(encoder, **changes)
     save_encoder(folder, encoder, card)
-    return identify(folder, read_encoder(folder)[1])
+    return read_identity(folder, read_encoder(folder)[1])
 
 
 def test_equal_weights_of_another_size_normalisation_or_geometry_are_another_encoder(tmp_path, encoder):
@@ -39,19 +45,23 @@ def test_equal_weights_of_another_size_normalisation_or_geometry_are_another_enc
         other = build_encoder(EncoderSpec(**({"size": 32} | fact)), 1)
         prints.add(saved(tmp_path / name, other).encoder)
     assert len(prints) == 4
-    assert {each[:16] for each in prints} == {weights_print(tmp_path / "a")}
+    assert {each[:16] for each in prints} == {weights_fingerprint(tmp_path / "a")}
 
 
 def test_an_encoder_in_memory_has_the_fingerprint_of_its_folder(tmp_path, encoder):
-    assert print_of(encoder) == saved(tmp_path, encoder).encoder == encoder_print(tmp_path, read_encoder(tmp_path)[1])
-    assert print_of(encoder) != print_of(build_encoder(EncoderSpec(size=32), 2))
+    assert (
+        fingerprint_of(encoder)
+        == saved(tmp_path, encoder).encoder
+        == encoder_fingerprint(tmp_path, read_encoder(tmp_path)[1])
+    )
+    assert fingerprint_of(encoder) != fingerprint_of(build_encoder(EncoderSpec(size=32), 2))
 
 
 def test_a_kind_is_all_but_the_seed(encoder):
     other = build_encoder(EncoderSpec(size=32), 2)
-    first = kind_of(card_of(encoder))
-    assert first == kind_of(card_of(other, seed=2, spec=SPEC | {"seed": 2, "reports": 1}))
-    assert first == kind_of(card_of(encoder, label="triplet"))  # what it is called anyhow
+    first = encoder_kind(card_of(encoder))
+    assert first == encoder_kind(card_of(other, seed=2, spec=SPEC | {"seed": 2, "reports": 1}))
+    assert first == encoder_kind(card_of(encoder, label="triplet"))  # what it is called anyhow
     for changes in (
         {"spec": SPEC | {"optimizer": {"lr": 0.01}}},
         {"label": "faster"},
@@ -59,13 +69,15 @@ def test_a_kind_is_all_but_the_seed(encoder):
         {"objective": "classifier"},
         {"init": "models:/before/1"},
     ):
-        assert kind_of(card_of(encoder, **changes)) != first
+        assert encoder_kind(card_of(encoder, **changes)) != first
 
 
 def test_one_start_has_one_kind_wherever_it_is_read_from(encoder):
-    places = [kind_of(card_of(encoder, init=init, spec=SPEC)) for init in ("models:/before/1", "runs/before/encoder")]
+    places = [
+        encoder_kind(card_of(encoder, init=init, spec=SPEC)) for init in ("models:/before/1", "runs/before/encoder")
+    ]
     assert len(set(places)) == 1
-    unknown = [kind_of(card_of(encoder, init=init, start="")) for init in ("models:/before/1", "models:/before/2")]
+    unknown = [encoder_kind(card_of(encoder, init=init, start="")) for init in ("models:/before/1", "models:/before/2")]
     assert len(set(unknown)) == 2
 
 
@@ -84,7 +96,7 @@ def test_random_starts_of_several_seeds_are_one_kind_and_the_own_start_of_each_t
 
 def test_a_card_of_an_earlier_version_is_read_and_its_random_start_is_drawn_again(tmp_path, encoder):
     now, before = (
-        saved(tmp_path / name, encoder, start=start) for name, start in (("a", print_of(encoder)), ("b", ""))
+        saved(tmp_path / name, encoder, start=start) for name, start in (("a", fingerprint_of(encoder)), ("b", ""))
     )
     assert before == now
     more = SPEC | {"label": "first", "register_as": "x", "compile": "auto", "experiment": "x"}  # among the settings

@@ -18,9 +18,9 @@ from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
 from herbray.flow.evaluation.job import Evaluate, evaluate
 from herbray.flow.input.batches import local
 from herbray.flow.training import job as train_module
-from herbray.flow.training.job import fit, train
+from herbray.flow.training.job import fit, fit_prepared, train
 from herbray.flow.training.metrics_log import read_metrics
-from herbray.flow.training.on_ray.workers import manned
+from herbray.flow.training.on_ray.workers import choose_workers
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
@@ -144,9 +144,9 @@ def test_by_the_clock_a_checkpoint_is_made_between_the_epochs_ends(shards, tmp_p
 def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_path, monkeypatch, interval):
     """Steps go on beside a write, unless they would go further than an interval past the last one on disk."""
     from herbray.flow.training import job as module
-    from herbray.flow.training.checkpoints.directory import Store
+    from herbray.flow.training.checkpoints.directory import CheckpointDirectory
 
-    saved, writing, at_stake, beside = Store.save, [], [], []
+    saved, writing, at_stake, beside = CheckpointDirectory.save, [], [], []
 
     def slowly(store, *given):
         writing.append(given)
@@ -161,7 +161,7 @@ def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_
             beside.append(bool(writing))
             yield batch
 
-    monkeypatch.setattr(Store, "save", slowly)
+    monkeypatch.setattr(CheckpointDirectory, "save", slowly)
     monkeypatch.setattr(module, "feed", feed)
     stream = {"batch": 16, "window": 2, "align": 1}
     fit(spec_of(shards, tmp_path, stream=stream, checkpoints={"seconds": None, "windows": interval, "last": 99}))
@@ -173,9 +173,9 @@ def test_by_the_clock_a_slow_disk_leaves_time_to_train(shards, tmp_path, monkeyp
     """The interval begins when a write has been waited for; else the next one is due at once, window by window."""
     from herbray.flow.training import job as module
     from herbray.flow.training.checkpoints import coordinator
-    from herbray.flow.training.checkpoints.directory import Writer
+    from herbray.flow.training.checkpoints.directory import CheckpointWriter
 
-    clock, begun, begin, windows_seen = SimpleNamespace(now=0.0), [], Writer.begin, []
+    clock, begun, begin, windows_seen = SimpleNamespace(now=0.0), [], CheckpointWriter.begin, []
 
     def waiting(writer, *given):
         begun.append(clock.now)
@@ -190,7 +190,7 @@ def test_by_the_clock_a_slow_disk_leaves_time_to_train(shards, tmp_path, monkeyp
             yield batch
 
     monkeypatch.setattr(coordinator, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(Writer, "begin", waiting)
+    monkeypatch.setattr(CheckpointWriter, "begin", waiting)
     monkeypatch.setattr(module, "feed", feed)
     stream = {"batch": 16, "window": 2, "align": 1}
     fit(spec_of(shards, tmp_path, epochs=2, stream=stream, checkpoints={"seconds": 8, "last": 99}))
@@ -370,10 +370,10 @@ def test_workers_that_nobody_named_are_chosen_noted_and_no_part_of_the_runs_name
     given = []
 
     def fit_here(job):
-        given.append(job.workers)
-        return fit(job.model_copy(update={"workers": 0}))  # what follows does not depend on Ray's workers
+        given.append(job.spec.workers)
+        return fit_prepared(job.with_workers(0))  # what follows does not depend on Ray's workers
 
-    monkeypatch.setattr(train_module, "fit", fit_here)
+    monkeypatch.setattr(train_module, "fit_prepared", fit_here)
     spec = spec_of(shards, tmp_path, workers=None, epochs=1)
     assert run_name(spec) == run_name(spec_of(shards, tmp_path, workers=3, epochs=1))
     first = train(spec)
@@ -385,7 +385,7 @@ def test_workers_that_nobody_named_are_chosen_noted_and_no_part_of_the_runs_name
     data = client(tracking.tracking_uri(tmp_path)).get_run(first.run_id).data
     assert data.params["workers"] == "1"
     assert "changed.workers" not in data.tags
-    with manned(spec, 1) as job, manned(job, 9) as same:
+    with choose_workers(spec, 1) as job, choose_workers(job, 9) as same:
         assert job.workers == same.workers == 1
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from herbray import cli, config, storage, tracking
 from herbray.flow.training import job as train_module
-from herbray.flow.training.job import fit, train
-from herbray.flow.training.metrics_log import append, read_metrics, read_timed
+from herbray.flow.training.job import fit_prepared, train
+from herbray.flow.training.metrics_log import append_metrics, read_metrics, read_metrics_with_times
 from herbray.flow.training.registration import Register, register
 from herbray.flow.training.specification import Train
 from herbray.tracking.store import client
@@ -54,9 +54,9 @@ def test_a_store_that_goes_away_in_training_loses_nothing_and_register_makes_up_
 
     def fit_while_the_store_refuses(job):
         server.begin("refuse")
-        return fit(job)
+        return fit_prepared(job)
 
-    monkeypatch.setattr(train_module, "fit", fit_while_the_store_refuses)
+    monkeypatch.setattr(train_module, "fit_prepared", fit_while_the_store_refuses)
     with pytest.raises(tracking.StoreAway, match=f"encoder is safe in .*`herbray register {spec.out}`"):
         train(spec)
     assert (spec.out / "encoder" / "encoder.safetensors").exists()
@@ -72,7 +72,7 @@ def test_a_store_that_goes_away_in_training_loses_nothing_and_register_makes_up_
     assert json.loads((spec.out / "trained.json").read_text())["uri"] == done.uri
     assert register(Register(run=spec.out)) == done  # no second version
 
-    monkeypatch.setattr(train_module, "fit", fit)
+    monkeypatch.setattr(train_module, "fit_prepared", fit_prepared)
     again = train(spec)
     assert (again.run_id, again.version) == (done.run_id, done.version)
     assert steps(server.uri, done.run_id) == reported(spec.out)
@@ -167,11 +167,11 @@ def _some(uri, spec):
 
 def test_a_line_that_was_cut_short_is_left_out_and_the_next_one_is_whole(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    append(path, {"images": 32.0, "loss": 1.0})
+    append_metrics(path, {"images": 32.0, "loss": 1.0})
     with path.open("a") as file:
         file.write('{"time": 1.0, "images": 64.0, "lo')
-    append(path, {"images": 96.0, "loss": 0.5})
+    append_metrics(path, {"images": 96.0, "loss": 0.5})
     assert read_metrics(path) == [{"images": 32.0, "loss": 1.0}, {"images": 96.0, "loss": 0.5}]
-    assert all(abs(row["time"] - time.time()) < 60 for row in read_timed(path))
+    assert all(abs(row["time"] - time.time()) < 60 for row in read_metrics_with_times(path))
     shutil.rmtree(tmp_path)
     assert read_metrics(path) == []

@@ -10,10 +10,10 @@ import torch.multiprocessing as mp
 
 from herbray import config
 from herbray.flow.input.batches import local
-from herbray.flow.training.checkpoints.directory import Store
+from herbray.flow.training.checkpoints.directory import CheckpointDirectory
+from herbray.flow.training.loop import train_loop
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
-from herbray.flow.training.worker import learn
 from herbray.flow.training.world import World
 
 WORLD, PATIENCE_S, STEP_S = 3, 3.0, 0.6
@@ -40,9 +40,9 @@ def rank_of(rank, folder, tree):
                 time.sleep(STEP_S)
             yield batch
 
-    store = Store(spec.out / "checkpoints", spec.checkpoints, spec.keep)
+    store = CheckpointDirectory(spec.out / "checkpoints", spec.checkpoints, spec.keep)
     reports = []
-    learn(spec, None, World(rank, WORLD), feed, store, reports.append)
+    train_loop(spec, read_training_data(spec), None, World(rank, WORLD), feed, store, reports.append)
     (spec.out / f"{rank}.json").write_text(json.dumps({"seen": seen, "images": [r["images"] for r in reports]}))
     dist.destroy_process_group()
 
@@ -66,7 +66,7 @@ def test_ranks_that_wait_for_the_last_windows_never_wait_longer_than_a_step(shar
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(WORLD)]
     assert sorted(tuple(each) for one in told for each in one["seen"]) == [(0, w.number) for w in windows]
     assert told[0]["images"] == told[1]["images"] == told[2]["images"]
-    newest = Store(tmp_path / "checkpoints", spec.checkpoints).newest()
+    newest = CheckpointDirectory(tmp_path / "checkpoints", spec.checkpoints).newest()
     assert newest.consumed == len(windows)
     assert newest.figures["images"] == len(windows) * windows[0].batches * 4
     position = torch.load(newest.folder / "training.pt", weights_only=True)["position"]

@@ -45,7 +45,7 @@ def test_the_sample_is_of_more_genera_than_whole_bags_would_be(write_shards, tmp
 
 
 def test_a_sample_too_large_to_be_held_is_refused(small_shards, monkeypatch):
-    monkeypatch.setattr(module, "HELD_BYTES", 40_000)
+    monkeypatch.setattr(module, "MAX_VALIDATION_BYTES", 40_000)
     with pytest.raises(ValueError, match=r"validate_rows=4096: the JPEGs of \d+ validation specimens take") as caught:
         read_training_data(spec_of(small_shards))
     fewer = int(str(caught.value).rsplit(maxsplit=1)[1])

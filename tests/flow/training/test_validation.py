@@ -17,11 +17,11 @@ from herbray.data import images
 from herbray.flow.shards.specimens import read_jpegs
 from herbray.flow.training import validation as module
 from herbray.flow.training.job import fit
+from herbray.flow.training.loop import build_learner
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.validation import Validator
-from herbray.flow.training.worker import build_learner
 from herbray.flow.training.world import World
 from herbray.model.augment import prepare
 from herbray.model.metrics import knn_accuracy

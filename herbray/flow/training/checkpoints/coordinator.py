@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from herbray.flow.training.checkpoints.directory import Store, Writer
+from herbray.flow.training.checkpoints.directory import CheckpointDirectory, CheckpointWriter
 from herbray.flow.training.meter import Meter
 from herbray.flow.training.specification import Checkpoints
 from herbray.flow.training.world import World
@@ -28,15 +28,17 @@ _LAG_S = 15.0
 """So long a node may take to see what another has written."""
 
 
-class Saver:
+class CheckpointCoordinator:
     """What one rank does for the run's checkpoints; without a store, nothing."""
 
-    def __init__(self, store: Store | None, world: World, leaving: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, store: CheckpointDirectory | None, world: World, leaving: Callable[[], bool] = lambda: False
+    ) -> None:
         """Begin; `leaving` says, alike on all ranks, whether a machine of theirs is about to be taken away."""
         self.store, self.world, self.leaving = store, world, leaving
         self.spec = store.spec if store else Checkpoints(seconds=None)
         self.reports: list[dict[str, float]] = []
-        self._writer = Writer(store) if store and world.rank == 0 else None
+        self._writer = CheckpointWriter(store) if store and world.rank == 0 else None
         self._saved = self._looked = time.monotonic()
         self._left = False
         # Words between ranks go by gloo, past the device's queue: a question does not wait for the steps before it.

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Kept:
+class Checkpoint:
     """A checkpoint.
 
     Attributes:
@@ -41,14 +41,14 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Store:
+class CheckpointDirectory:
     """The checkpoints of one run: folders in `root`, on storage that every worker sees."""
 
     root: Path
     spec: Checkpoints
     keep: Literal["best", "last"] = "best"
 
-    def newest(self) -> Kept | None:
+    def newest(self) -> Checkpoint | None:
         """The newest that is whole; a warning tells of those that are not, another one if none is.
 
         Raises:
@@ -73,7 +73,7 @@ class Store:
             )
         return found
 
-    def best(self) -> Kept | None:
+    def best(self) -> Checkpoint | None:
         """What the run is for: by `keep` the best, the later of equals, or the last; whole, or the next best is.
 
         The best has the highest `val_knn`, or where no checkpoint has one the lowest `val_loss`; without either it is
@@ -109,11 +109,11 @@ class Store:
             return []
         return sorted(path for path in self.root.iterdir() if NAME.fullmatch(path.name))
 
-    def _ranked(self) -> list[Kept]:
+    def _ranked(self) -> list[Checkpoint]:
         """Those of an epoch's end that have a readable seal, the best at the end."""
         ends = [kept for folder in self._folders() if (kept := _read(folder, look=False)) and kept.figures]
         scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
-        return sorted(scored, key=lambda kept: score(kept.figures) if self.keep == "best" else 0.0)
+        return sorted(scored, key=lambda kept: checkpoint_score(kept.figures) if self.keep == "best" else 0.0)
 
     def _make_room(self, consumed: int) -> None:
         for folder in self._folders():
@@ -133,14 +133,14 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def score(figures: Mapping[str, float]) -> float:
+def checkpoint_score(figures: Mapping[str, float]) -> float:
     """How good a checkpoint is; more is better: k-NN accuracy or, without it, the loss."""
     return figures.get("val_knn", -figures.get("val_loss", 0.0))
 
 
-def store_of(spec: Train, name: str) -> Store:
+def checkpoint_directory(spec: Train, name: str) -> CheckpointDirectory:
     """The checkpoints of a run in a job's folder."""
-    return Store(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
+    return CheckpointDirectory(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
 
 
 def copy_folder(source: Path, target: Path, change: Callable[[Path], object] | None = None) -> None:
@@ -160,11 +160,11 @@ def copy_folder(source: Path, target: Path, change: Callable[[Path], object] | N
     temporary.replace(target)
 
 
-def _whole(folders: Iterable[Path]) -> Kept | None:
+def _whole(folders: Iterable[Path]) -> Checkpoint | None:
     return next((kept for folder in folders if (kept := _read(folder))), None)
 
 
-def _patiently(folder: Path) -> Kept | None:
+def _patiently(folder: Path) -> Checkpoint | None:
     """`_read`; what the storage refuses is asked for again for some seconds."""
     for pause in _PAUSES_S:
         try:
@@ -174,9 +174,9 @@ def _patiently(folder: Path) -> Kept | None:
     return _read(folder)
 
 
-def _read(folder: Path, look: bool = True) -> Kept | None:
+def _read(folder: Path, look: bool = True) -> Checkpoint | None:
     try:
-        return Kept(folder, **opened(folder, look))
+        return Checkpoint(folder, **opened(folder, look))
     except OSError:
         if look:
             raise
@@ -187,13 +187,13 @@ def _read(folder: Path, look: bool = True) -> Kept | None:
         return None
 
 
-class Writer:
+class CheckpointWriter:
     """Writes one checkpoint at a time, while training goes on.
 
     A checkpoint on the way that cannot be written is warned of, since the next may be; the last one is an error.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: CheckpointDirectory) -> None:
         """Begin with nothing to write.
 
         `durable`: windows consumed at the newest checkpoint that is known to be whole.

@@ -9,16 +9,16 @@ from typing import Any
 from ray.train import UserCallback
 
 from herbray.flow.cluster import connection
-from herbray.flow.training.metrics_log import Curve, read_metrics
+from herbray.flow.training.metrics_log import MetricsLog, read_metrics
 from herbray.flow.training.specification import Train
 
 
-class Once(UserCallback):
+class MetricsCallback(UserCallback):
     """Adds every report to the file of `reports`, and passes on those that were not there."""
 
     def __init__(self, path: Path, listeners: Sequence[UserCallback] = ()) -> None:
         """`path` must be reachable from the controller and the driver."""
-        self.curve, self.listeners = Curve(path), listeners
+        self.curve, self.listeners = MetricsLog(path), listeners
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
         """Rank 0's figures are those of all ranks."""
@@ -33,7 +33,7 @@ class Once(UserCallback):
 
 
 @contextmanager
-def watched(metrics: Path, spec: Train) -> Iterator[None]:
+def show_progress(metrics: Path, spec: Train) -> Iterator[None]:
     """Show a bar of epochs with the last figures while the workers run elsewhere."""
     over = threading.Event()
     with connection.progress() as bar:

@@ -21,11 +21,11 @@ _DEATHS = (RayActorError, WorkerHealthCheckFailedError)
 """A worker that is gone; the others then complain of their connections to it."""
 
 
-class Repeated(ValueError):
+class RepeatedFailure(ValueError):
     """Workers died again and again, and the training did not get on between."""
 
 
-class Judge(UserCallback):
+class FailurePolicy(UserCallback):
     """Ends a training whose fault would come again, or that fails and fails without getting on.
 
     Ray counts failures over a whole run; here they are counted from the last report of a new place, so that a run of
@@ -47,9 +47,9 @@ class Judge(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:  # noqa: ANN401
         """Raising here ends it."""
-        errors = [bare(error) for error in worker_exceptions.values()]
+        errors = [unwrap(error) for error in worker_exceptions.values()]
         for error in errors:
-            if lasting(error):
+            if is_permanent(error):
                 raise error
         if not any(getattr(error, "preempted", False) for error in errors):
             self.failures += 1
@@ -58,58 +58,58 @@ class Judge(UserCallback):
                 raise _repeated(self.failures, died) or next(iter(worker_exceptions.values()))
 
 
-def _repeated(times: int, last: BaseException) -> Repeated | None:
+def _repeated(times: int, last: BaseException) -> RepeatedFailure | None:
     """For workers that were killed and left no error of their own: theirs would tell more, and is left as it is."""
     if not isinstance(last, _DEATHS):
         return None
-    return Repeated(
+    return RepeatedFailure(
         f"workers died {times} times in a row, with no report of a new place between ({_line(last)}): look at the "
         "memory of their machines and into Ray's logs; the same command goes on from the newest checkpoint"
     )
 
 
-def lasting(error: BaseException) -> bool:
+def is_permanent(error: BaseException) -> bool:
     """Whether the same fault would come at the next try: bad input, numbers that diverge, no memory, no room."""
     if isinstance(error, OSError):
         return error.errno in FULL
-    return isinstance(error, ArithmeticError | ValueError) or no_memory(error)
+    return isinstance(error, ArithmeticError | ValueError) or is_out_of_memory(error)
 
 
-def no_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether a step wanted more memory than there is: numpy's, torch's and Ray's ways of saying so."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
 
 
-def explained(error: BaseException, spec: Train) -> BaseException:
+def explain(error: BaseException, spec: Train) -> BaseException:
     """The fault itself, without what Ray says around it, and with a way out."""
-    inner = cause(error)
-    if no_memory(inner):
+    inner = root_cause(error)
+    if is_out_of_memory(inner):
         return MemoryError(
             f"the training does not fit into memory: lower stream.batch ({spec.stream.batch}), encoder.size "
             f"({spec.encoder.size}) or the workers of a machine ({_line(inner)})"
         )
-    if isinstance(inner, Repeated):
-        return Repeated(f"{spec.out}: {inner}")
-    return inner if lasting(inner) else error
+    if isinstance(inner, RepeatedFailure):
+        return RepeatedFailure(f"{spec.out}: {inner}")
+    return inner if is_permanent(inner) else error
 
 
 def _line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
-def cause(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """What made a training fail: a worker's error, or the controller's."""
     while (further := _further(error)) is not None:
         error = further
     return error
 
 
-def bare(error: BaseException) -> BaseException:
+def unwrap(error: BaseException) -> BaseException:
     """A worker's error without Ray's wrapping."""
     for name in ("health_check_failure", "cause", "_base_exc"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException):
-            return bare(inner)
+            return unwrap(inner)
     return error
 
 
@@ -117,6 +117,6 @@ def _further(error: BaseException) -> BaseException | None:
     failures: Iterator[BaseException] = iter([*getattr(error, "worker_failures", {}).values()])
     found = next(failures, None) or getattr(error, "controller_failure", None)
     if found is not None:
-        return bare(found)
-    inner = bare(error)
+        return unwrap(found)
+    inner = unwrap(error)
     return inner if inner is not error else None

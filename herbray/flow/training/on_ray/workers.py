@@ -13,10 +13,11 @@ from herbray.data import plan
 from herbray.flow.cluster.placement import suitable, widest
 from herbray.flow.input.loader import feed
 from herbray.flow.input.window_reader import Batch, WindowReader
-from herbray.flow.shards.manifest import read_manifest
-from herbray.flow.training import worker
-from herbray.flow.training.checkpoints.directory import Store
+from herbray.flow.training import loop
+from herbray.flow.training.preparation import PreparedTraining
+from herbray.flow.training.runs.folder import METRICS
 from herbray.flow.training.specification import Elastic, Train
+from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.world import World
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on mac
 
     from ray.train import ScalingConfig, UserCallback
 
-Around = Callable[[int, Iterable[Batch]], Iterable[Batch]]
+BatchWrapper = Callable[[int, Iterable[Batch]], Iterable[Batch]]
 """(rank, batches) → the same batches: a benchmark holds them back between its laps, a drill kills between two."""
 
 _START_S: Final = 60.0
@@ -32,7 +33,7 @@ _START_S: Final = 60.0
 
 
 @contextmanager
-def manned(spec: Train, windows: int) -> Iterator[Train]:
+def choose_workers(spec: Train, windows: int) -> Iterator[Train]:
     """A job with its number of workers: where it names none, what suits the cluster, joined as long as the body runs.
 
     Not a constant, since two workers that share the cores of one machine are slower than one with two threads
@@ -59,62 +60,65 @@ def manned(spec: Train, windows: int) -> Iterator[Train]:
 
 
 def train_on_ray(
-    spec: Train,
+    job: PreparedTraining,
     weights: "Path | None",
-    store: Store,
-    name: str,
     callbacks: "Sequence[UserCallback]" = (),
-    around: Around | None = None,
+    wrap: BatchWrapper | None = None,
 ) -> None:
-    """Run `learn` on the workers of a cluster until it has come to its end.
+    """Run `train_loop` on the workers of a cluster until the run has ended.
 
     Args:
-        spec: of the job, with its number of workers.
-        weights: folder with the start weights, where `encoder.init` names some.
-        store: of the run's checkpoints, on storage that all workers see.
-        name: of the run.
-        callbacks: told every report once.
-        around: may stand between each worker's stream and its steps.
+        job: prepared, with its number of workers; its checkpoints lie on storage that all workers see.
+        weights: folder with the start weights, if `encoder.init` names some.
+        callbacks: called once for each report.
+        wrap: stands between each worker's batches and its steps.
 
     Raises:
         ValueError: the cluster is too small, or bad input.
         FloatingPointError: the loss is no longer finite.
         MemoryError: the model and its batch do not fit.
         OSError: no room for checkpoints.
-        faults.Repeated: the workers died more than `max_failures` times in a row.
-        ray.train.TrainingFailedError: they failed so often in words of their own.
+        failures.RepeatedFailure: the workers died more than `max_failures` times in a row.
+        ray.train.TrainingFailedError: the workers failed repeatedly; the original error is attached.
     """
     from ray.train import FailureConfig, RunConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
     from herbray.flow.cluster import connection
     from herbray.flow.cluster.loopback_group import group_config
-    from herbray.flow.training.on_ray.callbacks import Once, watched
-    from herbray.flow.training.on_ray.failures import Judge, explained
+    from herbray.flow.training.on_ray.callbacks import MetricsCallback, show_progress
+    from herbray.flow.training.on_ray.failures import FailurePolicy, explain
 
-    metrics = spec.out.absolute() / "metrics.jsonl"
-    store.root.mkdir(parents=True, exist_ok=True)  # before the workers look for it
+    spec, checkpoints = job.spec, job.checkpoints
+    metrics = spec.out.absolute() / METRICS
+    checkpoints.root.mkdir(parents=True, exist_ok=True)  # before the workers check that they see it
     with connection.connected():
-        total, each = share_of_cpus(spec)
-        settings = {"spec": _absolute(spec), "weights": weights, "store": store, "cpus": total, "around": around}
-        settings["feed_cpus"] = reserved(spec, each)
+        total, each = divide_cpus(spec)
+        settings = {
+            "spec": _absolute(spec),
+            "weights": weights,
+            "checkpoints": checkpoints,
+            "cpus": total,
+            "wrap": wrap,
+        }
+        settings["reader_cpus"] = reader_cpus(spec, each)
         trainer = TorchTrainer(
             _worker,
             train_loop_config=settings,
             torch_config=group_config(timeout_s=300),
             scaling_config=_scaling(spec, total),
             run_config=RunConfig(
-                name=name,
+                name=job.name,
                 storage_path=str(spec.out.absolute() / "ray"),
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
                     max_failures=-1,  # the judge counts
                     # Counted over the whole run: callbacks hear neither of these failures nor of the wait's end.
                     controller_failure_limit=math.ceil(spec.patience_s / _START_S),
                 ),
-                callbacks=[Judge(spec.max_failures), Once(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
+                callbacks=[FailurePolicy(spec.max_failures), MetricsCallback(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
             ),
         )
-        with watched(metrics, spec), _plain_errors(TrainingFailedError, lambda error: explained(error, spec)):
+        with show_progress(metrics, spec), _plain_errors(TrainingFailedError, lambda error: explain(error, spec)):
             trainer.fit()
 
 
@@ -135,17 +139,17 @@ def _scaling(spec: Train, cpus: float) -> "ScalingConfig":
 
 
 @contextmanager
-def _plain_errors(kind: type[Exception], explained: Callable[[BaseException], BaseException]) -> Any:  # noqa: ANN401
+def _plain_errors(kind: type[Exception], explain: Callable[[BaseException], BaseException]) -> Any:  # noqa: ANN401
     try:
         yield
     except kind as error:
-        if (plain := explained(error)) is error:
+        if (plain := explain(error)) is error:
             raise
         raise plain from None
 
 
-def share_of_cpus(spec: Train) -> tuple[float, float]:
-    """CPUs for a worker, which it reserves, and for a task feeding it (see `reserved`).
+def divide_cpus(spec: Train) -> tuple[float, float]:
+    """CPUs for a worker, which it reserves, and for a task feeding it (see `reader_cpus`).
 
     Raises:
         ValueError: the cluster is too small for so many workers.
@@ -161,7 +165,7 @@ def share_of_cpus(spec: Train) -> tuple[float, float]:
     if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
         rest = 1.0 if on_gpus else float(math.floor(rest))
     total = spec.cpus_per_worker or max(0.25, min(rest, widest(nodes, fewest, int(on_gpus))))
-    if total * fewest + reserved(spec, each) > have:
+    if total * fewest + reader_cpus(spec, each) > have:
         raise ValueError(
             f"{fewest} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
             f"{have:g} CPUs: lower workers or cpus_per_worker"
@@ -169,7 +173,7 @@ def share_of_cpus(spec: Train) -> tuple[float, float]:
     return total, each
 
 
-def reserved(spec: Train, each: float) -> float:
+def reader_cpus(spec: Train, each: float) -> float:
     """CPUs that a task which feeds workers takes from them.
 
     One that just reads takes none: where nodes are lost, workers may have every CPU that is left.
@@ -184,7 +188,7 @@ def _worker(settings: dict[str, Any]) -> None:
 
     context = ray.train.get_context()
     spec: Train = settings["spec"]
-    _check_seen(settings["store"].root)
+    _check_seen(settings["checkpoints"].root)
     among = context.get_local_world_size()
     cores = (os.cpu_count() or 1) // max(1, among)  # a cluster may claim more than there are
     torch.set_num_threads(max(1, min(cores, int(settings["cpus"]))))
@@ -197,14 +201,15 @@ def _worker(settings: dict[str, Any]) -> None:
     def leaving() -> bool:
         return ray.train.get_preemption_info() is not None
 
-    fingerprint = read_manifest(spec.shards)["fingerprint"]
-    place, cpus = context.get_local_rank(), settings["feed_cpus"]
+    data = read_training_data(spec)
+    fingerprint = data.manifest["fingerprint"]
+    place, cpus = context.get_local_rank(), settings["reader_cpus"]
 
     def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
         batches: Iterable[Batch] = feed(windows, reader, spec.loader, fingerprint, cpus, among, place)
-        return settings["around"](world.rank, batches) if settings["around"] else batches
+        return settings["wrap"](world.rank, batches) if settings["wrap"] else batches
 
-    worker.learn(spec, settings["weights"], world, given, settings["store"], report, leaving)
+    loop.train_loop(spec, data, settings["weights"], world, given, settings["checkpoints"], report, leaving)
 
 
 def _check_seen(root: "Path") -> None:

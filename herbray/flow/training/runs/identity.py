@@ -27,34 +27,34 @@ def run_name(spec: Train) -> str:
     Raises:
         ValueError: no finished shards.
     """
-    return f"{spec.objective.name}-{plan.fingerprint(bearing(spec))}"
+    return f"{spec.objective.name}-{plan.fingerprint(training_settings(spec))}"
 
 
-def bearing(spec: Train) -> Settings:
+def training_settings(spec: Train) -> Settings:
     """What bears on what is learned: every setting without a role, the shards, the start weights."""
-    return {path: value for path, value in settings(spec).items() if role_at(spec, path) is None}
+    return {path: value for path, value in run_settings(spec).items() if role_at(spec, path) is None}
 
 
-def judging(spec: Train) -> Settings:
+def validation_settings(spec: Train) -> Settings:
     """How validation is measured, and which checkpoint is kept."""
-    return {path: value for path, value in settings(spec).items() if role_at(spec, path) in ("measure", "choice")}
+    return {path: value for path, value in run_settings(spec).items() if role_at(spec, path) in ("measure", "choice")}
 
 
-def settings(spec: Train) -> Settings:
+def run_settings(spec: Train) -> Settings:
     """All settings but places; shards and start weights are named by what they hold."""
     tree = flat(without(spec, "place"))
     tree["encoder.init"] = _start(spec.encoder.init)
     return {_SHARDS: read_manifest(spec.shards)["fingerprint"]} | tree
 
 
-def made_of(spec: Train) -> dict[str, Any]:
+def encoder_settings(spec: Train) -> dict[str, Any]:
     """The settings that bear on what an encoder becomes, the seed left out."""
     tree = without(spec, "place", "conduct", "progress", "name")
     del tree["seed"]
     return tree
 
 
-def shown(spec: Train, *roles: Role) -> dict[str, Any]:
+def public_settings(spec: Train, *roles: Role) -> dict[str, Any]:
     """The settings that may be shown to others, less those of `roles`; a folder of start weights by its name alone."""
     tree = without(spec, "place", *roles)
     start = Path(spec.encoder.init)

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from herbray.flow.training.checkpoints import directory as store_module
-from herbray.flow.training.checkpoints.directory import Store, Writer
+from herbray.flow.training.checkpoints.directory import CheckpointDirectory, CheckpointWriter
 from herbray.flow.training.specification import Checkpoints
 
 
@@ -12,7 +12,7 @@ def fill(folder):
 
 
 def store_of(root, keep="best", last=2):
-    return Store(root, Checkpoints(last=last), keep)
+    return CheckpointDirectory(root, Checkpoints(last=last), keep)
 
 
 def names(store):
@@ -134,7 +134,7 @@ def full(folder):
 
 
 def test_a_writer_warns_of_one_on_the_way_and_fails_at_the_last(tmp_path, caplog):
-    writer = Writer(store_of(tmp_path))
+    writer = CheckpointWriter(store_of(tmp_path))
     writer.begin(1, full, {})
     writer.begin(2, fill, {})
     assert "training goes on: [Errno 28] No space left" in caplog.text
@@ -150,7 +150,7 @@ def test_a_writer_raises_what_is_not_the_disks_fault(tmp_path):
     def odd(folder):
         raise ValueError("the encoder holds NaN")
 
-    writer = Writer(store_of(tmp_path))
+    writer = CheckpointWriter(store_of(tmp_path))
     writer.begin(1, odd, {})
     with pytest.raises(ValueError, match="NaN"):
         writer.begin(2, fill, {})

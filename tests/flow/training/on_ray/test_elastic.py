@@ -12,10 +12,10 @@ from herbray import config
 from herbray.flow.cluster import connection
 from herbray.flow.cluster.placement import Node
 from herbray.flow.input.batches import share
-from herbray.flow.training.on_ray.failures import Judge, Repeated, cause, explained, lasting
-from herbray.flow.training.on_ray.workers import share_of_cpus
+from herbray.flow.training.on_ray.failures import FailurePolicy, RepeatedFailure, explain, is_permanent, root_cause
+from herbray.flow.training.on_ray.workers import divide_cpus
 from herbray.flow.training.specification import Elastic, Train
-from herbray.flow.training.step import rate
+from herbray.flow.training.step import learning_rate
 
 
 @settings(max_examples=200, deadline=None)
@@ -44,8 +44,8 @@ def test_whatever_the_workers_that_come_and_go_each_window_is_trained_on_once(wi
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_the_rate_is_a_function_of_the_place_whatever_the_number_of_workers(schedule):
     spec = Train(optimizer={"lr": 0.1, "schedule": schedule}).optimizer
-    one = np.array([rate(spec, step, 400) for step in range(400)])
-    four = np.array([rate(spec, step, 100) for step in range(100)])
+    one = np.array([learning_rate(spec, step, 400) for step in range(400)])
+    four = np.array([learning_rate(spec, step, 100) for step in range(100)])
     assert one.max() == four.max() == 0.1
     assert np.abs(one[::4] - four)[20:].max() < 0.0011
     assert (np.diff(one) >= 0)[:19].all()
@@ -99,8 +99,8 @@ def killed(**facts):
 def test_a_fault_that_would_come_again_ends_the_run_at_once_and_is_told_as_it_is(error):
     told = worker(error)
     with pytest.raises(type(error)) as raised:
-        Judge(5).after_exception(None, told.worker_failures)
-    ended = explained(pickle.loads(pickle.dumps(ControllerError(raised.value))), Train())
+        FailurePolicy(5).after_exception(None, told.worker_failures)
+    ended = explain(pickle.loads(pickle.dumps(ControllerError(raised.value))), Train())
     if isinstance(error, MemoryError | RuntimeError):
         assert isinstance(ended, MemoryError)
         assert "lower stream.batch (64), encoder.size (256)" in str(ended)
@@ -112,14 +112,14 @@ def test_a_fault_that_would_come_again_ends_the_run_at_once_and_is_told_as_it_is
     "error", [RuntimeError("Connection closed by peer"), OSError(5, "I/O error"), ImportError("x")]
 )
 def test_other_faults_are_tried_again(error):
-    assert not lasting(error)
-    Judge(1).after_exception(None, worker(error).worker_failures)
-    assert explained(worker(error), Train()).worker_failures
-    assert cause(worker(error)) is error
+    assert not is_permanent(error)
+    FailurePolicy(1).after_exception(None, worker(error).worker_failures)
+    assert explain(worker(error), Train()).worker_failures
+    assert root_cause(worker(error)) is error
 
 
 def test_failures_count_from_the_last_report_and_nodes_that_are_taken_away_do_not():
-    judge = Judge(2)
+    judge = FailurePolicy(2)
     for place in range(5):
         judge.after_exception(None, {0: killed()})
         judge.after_exception(None, {0: killed()})
@@ -128,33 +128,33 @@ def test_failures_count_from_the_last_report_and_nodes_that_are_taken_away_do_no
         judge.after_exception(None, {0: killed(_preempted=True), 1: RuntimeError("Connection closed by peer")})
     judge.after_exception(None, {0: killed()})
     judge.after_exception(None, {0: killed()})
-    with pytest.raises(Repeated, match="died 3 times in a row, with no report of a new place between") as raised:
+    with pytest.raises(RepeatedFailure, match="died 3 times in a row, with no report of a new place between") as raised:
         judge.after_exception(None, {0: killed()})
-    ended = explained(pickle.loads(pickle.dumps(ControllerError(raised.value))), Train())
-    assert isinstance(ended, Repeated)
+    ended = explain(pickle.loads(pickle.dumps(ControllerError(raised.value))), Train())
+    assert isinstance(ended, RepeatedFailure)
     assert str(ended).startswith(f"{Train().out}: workers died 3 times")
 
 
 def test_a_fault_in_the_worker_s_own_words_keeps_them():
     with pytest.raises(UserExceptionWithTraceback, match="Traceback …"):
-        Judge(0).after_exception(None, worker(RuntimeError("Connection closed by peer")).worker_failures)
+        FailurePolicy(0).after_exception(None, worker(RuntimeError("Connection closed by peer")).worker_failures)
 
 
 def test_a_report_that_is_told_again_is_no_progress():
-    judge = Judge(1)
+    judge = FailurePolicy(1)
     judge.after_report(None, [{"images": 64.0}], None)
     judge.after_report(None, [{"images": 128.0}], None)
     judge.after_exception(None, {0: killed()})
     for images in (64.0, 128.0):  # what a restarted worker heard of since the checkpoint
         judge.after_report(None, [{"images": images}], None)
-    with pytest.raises(Repeated, match="died 2 times in a row"):
+    with pytest.raises(RepeatedFailure, match="died 2 times in a row"):
         judge.after_exception(None, {0: killed()})
 
 
 def test_a_worker_may_have_every_cpu_where_tasks_just_read(monkeypatch):
     monkeypatch.setattr(connection, "nodes", lambda: [Node(1.0, 0.0)])
     spec = Train(workers=Elastic(min=1, max=2), cpus_per_worker=1)
-    assert share_of_cpus(spec)[0] == 1
+    assert divide_cpus(spec)[0] == 1
     decoding = spec.model_copy(update={"loader": spec.loader.model_copy(update={"decode": "tasks"})})
     with pytest.raises(ValueError, match=r"1 workers of 1 CPUs and the tasks that feed them need more .* 1 CPUs"):
-        share_of_cpus(decoding)
+        divide_cpus(decoding)

@@ -9,11 +9,11 @@ from herbray import config, tracking
 from herbray.flow.input.batches import local
 from herbray.flow.training import job as train_module
 from herbray.flow.training.job import fit, train
-from herbray.flow.training.metrics_log import append, read_metrics
+from herbray.flow.training.metrics_log import append_metrics, read_metrics
 from herbray.flow.training.registration import Register, register
-from herbray.flow.training.runs.continuation import continued
+from herbray.flow.training.runs.continuation import continue_run
 from herbray.flow.training.runs.folder import claim, runs
-from herbray.flow.training.runs.identity import run_name, settings
+from herbray.flow.training.runs.identity import run_name, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.model.checkpoint import read_encoder
@@ -99,7 +99,7 @@ def with_scores(spec, *scores):
             shutil.rmtree(copy)
     (spec.out / "metrics.jsonl").unlink()
     for row in rows:
-        append(spec.out / "metrics.jsonl", row)
+        append_metrics(spec.out / "metrics.jsonl", row)
 
 
 # A longer run
@@ -200,7 +200,7 @@ def test_under_a_cosine_it_begins_anew_and_says_so_once(small_shards, tmp_path, 
 def held(spec):
     """Make a run folder that run's, without training."""
     spec.out.mkdir(exist_ok=True)
-    claim(spec.out, run_name(spec), settings(spec))
+    claim(spec.out, run_name(spec), run_settings(spec))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def held(spec):
 def test_a_run_that_begins_anew_says_in_one_line_what_differs(small_shards, tmp_path, caplog, values, changed, words):
     former, spec = spec_of(small_shards, tmp_path, **values), spec_of(small_shards, tmp_path, **(values | changed))
     held(former)
-    assert continued(spec) == spec
+    assert continue_run(spec) == spec
     assert caplog.messages == [
         f"{spec.out}: training begins anew: the folder holds {run_name(former)}, which differs: {words}"
     ]
@@ -235,8 +235,8 @@ def test_a_run_that_begins_anew_says_in_one_line_what_differs(small_shards, tmp_
 def test_a_run_that_the_folder_has_held_before_needs_no_word(small_shards, tmp_path, caplog):
     for seed in (1, 2):
         held(spec_of(small_shards, tmp_path, seed=seed))
-    continued(spec_of(small_shards, tmp_path, seed=1))
-    continued(spec_of(small_shards, tmp_path / "empty", seed=1))
+    continue_run(spec_of(small_shards, tmp_path, seed=1))
+    continue_run(spec_of(small_shards, tmp_path / "empty", seed=1))
     assert not caplog.messages
 
 
@@ -247,7 +247,7 @@ def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(small_shard
     few, many = next((n, n + 1) for n in range(1, 12) if windows[n + 1][: len(windows[n])] != windows[n])
     spec = spec_of(small_shards, tmp_path, epochs=many, **values)
     held(spec.model_copy(update={"epochs": few}))
-    assert continued(spec) == spec
+    assert continue_run(spec) == spec
     assert f"epochs {few} → {many}; over so many epochs each has other batches" in caplog.text
 
 
@@ -255,7 +255,7 @@ def test_a_run_of_an_earlier_version_is_told_of_as_such(small_shards, tmp_path, 
     spec = spec_of(small_shards, tmp_path)
     spec.out.mkdir()
     (spec.out / "run.json").write_text('{"run": "triplet-0a1b2c3d"}')
-    continued(spec)
+    continue_run(spec)
     assert caplog.messages == [
         f"{spec.out}: training begins anew: the folder holds triplet-0a1b2c3d, a run of an earlier version"
     ]

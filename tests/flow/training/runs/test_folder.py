@@ -1,13 +1,13 @@
 import pytest
 
 from herbray import storage
-from herbray.flow.training.metrics_log import append
+from herbray.flow.training.metrics_log import append_metrics
 from herbray.flow.training.runs.folder import Runs, claim, runs
 
 
 def test_while_another_training_has_the_folder_it_shows_no_version(tmp_path):
     claim(tmp_path, "a", {})
-    append(tmp_path / "metrics.jsonl", {"images": 1})
+    append_metrics(tmp_path / "metrics.jsonl", {"images": 1})
     (tmp_path / "trained.json").write_text("{}")
     claim(tmp_path, "a", {})
     assert (tmp_path / "trained.json").exists()

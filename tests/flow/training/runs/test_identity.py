@@ -3,7 +3,7 @@ import json
 import pytest
 
 from herbray import config, storage
-from herbray.flow.training.runs.identity import judging, run_name, settings, shown
+from herbray.flow.training.runs.identity import public_settings, run_name, run_settings, validation_settings
 from herbray.flow.training.specification import Train
 
 # What does not bear on what is learned, by role.
@@ -72,18 +72,18 @@ def test_start_weights_that_lie_elsewhere_are_the_same_run(make, tmp_path, monke
 
 
 def test_trials_that_are_measured_or_kept_in_another_way_are_not_compared(make):
-    assert judging(make()) == {"keep": "best", "validate_rows": 4096, "neighbours": 5}
+    assert validation_settings(make()) == {"keep": "best", "validate_rows": 4096, "neighbours": 5}
     for values in ({"keep": "last"}, {"neighbours": 1}, {"validate_rows": 64}):
-        assert judging(make(**values)) != judging(make())
+        assert validation_settings(make(**values)) != validation_settings(make())
 
 
 def test_no_place_is_shown(make, tmp_path):
     spec = make(
         out=tmp_path / "out", store=tmp_path, loader={"cache": tmp_path / "c"}, encoder={"init": str(tmp_path / "pre")}
     )
-    for tree in (shown(spec), shown(spec, "conduct")):
+    for tree in (public_settings(spec), public_settings(spec, "conduct")):
         assert str(tmp_path) not in json.dumps(tree)
         assert tree["encoder"]["init"] == "pre"
-    assert "workers" in shown(spec)
-    assert "workers" not in shown(spec, "conduct")
-    assert settings(spec)["shards fingerprint"] == "5a5a5a5a"
+    assert "workers" in public_settings(spec)
+    assert "workers" not in public_settings(spec, "conduct")
+    assert run_settings(spec)["shards fingerprint"] == "5a5a5a5a"
