@@ -220,7 +220,7 @@ def bit_flip(folder: Path) -> Found:
     killed_at = again_after(folder, lambda: any(folder.glob("out/checkpoints/*/000000008")), flip)
     what, lost = "the newest checkpoint (one bit)", spec.checkpoints.windows // 2  # the way from the one before to it
     found = compared(folder, spec, what, "after a kill; same command again", 1, killed_at, lost)
-    warned = "sha256 is not what was written; it is passed over" in (folder / "log").read_text()
+    warned = "sha256 is not what was written; the checkpoint before it is used" in (folder / "log").read_text()
     result = f"{found.result}; {'warned, the one before used' if warned else 'NOT NOTICED'}"
     return dataclasses.replace(found, result=result, good=found.good and warned)
 

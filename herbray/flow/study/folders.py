@@ -32,7 +32,8 @@ def refuse_repeated(
         there = first.setdefault(fingerprint(settings, shards.model_dump(mode="json")), place)
         if there != place:
             raise ValueError(
-                f"train.{place} ({each.result_name}) is the same training as train.{there} ({trainings[there].result_name}): "
+                f"train.{place} ({each.result_name}) is the same training as train.{there} "
+                f"({trainings[there].result_name}): "
                 "change a setting of one, or leave it out"
             )
 

@@ -113,8 +113,8 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
     """
     if job.encoder.size > shard.side:
         raise ValueError(
-            f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards are made with side={shard.side} px: "
-            f"make them with side={job.encoder.size} or larger, or lower encoder.size"
+            f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards are made with side={shard.side} "
+            f"px: make them with side={job.encoder.size} or larger, or lower encoder.size"
         )
     index = _index(specimens.filter(pc.equal(specimens["split"], "train"))["genus"], shard.bag)
     group, rivals = job.objective.group, job.objective.rivals

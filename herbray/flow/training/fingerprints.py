@@ -19,14 +19,14 @@ from herbray.schema import UNTRAINED, WEIGHTS_DIGITS, Identity
 from herbray.settings.marks import Role, mark_of
 
 _FACTS: Final = ("arch", "stem", "normalise", "size", "geometry")
-"""Facts on which an encoder's numbers depend, beside its weights."""
+"""Facts that an encoder's embeddings depend on, in addition to its weights."""
 
 _NOT_OF_KIND: Final = {"place", "conduct", "progress", "name"}
-"""Roles of settings that cards of earlier versions held, and that do not bear on an encoder."""
+"""Roles of settings that earlier encoder cards held but that do not change an encoder."""
 
 
 def encoder_fingerprint(folder: Path, card: EncoderCard) -> str:
-    """Fingerprint of an encoder in a folder; encoders that give different numbers have different ones.
+    """Fingerprint of an encoder in a folder; encoders that give different embeddings have different fingerprints.
 
     The first `schema.WEIGHTS_DIGITS` digits are of the weights, eight more of the architecture and the input settings.
     """
@@ -50,7 +50,7 @@ def _print_of_facts(facts: Mapping[str, object]) -> str:
 
 
 def read_identity(folder: Path, card: EncoderCard) -> Identity:
-    """Which encoder lies in a folder."""
+    """Identity of the encoder in a folder."""
     own = encoder_fingerprint(folder, card)
     card = card.model_copy(update={"start": own if card.objective == UNTRAINED else card.start or _rebuilt_start(card)})
     return Identity(
@@ -65,9 +65,9 @@ def read_identity(folder: Path, card: EncoderCard) -> Identity:
 
 
 def encoder_name(card: EncoderCard) -> str:
-    """What people call an encoder: the label that its training gave it, else its objective.
+    """Name of an encoder for people: the label that its training gave it, else its objective.
 
-    An untrained network that is no ResNet-18 is called by its architecture.
+    An untrained network other than a ResNet-18 is named by its architecture.
     """
     if card.objective == UNTRAINED:
         return UNTRAINED if card.arch == "resnet18" else card.arch
@@ -85,14 +85,14 @@ def encoder_kind(card: EncoderCard) -> str:
 
 def start_kind(card: EncoderCard) -> str:
     """The kind of an encoder's start weights: their fingerprint, or one that random weights of all seeds share."""
-    if not card.start:  # unknown: a kind of its own
+    if not card.start:  # unknown: a separate kind
         return fingerprint(card.init)
     drawn = fingerprint("random", card.arch, card.stem)[:WEIGHTS_DIGITS]
     return drawn + card.start[WEIGHTS_DIGITS:] if card.init == "random" else card.start
 
 
 def kind_settings(card: EncoderCard) -> dict[str, Any]:
-    """The settings that a kind is made of, as a tree; start weights and shards are told elsewhere."""
+    """The settings that define a kind, as a tree; start weights and shards are separate parts of it."""
     if card.objective == UNTRAINED:
         return {"encoder": {name: getattr(card, name) for name in ("arch", "stem", "normalise", "size")}}
     tree = {name: value for name, value in card.spec.items() if name != "seed" and _role(name) not in _NOT_OF_KIND}
@@ -106,12 +106,12 @@ def _role(setting: str) -> Role | None:
 
 
 def identity_from_manifest(note: Mapping[str, Any]) -> Identity:
-    """The encoder of an embeddings folder, by the folder's manifest."""
+    """Identity of the encoder of an embeddings folder, from the folder's manifest."""
     return Identity(**{each.name: note[each.name] for each in fields(Identity)})
 
 
 def _rebuilt_start(card: EncoderCard) -> str:
-    """Fingerprint of the start that a card of an earlier version does not name; "" if it cannot be made again."""
+    """Fingerprint of start weights that a card of an earlier version does not name; "" if they cannot be rebuilt."""
     if card.init not in ("random", "imagenet"):
         return ""
     facts = {name: getattr(card, name) for name in ("arch", "init", "stem", "normalise", "size")}

@@ -84,9 +84,8 @@ def train(spec: Train) -> Trained:
     trained = Trained(fitted, done.model, done.version, done.run_id)
     if before and (corrected := changes(job.spec, before, "name", "choice", "progress")):
         stays = f"; {former} stays" if former not in ("", trained.uri) else ""
-        print_line(
-            f"{job.spec.out}: this training has ended; it is not repeated for {join_changes(corrected)}: {trained.uri}{stays}"
-        )
+        changed = join_changes(corrected)
+        print_line(f"{job.spec.out}: this training has ended; it is not repeated for {changed}: {trained.uri}{stays}")
     return trained
 
 

@@ -1,4 +1,4 @@
-"""Means of what the steps of all ranks return, from one report to the next."""
+"""Means of the values that the steps of all ranks return, from one report to the next."""
 
 import math
 import time
@@ -12,10 +12,10 @@ from herbray.flow.training.world import World
 
 
 class Meter:
-    """Means since the last report, over the ranks too. Reads nothing from the device until it is asked."""
+    """Means since the last report, over all ranks. Reads nothing from the device until a report is due."""
 
     def __init__(self, world: World) -> None:
-        """Nothing measured yet."""
+        """Start with nothing measured."""
         self.world = world
         self.sums: dict[str, Tensor] = {}
         self._restart()
@@ -25,14 +25,14 @@ class Meter:
         self.steps, self.rows, self._earlier, self._since = 0.0, 0.0, 0.0, time.monotonic()
 
     def add(self, out: Mapping[str, Tensor], rows: int) -> None:
-        """One step of this rank, on so many rows."""
+        """Add one step of this rank, on so many rows."""
         for name, value in out.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.float()
         self.steps += 1
         self.rows += rows
 
     def figures(self) -> dict[str, float]:
-        """The means, `images_per_s` among them; called on every rank, begins anew.
+        """The means, `images_per_s` among them, and a reset; called on every rank.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -51,13 +51,13 @@ class Meter:
         return figures
 
     def state(self) -> tuple[str, Tensor]:
-        """What a resumed run needs to give the same figures: names, and Float64 [names + 3] of this rank."""
+        """What a resumed run needs to report the same figures: names, and Float64 [names + 3] of this rank."""
         names = sorted(self.sums)
         counts = torch.tensor([self.steps, self.rows, self._seconds()], dtype=torch.double)
         return ",".join(names), torch.cat([self._totals(names).cpu(), counts])
 
     def restore(self, names: str, values: Tensor) -> None:
-        """Undo `state`."""
+        """Restore what `state` returned."""
         *sums, steps, rows, earlier = values.tolist()
         device = self.world.device
         kept = [name for name in names.split(",") if name]
@@ -65,12 +65,12 @@ class Meter:
         self.steps, self.rows, self._earlier, self._since = steps, rows, earlier, time.monotonic()
 
     def skip(self) -> None:
-        """Time until now does not count: it went into something else than steps."""
+        """Leave out the time until now: it was not spent on steps."""
         if not self.steps:
             self._since = time.monotonic()
 
     def _totals(self, names: list[str]) -> Tensor:
-        """In one copy from the device, when that is asked for."""
+        """All sums as one tensor, so that they are copied from the device at once."""
         return torch.stack([self.sums[name] for name in names]).double()
 
     def _seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""A training run's reports as a file of JSON lines: the learning curves, and what the tracking store is yet to hear."""
+"""The metrics of a training run as a file of JSON lines, from which curves are drawn and MLflow is updated."""
 
 import json
 import logging
@@ -20,20 +20,20 @@ CHECKSUM: Final = "crc32"
 
 
 class MetricsLog:
-    """The file of one run, to which each report is added once.
+    """The metrics file of one run, to which each row is added once.
 
-    A resumed run repeats what it reported after its checkpoint. Reports are counted in images, so that whatever does
-    not go beyond the last one has been told. While the disk is full, reports wait here for room: training goes on.
+    A resumed run repeats the rows after its checkpoint. Rows are numbered by images seen, so a row that does not go
+    beyond the last one is a repetition. While the disk is full, rows wait in memory: training continues.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open nothing yet."""
+        """Open no file yet."""
         self.path = path
         self._last: float | None = None
         self._waiting: list[str] = []
 
     def add(self, figures: Mapping[str, float]) -> bool:
-        """Add a report; False, and nothing is written, if the file has it."""
+        """Add a row; returns False and writes nothing if the file has it already."""
         if self._last is None:
             self._last = max((row["images"] for row in read_metrics(self.path)), default=-1.0)
         if figures["images"] <= self._last:
@@ -46,14 +46,16 @@ class MetricsLog:
             if error.errno not in FULL:
                 raise
             if len(self._waiting) == 1:
-                _log.warning("%s: no room (%s); figures wait for it, training goes on", self.path, error.strerror)
+                _log.warning(
+                    "%s: no space left (%s); metrics wait in memory, training continues", self.path, error.strerror
+                )
         return True
 
     def flush(self) -> None:
-        """Write what waits.
+        """Write the rows that wait.
 
         Raises:
-            OSError: there is still no room.
+            OSError: there is still no space.
         """
         if self._waiting:
             _append(self.path, self._waiting)
@@ -61,7 +63,7 @@ class MetricsLog:
 
 
 def append_metrics(path: Path, figures: Mapping[str, float]) -> None:
-    """Add one report to the file; a line that a killed job left half stays by itself."""
+    """Add one row to the file, on a new line even if a killed job left half a line."""
     _append(path, [_line(figures)])
 
 
@@ -75,7 +77,7 @@ def _checksum(row: Mapping[str, float]) -> int:
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    """All lines or, where the disk is full, perhaps a part of them: what stands twice counts once."""
+    """Write all lines or, on a full disk, perhaps some of them: a row that is written twice counts once."""
     text = "".join(lines)
     with path.open("a+b") as file:
         if file.tell():
@@ -85,15 +87,15 @@ def _append(path: Path, lines: Sequence[str]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Reports of a run, in order; of two at the same place the later one.
+    """Rows of a run, in order; of two with the same number of images, the later one.
 
-    Half a line, which a killed job leaves, is none; a line that was changed is none either, and a warning names it.
+    Half a line, which a killed job leaves, is skipped; a damaged line is skipped with a warning that names it.
     """
     return [{name: value for name, value in row.items() if name != TIME} for row in read_metrics_with_times(path)]
 
 
 def read_metrics_with_times(path: Path) -> list[dict[str, float]]:
-    """`read_metrics`, with `TIME` in each."""
+    """`read_metrics`, with `TIME` in each row."""
     rows: dict[float, dict[str, float]] = {}
     if path.exists():
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
@@ -104,7 +106,7 @@ def read_metrics_with_times(path: Path) -> list[dict[str, float]]:
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
             if checksum != _checksum(row):
-                _log.warning("%s, line %d: damaged or of an earlier version; its figures are left out", path, number)
+                _log.warning("%s, line %d: damaged or of an earlier version; it is left out", path, number)
                 continue
             rows[place] = row
     return [rows[key] for key in sorted(rows)]

@@ -27,7 +27,7 @@ _LICENCES: Final = 8
 def model_card(spec: Train, data: TrainingData, scores: Mapping[str, float]) -> str:
     """A page for people: what it is, what it learned from, how to load it, how good it is.
 
-    It is shown as Markdown by strangers' programs: what came with the data stays text in it.
+    Other programs render it as Markdown, so text that came with the data is escaped.
     """
     rows = data.manifest["splits"]
     model = spec.model_name
@@ -47,7 +47,7 @@ on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera, seed {spe
 ## Use
 
 Load it with `herbray.load_encoder("models:/{model}@champion")`, or `@candidate`, or `/VERSION`: it reads weights and
-JSON and runs no code. `mlflow.pyfunc.load_model` runs the code that is stored beside them.
+JSON and runs no code. `mlflow.pyfunc.load_model` runs the code that is stored with the model.
 
 ## Promotion
 

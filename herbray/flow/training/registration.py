@@ -1,7 +1,8 @@
-"""A training's place in the tracking store: its run while it goes on, its registered version at the end.
+"""A training in MLflow: its run while it trains, its registered version at the end.
 
-All that this takes lies in the run folder before the store is asked: `tracked.json`, `metrics.jsonl`, the encoder and
-its card. So what fails because the store is away is repeated by `herbray register RUN`, without training again.
+Everything that registration needs is in the run folder before the tracking server is asked: `tracked.json`,
+`metrics.jsonl`, the encoder and the model card. If the server is unreachable, `herbray register RUN` finishes the job
+later, without training again.
 """
 
 from collections.abc import Mapping
@@ -22,14 +23,14 @@ from herbray.flow.training.specification import Train
 from herbray.model.checkpoint import read_encoder
 
 NOTE: Final = "tracked.json"
-"""Which run a run folder belongs to, and what its version will be called."""
+"""File that names the MLflow run of a run folder, and the model that its version belongs to."""
 
 CARD: Final = "card.md"
 ENCODER: Final = "encoder"
 
 
 class Register(Spec):
-    """The job that finishes a training which the tracking store kept from being registered. Reads its run folder."""
+    """The job that registers a finished training whose tracking server was unreachable. Reads its run folder."""
 
     run: Path = Field(Path("runs/train/triplet"), description="run folder: the `out` of a training")
     store: Path | None = Field(
@@ -38,13 +39,13 @@ class Register(Spec):
 
     @property
     def out(self) -> Path:
-        """What the job holds while it works: no other may train there."""
+        """The folder that the job locks: no other may train there."""
         return self.run
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A version and the run that it comes from."""
+    """A registered version and its MLflow run."""
 
     model: str
     version: int
@@ -56,18 +57,18 @@ class Registered:
         return f"models:/{self.model}/{self.version}"
 
     def __str__(self) -> str:
-        """The line that the command ends with."""
+        """The last line that the command prints."""
         return f"{self.uri}, run {self.run_id}"
 
 
 def register(spec: Register) -> Registered:
-    """Send the figures that wait, register the encoder as a candidate, close the run.
+    """Send the metrics that wait, register the encoder as a candidate, close the MLflow run.
 
     The same encoder of the same run has one version, however often it is registered.
 
     Raises:
-        ValueError: no finished training in the folder, or the store is not the one that the training used.
-        tracking.StoreAway: the store does not answer.
+        ValueError: no finished training in the folder, or the training used another tracking server.
+        tracking.StoreAway: the tracking server does not answer.
     """
     note = _read_note(spec.run)
     store = spec.store or Path(note["store"])
@@ -80,7 +81,7 @@ def register(spec: Register) -> Registered:
 
 
 def open_run(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
-    """Open a training's run, or take it up again, and note it in the run folder.
+    """Open a training's MLflow run, or reopen it, and note it in the run folder.
 
     Args:
         spec: of the job.
@@ -88,13 +89,13 @@ def open_run(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
         tags: of the run and of the version.
 
     Raises:
-        tracking.StoreAway: the store does not answer.
+        tracking.StoreAway: the tracking server does not answer.
     """
     spec.out.mkdir(parents=True, exist_ok=True)
     params = public_settings(spec)
-    if spec.workers is None:  # a training that has ended chooses none: none is noted
+    if spec.workers is None:  # a training that has ended chooses no number of workers
         del params["workers"]
-    with tracking.told("nothing has begun; the same command tries again"):
+    with tracking.told("training has not started; run the same command again"):
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
     claim(spec.out, name, run_settings(spec))
     note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
@@ -104,13 +105,13 @@ def open_run(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
 
 
 def deliver_metrics(run: tracking.Run, out: Path) -> AbstractContextManager[None]:
-    """Send what is appended to a run folder's metrics while the body works, each step once, and the rest after it."""
+    """Send a run folder's metrics to MLflow while the body runs, each step once, and the rest at its end."""
     history = tracking.History(run)
     return tracking.delivered(run, lambda: history.send(read_points(out / METRICS)), _hint(out))
 
 
 def note_end(out: Path, card: str, figures: Mapping[str, float]) -> None:
-    """Note that a training has ended, with all that its registration needs, before the store is asked.
+    """Note that a training has ended, with everything that its registration needs.
 
     Args:
         out: the run folder.
@@ -127,30 +128,30 @@ def register_and_close(run: tracking.Run, out: Path) -> Registered:
 
     Raises:
         ValueError: the folder holds no finished training.
-        tracking.StoreAway: the store does not answer, or refuses.
+        tracking.StoreAway: the tracking server does not answer, or refuses.
     """
     note = _read_note(out)
     card = (out / CARD).read_text(encoding="utf-8")
     identity = read_identity(out / ENCODER, read_encoder(out / ENCODER)[1])
-    tags = note["tags"] | {"encoder": identity.encoder, "kind": identity.kind}  # as results name them
+    tags = note["tags"] | {"encoder": identity.encoder, "kind": identity.kind}  # the same as in results
     with tracking.told(_hint(out), run):
         version = tracking.register(run, note["model"], out / ENCODER, card, "candidate", tags)
         tracking.finish(run, "FINISHED")
     done = Registered(note["model"], version, run.run_id)
-    told = {"model": done.model, "objective": note["objective"], "version": version, "uri": done.uri}
-    storage.write_note(out / TRAINED, told | {"run_id": done.run_id, "figures": note["figures"]})
+    written = {"model": done.model, "objective": note["objective"], "version": version, "uri": done.uri}
+    storage.write_note(out / TRAINED, written | {"run_id": done.run_id, "figures": note["figures"]})
     return done
 
 
 def _hint(out: Path) -> str:
     return (
-        f"the encoder is safe in {out / ENCODER} and its figures in {out / METRICS}: when the store is back, "
-        f"`herbray register {out}` sends what is missing and registers it"
+        f"the encoder is safe in {out / ENCODER} and its metrics in {out / METRICS}: when the server is reachable "
+        f"again, run `herbray register {out}`"
     )
 
 
 def read_trained(out: Path) -> dict[str, Any]:
-    """Which version a run folder's encoder is, and its figures."""
+    """The registered version of a run folder's encoder, and its figures."""
     return storage.read_note(out / TRAINED, remedy(out))
 
 
@@ -159,14 +160,14 @@ def _read_note(out: Path) -> dict[str, Any]:
         raise ValueError(f"{out}: no training here ({NOTE} is missing); give the `out` of a `herbray train`")
     note = storage.read_note(out / NOTE, remedy(out))
     if "figures" not in note:
-        raise ValueError(f"{out}: this training has not ended; the same `herbray train` goes on with it")
+        raise ValueError(f"{out}: this training has not ended; run the same `herbray train` again to resume it")
     return note
 
 
 def read_points(metrics: Path) -> list[tracking.Point]:
-    """The reports of a file as what a run's curves are made of; steps are counted in images.
+    """The rows of a metrics file as points of MLflow curves; the step is the number of images seen.
 
-    No change of batch or world size bends that axis.
+    That axis does not depend on batch or world size.
     """
     rows = read_metrics_with_times(metrics)
     return [tracking.Point(int(row["images"]), row.pop(TIME, None), row) for row in rows]

@@ -1,4 +1,4 @@
-"""One step of training: the optimizer, its rate as a function of the run's place, what happens to a batch."""
+"""One training step: the optimizer, the learning rate as a function of the position in the run, and the update."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from herbray.model.learner import Learner, parallel
 
 
 def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
-    """One parameter list; norms and biases are not decayed (they have one dimension)."""
+    """One optimizer for all parameters; norms and biases (one dimension) have no weight decay."""
     parameters = [p for p in learner.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
@@ -27,11 +27,11 @@ def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
 def learning_rate(spec: Optimizer, step: float, steps: float) -> float:
     """Learning rate: linear warm-up, then constant or half a cosine to zero.
 
-    A function of the place alone, so a resumed run needs no scheduler's state, whatever its number of workers.
+    A function of the position alone: a resumed run needs no scheduler state, whatever its number of workers.
 
     Args:
         spec: of the optimizer.
-        step: steps taken, from 0; between whole ones where another number of workers took the earlier ones.
+        step: steps taken, from 0; a fraction if another number of workers took the earlier steps.
         steps: of the whole run.
     """
     rising = max(1, round(spec.warmup * steps))
@@ -43,9 +43,9 @@ def learning_rate(spec: Optimizer, step: float, steps: float) -> float:
 
 
 def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
-    """What takes a step: compiled in place, so that names of parameters stay; under DDP where there are others."""
+    """The module that takes a step: compiled in place, so that parameter names stay; under DDP with several ranks."""
     if world.device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # every batch has one shape
+        torch.backends.cudnn.benchmark = True  # every batch has the same shape
     if compiled:
         learner.encoder.compile(dynamic=False)
     return learner if world.size == 1 else parallel(learner)
@@ -54,7 +54,7 @@ def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
 def take_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, batch: Placed, spec: Train
 ) -> dict[str, Tensor]:
-    """One optimizer step. Every random number in it follows from the batch's own seed: a resumed run draws the same."""
+    """One optimizer step. All random numbers follow from the batch's seed: a resumed run draws the same ones."""
     model.train()
     torch.manual_seed(batch.seed)
     images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)

@@ -1,4 +1,4 @@
-"""What a shards folder says of a training job before an image is read: labels, the plan of all epochs, validation."""
+"""What a training job knows of its shards before an image is read: labels, the plan of all epochs, validation rows."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,14 +18,14 @@ MAX_VALIDATION_BYTES: Final = 4 * 10**9
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the shards folder says, read once: labels, plan and reader. No image is touched.
+    """What the shards folder says, read once. No image is read.
 
     Attributes:
         index: of the shards.
         manifest: of the shards.
         classes: genera, in the order of their labels.
         windows: of all epochs.
-        validation: the sample that the encoder is judged on; None without a validation split.
+        validation: the sample that the encoder is validated on; None without a validation split.
     """
 
     index: pa.Table
@@ -36,16 +36,16 @@ class TrainingData:
 
     @property
     def per_epoch(self) -> int:
-        """Windows in an epoch."""
+        """Windows per epoch."""
         return max(window.number for window in self.windows) + 1
 
 
 def read_training_data(spec: Train) -> TrainingData:
-    """Read the index and lay out all epochs.
+    """Read the index and plan all epochs.
 
     Raises:
         ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on,
-            a batch that the objective's group does not divide, or a validation sample that is too large to be held.
+            a batch that the objective's group does not divide, or a validation sample too large for memory.
     """
     manifest, index = read_manifest(spec.shards), read_index(spec.shards)
     if spec.encoder.size > manifest["side"]:

@@ -1,4 +1,4 @@
-"""What all objectives are judged by while they train: k-NN genus accuracy of validation features, and the loss."""
+"""Validation during training, the same for all objectives: k-NN genus accuracy of validation features, and the loss."""
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -23,27 +23,27 @@ from herbray.model.learner import Learner
 from herbray.model.metrics import knn_accuracy
 
 Jpegs = dict[int, bytes]
-"""By place in the sample."""
+"""JPEGs by row of the sample."""
 
 
 class Validator:
     """Validates the learner of a run, on one rank.
 
-    The ranks share the batches of the sample. Each reads the JPEGs of its share once, beside the first steps, and holds
-    them until the run ends. In each validation they are decoded ahead of use while the device embeds the batch before.
+    The ranks share the batches of the sample. Each reads the JPEGs of its share once, during the first steps, and keeps
+    them until the run ends. Each validation decodes them ahead of use while the device embeds the previous batch.
     """
 
     def __init__(self, spec: Train, sample: Validation, side: int, world: World) -> None:
-        """Begin to read; `side` is that of the shards' images."""
+        """Start reading; `side` is that of the shards' images, in pixels."""
         self.spec, self.sample, self.side, self.world = spec, sample, side, world
         self.mine = range(world.rank, len(sample.batches), world.size)
-        self._reading = _begun(lambda: _read(spec.shards, sample, self.mine))
+        self._reading = _start_reading(lambda: _read(spec.shards, sample, self.mine))
 
     def figures(self, learner: Learner) -> dict[str, float]:
         """Validate the learner as it is now; called on every rank, which all return the same.
 
-        A specimen counts once, and is named by specimens of other gatherings alone: a duplicate would be recognised by
-        its press and its label. The figures depend on the sample and the learner, not on the number of ranks.
+        A specimen counts once, and its neighbours come from other gatherings: a duplicate would be recognised by its
+        press and its label. The figures depend on the sample and the learner, not on the number of ranks.
 
         Returns:
             `val_knn`, unless the sample has an obstacle (see `Validation`), and `val_loss`, the objective's mean over
@@ -56,7 +56,7 @@ class Validator:
         if self.world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
             for buffer in learner.buffers():
                 dist.broadcast(buffer, 0)
-        features, losses = self._everyone(*self._embedded(learner))
+        features, losses = self._all_ranks(*self._embedded(learner))
         found = {"val_loss": float(losses.double().mean())}
         if not math.isfinite(found["val_loss"]):
             raise FloatingPointError(f"the validation loss is {found['val_loss']}: lower optimizer.lr")
@@ -79,16 +79,16 @@ class Validator:
             return torch.empty(0, 0, 0), torch.empty(0)
         return torch.stack(features).cpu(), torch.stack(losses).cpu()
 
-    def _everyone(self, features: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """What all ranks have embedded, in the order of the batches."""
+    def _all_ranks(self, features: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and losses of all ranks, in the order of the batches."""
         if self.world.size == 1:
             return features, losses
-        told: list[tuple[Tensor, Tensor]] = [(features, losses)] * self.world.size
-        dist.all_gather_object(told, (features, losses))
-        return _interleaved([each for each, _ in told]), _interleaved([each for _, each in told])
+        parts: list[tuple[Tensor, Tensor]] = [(features, losses)] * self.world.size
+        dist.all_gather_object(parts, (features, losses))
+        return _interleaved([each for each, _ in parts]), _interleaved([each for _, each in parts])
 
     def _knn(self, features: Tensor) -> float:
-        """Of the whole sample, whose rows stand in the batches at least once: each at its first place there."""
+        """k-NN accuracy of the whole sample; a row that is in several batches counts at its first place."""
         first = torch.from_numpy(np.unique(self.sample.batches, return_index=True)[1])
         rows = features.flatten(0, 1)[first].to(self.world.device)
         genera, gatherings = torch.from_numpy(self.sample.genera), torch.from_numpy(self.sample.gatherings)
@@ -107,11 +107,11 @@ class Validator:
             yield Draft(self.sample.labels[rows], rows, number, True, fill)
 
 
-def _begun(read: Callable[[], Jpegs]) -> Future[Jpegs]:
-    """The result of `read`, which a thread of its own begins at once."""
-    beside = ThreadPoolExecutor(1, "validation")
-    reading = beside.submit(read)
-    beside.shutdown(wait=False)
+def _start_reading(read: Callable[[], Jpegs]) -> Future[Jpegs]:
+    """The future result of `read`, which a thread starts at once."""
+    pool = ThreadPoolExecutor(1, "validation")
+    reading = pool.submit(read)
+    pool.shutdown(wait=False)
     return reading
 
 
@@ -121,7 +121,7 @@ def _read(shards: Path, sample: Validation, batches: Iterable[int]) -> Jpegs:
 
 
 def _filling(jpegs: list[bytes], side: int) -> Callable[[int, int, Pixels], None]:
-    """Of a draft: decodes centre squares."""
+    """The function that fills a draft with decoded centre squares."""
 
     def fill(start: int, stop: int, out: Pixels) -> None:
         decode(jpegs[start:stop], side, None, out[start:stop])

@@ -125,7 +125,9 @@ def test_the_newest_checkpoint_is_damaged_and_the_one_before_is_used(shards, tmp
     data[len(data) // 2] ^= 4
     newest.write_bytes(data)
     broken = fit(spec)
-    assert "000000003/training.pt: size or sha256 is not what was written; it is passed over" in caplog.text
+    assert (
+        "000000003/training.pt: size or sha256 is not what was written; the checkpoint before it is used" in caplog.text
+    )
     assert equal(whole, broken)
 
 

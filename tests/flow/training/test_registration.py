@@ -61,7 +61,7 @@ def test_a_store_that_goes_away_in_training_loses_nothing_and_register_makes_up_
         train(spec)
     assert (spec.out / "encoder" / "encoder.safetensors").exists()
     assert not (spec.out / "trained.json").exists()
-    with pytest.raises(tracking.StoreAway, match="when the store is back"):
+    with pytest.raises(tracking.StoreAway, match="when the server is reachable again"):
         register(Register(run=spec.out))
     server.end("refuse")
 

@@ -1,4 +1,4 @@
-"""Saves a run on its way and takes it up again. Every rank calls every method: ranks agree, and each has a share."""
+"""Saves and restores a run. Every rank calls every method: the ranks agree, and each contributes its part."""
 
 import errno
 import functools
@@ -21,60 +21,60 @@ from herbray.model.checkpoint import EncoderCard, load_training, save_training, 
 from herbray.model.learner import Learner
 from herbray.model.sealed import Damaged, opened
 
-_LOOK_S = 2.0
-"""So often it is asked whether this machine will be taken away; asking takes all ranks a few milliseconds."""
+_PREEMPTION_CHECK_S = 2.0
+"""Seconds between checks for a preemption notice; a check takes all ranks a few milliseconds."""
 
 _LAG_S = 15.0
-"""So long a node may take to see what another has written."""
+"""Seconds that a node may take to see what another node has written."""
 
 
 class CheckpointCoordinator:
-    """What one rank does for the run's checkpoints; without a store, nothing."""
+    """What one rank does for the run's checkpoints; without a checkpoint directory, nothing."""
 
     def __init__(
-        self, store: CheckpointDirectory | None, world: World, leaving: Callable[[], bool] = lambda: False
+        self, directory: CheckpointDirectory | None, world: World, leaving: Callable[[], bool] = lambda: False
     ) -> None:
-        """Begin; `leaving` says, alike on all ranks, whether a machine of theirs is about to be taken away."""
-        self.store, self.world, self.leaving = store, world, leaving
-        self.spec = store.spec if store else Checkpoints(seconds=None)
+        """Write nothing yet; `leaving` says, alike on all ranks, whether one of their machines will be taken away."""
+        self.directory, self.world, self.leaving = directory, world, leaving
+        self.spec = directory.spec if directory else Checkpoints(seconds=None)
         self.reports: list[dict[str, float]] = []
-        self._writer = CheckpointWriter(store) if store and world.rank == 0 else None
+        self._writer = CheckpointWriter(directory) if directory and world.rank == 0 else None
         self._saved = self._looked = time.monotonic()
         self._left = False
-        # Words between ranks go by gloo, past the device's queue: a question does not wait for the steps before it.
-        self._words: Any = None
+        # Ranks exchange numbers over gloo, outside the device's queue: an exchange does not wait for earlier steps.
+        self._gloo: Any = None
         if world.size > 1 and world.device.type == "cuda":
-            self._words = dist.new_group(backend="gloo")
+            self._gloo = dist.new_group(backend="gloo")
 
     def __enter__(self) -> Self:
-        """Clean up after writers that were killed."""
-        if self.store and self.world.rank == 0:
-            self.store.clear()
+        """Remove what killed writers left."""
+        if self.directory and self.world.rank == 0:
+            self.directory.clear()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Wait for the last checkpoint; that it could not be written is an error, unless there is another."""
+        """Wait for the last checkpoint; a failure to write it is an error, unless another error is being raised."""
         if self._writer is not None:
             try:
                 self._writer.close()
-            except OSError as trouble:
+            except OSError as failure:
                 if kind is None:
-                    raise _explained(trouble, self._writer.store.root) from trouble
+                    raise _with_advice(failure, self._writer.directory.root) from failure
 
     def restore(self, learner: Learner, optimizer: torch.optim.Optimizer, meter: Meter) -> int:
-        """Go on from the newest whole checkpoint, if there is one.
+        """Resume from the newest intact checkpoint, if there is one.
 
         Returns:
-            Windows consumed. `reports` holds what was told since the checkpoint before that one: who should have
-            heard it may have died, so it is to be told again.
+            Windows consumed. `reports` holds the reports since the checkpoint before that one: their receiver may have
+            died, so they are repeated.
         """
-        if self.store is None:
+        if self.directory is None:
             return 0
-        kept = self.store.newest() if self.world.rank == 0 else None
+        kept = self.directory.newest() if self.world.rank == 0 else None
         number = self.agreed(kept.consumed if kept else -1)
         if number < 0:
             return 0
-        folder = self.store.root / f"{number:09d}"
+        folder = self.directory.root / f"{number:09d}"
         if self.world.rank:
             _check_same(folder)
         position, ranks = load_training(folder, learner, optimizer)
@@ -86,7 +86,7 @@ class CheckpointCoordinator:
         sizes = [*(b.numel() for b in buffers), len(names.split(",")) + 3]
         if ranks.shape[1] != sum(sizes):
             raise ValueError(f"{folder}: made by another learner: {ranks.shape[1]} numbers a rank, not {sum(sizes)}")
-        same = len(ranks) == self.world.size  # else the ranks' mean: no rank is the one that it was
+        same = len(ranks) == self.world.size  # else the ranks' mean: no rank is the same as before
         mine = ranks[self.world.rank] if same else ranks.mean(0)
         *parts, measured = torch.split(mine, sizes)
         with torch.no_grad():
@@ -96,24 +96,25 @@ class CheckpointCoordinator:
         return int(position["consumed"])
 
     def due(self, before: int, consumed: int) -> bool:
-        """Whether a checkpoint should be made between epochs' ends; rank 0's clock decides for all.
+        """Whether to write a checkpoint between the ends of epochs; rank 0's clock decides for all ranks.
 
-        Every half interval: while one is written the one before counts, and the two halves together are the interval.
+        Checkpoints are due every half interval: while one is being written, the one before it counts, so that an
+        interruption costs at most one interval.
         """
-        if self.store is None:
+        if self.directory is None:
             return False
         half = max(1, self.spec.windows // 2) if self.spec.windows else None
         by_count = half is not None and consumed // half > before // half
         now = time.monotonic()
-        old = self.spec.seconds is not None and now - self._saved >= self.spec.seconds / 2
-        say = self.agreed(2 * (now - self._looked >= _LOOK_S) + old)
-        if say >= 2:
+        due = self.spec.seconds is not None and now - self._saved >= self.spec.seconds / 2
+        answer = self.agreed(2 * (now - self._looked >= _PREEMPTION_CHECK_S) + due)
+        if answer >= 2:
             self._looked = now
-            leaving, known = self.leaving(), self._left
+            leaving, before = self.leaving(), self._left
             self._left = leaving
-            if leaving and not known:
+            if leaving and not before:
                 return True
-        return by_count or say % 2 == 1
+        return by_count or answer % 2 == 1
 
     def save(
         self,
@@ -124,7 +125,7 @@ class CheckpointCoordinator:
         figures: Mapping[str, float] | None = None,
         card: EncoderCard | None = None,
     ) -> None:
-        """Copy the run's state and write it beside the steps that follow.
+        """Copy the run's state; a thread writes the copy while training continues.
 
         Args:
             learner: as it is now.
@@ -132,12 +133,12 @@ class CheckpointCoordinator:
             meter: as it is now.
             consumed: windows.
             figures: at an epoch's end.
-            card: at an epoch's end: the encoder is written too, ready to be registered.
+            card: at an epoch's end; with it, the encoder is written too, ready to be registered.
         """
-        if self.store is None:
+        if self.directory is None:
             return
         names, measured = meter.state()
-        ranks = self._gathered(torch.cat([*(b.detach().double().flatten().cpu() for b in learner.buffers()), measured]))
+        ranks = self._all_rows(torch.cat([*(b.detach().double().flatten().cpu() for b in learner.buffers()), measured]))
         self._saved = time.monotonic()
         reports, self.reports = self.reports, []
         if self._writer is None:
@@ -145,12 +146,13 @@ class CheckpointCoordinator:
         position: dict[str, int | float | str] = {"consumed": consumed, "meter": names, "reports": json.dumps(reports)}
         state = training_state(learner, optimizer, position, ranks)
         self._writer.begin(consumed, functools.partial(_fill, state, card), figures or {})
-        self._saved = time.monotonic()  # where the one before was waited for, the next is not due at once
+        self._saved = time.monotonic()  # after a wait for the previous checkpoint, the next is not due at once
 
     def keep_up(self, ahead: int) -> None:
-        """Wait for the checkpoint under way, if training on to `ahead` windows would risk more than an interval.
+        """Wait for the checkpoint being written if training on to `ahead` windows would risk more than an interval.
 
-        With two and more checkpoints an interval, that is where writing is slower than half an interval's training.
+        With two or more checkpoints per interval, this happens if writing takes longer than half an interval's
+        training.
         """
         if self._writer is not None and self.spec.windows and ahead > self._writer.durable + self.spec.windows:
             self._writer.wait()
@@ -159,24 +161,24 @@ class CheckpointCoordinator:
         """Rank 0's number, on all ranks."""
         if self.world.size == 1:
             return number
-        told = torch.tensor(number)
-        dist.broadcast(told, 0, group=self._words)
-        return int(told)
+        shared = torch.tensor(number)
+        dist.broadcast(shared, 0, group=self._gloo)
+        return int(shared)
 
-    def _gathered(self, mine: Tensor) -> Tensor:
+    def _all_rows(self, mine: Tensor) -> Tensor:
         """All ranks' rows, on all ranks."""
         if self.world.size == 1:
             return mine[None]
         rows = [torch.empty_like(mine) for _ in range(self.world.size)]
-        dist.all_gather(rows, mine, group=self._words)
+        dist.all_gather(rows, mine, group=self._gloo)
         return torch.stack(rows)
 
 
 def _check_same(folder: Path) -> None:
-    """Other nodes read what rank 0 has found whole over mounts of their own, which may lag behind by seconds.
+    """Check that this node sees the checkpoint that rank 0 has read; a network mount may lag by seconds.
 
     Raises:
-        OSError: they do not see the same; Ray tries again.
+        OSError: this node sees another state; Ray tries again.
     """
     end = time.monotonic() + _LAG_S
     while True:
@@ -185,7 +187,7 @@ def _check_same(folder: Path) -> None:
         except Damaged as error:
             if time.monotonic() > end:
                 where = socket.gethostname()
-                raise OSError(errno.ESTALE, f"{error}, as node {where} sees it; rank 0 has read it whole") from None
+                raise OSError(errno.ESTALE, f"{error}, as node {where} sees it; rank 0 has read it intact") from None
             time.sleep(0.5)
         else:
             return
@@ -199,9 +201,9 @@ def _fill(state: Mapping[str, Any], card: EncoderCard | None, folder: Path) -> N
         write_encoder(folder / "encoder", encoder, card)
 
 
-def _explained(trouble: OSError, root: Path) -> OSError:
+def _with_advice(failure: OSError, root: Path) -> OSError:
     return OSError(
-        trouble.errno,
-        f"{root}: the last checkpoint could not be written ({trouble.strerror}); make room there and "
-        "give the same command again: it goes on from the checkpoint before",
+        failure.errno,
+        f"{root}: the last checkpoint could not be written ({failure.strerror}); free some space there and "
+        "run the same command again: it resumes from the checkpoint before",
     )

@@ -1,4 +1,4 @@
-"""A run's checkpoints on disk: which there are, which can be trusted, which stay; their writing beside the steps."""
+"""A run's checkpoints on disk: listing, verifying and pruning them, and writing them while training continues."""
 
 import logging
 import re
@@ -14,12 +14,12 @@ from herbray.flow.training.specification import Checkpoints, Train
 from herbray.model.sealed import Damaged, opened, seal
 
 NAME: Final = re.compile(r"\d{9}")
-"""Of a checkpoint's folder: windows consumed."""
+"""Name of a checkpoint's folder: windows consumed."""
 
 _ASIDE: Final = "passed-over-"
 
 _PAUSES_S: Final = (0.5, 1.0, 2.0)
-"""Between tries to read what a storage refuses."""
+"""Seconds between attempts to read what the storage refuses."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class Checkpoint:
     Attributes:
         folder: that holds it.
         consumed: windows that all ranks had trained on.
-        figures: of an epoch's end, with `val_loss` where there is a validation split, and `val_knn` where it can be
-            measured; empty on the way there.
+        figures: at an epoch's end, with `val_loss` if there is a validation split, and `val_knn` if it can be
+            measured; empty within an epoch.
     """
 
     folder: Path
@@ -49,43 +49,41 @@ class CheckpointDirectory:
     keep: Literal["best", "last"] = "best"
 
     def newest(self) -> Checkpoint | None:
-        """The newest that is whole; a warning tells of those that are not, another one if none is.
+        """The newest intact checkpoint; damaged ones are warned of, and so is a directory without an intact one.
 
         Raises:
-            OSError: the storage gives none, and does not give some that are there: a run must not begin anew for that.
+            OSError: the storage refuses every checkpoint that could be intact: a run must not start over for that.
         """
         folders, found, refused = self._folders(), None, None
         for folder in reversed(folders):
             try:
-                found = _patiently(folder)
+                found = _read_with_retries(folder)
             except OSError as error:
                 refused = error
-                _log.warning(
-                    "%s: cannot be read now (%s); it is passed over for the one before", folder, error.strerror
-                )
+                _log.warning("%s: cannot be read now (%s); the checkpoint before it is used", folder, error.strerror)
             if found:
                 break
         if found is None and refused is not None:
             raise refused
         if folders and found is None:
             _log.warning(
-                "%s: none of %d checkpoints is whole: training starts from the beginning", self.root, len(folders)
+                "%s: none of %d checkpoints is intact: training starts from the beginning", self.root, len(folders)
             )
         return found
 
     def best(self) -> Checkpoint | None:
-        """What the run is for: by `keep` the best, the later of equals, or the last; whole, or the next best is.
+        """The checkpoint that the run yields: by `keep`, the best (the later of equals) or the last that is intact.
 
-        The best has the highest `val_knn`, or where no checkpoint has one the lowest `val_loss`; without either it is
-        the last.
+        The best has the highest `val_knn`; if no checkpoint has one, the lowest `val_loss`; without either, it is the
+        last.
         """
-        return _whole(kept.folder for kept in reversed(self._ranked()))
+        return _first_intact(kept.folder for kept in reversed(self._ranked()))
 
     def save(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
-        """Write a checkpoint and remove those that need not stay.
+        """Write a checkpoint and prune the others.
 
-        Those further on make room, too: the run has come here by passing them over as damaged (see `newest`), and they
-        must not take the places of whole ones. They stay under another name until the run has gone beyond them.
+        Checkpoints that are further on are renamed: the run passed over them as damaged (see `newest`), and they must
+        not count as intact. They are removed once the run has gone beyond them.
 
         Args:
             consumed: windows.
@@ -96,7 +94,7 @@ class CheckpointDirectory:
             OSError: it could not be written; the others are as they were.
         """
         seal(self.root / f"{consumed:09d}", fill, {"consumed": consumed, "figures": dict(figures)})
-        self._make_room(consumed)
+        self._set_aside(consumed)
         self._prune()
 
     def clear(self) -> None:
@@ -110,12 +108,12 @@ class CheckpointDirectory:
         return sorted(path for path in self.root.iterdir() if NAME.fullmatch(path.name))
 
     def _ranked(self) -> list[Checkpoint]:
-        """Those of an epoch's end that have a readable seal, the best at the end."""
-        ends = [kept for folder in self._folders() if (kept := _read(folder, look=False)) and kept.figures]
+        """Checkpoints at an epoch's end with a readable seal, the best last."""
+        ends = [kept for folder in self._folders() if (kept := _read(folder, verify=False)) and kept.figures]
         scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
         return sorted(scored, key=lambda kept: checkpoint_score(kept.figures) if self.keep == "best" else 0.0)
 
-    def _make_room(self, consumed: int) -> None:
+    def _set_aside(self, consumed: int) -> None:
         for folder in self._folders():
             if int(folder.name) > consumed:
                 aside = folder.with_name(f"{_ASIDE}{folder.name}")
@@ -134,7 +132,7 @@ class CheckpointDirectory:
 
 
 def checkpoint_score(figures: Mapping[str, float]) -> float:
-    """How good a checkpoint is; more is better: k-NN accuracy or, without it, the loss."""
+    """How good a checkpoint is, higher is better: its k-NN accuracy or, without it, its negative loss."""
     return figures.get("val_knn", -figures.get("val_loss", 0.0))
 
 
@@ -144,12 +142,12 @@ def checkpoint_directory(spec: Train, name: str) -> CheckpointDirectory:
 
 
 def copy_folder(source: Path, target: Path, change: Callable[[Path], object] | None = None) -> None:
-    """Copy a folder, whole or not at all, in the place of one that is there.
+    """Copy a folder, completely or not at all, replacing one that is there.
 
     Args:
         source: the folder.
         target: its copy.
-        change: is given the copy before it is shown.
+        change: edits the copy before it appears under its name.
     """
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -160,12 +158,12 @@ def copy_folder(source: Path, target: Path, change: Callable[[Path], object] | N
     temporary.replace(target)
 
 
-def _whole(folders: Iterable[Path]) -> Checkpoint | None:
+def _first_intact(folders: Iterable[Path]) -> Checkpoint | None:
     return next((kept for folder in folders if (kept := _read(folder))), None)
 
 
-def _patiently(folder: Path) -> Checkpoint | None:
-    """`_read`; what the storage refuses is asked for again for some seconds."""
+def _read_with_retries(folder: Path) -> Checkpoint | None:
+    """`_read`, tried again for some seconds if the storage refuses."""
     for pause in _PAUSES_S:
         try:
             return _read(folder)
@@ -174,43 +172,43 @@ def _patiently(folder: Path) -> Checkpoint | None:
     return _read(folder)
 
 
-def _read(folder: Path, look: bool = True) -> Checkpoint | None:
+def _read(folder: Path, verify: bool = True) -> Checkpoint | None:
     try:
-        return Checkpoint(folder, **opened(folder, look))
+        return Checkpoint(folder, **opened(folder, verify))
     except OSError:
-        if look:
+        if verify:
             raise
         return None
     except (Damaged, TypeError) as error:
-        if look:
-            _log.warning("%s; it is passed over for the one before, if there is one", error)
+        if verify:
+            _log.warning("%s; the checkpoint before it is used, if there is one", error)
         return None
 
 
 class CheckpointWriter:
-    """Writes one checkpoint at a time, while training goes on.
+    """Writes one checkpoint at a time, in a thread.
 
-    A checkpoint on the way that cannot be written is warned of, since the next may be; the last one is an error.
+    A failure within the run is a warning, since the next checkpoint may succeed; a failure of the last one is an error.
     """
 
-    def __init__(self, store: CheckpointDirectory) -> None:
-        """Begin with nothing to write.
+    def __init__(self, directory: CheckpointDirectory) -> None:
+        """Start with nothing to write.
 
-        `durable`: windows consumed at the newest checkpoint that is known to be whole.
+        `durable`: windows consumed at the newest checkpoint that is known to be intact.
         """
-        self.store = store
+        self.directory = directory
         self.durable = 0
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def begin(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
-        """Write; returns at once, unless the one before is still being written."""
-        if (error := self._ended()) is not None:
-            _log.warning("a checkpoint could not be written, and training goes on: %s", error)
+        """Start writing; returns at once unless the previous checkpoint is still being written."""
+        if (error := self._join()) is not None:
+            _log.warning("a checkpoint could not be written; training continues: %s", error)
 
         def write() -> None:
             try:
-                self.store.save(consumed, fill, figures)
+                self.directory.save(consumed, fill, figures)
                 self.durable = consumed
             except BaseException as error:
                 self._error = error
@@ -219,21 +217,21 @@ class CheckpointWriter:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait for the one under way; what became of it is told by the next call of `begin` or `close`."""
+        """Wait for the checkpoint being written; the next call of `begin` or `close` reports its failure."""
         if self._thread is not None:
             self._thread.join()
 
     def close(self) -> None:
-        """Wait for the last one.
+        """Wait for the last checkpoint.
 
         Raises:
             OSError: it could not be written.
         """
-        if (error := self._ended()) is not None:
+        if (error := self._join()) is not None:
             raise error
 
-    def _ended(self) -> OSError | None:
-        """The complaint of the disk, if there was one; other faults are raised."""
+    def _join(self) -> OSError | None:
+        """The disk's error, if there was one; other errors are raised."""
         if self._thread is not None:
             self._thread.join()
         error, self._thread, self._error = self._error, None, None

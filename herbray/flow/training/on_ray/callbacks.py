@@ -1,4 +1,4 @@
-"""Who hears the reports of workers on Ray: the file, and the bar on the screen."""
+"""Callbacks for reports of Ray workers: the metrics file and the progress bar."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from herbray.flow.training.specification import Train
 
 
 class MetricsCallback(UserCallback):
-    """Adds every report to the file of `reports`, and passes on those that were not there."""
+    """Adds every report to the metrics file, and passes on those that are new."""
 
     def __init__(self, path: Path, listeners: Sequence[UserCallback] = ()) -> None:
         """`path` must be reachable from the controller and the driver."""
@@ -27,7 +27,7 @@ class MetricsCallback(UserCallback):
                 listener.after_report(run_context, metrics, checkpoint)
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:  # noqa: ANN401
-        """Every one is new."""
+        """Pass on every exception."""
         for listener in self.listeners:
             listener.after_exception(run_context, worker_exceptions)
 

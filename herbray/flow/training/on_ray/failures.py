@@ -1,4 +1,4 @@
-"""What made a training on Ray fail, and whether trying again can help."""
+"""Why a training on Ray failed, and whether to try again."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,35 +18,35 @@ _NO_MEMORY = (
     "memory monitor",
 )
 _DEATHS = (RayActorError, WorkerHealthCheckFailedError)
-"""A worker that is gone; the others then complain of their connections to it."""
+"""Errors of a worker that is gone; the other workers then report lost connections."""
 
 
 class RepeatedFailure(ValueError):
-    """Workers died again and again, and the training did not get on between."""
+    """Workers died repeatedly, and the training made no progress in between."""
 
 
 class FailurePolicy(UserCallback):
-    """Ends a training whose fault would come again, or that fails and fails without getting on.
+    """Ends a training whose error would recur, or that fails repeatedly without progress.
 
-    Ray counts failures over a whole run; here they are counted from the last report of a new place, so that a run of
-    weeks on machines that come and go is not ended by its third loss. What a restarted worker tells again is no
-    progress: a fault that comes back after it would be tried for ever. A node that was taken away is no failure.
+    Ray counts failures over a whole run. This policy counts them since the last progress, so that a run of weeks on
+    preemptible machines is not ended by its third loss. A report that a restarted worker repeats is no progress:
+    otherwise an error that recurs after it would be retried for ever. A preempted node is no failure.
     """
 
     def __init__(self, allowed: int) -> None:
-        """`allowed` failures in a row are tried again."""
+        """`allowed` failures in a row are retried."""
         self.allowed = allowed
         self.failures = 0
         self.furthest = -1.0
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ANN401
-        """It gets on, if it has seen more images than ever before."""
+        """Note progress if the training has seen more images than ever before."""
         images = float(metrics[0]["images"])
         if images > self.furthest:
             self.failures, self.furthest = 0, images
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:  # noqa: ANN401
-        """Raising here ends it."""
+        """Raise to end the training."""
         errors = [unwrap(error) for error in worker_exceptions.values()]
         for error in errors:
             if is_permanent(error):
@@ -59,29 +59,29 @@ class FailurePolicy(UserCallback):
 
 
 def _repeated(times: int, last: BaseException) -> RepeatedFailure | None:
-    """For workers that were killed and left no error of their own: theirs would tell more, and is left as it is."""
+    """The error for workers that were killed; None if a worker raised an error itself, which says more."""
     if not isinstance(last, _DEATHS):
         return None
     return RepeatedFailure(
-        f"workers died {times} times in a row, with no report of a new place between ({_line(last)}): look at the "
-        "memory of their machines and into Ray's logs; the same command goes on from the newest checkpoint"
+        f"workers died {times} times in a row without progress ({_line(last)}): check the memory of their "
+        "machines and Ray's logs; the same command resumes from the newest checkpoint"
     )
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether the same fault would come at the next try: bad input, numbers that diverge, no memory, no room."""
+    """Whether the next attempt would fail alike: bad input, divergence, no memory, no disk space."""
     if isinstance(error, OSError):
         return error.errno in FULL
     return isinstance(error, ArithmeticError | ValueError) or is_out_of_memory(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a step wanted more memory than there is: numpy's, torch's and Ray's ways of saying so."""
+    """Whether memory ran out: the messages of numpy, torch and Ray."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
 
 
 def explain(error: BaseException, spec: Train) -> BaseException:
-    """The fault itself, without what Ray says around it, and with a way out."""
+    """The original error without Ray's wrapping, with advice."""
     inner = root_cause(error)
     if is_out_of_memory(inner):
         return MemoryError(
@@ -98,7 +98,7 @@ def _line(error: BaseException) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What made a training fail: a worker's error, or the controller's."""
+    """The first cause of a failed training: a worker's error, or the controller's."""
     while (further := _further(error)) is not None:
         error = further
     return error

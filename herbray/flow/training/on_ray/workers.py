@@ -1,4 +1,4 @@
-"""Ray Train around the worker's loop: any number of DDP workers, that come and go."""
+"""Ray Train around the training loop: any number of DDP workers, which may join and leave."""
 
 import math
 import os
@@ -26,22 +26,23 @@ if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on mac
     from ray.train import ScalingConfig, UserCallback
 
 BatchWrapper = Callable[[int, Iterable[Batch]], Iterable[Batch]]
-"""(rank, batches) → the same batches: a benchmark holds them back between its laps, a drill kills between two."""
+"""(rank, batches) → the same batches: a benchmark pauses them between laps, a drill kills a worker between two."""
 
 _START_S: Final = 60.0
-"""Ray waits so long for room for workers before it looks again."""
+"""Seconds that Ray waits for free resources before it tries again."""
 
 
 @contextmanager
 def choose_workers(spec: Train, windows: int) -> Iterator[Train]:
-    """A job with its number of workers: where it names none, what suits the cluster, joined as long as the body runs.
+    """The job with its number of workers; if it names none, the number that suits the cluster.
 
     Not a constant, since two workers that share the cores of one machine are slower than one with two threads
-    (docs/log.md). The number is no part of a run's name: the run goes on where the cluster has changed.
+    (docs/log.md). The number is not part of the run's name: a run resumes on a changed cluster. Connected to the
+    cluster while the body runs.
 
     Args:
         spec: of the job.
-        windows: of an epoch; there are no more workers than these.
+        windows: of an epoch; there are at most so many workers.
     """
     from herbray.flow.cluster import connection
 
@@ -111,8 +112,8 @@ def train_on_ray(
                 name=job.name,
                 storage_path=str(spec.out.absolute() / "ray"),
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
-                    max_failures=-1,  # the judge counts
-                    # Counted over the whole run: callbacks hear neither of these failures nor of the wait's end.
+                    max_failures=-1,  # the failure policy counts
+                    # Counted over the whole run: callbacks learn neither of these failures nor of the end of the wait.
                     controller_failure_limit=math.ceil(spec.patience_s / _START_S),
                 ),
                 callbacks=[FailurePolicy(spec.max_failures), MetricsCallback(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
@@ -149,7 +150,7 @@ def _plain_errors(kind: type[Exception], explain: Callable[[BaseException], Base
 
 
 def divide_cpus(spec: Train) -> tuple[float, float]:
-    """CPUs for a worker, which it reserves, and for a task feeding it (see `reader_cpus`).
+    """CPUs that a worker reserves, and CPUs of a task that reads for it (see `reader_cpus`).
 
     Raises:
         ValueError: the cluster is too small for so many workers.
@@ -160,23 +161,23 @@ def divide_cpus(spec: Train) -> tuple[float, float]:
     have, most, fewest = sum(node.cpus for node in nodes), spec.most_workers, spec.fewest_workers
     on_gpus = sum(node.gpus for node in nodes) >= fewest
     busy = max(0.25, min(1.0, have / (2 * most + 2)))
-    each = busy if spec.loader.decode == "tasks" else 0.25  # who just reads, waits
+    each = busy if spec.loader.decode == "tasks" else 0.25  # a task that only reads mostly waits
     rest = have / most - each
-    if rest > 1:  # beside a GPU one is enough; else whole ones, since each is a thread that computes
+    if rest > 1:  # next to a GPU one is enough; else a whole number, since each is a computing thread
         rest = 1.0 if on_gpus else float(math.floor(rest))
     total = spec.cpus_per_worker or max(0.25, min(rest, widest(nodes, fewest, int(on_gpus))))
     if total * fewest + reader_cpus(spec, each) > have:
         raise ValueError(
-            f"{fewest} workers of {total:g} CPUs and the tasks that feed them need more than the cluster's "
+            f"{fewest} workers of {total:g} CPUs and the tasks that read for them need more than the cluster's "
             f"{have:g} CPUs: lower workers or cpus_per_worker"
         )
     return total, each
 
 
 def reader_cpus(spec: Train, each: float) -> float:
-    """CPUs that a task which feeds workers takes from them.
+    """CPUs that a task which reads for workers reserves.
 
-    One that just reads takes none: where nodes are lost, workers may have every CPU that is left.
+    A task that only reads reserves none: after the loss of nodes, workers may take every CPU that is left.
     """
     return each if spec.loader.decode == "tasks" else 0.0
 
@@ -190,12 +191,12 @@ def _worker(settings: dict[str, Any]) -> None:
     spec: Train = settings["spec"]
     _check_seen(settings["checkpoints"].root)
     among = context.get_local_world_size()
-    cores = (os.cpu_count() or 1) // max(1, among)  # a cluster may claim more than there are
+    cores = (os.cpu_count() or 1) // max(1, among)  # a cluster may claim more CPUs than there are
     torch.set_num_threads(max(1, min(cores, int(settings["cpus"]))))
     world = World(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), among)
 
     def report(figures: Mapping[str, float]) -> None:
-        """Tell and go on: the controller's next look does not hold up a step."""
+        """Report without waiting for the controller."""
         ray.train.report(dict(figures), checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
 
     def leaving() -> bool:
@@ -213,10 +214,11 @@ def _worker(settings: dict[str, Any]) -> None:
 
 
 def _check_seen(root: "Path") -> None:
-    """A worker that does not see the run's checkpoints would begin anew, and leave its own where nobody looks."""
+    """Refuse a node that does not see the run's checkpoints: its worker would start over."""
     if not root.is_dir():
         raise ValueError(
-            f"{root}: not seen on node {socket.gethostname()}: put `out` on storage that every node has under this path"
+            f"{root}: not visible on node {socket.gethostname()}: put `out` on storage that every node mounts "
+            "at this path"
         )
 
 

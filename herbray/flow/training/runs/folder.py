@@ -1,4 +1,4 @@
-"""A run folder: which run has it now, and with which settings each of its runs was begun."""
+"""A run folder: the run that it belongs to now, and the settings that each of its runs started with."""
 
 import json
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from herbray import storage
 from herbray.flow.training.runs.identity import Settings
 
 CLAIM: Final = "run.json"
-"""Which run's figures and checkpoints a run folder holds, and the settings of all its runs."""
+"""File that names the run whose metrics a run folder shows, and the settings of all its runs."""
 
 TRAINED: Final = "trained.json"
-"""Which version a run folder's encoder is; written last."""
+"""File that names the registered version of a run folder's encoder; written last."""
 
 METRICS: Final = "metrics.jsonl"
 
@@ -23,8 +23,8 @@ class Runs:
     """The runs of a folder.
 
     Attributes:
-        now: the name of the one that has the folder; None where there is none yet.
-        settings: of each, by its name; runs of earlier versions have none.
+        now: name of the run that the folder belongs to; None if there is none yet.
+        settings: of each run, by its name; runs of earlier versions have none.
     """
 
     now: str | None = None
@@ -32,7 +32,7 @@ class Runs:
 
 
 def remedy(out: Path) -> str:
-    """What to do about a damaged note of a run folder."""
+    """The command that repairs a damaged note of a run folder."""
     return f"run `herbray train` with out={out} again: it writes this file anew and does not repeat what was trained"
 
 
@@ -48,7 +48,7 @@ def runs(out: Path) -> Runs:
 
 
 def _of_an_earlier_version(file: Path) -> str | None:
-    """The run in a note that was written before settings were kept."""
+    """The run named by a note of a version that did not keep settings."""
     try:
         tree = json.loads(file.read_bytes())
     except ValueError:
@@ -57,13 +57,13 @@ def _of_an_earlier_version(file: Path) -> str | None:
 
 
 def claim(out: Path, name: str, settings: Settings) -> None:
-    """Make a run folder that run's: figures of another are put aside under its name, its own are brought back."""
+    """Give a run folder to a run: another run's metrics are renamed, and the run's own are brought back."""
     held, metrics, own = runs(out), out / METRICS, metrics_of(out, name)
     if held.now != name:
         if metrics.exists() and held.now is not None:
             metrics.replace(metrics_of(out, held.now))
-        metrics.unlink(missing_ok=True)  # whose they are is not known
-        (out / TRAINED).unlink(missing_ok=True)  # until this run has ended, too, the folder shows none
+        metrics.unlink(missing_ok=True)  # it is unknown whose they are
+        (out / TRAINED).unlink(missing_ok=True)  # the folder shows no version until this run has ended
     if held.now != name or held.settings.get(name) != settings:
         note = {"run": name, "settings": {**held.settings, name: settings}}
         storage.write_note(out / CLAIM, note)
@@ -72,5 +72,5 @@ def claim(out: Path, name: str, settings: Settings) -> None:
 
 
 def metrics_of(out: Path, name: str) -> Path:
-    """Where the figures of a run are while another has the folder."""
+    """The metrics of a run while the folder belongs to another."""
     return out / f"metrics-{name}.jsonl"

@@ -62,11 +62,11 @@ def test_a_damaged_one_is_told_of_and_passed_over(tmp_path, caplog):
     harm(store, 3)
     with caplog.at_level(logging.WARNING):
         assert store.newest().consumed == 2
-    assert "sha256 is not what was written; it is passed over for the one before" in caplog.text
+    assert "sha256 is not what was written; the checkpoint before it is used" in caplog.text
     assert "from the beginning" not in caplog.text
     harm(store, 2)
     assert store.newest() is None
-    assert f"{tmp_path}: none of 2 checkpoints is whole: training starts from the beginning" in caplog.text
+    assert f"{tmp_path}: none of 2 checkpoints is intact: training starts from the beginning" in caplog.text
     store.save(3, fill, {"val_knn": 0.2})  # made anew in its place
     assert store.newest().consumed == 3
 

@@ -81,6 +81,10 @@ def never(monkeypatch):
     return forbid
 
 
+def continued(spec):
+    return continue_run(spec, read_training_data(spec))
+
+
 def with_scores(spec, *scores):
     """Give a run's checkpoints and curve other scores, as if it had trained so."""
     name, per_epoch = run_name(spec), read_training_data(spec).per_epoch
@@ -116,7 +120,7 @@ def test_at_a_constant_rate_a_longer_run_goes_on_from_the_end_and_is_the_run_tha
     capsys.readouterr()
     longer = fit(spec_of(small_shards, tmp_path, epochs=4))
     assert trained_on() == [2, 3]
-    assert f"{tmp_path / 'train'}: training goes on from {name}: epochs 2 → 4\n" == capsys.readouterr().err
+    assert f"{tmp_path / 'train'}: training resumes {name}: epochs 2 → 4\n" == capsys.readouterr().err
     assert "anew" not in caplog.text
     assert equal(longer, whole)
     assert curve(tmp_path / "train") == curve(tmp_path / "whole" / "train")
@@ -188,8 +192,8 @@ def test_under_a_cosine_it_begins_anew_and_says_so_once(small_shards, tmp_path, 
     assert equal(fit(spec), whole)
     assert trained_on() == [0, 1]
     former = run_name(spec_of(small_shards, tmp_path, epochs=1, **values))
-    assert [line for line in caplog.messages if "anew" in line] == [
-        f"{spec.out}: training begins anew: the folder holds {former}, "
+    assert [line for line in caplog.messages if "starts over" in line] == [
+        f"{spec.out}: training starts over: the folder holds {former}, "
         "which differs: epochs 1 → 2; the cosine schedule spans all epochs"
     ]
     caplog.clear()
@@ -211,7 +215,7 @@ def held(spec):
             {"epochs": 3},
             "epochs 2 → 3; the warm-up is a share of all steps (optimizer.warmup=0.25)",
         ),
-        ({}, {"epochs": 3}, "epochs 2 → 3; no checkpoint of it is left"),
+        ({}, {"epochs": 3}, "epochs 2 → 3; none of its checkpoints is left"),
         ({}, {"epochs": 1}, "epochs 2 → 1"),
         ({}, {"epochs": 3, "seed": 7}, "epochs 2 → 3, seed 89 → 7"),
         ({}, {"objective": {"name": "triplet", "margin": 0.5}, "label": "x"}, "objective.margin 0.1 → 0.5"),
@@ -226,17 +230,17 @@ def held(spec):
 def test_a_run_that_begins_anew_says_in_one_line_what_differs(small_shards, tmp_path, caplog, values, changed, words):
     former, spec = spec_of(small_shards, tmp_path, **values), spec_of(small_shards, tmp_path, **(values | changed))
     held(former)
-    assert continue_run(spec) == spec
+    assert continued(spec) == spec
     assert caplog.messages == [
-        f"{spec.out}: training begins anew: the folder holds {run_name(former)}, which differs: {words}"
+        f"{spec.out}: training starts over: the folder holds {run_name(former)}, which differs: {words}"
     ]
 
 
 def test_a_run_that_the_folder_has_held_before_needs_no_word(small_shards, tmp_path, caplog):
     for seed in (1, 2):
         held(spec_of(small_shards, tmp_path, seed=seed))
-    continue_run(spec_of(small_shards, tmp_path, seed=1))
-    continue_run(spec_of(small_shards, tmp_path / "empty", seed=1))
+    continued(spec_of(small_shards, tmp_path, seed=1))
+    continued(spec_of(small_shards, tmp_path / "empty", seed=1))
     assert not caplog.messages
 
 
@@ -247,17 +251,17 @@ def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(small_shard
     few, many = next((n, n + 1) for n in range(1, 12) if windows[n + 1][: len(windows[n])] != windows[n])
     spec = spec_of(small_shards, tmp_path, epochs=many, **values)
     held(spec.model_copy(update={"epochs": few}))
-    assert continue_run(spec) == spec
-    assert f"epochs {few} → {many}; over so many epochs each has other batches" in caplog.text
+    assert continued(spec) == spec
+    assert f"epochs {few} → {many}; with so many epochs, each epoch has other batches" in caplog.text
 
 
 def test_a_run_of_an_earlier_version_is_told_of_as_such(small_shards, tmp_path, caplog):
     spec = spec_of(small_shards, tmp_path)
     spec.out.mkdir()
     (spec.out / "run.json").write_text('{"run": "triplet-0a1b2c3d"}')
-    continue_run(spec)
+    continued(spec)
     assert caplog.messages == [
-        f"{spec.out}: training begins anew: the folder holds triplet-0a1b2c3d, a run of an earlier version"
+        f"{spec.out}: training starts over: the folder holds triplet-0a1b2c3d, a run of an earlier version"
     ]
 
 
@@ -273,7 +277,7 @@ def test_another_name_after_the_end_is_registered_without_training_again(small_s
     assert (done.model, done.version, done.run_id) == ("better", 1, first.run_id)
     told = [line for line in capsys.readouterr().err.splitlines() if "ended" in line]
     assert told == [
-        f"{spec.out}: this training has ended and is not repeated for label null → ours, register_as null → better: "
+        f"{spec.out}: this training has ended; it is not repeated for label null → ours, register_as null → better: "
         "models:/better/1; models:/herbray-triplet/1 stays"
     ]
     assert json.loads((spec.out / "trained.json").read_text())["uri"] == "models:/better/1"
@@ -308,7 +312,7 @@ def test_what_watches_a_training_is_not_changed_after_its_end_and_the_user_is_to
     spec = spec_of(small_shards, tmp_path, epochs=1, neighbours=1, validate_rows=8, reports=1)
     assert train(spec) == first
     told = capsys.readouterr().err
-    assert f"{spec.out}: validate_rows=4096, neighbours=5 stays, as this run began with it" in told
+    assert f"{spec.out}: validate_rows=4096, neighbours=5 stays as it was when this run began" in told
     assert "is not repeated for reports 4 → 1: models:/herbray-triplet/1\n" in told
     assert read_encoder(first.fitted.encoder)[1].spec["neighbours"] == 5
     assert "neighbours: 5" in (spec.out / "card.md").read_text()
@@ -338,5 +342,5 @@ def test_if_the_other_checkpoint_is_gone_a_line_says_which_is_left(small_shards,
     assert done.figures["epoch"] == 2
     (line,) = [each.getMessage() for each in caplog.records]
     assert line.endswith(
-        "keep=best, but the checkpoint of epoch 1 (val_knn 0.9) is not left: epoch 2 (val_knn 0.1) is kept"
+        "keep=best, but the checkpoint of epoch 1 (val_knn 0.9) is gone: that of epoch 2 (val_knn 0.1) is kept"
     )
