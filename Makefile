@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test drills drills-short lint lock clean
+.PHONY: setup demo test test-fast drills drills-short lint lock clean
 
 setup: $(READY)
 
@@ -22,6 +22,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# No Ray cluster and nothing that takes seconds: while you work.
+test-fast: setup
+	$(BIN)/python -m pytest -m "not cluster and not slow"
 
 # Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. Some twenty to thirty minutes, if nothing else runs.
 drills: setup

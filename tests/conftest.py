@@ -22,6 +22,15 @@ from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splits import Splits
 
 
+def pytest_collection_modifyitems(items):
+    """Marks the tests that `make test-fast` leaves out, by the fixtures that they take."""
+    for item in items:
+        if "cluster" in item.fixturenames:
+            item.add_marker("cluster")
+        elif "mlflow_server" in item.fixturenames:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """A real local cluster, started once."""
