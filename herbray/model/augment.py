@@ -60,10 +60,10 @@ def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(len(planes), 15, generator=generator, dtype=torch.float64)
     about = torch.rand(len(planes), 2, generator=generator, dtype=torch.float64)  # last: the others stay as they were
-    grid = _grid(_maps(torch.cat([draws[:, :11], about], dim=1), spec).to(planes), size)
+    grid = _grid(_sent(_maps(torch.cat([draws[:, :11], about], dim=1), spec), planes), size)
     sampled = functional.grid_sample(planes, grid, "bilinear", spec.padding, align_corners=False)
     light = _light if spec.light == "linear" else _light_odds
-    return light(sampled, draws[:, 11:].to(planes), spec)
+    return light(sampled, _sent(draws[:, 11:], planes), spec)
 
 
 @torch.no_grad()
@@ -82,6 +82,11 @@ def prepare(images: Tensor, size: int) -> Tensor:
     """
     planes = _planes(images)
     return planes if planes.shape[-1] == size else _resize(planes, size)
+
+
+def _sent(numbers: Tensor, planes: Tensor) -> Tensor:
+    """Numbers of the CPU in the type and on the device of `planes`; a GPU need not have finished its work for that."""
+    return numbers.to(planes.device, planes.dtype, non_blocking=True)
 
 
 def _planes(images: Tensor) -> Tensor:
@@ -132,11 +137,10 @@ def _matrix(*entries: Tensor) -> Tensor:
 
 def _grid(maps: Tensor, size: int) -> Tensor:
     """Where each output pixel is read: Float [m, size, size, 2]."""
-    centres = (torch.arange(size, device=maps.device, dtype=maps.dtype) * 2 + 1) / size - 1
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    points = torch.stack((x, y, torch.ones_like(x)), dim=-1).view(1, -1, 3)
-    mapped = points @ maps.transpose(1, 2)
-    return (mapped[..., :2] / mapped[..., 2:]).view(len(maps), size, size, 2)
+    centres = ((torch.arange(size, device=maps.device, dtype=maps.dtype) * 2 + 1) / size - 1).view(1, -1, 1)
+    across, down, fixed = (column.unsqueeze(1) for column in maps.unbind(dim=2))
+    mapped = (centres * across + fixed).unsqueeze(1) + (centres * down).unsqueeze(2)
+    return mapped[..., :2] / mapped[..., 2:]
 
 
 def _light(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:

@@ -28,6 +28,7 @@ STEPS: Final = 10**6
 _CELLS: Final = 2**22  # cosines held at a time
 _COLUMNS: Final = 4096  # rows that a block is compared with at a time
 _CHUNK: Final = 512  # rows converted to 64 bits at a time: they stay in a core's cache
+_GPU_BLOCKS: Final = 16  # a GPU takes blocks so many times as large: to launch small ones costs more than the products
 _SPARE: Final = 8  # candidates beyond the neighbours wanted
 _MANY: Final = 160  # of n rows; to order more than n / 160 candidates costs more than all products in 64 bits
 _SAMPLE: Final = 1024  # rows, about, whose mean is taken off
@@ -64,7 +65,8 @@ def nearest(
 ) -> Iterator[Near]:
     """Each row's nearest rows of other units.
 
-    Memory beside the features is about 24 bytes · `cells` and 20 bytes a row; on a GPU the features lie once more.
+    Memory beside the features is about 24 bytes · `cells` and 20 bytes a row; on a GPU sixteen times as much for
+    the cells, and the features lie there once more.
 
     Args:
         features: [n, d], finite; a row of zeros is at cosine 0 to all. An array may be a memory map.
@@ -73,7 +75,7 @@ def nearest(
         k: neighbours, of all rows alike or [n] of each; a block gives as many as its row that wants most.
         asked: [m] the rows that ask; None: every row.
         device: "cpu" or "cuda"; None: where a tensor lies already, else the GPU if the work is worth the way there.
-        cells: cosines held at a time.
+        cells: cosines held at a time, on a GPU sixteen times as many.
 
     Yields:
         Blocks of the rows that ask, in their order; where `k` differs, rows that want few come first.
@@ -90,8 +92,9 @@ def nearest(
     rows = np.arange(n) if asked is None else asked
     rows = rows[np.argsort(wanted[rows], kind="stable")]
     points = _measured(features, units, _device(features, len(rows), device))
+    cells *= _blocks(points.units.device)
     few = int(np.searchsorted(wanted[rows], n // _MANY - _SPARE, side="right")) if points.even else 0
-    for part in _parts(few, max(1, cells // min(n, _COLUMNS))):
+    for part in _parts(few, max(1, cells // min(n, _COLUMNS * _blocks(points.units.device)))):
         yield _block(points, rows[:few][part], int(wanted[rows[:few][part]].max()), cells, exact=False)
     for part in _parts(len(rows) - few, max(1, cells // n)):
         yield _block(points, rows[few:][part], int(wanted[rows[few:][part]].max()), cells, exact=True)
@@ -160,12 +163,12 @@ def _measured(features: Features, units: Indices, device: torch.device) -> _Poin
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
         points = torch.as_tensor(features).to(device, torch.float32)
-    codes = torch.from_numpy(np.unique(units, return_inverse=True)[1].astype(np.int32)).to(device)
+        codes = torch.unique(torch.as_tensor(units).to(device), return_inverse=True)[1].int()
     sample = points[:: max(1, len(points) // _SAMPLE)].double()
     centre = torch.nn.functional.normalize(sample, dim=1, eps=1e-300).mean(dim=0).float()
     wide = centre.double()
     length, along = torch.empty(2, len(points), dtype=torch.float64, device=device)
-    for part in _parts(len(points), _CHUNK):
+    for part in _parts(len(points), _CHUNK * _blocks(device)):
         block = points[part].double()
         length[part], along[part] = block.norm(dim=1), block @ wide
     scale = torch.where(length > 0, 1 / length, 0.0)
@@ -184,7 +187,12 @@ def _device(features: Features, rows: int, wanted: str | None) -> torch.device:
     size = features.shape[0] * features.shape[1]
     if rows * size < _GPU_WORK or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda" if 5 * size + 2**30 < torch.cuda.mem_get_info()[0] else "cpu")
+    return torch.device("cuda" if 5 * size + 2**31 < torch.cuda.mem_get_info()[0] else "cpu")
+
+
+def _blocks(device: torch.device) -> int:
+    """How many times as large as on a CPU a block is."""
+    return 1 if device.type == "cpu" else _GPU_BLOCKS
 
 
 @torch.no_grad()
@@ -225,7 +233,7 @@ def _compare_all(points: _Points, rows: Tensor, k: int) -> Tensor:
     n = len(points.units)
     here = points.unit(rows)
     cosine = torch.empty(len(rows), n, dtype=torch.float64, device=rows.device)
-    for columns in _parts(n, _CHUNK):
+    for columns in _parts(n, _CHUNK * _blocks(rows.device)):
         torch.mm(here, points.features[columns].double().T, out=cosine[:, columns])
     keys = _key(cosine.mul_(points.scale), torch.arange(n, device=rows.device), n)
     _leave_out_own(keys, points.units[rows], points.units)
@@ -252,7 +260,7 @@ def _candidates(points: _Points, short: Tensor, rows: Tensor, k: int) -> tuple[T
     """The k largest products in 32 bits and their columns, [r, k], descending; -inf where there are fewer rows."""
     units = points.units[rows]
     best, kept = torch.empty(len(rows), 0, device=rows.device), rows.new_empty(len(rows), 0)
-    for columns in _parts(len(points.units), _COLUMNS):
+    for columns in _parts(len(points.units), _COLUMNS * _blocks(rows.device)):
         there = points.features[columns] * points.scale[columns].float().unsqueeze(1) - points.centre
         scores = torch.addmm(points.along[columns], short, there.T)
         _leave_out_own(scores, units, points.units[columns])
@@ -265,14 +273,15 @@ def _candidates(points: _Points, short: Tensor, rows: Tensor, k: int) -> tuple[T
 
 def _leave_out_own(scores: Tensor, rows: Tensor, columns: Tensor) -> None:
     """Put -inf where a row [r] and a column [c] are of one unit."""
-    if torch.isin(columns, rows).any():
+    # Few blocks hold any. To look first saves a CPU two passes over the scores; a GPU would have to wait for the look.
+    if scores.device.type != "cpu" or torch.isin(columns, rows).any():
         scores.masked_fill_(rows.unsqueeze(1) == columns, -torch.inf)
 
 
 def _cosines(points: _Points, here: Tensor, places: Tensor) -> Tensor:
     """Cosines Float64 [r, k] of unit vectors [r, d] with the rows at `places` [r, k]."""
     cosine = torch.empty(places.shape, dtype=torch.float64, device=places.device)
-    cells = 2**17 if places.device.type == "cpu" else _CELLS  # of 64 bits: what fits into a core's cache
+    cells = 2**17 if places.device.type == "cpu" else _CELLS * _GPU_BLOCKS  # of 64 bits: what fits into a core's cache
     for part in _parts(len(here), max(1, cells // max(1, places.shape[1] * here.shape[1]))):
         there = points.features[places[part].flatten()].double().view(-1, places.shape[1], here.shape[1])
         torch.bmm(there, here[part].unsqueeze(2), out=cosine[part].unsqueeze(2))

@@ -39,6 +39,7 @@ PAPER_IMAGES: Final = 424_544 * 25
 _PAPER_PX: Final = 256
 _HELD: Final = 4  # batches that `READY` takes turns with
 _GENERA: Final = 40
+_AUTOENCODER_BATCH: Final = 128  # on a GPU
 
 Objectives = Literal["autoencoder", "triplet", "classifier"]
 
@@ -96,22 +97,23 @@ class Step(BenchmarkSpec):
     name: Literal["step"] = "step"
     objectives: tuple[Objectives, ...] = Field(("autoencoder", "triplet", "classifier"), min_length=1)
     size: int | None = Field(None, ge=32, description="pixels; None: 256 on a GPU, 64 on a CPU")
-    batch: int | None = Field(None, ge=8, multiple_of=8, description="images; None: 512 on a GPU, 32 on a CPU")
+    batch: int | None = Field(
+        None, ge=8, multiple_of=8, description="images; None: 512 on a GPU (the autoencoder 128), 32 on a CPU"
+    )
     steps: int | None = Field(None, ge=1, description="of a lap; None: 40 on a GPU, 4 on a CPU")
     compile: Compile = "auto"
 
     def cases(self, work: Path) -> Iterator[Case]:
         """One an objective."""
-        size, batch, _ = self._sizes()
-        write_shards(work / "shards", 2 * _HELD * batch, size, self.seed, _GENERA)
+        most = max(self._sizes(name)[1] for name in self.objectives)
+        write_shards(work / "shards", 2 * _HELD * most, self._sizes()[0], self.seed, _GENERA)
         for name in self.objectives:
             with flushed():
                 yield self._case(self._spec(name, work))
 
     def targets(self) -> Sequence[Promise]:
         """Feeding hides behind the step; the paper's whole budget in minutes."""
-        size, _, _ = self._sizes()
-        device = _device()
+        size, device = self._sizes()[0], _device()
         chip = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
         kept: list[Promise] = []
         for name in self.objectives:
@@ -121,17 +123,22 @@ class Step(BenchmarkSpec):
             kept.append(Budget(case, FED, size, chip, 20))
         return kept
 
-    def _sizes(self) -> tuple[int, int, int]:
-        usual = (256, 512, 40) if _device().type == "cuda" else (64, 32, 4)
+    def _sizes(self, name: str = "") -> tuple[int, int, int]:
+        """Pixels, images of a step and steps of a lap.
+
+        An image of 256 px holds 250 MB of the autoencoder's activations, and torch enlarges no 256 of them at once.
+        """
+        many = _AUTOENCODER_BATCH if name == "autoencoder" else 512
+        usual = (256, many, 40) if _device().type == "cuda" else (64, 32, 4)
         return self.size or usual[0], self.batch or usual[1], self.steps or usual[2]
 
     def _title(self, name: str) -> str:
-        size, batch, _ = self._sizes()
+        size, batch, _ = self._sizes(name)
         return f"{name}, {batch} images of {size} px a step"
 
     def _spec(self, name: str, work: Path) -> Train:
         """Of a run that is long enough for all laps."""
-        size, batch, steps = self._sizes()
+        size, batch, steps = self._sizes(name)
         needed = (self.rounds + 1) * (steps + _ahead()) + _HELD
         tree = {
             "shards": work / "shards",
