@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from herbray.data.sources import json_stream
 from herbray.data.sources.half_earth import HalfEarth
-from herbray.data.sources.json_stream import elements
+from herbray.data.sources.json_stream import stream_elements
 from herbray.schema import CATALOGUE
 
 
@@ -180,7 +180,7 @@ def test_broken_metadata_are_an_error_that_names_the_place(tmp_path, content, me
 @pytest.mark.parametrize("start", ['{"id": "x', "1.0", "[[0], "])
 def test_an_endless_element_is_refused_before_it_fills_memory(tmp_path, start):
     with pytest.raises(ValueError, match="not valid JSON"):
-        read(write(tmp_path, f'{{"images": [{start}' + "0" * (json_stream.LIMIT * 2)))
+        read(write(tmp_path, f'{{"images": [{start}' + "0" * (json_stream.MAX_ELEMENT_CHARS * 2)))
 
 
 json_values = st.recursive(
@@ -198,8 +198,8 @@ def test_streaming_equals_the_standard_parser_at_every_window_size(tmp_path_fact
         (key, element) for key, value in content.items() for element in (value if isinstance(value, list) else [value])
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "CHUNK", chunk)
-        assert list(elements(path)) == expected
+        patch.setattr(json_stream, "CHUNK_CHARS", chunk)
+        assert list(stream_elements(path)) == expected
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):

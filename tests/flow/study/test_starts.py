@@ -12,8 +12,8 @@ from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
-from herbray.model.checkpoint import read_encoder
 from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder, imagenet_path
+from herbray.model.encoder_card import read_encoder
 
 SMALL = {
     "preset": "walker2022",
