@@ -123,7 +123,7 @@ def test_reading_what_is_no_catalogue(tmp_path):
     with pytest.raises(ValueError, match="do not match"):
         catalogue.read(spec.out)
     storage.write_note(spec.out / "manifest.json", manifest | {"schema_version": 99})
-    with pytest.raises(ValueError, match="tables of version 99"):
+    with pytest.raises(ValueError, match="tables have version 99"):
         catalogue.read(spec.out)
     (spec.out / "manifest.json").write_text(whole)
     (spec.out / "catalogue.parquet").write_bytes(b"PAR1 no table")

@@ -162,14 +162,14 @@ def test_more_rows_than_a_batch_are_all_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "fi', "in images: .*cut short"),
+        ('{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "fi', "in images: .*download interrupted"),
         ('{"images": [{"id": 1, "file_name": "a.jpg"}', "in images: the file ends here"),
         ('{"images": [{"id": 1} {"id": 2}]}', "in images: , or ] expected, '{' found"),
         ('{"info": {}, }', "not valid JSON near character"),
         ("[]", "{ expected, '\\[' found"),
         ("", "the file ends here"),
         ('{"images": ' + "[" * 200_000, "nested too deeply"),
-        ("{}", "no `images` listed"),
+        ("{}", "lists no `images`"),
     ],
 )
 def test_broken_metadata_are_an_error_that_names_the_place(tmp_path, content, message):
@@ -207,8 +207,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     for name, count in (("small", 2_000), ("large", 30_000)):
         (tmp_path / name).write_text(f'{{"images": [{",".join([sheet] * count)}]}}')
     script = (
-        "import resource, sys, pathlib; from herbray.data.sources.json_stream import elements\n"
-        "for _ in elements(pathlib.Path(sys.argv[1])): pass\n"
+        "import resource, sys, pathlib; from herbray.data.sources.json_stream import stream_elements\n"
+        "for _ in stream_elements(pathlib.Path(sys.argv[1])): pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     small, large = (
