@@ -6,8 +6,8 @@ import pytest
 from herbray import cli
 from herbray.disk import full, told
 from herbray.flow.embedding.job import Embed, _start_card
-from herbray.model.checkpoint import save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import save_encoder
 
 
 def write():

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from herbray import __version__, schema, storage, tables, tracking
 from herbray.config import Spec
-from herbray.data.plan import fingerprint
+from herbray.data.fingerprint import fingerprint_json
 from herbray.disk import full
 from herbray.flow.cluster import connection
 from herbray.flow.cluster.placement import pool
@@ -30,8 +30,8 @@ from herbray.flow.training.fingerprints import (
     read_identity,
     weights_fingerprint,
 )
-from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
 from herbray.tasks import Embeddings
 
 
@@ -154,7 +154,7 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
             init = tracking.pinned(uri, init)  # results tell starts apart by it; a training names its own so, too
             weights = tracking.pull(init, uri, cache=spec.out.absolute() / "encoders")
             spec = spec.model_copy(update={"start": spec.start.model_copy(update={"init": init})})
-        which = fingerprint(spec.start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]
+        which = fingerprint_json(spec.start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]
         name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', init)[-40:]}-{which}"
         folder = spec.out / "encoders" / name
         if not (folder / "encoder.json").exists():

@@ -140,7 +140,7 @@ class PixelCache:
 
 
 def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], out: Pixels) -> None:
-    """Paint with pixels: the square of the short side that `images.squares` would cut."""
+    """Paint with pixels: the square of the short side that `images.decode_squares` would cut."""
     for row, picture in enumerate(pictures):
         spare_y, spare_x = picture.shape[0] - side, picture.shape[1] - side
         where = float(offsets[row])

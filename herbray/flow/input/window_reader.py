@@ -109,7 +109,7 @@ class WindowReader:
             pictures: the images of its slices, whole, slice after slice, in any form that `paint` understands.
             paint: makes squares of them.
         """
-        order = plan.order(window)
+        order = plan.order_rows(window)
         labels = np.array([part.label for part in window.slices], np.int64)
         first = np.cumsum([0, *(part.rows for part in window.slices)])
         place = first[order.slice] + order.row
@@ -154,7 +154,7 @@ def decode(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | N
     """Paint with JPEGs."""
     from herbray.data import images  # here: a task that fetches bytes needs no decoder
 
-    images.squares(jpegs, side, offsets, out=out)
+    images.decode_squares(jpegs, side, offsets, out=out)
 
 
 def _fill(

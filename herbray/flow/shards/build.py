@@ -11,9 +11,10 @@ from pydantic import Field
 
 from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
-from herbray.data import catalogue, images, plan
-from herbray.data.absent import absent
-from herbray.data.bags import ShardFile, shard_plan
+from herbray.data import catalogue, images
+from herbray.data.empty_splits import explain_empty_splits
+from herbray.data.fingerprint import fingerprint_json
+from herbray.data.shard_plan import ShardFile, plan_shards
 from herbray.data.splits import Splits, split
 from herbray.flow.cluster import connection
 from herbray.flow.shards.manifest import read_index, read_manifest, remedy
@@ -26,7 +27,7 @@ class QuarantineLimit(ValueError):
 
 
 _Form = tuple[int, int] | tuple[int, int, images.Geometry]
-"""What `images.shrink` is given beside an image and a file's fingerprint holds: side, quality, another geometry."""
+"""Arguments of `images.shrink_to_jpeg`, also part of a file's fingerprint: side, quality, another geometry."""
 
 
 class Shard(Spec):
@@ -69,9 +70,9 @@ def shard(spec: Shard, said: Collection[str] = ()) -> dict[str, Any]:
     table = catalogue.read(spec.catalogue)
     about = catalogue.read_manifest(spec.catalogue)
     sides = split(table, spec.splits, spec.seed)
-    missing = absent(table, sides, spec.splits)
+    missing = explain_empty_splits(table, sides, spec.splits)
     connection.say(f"split {name}: {why}" for name, why in missing.items() if name not in said)
-    files = shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
+    files = plan_shards(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last, removed first: without it nothing is finished
     _sweep(spec.out, {file.path for file in files})
@@ -121,12 +122,12 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -
 def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _Form, root: str) -> dict[str, Any]:
     """Write one file of the plan unless it stands there already, whole, and return its note (see `_note`).
 
-    Where the archive lies does not bear on it: see `catalogue.image_names`.
+    Where the archive lies does not bear on it: see `catalogue.name_images`.
     """
     path = Path(out, name)
     named = rows.select(schema.CATALOGUE.names).to_pydict()
-    named |= {"image": catalogue.image_names(rows["image"], root).to_pylist()}
-    print_ = plan.fingerprint(schema.VERSION, *form, bags, named)
+    named |= {"image": catalogue.name_images(rows["image"], root).to_pylist()}
+    print_ = fingerprint_json(schema.VERSION, *form, bags, named)
     if path.exists():
         note = _note(path)
         if note and note["fingerprint"] == print_:
@@ -168,7 +169,7 @@ def _refused_again(refused: Sequence[dict[str, str]], rows: pa.Table, form: _For
     again = []
     for row in refused:
         found = _shrunk(places[row["specimen_id"]], form)
-        if isinstance(found, images.Picture) or found["reason"] != row["reason"]:
+        if isinstance(found, images.JpegImage) or found["reason"] != row["reason"]:
             return None
         again.append(found)
     return again
@@ -180,10 +181,10 @@ def _places(rows: pa.Table) -> list[dict[str, str]]:
     return places
 
 
-def _shrunk(row: dict[str, str], form: _Form) -> images.Picture | dict[str, str]:
+def _shrunk(row: dict[str, str], form: _Form) -> images.JpegImage | dict[str, str]:
     """A specimen's image, made small, or its row of the quarantine."""
     try:
-        return images.shrink(images.read_bytes(row["image"]), *form)
+        return images.shrink_to_jpeg(images.read_bytes(row["image"]), *form)
     except images.ImageRefused as error:
         return {**row, "stage": "shard", "reason": error.reason, "detail": str(error)}
 
@@ -192,7 +193,7 @@ def _read_bag(rows: pa.Table, form: _Form, refused: list[dict[str, str]]) -> pa.
     keep, pictures = [], []
     for place, row in enumerate(_places(rows)):
         found = _shrunk(row, form)
-        if isinstance(found, images.Picture):
+        if isinstance(found, images.JpegImage):
             pictures.append(found)
             keep.append(place)
         else:
@@ -233,7 +234,7 @@ def _finish(spec: Shard, table: pa.Table, about: dict[str, Any], notes: Sequence
         "absent": about.get("absent", {}),
         "seed": spec.seed,
         "splits_spec": spec.splits.model_dump(mode="json"),
-        "fingerprint": plan.fingerprint([_content(note) for note in notes]),
+        "fingerprint": fingerprint_json([_content(note) for note in notes]),
     }
     tables.write(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
     tables.write(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))

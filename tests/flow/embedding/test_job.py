@@ -11,8 +11,8 @@ from herbray import storage, tables
 from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.fingerprints import weights_fingerprint
-from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
 from herbray.model.portable import load
 
 
