@@ -29,7 +29,7 @@ COSINE_STEPS: Final = 10**6
 _MAX_COSINES: Final = 2**22  # cosines in memory at a time
 _BLOCK_COLUMNS: Final = 4096  # rows compared with a block at a time
 _CHUNK_ROWS: Final = 512  # rows converted to 64 bits at a time; they fit into a core's cache
-_GPU_BLOCKS: Final = 16  # a GPU takes blocks so many times as large: launching small ones costs more than the products
+_GPU_BLOCKS: Final = 16  # a GPU takes blocks this many times larger: launching small ones dominates
 _EXTRA_CANDIDATES: Final = 8  # candidates beyond the number of neighbours
 _CANDIDATE_DIVISOR: Final = 160  # ordering more than n / 160 candidates costs more than all products in 64 bits
 _CENTRE_ROWS: Final = 1024  # approximate number of rows whose mean is subtracted
@@ -93,12 +93,16 @@ def find_nearest(
     rows = np.arange(n) if queries is None else queries
     rows = rows[np.argsort(wanted[rows], kind="stable")]
     points = _prepare_points(features, units, _choose_device(features, len(rows), device))
-    max_cosines *= _block_factor(points.units.device)
-    candidate_rows = int(np.searchsorted(wanted[rows], n // _CANDIDATE_DIVISOR - _EXTRA_CANDIDATES, side="right")) if points.fits_float32 else 0
-    for part in _cut_into_slices(candidate_rows, max(1, max_cosines // min(n, _BLOCK_COLUMNS * _block_factor(points.units.device)))):
-        yield _search_block(points, rows[:candidate_rows][part], int(wanted[rows[:candidate_rows][part]].max()), max_cosines, exact=False)
-    for part in _cut_into_slices(len(rows) - candidate_rows, max(1, max_cosines // n)):
-        yield _search_block(points, rows[candidate_rows:][part], int(wanted[rows[candidate_rows:][part]].max()), max_cosines, exact=True)
+    factor = _block_factor(points.units.device)
+    max_cosines *= factor
+    few = np.searchsorted(wanted[rows], n // _CANDIDATE_DIVISOR - _EXTRA_CANDIDATES, side="right")
+    border = int(few) if points.fits_float32 else 0  # rows before it are searched by candidates
+    for part in _cut_into_slices(border, max(1, max_cosines // min(n, _BLOCK_COLUMNS * factor))):
+        block = rows[:border][part]
+        yield _search_block(points, block, int(wanted[block].max()), max_cosines, exact=False)
+    for part in _cut_into_slices(len(rows) - border, max(1, max_cosines // n)):
+        block = rows[border:][part]
+        yield _search_block(points, block, int(wanted[block].max()), max_cosines, exact=True)
 
 
 def find_all_nearest(features: Features, units: Indices, k: int, queries: Indices | None = None) -> NearestRows:
