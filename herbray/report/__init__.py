@@ -2,6 +2,6 @@
 
 from herbray.report.content import EncoderNote, ReportData, Sheet, SweepNote
 from herbray.report.page import write_report
-from herbray.report.sections.sweep import logarithmic
+from herbray.report.sections.sweep import logarithmic_paths
 
-__all__ = ["EncoderNote", "ReportData", "Sheet", "SweepNote", "logarithmic", "write_report"]
+__all__ = ["EncoderNote", "ReportData", "Sheet", "SweepNote", "logarithmic_paths", "write_report"]

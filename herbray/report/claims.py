@@ -94,12 +94,12 @@ CLAIMS: Final = (
 """What the study reports: autoencoder and triplet tell genera apart better than the classifier; mislabels are found
 best by triplet, then autoencoder, then classifier; the triplet network transfers best."""
 
-STARTS: Final = tuple(Claim("Genus identification", model, UNTRAINED, _IDENTIFICATION) for model in OBJECTIVES)
+START_CLAIMS: Final = tuple(Claim("Genus identification", model, UNTRAINED, _IDENTIFICATION) for model in OBJECTIVES)
 """Not the study's: that training was worth it, against its own start weights, frozen."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedComparison:
     """One comparison of a claim's two objectives, in the claim's direction: above 0 is for it.
 
     Attributes:
@@ -135,11 +135,11 @@ class Judgement:
     """A claim with all comparisons that bear on it, and their count in words."""
 
     claim: Claim
-    rows: tuple[Judged, ...]
+    rows: tuple[JudgedComparison, ...]
     words: str
 
 
-def judge(
+def judge_claims(
     comparisons: pa.Table, claims: Iterable[Claim], names: Mapping[str, str] | None = None
 ) -> tuple[Judgement, ...]:
     """Judge each claim by the comparisons of its two objectives from the same start weights.
@@ -152,22 +152,22 @@ def judge(
     Raises:
         ValueError: a column is missing.
     """
-    rows = _rows(comparisons)
-    sides = [each for row in rows for each in _sides(row)]
-    return tuple(_judge(rows, claim, names or name_kinds(sides, {})) for claim in claims)
+    rows = _finite_rows(comparisons)
+    sides = [each for row in rows for each in _kinds_compared(row)]
+    return tuple(_judge_claim(rows, claim, names or name_kinds(sides, {})) for claim in claims)
 
 
-def compared(comparisons: pa.Table) -> frozenset[str]:
+def compared_objectives(comparisons: pa.Table) -> frozenset[str]:
     """Objectives whose unlabelled encoders occur in the comparisons; ValueError as in `judge`."""
-    sides = [each for row in _rows(comparisons) for each in _sides(row)]
-    return frozenset(each.objective for each in sides if each.unlabelled)
+    sides = [each for row in _finite_rows(comparisons) for each in _kinds_compared(row)]
+    return frozenset(each.objective for each in sides if each.is_unlabelled)
 
 
-def _sides(row: Mapping[str, Any]) -> tuple[Kind, Kind]:
-    return Kind.of(row, "_a"), Kind.of(row, "_b")
+def _kinds_compared(row: Mapping[str, Any]) -> tuple[Kind, Kind]:
+    return Kind.from_row(row, "_a"), Kind.from_row(row, "_b")
 
 
-def _rows(comparisons: pa.Table) -> list[dict[str, Any]]:
+def _finite_rows(comparisons: pa.Table) -> list[dict[str, Any]]:
     """Rows with a finite interval; one that is not finite tells nothing."""
     missing = sorted(set(schema.COMPARISON.names) - set(comparisons.column_names))
     if missing:
@@ -176,42 +176,42 @@ def _rows(comparisons: pa.Table) -> list[dict[str, Any]]:
     return [row for row in rows if all(math.isfinite(row[name]) for name in ("difference", "low", "high"))]
 
 
-def _judge(rows: Sequence[Mapping[str, Any]], claim: Claim, names: Mapping[str, str]) -> Judgement:
+def _judge_claim(rows: Sequence[Mapping[str, Any]], claim: Claim, names: Mapping[str, str]) -> Judgement:
     bearing = [(m, row) for m in claim.measures for row in rows if m.covers(row)]
-    found = [(m, row, first) for m, row in bearing if (first := _better_first(row, claim)) is not None]
-    alike = [(m, row, first) for m, row, first in found if _same_start(*_sides(row))]
+    found = [(m, row, first) for m, row in bearing if (first := _is_better_first(row, claim)) is not None]
+    alike = [(m, row, first) for m, row, first in found if _have_same_start(*_kinds_compared(row))]
     many = Counter((m, row["split"], row["level"], row["init_a"]) for m, row, _ in alike)
     judged = []
     for measure, row, first in alike:
-        one = _judged(measure, row, first)
+        one = _judge_comparison(measure, row, first)
         if many[measure, one.split, one.level, one.start] > 1:
             better, worse = (names[row[f"kind_{end}"]] for end in ("ab" if first else "ba"))
             one = replace(one, start=f"{one.start}: {better} and {worse}")
         judged.append(one)
-    judged.sort(key=lambda one: _order(one, claim.measures))
-    words = _counted(judged) if judged else ("no start weights in common" if found else "not measured")
+    judged.sort(key=lambda one: _sort_key(one, claim.measures))
+    words = _count_verdicts(judged) if judged else ("no start weights in common" if found else "not measured")
     return Judgement(claim, tuple(judged), words)
 
 
-def _better_first(row: Mapping[str, Any], claim: Claim) -> bool | None:
+def _is_better_first(row: Mapping[str, Any], claim: Claim) -> bool | None:
     """Whether the claim's better objective is the first of the two; None if the row is not of this claim."""
-    a, b = (_objective(each) for each in _sides(row))
+    a, b = (_objective_of(each) for each in _kinds_compared(row))
     return a == claim.better if {a, b} == {claim.better, claim.worse} else None
 
 
-def _objective(kind: Kind) -> str | None:
+def _objective_of(kind: Kind) -> str | None:
     """None for a training with a label; what was not trained is a start, whatever it is called."""
-    return kind.objective if kind.unlabelled or not kind.trained else None
+    return kind.objective if kind.is_unlabelled or not kind.is_trained else None
 
 
-def _same_start(one: Kind, other: Kind) -> bool:
+def _have_same_start(one: Kind, other: Kind) -> bool:
     """Of two trained kinds: the same weights at first. Of a trained one and a start: that it began as this very one."""
-    if one.trained and other.trained:
+    if one.is_trained and other.is_trained:
         return one.start_kind[: schema.WEIGHTS_DIGITS] == other.start_kind[: schema.WEIGHTS_DIGITS]
     return one.start_kind == other.start_kind
 
 
-def _judged(measure: Measure, row: Mapping[str, Any], a_first: bool) -> Judged:
+def _judge_comparison(measure: Measure, row: Mapping[str, Any], a_first: bool) -> JudgedComparison:
     sign = 100 if a_first != row["lower_is_better"] else -100
     low, high = sorted((sign * row["low"], sign * row["high"]))
     verdict: Verdict = "undecided"
@@ -219,14 +219,14 @@ def _judged(measure: Measure, row: Mapping[str, Any], a_first: bool) -> Judged:
         verdict = "agrees" if (row["better"] == "a") == a_first else "disagrees"
     seeds = (row["seeds_a"], row["seeds_b"]) if a_first else (row["seeds_b"], row["seeds_a"])
     place = row["split"], row["level"], row["init_a"]
-    return Judged(measure, *place, sign * row["difference"], low, high, row["specimens"], seeds, verdict)
+    return JudgedComparison(measure, *place, sign * row["difference"], low, high, row["specimens"], seeds, verdict)
 
 
-def _order(one: Judged, measures: Sequence[Measure]) -> tuple[Any, ...]:
+def _sort_key(one: JudgedComparison, measures: Sequence[Measure]) -> tuple[Any, ...]:
     return measures.index(one.measure), split_order(one.split), level_order(one.level), one.start
 
 
-def _counted(judged: Sequence[Judged]) -> str:
+def _count_verdicts(judged: Sequence[JudgedComparison]) -> str:
     """E.g. "agrees in 3, disagrees in 1, undecided in 2 of 6 comparisons"."""
     counts, total = Counter(one.verdict for one in judged), len(judged)
     parts = [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]

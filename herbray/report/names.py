@@ -28,17 +28,17 @@ class Kind:
     start_kind: str
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], end: str = "") -> Self:
+    def from_row(cls, row: Mapping[str, Any], end: str = "") -> Self:
         """The kind in a row of results, or at the end "_a" or "_b" of a row of comparisons."""
         return cls(**{each.name: row[f"{each.name}{end}"] for each in fields(cls)})
 
     @property
-    def trained(self) -> bool:
+    def is_trained(self) -> bool:
         """Whether herbray trained it."""
         return self.objective != schema.UNTRAINED
 
     @property
-    def unlabelled(self) -> bool:
+    def is_unlabelled(self) -> bool:
         """Whether it is called by its objective: a label marks an experiment of its own."""
         return self.model == self.objective
 
@@ -54,19 +54,19 @@ def name_kinds(kinds: Iterable[Kind], settings: Settings) -> dict[str, str]:
     """
     ordered = sorted({each.kind: each for each in sorted(kinds, reverse=True)}.values())
     parts: dict[str, list[str]] = {each.kind: [] for each in ordered}
-    for alike in _groups(ordered, [each.model for each in ordered]):
+    for alike in _group_alike(ordered, [each.model for each in ordered]):
         if len({each.init for each in alike}) > 1:
             for each in alike:
                 parts[each.kind].append(clean(each.init.removeprefix("models:/"), 40))
-    for alike in _groups(ordered, [(each.model, *parts[each.kind]) for each in ordered]):
-        for each, more in zip(alike, _differences([settings.get(each.kind, {}) for each in alike]), strict=True):
+    for alike in _group_alike(ordered, [(each.model, *parts[each.kind]) for each in ordered]):
+        for each, more in zip(alike, _differing_settings([settings.get(each.kind, {}) for each in alike]), strict=True):
             parts[each.kind] += more
-    names = {each.kind: _joined(each.model, parts[each.kind]) for each in ordered}
+    names = {each.kind: _compose_name(each.model, parts[each.kind]) for each in ordered}
     many = Counter(names.values())
     return {
         each.kind: names[each.kind]
         if many[names[each.kind]] == 1
-        else _joined(each.model, [*parts[each.kind], each.kind[-6:]])
+        else _compose_name(each.model, [*parts[each.kind], each.kind[-6:]])
         for each in ordered
     }
 
@@ -87,7 +87,7 @@ def name_encoders(encoders: Sequence[schema.Identity], names: Mapping[str, str])
     return {encoder: name if alike[name] == 1 else f"{name}, {encoder[:6]}" for encoder, name in found.items()}
 
 
-def _groups(kinds: Sequence[Kind], keys: Sequence[object]) -> list[list[Kind]]:
+def _group_alike(kinds: Sequence[Kind], keys: Sequence[object]) -> list[list[Kind]]:
     """Kinds of equal keys; those that are alone with theirs are left out."""
     found: dict[object, list[Kind]] = {}
     for each, key in zip(kinds, keys, strict=True):
@@ -95,13 +95,13 @@ def _groups(kinds: Sequence[Kind], keys: Sequence[object]) -> list[list[Kind]]:
     return [group for group in found.values() if len(group) > 1]
 
 
-def _joined(model: str, parts: Collection[str]) -> str:
+def _compose_name(model: str, parts: Collection[str]) -> str:
     return f"{clean(model)} ({', '.join(parts)})" if parts else clean(model)
 
 
-def _differences(trees: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def _differing_settings(trees: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """For each tree the settings in which the trees differ, if these are few: "lr=0.01"."""
-    flat = [dict(_flat(tree)) for tree in trees]
+    flat = [dict(_flatten(tree)) for tree in trees]
     paths = sorted({path for tree in flat for path in tree})
     differing = [path for path in paths if len({tree.get(path, "not set") for tree in flat}) > 1]
     if len(differing) > _MOST_SETTINGS:
@@ -111,10 +111,10 @@ def _differences(trees: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [[f"{short[path]}={tree.get(path, 'not set')}" for path in differing] for tree in flat]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, default=str)  # as settings write it
             yield f"{prefix}{name}", clean(redacted(text), 40)

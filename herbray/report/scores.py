@@ -64,7 +64,7 @@ class Cell:
         """Sample standard deviation; None for a single value, which tells nothing of its spread."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
-    def above(self, other: "Cell") -> bool:
+    def is_above(self, other: "Cell") -> bool:
         """Whether the intervals mean ± sd lie apart, this one higher; False where either has no interval."""
         if self.sd is None or other.sd is None:
             return False
@@ -102,7 +102,7 @@ class Scores:
         self._cells = {key: Cell(tuple(value for *_, value in sorted(values))) for key, values in found.items()}
         encoders = {(row["kind"], row["encoder"]) for row in rows}
         kinds = Counter(kind for kind, _ in encoders)
-        shown = list_series({Kind.of(row) for row in rows}) if series is None else series
+        shown = list_series({Kind.from_row(row) for row in rows}) if series is None else series
         self.series = tuple(one for one in shown if one.kind in kinds)
         self.seeds = max(kinds.values(), default=0)
         self._above: dict[tuple[str, ...], bool] = {}
@@ -112,7 +112,7 @@ class Scores:
             self._above[*place, a, b], self._above[*place, b, a] = row["low"] > 0, row["high"] < 0
         self.paired = bool(self._above)
 
-    def higher(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> bool:
+    def is_higher(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> bool:
         """Whether one scores clearly higher than another at a (task, split, level, metric).
 
         By the paired comparison: its interval lies above 0. Where there is none, by the rule of thumb that the
@@ -122,13 +122,13 @@ class Scores:
         if paired is not None:
             return paired
         mine, theirs = self.cell(one, *place), self.cell(other, *place)
-        return mine is not None and theirs is not None and mine.above(theirs)
+        return mine is not None and theirs is not None and mine.is_above(theirs)
 
     def cell(self, series: Series, task: str, split: str, level: str, metric: str) -> Cell | None:
         """The values asked for, or None where there are none."""
         return self._cells.get((series.kind, task, split, level, metric))
 
-    def shared(self, task: str, split: str, level: str, metric: str) -> Cell | None:
+    def shared_cell(self, task: str, split: str, level: str, metric: str) -> Cell | None:
         """A value that does not depend on the encoder, such as the majority floor: any series' will do."""
         cells = (self.cell(series, task, split, level, metric) for series in self.series)
         return next((cell for cell in cells if cell is not None), None)
@@ -160,20 +160,22 @@ def list_series(kinds: Iterable[Kind], settings: Settings | None = None) -> tupl
     found = {each.kind: each for each in sorted(set(kinds), reverse=True)}
     names = name_kinds(found.values(), settings or {})
     ordered = sorted(found.values(), key=lambda each: (model_order(each.model), each.init, names[each.kind]))
-    others = list(dict.fromkeys(each.model for each in ordered if not _known(each)))
+    others = list(dict.fromkeys(each.model for each in ordered if not _has_fixed_look(each)))
     looks = {model: _OTHER_LOOKS[place % len(_OTHER_LOOKS)] for place, model in enumerate(others)}
     series: list[Series] = []
     for each in ordered:
-        colour, marker = _LOOK[each.model] if _known(each) else looks[each.model]
-        nth = sum((each.model, _known(each)) == (earlier.model, _known(earlier)) for earlier in series)
+        colour, marker = _LOOK[each.model] if _has_fixed_look(each) else looks[each.model]
+        nth = sum(
+            (each.model, _has_fixed_look(each)) == (earlier.model, _has_fixed_look(earlier)) for earlier in series
+        )
         marker = marker if nth == 0 else "<>hdp8"[(nth - 1) % 6]
         series.append(Series(**asdict(each), label=names[each.kind], colour=colour, marker=marker))
     return tuple(series)
 
 
-def _known(kind: Kind) -> bool:
+def _has_fixed_look(kind: Kind) -> bool:
     """Whether it has a colour of its own: a label that reads like an objective has not."""
-    return kind.unlabelled and kind.model in _LOOK
+    return kind.is_unlabelled and kind.model in _LOOK
 
 
 def colour_of(objective: str) -> str:

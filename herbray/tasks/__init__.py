@@ -4,14 +4,15 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from herbray.tasks.base import Embeddings, TaskSpec, UnscorableError
+from herbray.tasks.base import TaskSpec
 from herbray.tasks.discriminate import Discriminate
+from herbray.tasks.embeddings import Embeddings, UnscorableError
 from herbray.tasks.identify import Identify
 from herbray.tasks.leakage import Leakage
-from herbray.tasks.methods.judgeable import Judgeable, LeftOut, judgeable, lines, to_left_out_table
+from herbray.tasks.methods.scorable import LeftOut, ScorableTasks, describe_left_out, select_scorable, to_left_out_table
 from herbray.tasks.mislabel import Mislabel
 from herbray.tasks.noise import Noise
-from herbray.tasks.outcomes import Measured, Outcome, Score, to_outcome_table, to_table
+from herbray.tasks.outcomes import Measurement, Outcome, Score, to_outcome_table, to_result_table
 from herbray.tasks.planted import Planted
 from herbray.tasks.retrieval import Retrieval
 from herbray.tasks.silhouette import Silhouette
@@ -40,16 +41,16 @@ __all__ = [
     "TASKS",
     "AnyTask",
     "Embeddings",
-    "Judgeable",
     "LeftOut",
-    "Measured",
+    "Measurement",
     "Outcome",
+    "ScorableTasks",
     "Score",
     "TaskSpec",
     "UnscorableError",
-    "judgeable",
-    "lines",
+    "describe_left_out",
+    "select_scorable",
     "to_left_out_table",
     "to_outcome_table",
-    "to_table",
+    "to_result_table",
 ]

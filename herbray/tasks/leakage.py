@@ -7,10 +7,15 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import Near, all_nearest
-from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, PooledSplits, UnscorableError
-from herbray.tasks.methods.probe import ProbeTask, cross_validate, dealt, macro_scores, usable
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.methods.classes import select_classes
+from herbray.tasks.methods.folds import deal_folds
+from herbray.tasks.methods.probe import ProbeTask, cross_validate
+from herbray.tasks.methods.scores import macro_scores
 from herbray.tasks.methods.units import embeddings_units, tally
-from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.outcomes import Measurement, Place
+from herbray.tasks.validators import PooledSplits
 
 LEVEL = "institution"
 
@@ -38,7 +43,7 @@ class Leakage(ProbeTask):
     splits: PooledSplits = ("herbarium", "herbarium+random")
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 10
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score the split; see `TaskSpec.measure`.
 
         Raises:
@@ -48,53 +53,53 @@ class Leakage(ProbeTask):
         place = Place(self.name, split, LEVEL)
         with threadpool_limits(limits=self.threads):
             found = self._probe(place, chosen, labels, seed) + self._neighbours(place, chosen, labels)
-        return Measured(place.scores(counts)) + found
+        return Measurement(place.scores(counts)) + found
 
     def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
         """See `TaskSpec.check`."""
         chosen, institutions, _ = self._chosen(labels, split)
-        dealt(institutions, embeddings_units(chosen), self.folds, seed)
+        deal_folds(institutions, embeddings_units(chosen), self.folds, seed)
 
     def _chosen(self, embeddings: Embeddings, split: str) -> tuple[Embeddings, Indices, dict[str, int]]:
         """What takes part, its institutions, and the counts of `usable`."""
-        there = embeddings.of_split(split)
-        rows, labels, counts = usable(there.institution, embeddings_units(there), self.folds)
+        there = embeddings.select_splits(split)
+        rows, labels, counts = select_classes(there.institution, embeddings_units(there), self.folds)
         if counts["classes"] < 2:
             reason = f"{counts['classes']} institutions hold {self.folds} gatherings or more, and two must"
             raise UnscorableError(reason, f"leakage, split {split!r}", "pool splits")
         return there.take(rows), labels, counts
 
-    def _probe(self, place: Place, chosen: Embeddings, labels: Indices, seed: int) -> Measured:
+    def _probe(self, place: Place, chosen: Embeddings, labels: Indices, seed: int) -> Measurement:
         scores, hit, every = [], np.zeros(len(labels), dtype=bool), np.arange(len(labels))
         for fold in cross_validate(chosen.features, labels, embeddings_units(chosen), self, seed):
             train = np.setdiff1d(every, fold.test)
-            guess = _commonest(chosen.genus, labels, train)[fold.test]
+            guess = _majority_of_genus(chosen.genus, labels, train)[fold.test]
             found = macro_scores(labels[fold.test], fold, present_only=True)
             found["genus_majority"] = float((guess == labels[fold.test]).mean())
             scores += place.scores(found, fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
         share = 1.0 / np.bincount(labels)[labels]
         ids = chosen.specimen_id
-        outcomes = place.outcome("accuracy", ids, hit, lower_is_better=True)
-        outcomes += place.outcome("balanced_accuracy", ids, hit, share, lower_is_better=True)
-        return Measured(scores, outcomes)
+        outcomes = place.outcomes("accuracy", ids, hit, lower_is_better=True)
+        outcomes += place.outcomes("balanced_accuracy", ids, hit, share, lower_is_better=True)
+        return Measurement(scores, outcomes)
 
-    def _neighbours(self, place: Place, chosen: Embeddings, labels: Indices) -> Measured:
+    def _neighbours(self, place: Place, chosen: Embeddings, labels: Indices) -> Measurement:
         units = embeddings_units(chosen)
         near = all_nearest(chosen.features, units, self.neighbours)
         there = near.valid.sum(axis=1)
         asked = there > 0
         if not asked.any():
-            return Measured()
+            return Measurement()
         same = ((labels[near.neighbours] == labels[:, None]) & near.valid).sum(axis=1) / np.maximum(there, 1)
-        chance = expected(near, genus_codes(chosen.genus), labels, units)
+        chance = expected_same_institution(near, genus_codes(chosen.genus), labels, units)
         values = {"same_institution": same, "expected_institution": chance, "excess": same - chance}
         excess = (same - chance)[asked]
-        outcomes = place.outcome("excess", chosen.specimen_id[asked], excess, lower_is_better=True)
-        return Measured(place.scores({metric: value[asked].mean() for metric, value in values.items()}), outcomes)
+        outcomes = place.outcomes("excess", chosen.specimen_id[asked], excess, lower_is_better=True)
+        return Measurement(place.scores({metric: value[asked].mean() for metric, value in values.items()}), outcomes)
 
 
-def expected(near: Near, genera: Indices, institutions: Indices, units: Indices) -> Floats:
+def expected_same_institution(near: Near, genera: Indices, institutions: Indices, units: Indices) -> Floats:
     """Expected share of neighbours of a row's institution, if institutions were permuted within each genus: [n].
 
     A row keeps its own institution and its neighbours' genera; each neighbour's institution is then that of a sheet
@@ -124,7 +129,7 @@ def genus_codes(genus: Objects) -> Indices:
     return np.unique(np.array(["" if name is None else name for name in genus]), return_inverse=True)[1]
 
 
-def _commonest(genus: Objects, labels: Indices, train: Indices) -> Indices:
+def _majority_of_genus(genus: Objects, labels: Indices, train: Indices) -> Indices:
     """For each row [n] the label that most training rows of its genus bear; of all, where the genus is new."""
     codes = genus_codes(genus)
     votes = np.zeros((int(codes.max()) + 1, int(labels.max()) + 1), dtype=np.int64)

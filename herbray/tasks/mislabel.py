@@ -5,9 +5,11 @@ from typing import Annotated, ClassVar, Literal, final
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings
 from herbray.tasks.methods.swaps import SwapTask
-from herbray.tasks.outcomes import Measured
+from herbray.tasks.outcomes import Measurement
+from herbray.tasks.validators import PooledSplits
 
 
 @final
@@ -25,7 +27,7 @@ class Mislabel(SwapTask):
     class_weight: Literal["balanced"] | None = None
     share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each draw of each pair; see `TaskSpec.measure`.
 
         Raises:

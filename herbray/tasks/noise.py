@@ -5,9 +5,11 @@ from typing import Annotated, ClassVar, Literal, final
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits, once
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings
 from herbray.tasks.methods.swaps import SwapTask
-from herbray.tasks.outcomes import Measured
+from herbray.tasks.outcomes import Measurement
+from herbray.tasks.validators import PooledSplits, refuse_duplicates
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 
@@ -27,9 +29,15 @@ class Noise(SwapTask):
     name: Literal["noise"] = "noise"
     splits: PooledSplits = ("herbarium+species+random",)
     class_weight: Literal["balanced"] | None = None
-    shares: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(once)] = (0.05, 0.1, 0.2, 0.3, 0.4)
+    shares: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(refuse_duplicates)] = (
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+    )
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each draw of each pair at each share; see `TaskSpec.measure`.
 
         Raises:

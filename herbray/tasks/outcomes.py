@@ -84,15 +84,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurement:
     """All that a task has found out: scores, and outcomes of those metrics that are means over specimens."""
 
     scores: list[Score] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def __add__(self, other: "Measured") -> "Measured":
+    def __add__(self, other: "Measurement") -> "Measurement":
         """Both, one after the other."""
-        return Measured(self.scores + other.scores, self.outcomes + other.outcomes)
+        return Measurement(self.scores + other.scores, self.outcomes + other.outcomes)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Place:
             if np.isfinite(value)
         ]
 
-    def outcome(
+    def outcomes(
         self,
         metric: str,
         specimen_id: npt.NDArray[np.object_],
@@ -132,7 +132,7 @@ class Place:
             return []
         return [Outcome(self.task, self.split, self.level, metric, specimen_id, values, weights, lower_is_better)]
 
-    def hits(
+    def hit_outcomes(
         self, specimen_id: npt.NDArray[np.object_], hit: npt.NDArray[np.bool_], classes: npt.NDArray[np.intp]
     ) -> list[Outcome]:
         """`accuracy` and `balanced_accuracy` of specimens named rightly or not.
@@ -144,12 +144,12 @@ class Place:
         """
         share = 1.0 / np.bincount(classes)[classes]
         return [
-            *self.outcome("accuracy", specimen_id, hit),
-            *self.outcome("balanced_accuracy", specimen_id, hit, share),
+            *self.outcomes("accuracy", specimen_id, hit),
+            *self.outcomes("balanced_accuracy", specimen_id, hit, share),
         ]
 
 
-def to_table(scores: Sequence[Score], identity: schema.Identity) -> pa.Table:
+def to_result_table(scores: Sequence[Score], identity: schema.Identity) -> pa.Table:
     """Scores of one encoder as `schema.RESULT`, in their order."""
     own = {name: [getattr(score, name) for score in scores] for name in Score.__dataclass_fields__}
     encoder = {name: [value] * len(scores) for name, value in asdict(identity).items()}

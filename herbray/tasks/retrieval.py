@@ -7,11 +7,13 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import Near, nearest, vote
-from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, PooledSplits, TaskSpec, UnscorableError, hinted
-from herbray.tasks.base import once as each_once
-from herbray.tasks.methods.probe import usable
+from herbray.tasks.base import PAPER_SEED, TaskSpec
+from herbray.tasks.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import Integers, embeddings_units, tally
-from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.outcomes import Measurement, Place
+from herbray.tasks.validators import PooledSplits, known_name
+from herbray.tasks.validators import refuse_duplicates as each_once
 
 Rank = Literal["order", "family", "genus", "species"]
 
@@ -46,7 +48,7 @@ class Retrieval(TaskSpec):
 
     name: Literal["retrieval"] = "retrieval"
     splits: PooledSplits = ("herbarium", "species", "random")
-    ranks: Annotated[tuple[Annotated[Rank, hinted(Rank)], ...], Field(min_length=1), AfterValidator(each_once)] = (
+    ranks: Annotated[tuple[Annotated[Rank, known_name(Rank)], ...], Field(min_length=1), AfterValidator(each_once)] = (
         "genus",
         "family",
         "order",
@@ -57,39 +59,39 @@ class Retrieval(TaskSpec):
     ] = (1, 5, 10)
     threads: Annotated[int, Field(ge=1)] = 1
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each rank; outcomes are all its metrics; see `TaskSpec.measure`.
 
         Raises:
             UnscorableError: no two sheets of different gatherings bear the same name at a rank, or all bear one name.
         """
         del seed
-        rows = embeddings.of_split(split)
+        rows = embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
-            return sum((self._rank(rows, split, rank) for rank in self.ranks), Measured())
+            return sum((self._rank(rows, split, rank) for rank in self.ranks), Measurement())
 
     def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
         """See `TaskSpec.check`."""
         del seed
-        rows = labels.of_split(split)
+        rows = labels.select_splits(split)
         for rank in self.ranks:
             self._classes(rows, split, rank)
 
     def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, Integers]:
         """The rows that have a name, their classes, and how many partners each has."""
         units = embeddings_units(embeddings)
-        rows, codes, counts = usable(embeddings.rank(rank), units, 1)
+        rows, codes, counts = select_classes(embeddings.rank(rank), units, 1)
         where = f"retrieval, split {split!r}, rank {rank!r}"
         if not len(rows):
             raise UnscorableError("no specimen has a name there", where)
-        relevant = partners(codes, units[rows])
+        relevant = count_partners(codes, units[rows])
         if not relevant.any():
             raise UnscorableError("no two sheets of different gatherings bear one name", where, "embed more specimens")
         if counts["classes"] < 2:
             raise UnscorableError("all sheets bear one name, so that every sheet finds its like", where)
         return rows, codes, relevant
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str) -> Measured:
+    def _rank(self, embeddings: Embeddings, split: str, rank: str) -> Measurement:
         rows, codes, relevant = self._classes(embeddings, split, rank)
         named = embeddings.take(rows)
         units = embeddings_units(named)
@@ -101,8 +103,8 @@ class Retrieval(TaskSpec):
         numbers |= {"rows_left_out": (~asked).sum(), "rows_undetermined": len(embeddings) - len(rows)}
         means = {metric: value.mean() for metric, value in values.items()}
         ids = named.specimen_id[asked]
-        outcomes = [one for metric, value in values.items() for one in place.outcome(metric, ids, value)]
-        return Measured(place.scores(numbers | means), outcomes)
+        outcomes = [one for metric, value in values.items() for one in place.outcomes(metric, ids, value)]
+        return Measurement(place.scores(numbers | means), outcomes)
 
     def _values(self, named: Embeddings, codes: Indices, units: Indices, relevant: Integers) -> dict[str, Floats]:
         """Values of each metric, of the rows that have partners, in their order."""
@@ -122,7 +124,7 @@ class Retrieval(TaskSpec):
         r = relevant[near.rows]
         precision = np.cumsum(hit, axis=1) / place
         values = {
-            "knn_accuracy": vote(_cut(near, self.k), codes) == codes[near.rows],
+            "knn_accuracy": vote(_keep_nearest(near, self.k), codes) == codes[near.rows],
             "map_at_r": (precision * hit * within).sum(axis=1) / r,
             "r_precision": (hit & within).sum(axis=1) / r,
         }
@@ -130,11 +132,11 @@ class Retrieval(TaskSpec):
         return {metric: value.astype(np.float64) for metric, value in values.items()}
 
 
-def partners(codes: Indices, units: Indices) -> Integers:
+def count_partners(codes: Indices, units: Indices) -> Integers:
     """How many rows of its class, but of another unit, each row has: [n]."""
     both = codes.astype(np.int64) * (int(units.max()) + 1 if len(units) else 1) + units
     return tally(codes, codes) - tally(both, both)
 
 
-def _cut(near: Near, k: int) -> Near:
+def _keep_nearest(near: Near, k: int) -> Near:
     return Near(near.rows, near.neighbours[:, :k], near.cosine[:, :k], near.valid[:, :k])

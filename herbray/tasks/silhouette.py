@@ -10,20 +10,12 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import (
-    PAPER_SEED,
-    Embeddings,
-    Floats,
-    Indices,
-    PooledSplits,
-    TaskSpec,
-    UnscorableError,
-    hinted,
-    once,
-)
-from herbray.tasks.methods.probe import usable
+from herbray.tasks.base import PAPER_SEED, TaskSpec
+from herbray.tasks.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.outcomes import Measurement, Place
+from herbray.tasks.validators import PooledSplits, known_name, refuse_duplicates
 
 Features = npt.NDArray[np.float32]
 
@@ -54,7 +46,9 @@ class Silhouette(TaskSpec):
 
     name: Literal["silhouette"] = "silhouette"
     splits: PooledSplits = ("herbarium", "species", "random")
-    ranks: Annotated[tuple[Annotated[Rank, hinted(Rank)], ...], Field(min_length=1), AfterValidator(once)] = (
+    ranks: Annotated[
+        tuple[Annotated[Rank, known_name(Rank)], ...], Field(min_length=1), AfterValidator(refuse_duplicates)
+    ] = (
         "genus",
         "family",
         "order",
@@ -62,32 +56,32 @@ class Silhouette(TaskSpec):
     most: Annotated[int, Field(ge=3)] = 5000
     threads: Annotated[int, Field(ge=1)] = 1
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each rank; outcomes are both metrics; see `TaskSpec.measure`.
 
         Raises:
             UnscorableError: fewer than two names of a rank lie in two gatherings.
         """
-        rows = embeddings.of_split(split)
+        rows = embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
-            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
+            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measurement())
 
     def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
         """See `TaskSpec.check`."""
         del seed
-        rows = labels.of_split(split)
+        rows = labels.select_splits(split)
         for rank in self.ranks:
             self._classes(rows, split, rank)
 
     def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, dict[str, int]]:
         """The rows that take part, their classes, and the counts of `usable`."""
-        rows, codes, counts = usable(embeddings.rank(rank), embeddings_units(embeddings), 2)
+        rows, codes, counts = select_classes(embeddings.rank(rank), embeddings_units(embeddings), 2)
         if counts["classes"] < 2:
             reason = f"{counts['classes']} names lie in two gatherings or more, and two must"
             raise UnscorableError(reason, f"silhouette, split {split!r}, rank {rank!r}", "embed more specimens")
         return rows, codes, counts
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measurement:
         rows, codes, counts = self._classes(embeddings, split, rank)
         place = Place(self.name, split, rank)
         asked = np.arange(len(rows))
@@ -95,11 +89,11 @@ class Silhouette(TaskSpec):
             asked = np.sort(np.random.default_rng(seed).choice(asked, self.most, replace=False))
         undetermined = counts["rows_undetermined"]
         numbers = {"rows": len(asked), "classes": counts["classes"], "rows_undetermined": undetermined}
-        found = Measured(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(asked)}))
-        for metric, summed in (("cosine", _cosine), ("euclidean", _euclidean)):
+        found = Measurement(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(asked)}))
+        for metric, summed in (("cosine", _cosine_sums), ("euclidean", _euclidean_sums)):
             values = _coefficients(summed(embeddings.features[rows], codes, asked), codes, asked)
-            outcomes = place.outcome(metric, embeddings.specimen_id[rows][asked], values)
-            found += Measured(place.scores({metric: float(values.mean())}), outcomes)
+            outcomes = place.outcomes(metric, embeddings.specimen_id[rows][asked], values)
+            found += Measurement(place.scores({metric: float(values.mean())}), outcomes)
         return found
 
 
@@ -116,10 +110,10 @@ def _coefficients(sums: Floats, codes: Indices, asked: Indices) -> Floats:
     return values
 
 
-def _cosine(features: Features, codes: Indices, asked: Indices) -> Floats:
+def _cosine_sums(features: Features, codes: Indices, asked: Indices) -> Floats:
     """Sums of cosine distances to each name's specimens [q, k]: they follow from the sums of the unit vectors."""
     sums = np.zeros((int(codes.max()) + 1, features.shape[1]))
-    for part in _blocks(len(features), _ROWS):
+    for part in _slices(len(features), _ROWS):
         np.add.at(sums, codes[part], normalize(features[part].astype(np.float64)))
     points = normalize(features[asked].astype(np.float64))
     distances: Floats = np.bincount(codes) - points @ sums.T
@@ -128,17 +122,17 @@ def _cosine(features: Features, codes: Indices, asked: Indices) -> Floats:
     return positive
 
 
-def _euclidean(features: Features, codes: Indices, asked: Indices) -> Floats:
+def _euclidean_sums(features: Features, codes: Indices, asked: Indices) -> Floats:
     """Sums of Euclidean distances to each name's specimens [q, k], a block of these at a time."""
     points = features[asked].astype(np.float64)
     order = np.argsort(codes, kind="stable")
     sums = np.zeros((len(asked), int(codes.max()) + 1))
-    for part in _blocks(len(order), max(1, _CELLS // len(asked))):
+    for part in _slices(len(order), max(1, _CELLS // len(asked))):
         names, starts = np.unique(codes[order[part]], return_index=True)
         distances = euclidean_distances(points, features[order[part]].astype(np.float64))
         sums[:, names] += np.add.reduceat(distances, starts, axis=1)
     return sums
 
 
-def _blocks(rows: int, step: int) -> Iterator[slice]:
+def _slices(rows: int, step: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows, step))

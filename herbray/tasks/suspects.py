@@ -10,9 +10,11 @@ from threadpoolctl import threadpool_limits
 
 from herbray import schema
 from herbray.neighbours.search import Near, all_nearest
-from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, UnscorableError
-from herbray.tasks.methods.detect import confident
-from herbray.tasks.methods.probe import out_of_fold, usable
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.methods.classes import select_classes
+from herbray.tasks.methods.detect import confident_learning
+from herbray.tasks.methods.probe import predict_out_of_fold
 from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.mislabel import Mislabel
 
@@ -21,7 +23,7 @@ SUSPECT: Final = pa.schema(list(schema.SUSPECT)[:10])
 
 
 @dataclass(frozen=True, eq=False)
-class Listed:
+class SuspectList:
     """The list, and who is not on it.
 
     Attributes:
@@ -33,13 +35,13 @@ class Listed:
     not_judged: str
 
 
-def suspects(
+def list_suspects(
     embeddings: Embeddings,
     rank: str = "genus",
     settings: Mislabel | None = None,
     seed: int = PAPER_SEED,
     neighbours: int = 5,
-) -> Listed:
+) -> SuspectList:
     """Rank specimens by how much their filed name is doubted, all splits of the embeddings together.
 
     Suspected specimens come first, then by the out-of-fold probability of the filed name, lowest first, ties by id.
@@ -61,38 +63,39 @@ def suspects(
     settings = settings or Mislabel()
     names = embeddings.rank(rank)
     units = embeddings_units(embeddings)
-    rows, given, counts = usable(names, units, settings.folds)
+    rows, given, counts = select_classes(names, units, settings.folds)
     if counts["classes"] < 2:
         raise UnscorableError(
             f"suspects, rank {rank!r}: {counts['classes']} names lie in the {settings.folds} gatherings that "
             f"{settings.folds} folds need, and at least two must; embed more specimens or take a wider rank"
         )
     with threadpool_limits(limits=settings.threads):
-        probabilities, _ = out_of_fold(embeddings.features[rows], given, units[rows], settings, seed)
+        probabilities, _ = predict_out_of_fold(embeddings.features[rows], given, units[rows], settings, seed)
         near = all_nearest(embeddings.features, units, neighbours, rows)
-    doubt = confident(given, probabilities)
+    doubt = confident_learning(given, probabilities)
     worst_first = np.lexsort((np.arange(len(rows)), probabilities[np.arange(len(rows)), given], ~doubt.flagged))
     columns = _columns(embeddings, rank, rows, given, probabilities)
     columns |= {"suspected": doubt.flagged, **_evidence(embeddings.specimen_id, names, near)}
     values = {name: column[worst_first].tolist() for name, column in columns.items()}
     table = pa.table({"place": range(1, len(rows) + 1), **values}, schema=SUSPECT)
-    return Listed(table, _not_judged(counts, rank, settings.folds))
+    return SuspectList(table, _describe_not_judged(counts, rank, settings.folds))
 
 
-def _not_judged(counts: dict[str, int], rank: str, folds: int) -> str:
-    """Which sheets take no part, in words."""
-    told = []
+def _describe_not_judged(counts: dict[str, int], rank: str, folds: int) -> str:
+    """Which sheets were not judged, and why."""
+    parts = []
     if rare := counts["classes_left_out"]:
-        told.append(
-            f"{_many(counts['rows_left_out'], 'sheet')} of {_many(rare, 'name')} in fewer than {folds} gatherings, as "
-            "many as there are folds: a probe needs other plants of a name to judge one"
+        sheets = _count_noun(counts["rows_left_out"], "sheet")
+        parts.append(
+            f"{sheets} of {_count_noun(rare, 'name')} in fewer than {folds} gatherings, which is the number of folds: "
+            "a probe can judge a name only if it has learned the name from other plants"
         )
     if unnamed := counts["rows_undetermined"]:
-        told.append(f"{_many(unnamed, 'sheet')} without a name at rank {rank}")
-    return f"Not judged: {'; '.join(told)}." if told else ""
+        parts.append(f"{_count_noun(unnamed, 'sheet')} without a name at rank {rank}")
+    return f"Not judged: {'; '.join(parts)}." if parts else ""
 
 
-def _many(count: int, noun: str) -> str:
+def _count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

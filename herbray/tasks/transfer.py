@@ -7,20 +7,14 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import (
-    PAPER_SEED,
-    Embeddings,
-    Indices,
-    Pooled,
-    PooledSplits,
-    UnscorableError,
-    hinted,
-    once,
-    parse_splits,
-)
-from herbray.tasks.methods.probe import LinearTask, fit_once, macro_scores, usable
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings, Indices, UnscorableError
+from herbray.tasks.methods.classes import select_classes
+from herbray.tasks.methods.probe import LinearTask, fit_and_predict
+from herbray.tasks.methods.scores import macro_scores
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measured, Place
+from herbray.tasks.outcomes import Measurement, Place
+from herbray.tasks.validators import PooledSplit, PooledSplits, known_name, parse_splits, refuse_duplicates
 
 Rank = Literal["order", "family", "genus", "species"]
 
@@ -46,8 +40,10 @@ class Transfer(LinearTask):
 
     name: Literal["transfer"] = "transfer"
     splits: PooledSplits = ("herbarium",)
-    fitted_on: Pooled = "random"
-    ranks: Annotated[tuple[Annotated[Rank, hinted(Rank)], ...], Field(min_length=1), AfterValidator(once)] = (
+    fitted_on: PooledSplit = "random"
+    ranks: Annotated[
+        tuple[Annotated[Rank, known_name(Rank)], ...], Field(min_length=1), AfterValidator(refuse_duplicates)
+    ] = (
         "genus",
         "family",
         "order",
@@ -61,21 +57,21 @@ class Transfer(LinearTask):
                 raise ValueError(f"{', '.join(sorted(both))}: fitted and tested; a probe would know the answers")
         return self
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each rank; see `TaskSpec.measure`.
 
         Raises:
             UnscorableError: a split is missing, the fitted one has fewer than two names, or none of them is tested.
         """
         del seed
-        fitted, tested = embeddings.of_split(self.fitted_on), embeddings.of_split(split)
+        fitted, tested = embeddings.select_splits(self.fitted_on), embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
-            return sum((self._rank(fitted, tested, split, rank) for rank in self.ranks), Measured())
+            return sum((self._rank(fitted, tested, split, rank) for rank in self.ranks), Measurement())
 
     def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
         """See `TaskSpec.check`."""
         del seed
-        fitted, tested = labels.of_split(self.fitted_on), labels.of_split(split)
+        fitted, tested = labels.select_splits(self.fitted_on), labels.select_splits(split)
         for rank in self.ranks:
             self._classes(fitted, tested, split, rank)
 
@@ -83,7 +79,7 @@ class Transfer(LinearTask):
         self, fitted: Embeddings, tested: Embeddings, split: str, rank: str
     ) -> tuple[Indices, Indices, npt.NDArray[np.str_], Indices]:
         """The rows that are fitted, their classes, the names of these, and the tested rows that bear one."""
-        rows, labels, _ = usable(fitted.rank(rank), embeddings_units(fitted), self.at_least)
+        rows, labels, _ = select_classes(fitted.rank(rank), embeddings_units(fitted), self.at_least)
         names = np.unique(fitted.rank(rank)[rows].astype(str))
         asked = tested.rank(rank)
         named = np.array([name is not None for name in asked], dtype=bool)
@@ -96,16 +92,16 @@ class Transfer(LinearTask):
             )
         return rows, labels, names, known
 
-    def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measured:
+    def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measurement:
         rows, labels, names, known = self._classes(fitted, tested, split, rank)
         asked = tested.rank(rank)
         undetermined = np.array([name is None for name in asked], dtype=bool)
         truth = np.searchsorted(names, asked[known].astype(str))
-        fold = fit_once(fitted.features[rows], labels, tested.features[known], self)
+        fold = fit_and_predict(fitted.features[rows], labels, tested.features[known], self)
         place = Place(self.name, split, rank)
         numbers = {"rows": len(known), "classes": len(np.unique(truth)), "rows_undetermined": int(undetermined.sum())}
         numbers |= {"rows_fitted": len(rows), "classes_fitted": len(names)}
         numbers |= {"rows_unknown": len(asked) - len(known) - numbers["rows_undetermined"]}
         scores = place.scores(numbers | macro_scores(truth, fold, present_only=True))
         hit = fold.probabilities.argmax(axis=1) == truth
-        return Measured(scores, place.hits(tested.specimen_id[known], hit, truth))
+        return Measurement(scores, place.hit_outcomes(tested.specimen_id[known], hit, truth))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from herbray.console.redact import redacted
-from herbray.tracking.registry import described, get_version
+from herbray.tracking.registry import get_version, to_description
 from herbray.tracking.store import client
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def read_card(uri: str, name: str, version: int) -> str:
         ValueError: the file is longer than a card may be.
     """
     record = get_version(uri, name, version)
-    files = _files(uri, name, version)
+    files = _artifact_repository(uri, name, version)
     sizes = {item.path: item.file_size or 0 for item in files.list_artifacts() if not item.is_dir}
     if README not in sizes:
         return record.description or ""
@@ -45,11 +45,11 @@ def write_card(uri: str, name: str, version: int, card: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / README
         path.write_text(card, encoding="utf-8")
-        _files(uri, name, version).log_artifact(str(path))  # type: ignore[no-untyped-call]
-    client(uri).update_model_version(name, str(version), description=described(card))
+        _artifact_repository(uri, name, version).log_artifact(str(path))  # type: ignore[no-untyped-call]
+    client(uri).update_model_version(name, str(version), description=to_description(card))
 
 
-def _files(uri: str, name: str, version: int) -> "ArtifactRepository":
+def _artifact_repository(uri: str, name: str, version: int) -> "ArtifactRepository":
     """Where the version keeps its files."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 WEIGHTS: Final = "encoder.safetensors"
-CARD: Final = "encoder.json"
-FILES: Final = (WEIGHTS, CARD)
-FOLDER: Final = "artifacts"
+ENCODER_CARD: Final = "encoder.json"
+ENCODER_FILES: Final = (WEIGHTS, ENCODER_CARD)
+ARTIFACTS_FOLDER: Final = "artifacts"
 """Where a registered version keeps `FILES`: MLflow's folder for the artifacts of a pyfunc model."""
 
 _REQUIREMENTS: Final = ("mlflow", "numpy", "torch", "torchvision", "pillow", "safetensors", "psutil")
 
 
-def digest_of(folder: Path) -> str:
+def encoder_digest(folder: Path) -> str:
     """SHA-256 over the encoder's two files, in hexadecimal: what a version is recognised by."""
     whole = hashlib.sha256()
-    for file in FILES:
+    for file in ENCODER_FILES:
         with (folder / file).open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
     return whole.hexdigest()
@@ -54,17 +54,21 @@ def write_package(package: Path, folder: Path, dim: int, card: str, run_id: str,
     mlflow.pyfunc.save_model(
         package,
         python_model=str(Path(__file__).with_name("served.py")),
-        artifacts={"weights": str(folder / WEIGHTS), "card": str(folder / CARD), "portable": str(_portable())},
+        artifacts={
+            "weights": str(folder / WEIGHTS),
+            "card": str(folder / ENCODER_CARD),
+            "portable": str(_find_portable()),
+        },
         signature=_signature(dim),
-        input_example=_example(),
+        input_example=_input_example(),
         pip_requirements=_requirements(),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
-    _forget_paths(package / "MLmodel")
+    _strip_local_paths(package / "MLmodel")
     (package / "README.md").write_text(card, encoding="utf-8")
 
 
-def _forget_paths(description: Path) -> None:
+def _strip_local_paths(description: Path) -> None:
     """Leave only paths within the package: MLflow writes down where on this machine each file came from."""
     from mlflow.models import Model
 
@@ -76,7 +80,7 @@ def _forget_paths(description: Path) -> None:
     model.save(str(description))
 
 
-def _portable() -> Path:
+def _find_portable() -> Path:
     """The file of `herbray.model.portable`, found without importing torch."""
     spec = importlib.util.find_spec("herbray.model.portable")
     if spec is None or spec.origin is None:
@@ -94,7 +98,7 @@ def _signature(dim: int) -> "ModelSignature":
     )
 
 
-def _example() -> dict[str, list[bytes]]:
+def _input_example() -> dict[str, list[bytes]]:
     """One blank sheet, for MLflow's page of how to call the model."""
     stream = io.BytesIO()
     Image.new("RGB", (48, 72), (226, 220, 200)).save(stream, "JPEG")

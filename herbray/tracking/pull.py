@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray.tracking.package import CARD, FILES, FOLDER, WEIGHTS, digest_of
+from herbray.tracking.package import ARTIFACTS_FOLDER, ENCODER_CARD, ENCODER_FILES, WEIGHTS, encoder_digest
 from herbray.tracking.registry import DIGEST_TAG, ModelNotFound, get_version, resolve
 from herbray.tracking.store import client, digest, registry_uri
 
 if TYPE_CHECKING:
     from herbray.model.encoder import Encoder
 
-LIMITS: Final = {WEIGHTS: 2 << 30, CARD: 8 << 20}
+LIMITS: Final = {WEIGHTS: 2 << 30, ENCODER_CARD: 8 << 20}
 """The most bytes accepted of each file."""
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def pull(model_uri: str, uri: str | None = None, cache: Path | None = None) -> P
         ModelNotFound: no such model, alias or version, or the version holds no herbray encoder.
     """
     if not model_uri.startswith("models:"):
-        return _local(Path(model_uri))
+        return _check_local(Path(model_uri))
     uri = registry_uri(uri)
     name, number = resolve(uri, model_uri)
     version = get_version(uri, name, number)
@@ -63,30 +63,30 @@ def pull(model_uri: str, uri: str | None = None, cache: Path | None = None) -> P
     cache = cache or _default_cache()
     key = digest(f"{uri} {name} {number} {version.creation_timestamp} {expected}")[:16]
     target = cache / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:80]}-{number}-{key}"
-    if expected is not None and _complete(target) and digest_of(target) == expected:
+    if expected is not None and _is_complete(target) and encoder_digest(target) == expected:
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".pull-") as temporary:
         fetched = _fetch(uri, name, number, Path(temporary))
-        if expected is not None and digest_of(fetched) != expected:
+        if expected is not None and encoder_digest(fetched) != expected:
             raise ValueError(
                 f"{model_uri}: the files do not have the registered digest {expected[:16]}…; they were changed or cut "
                 "after registration, so register the encoder again"
             )
-        _move(fetched, target)
+        _move_into_cache(fetched, target)
     return target
 
 
-def _local(folder: Path) -> Path:
-    if _complete(folder):
+def _check_local(folder: Path) -> Path:
+    if _is_complete(folder):
         return folder
     raise ValueError(
-        f"{folder}: no encoder; give models:/name@alias, models:/name/3, or a folder with {' and '.join(FILES)}"
+        f"{folder}: no encoder; give models:/name@alias, models:/name/3, or a folder with {' and '.join(ENCODER_FILES)}"
     )
 
 
-def _complete(folder: Path) -> bool:
-    return all((folder / file).is_file() for file in FILES)
+def _is_complete(folder: Path) -> bool:
+    return all((folder / file).is_file() for file in ENCODER_FILES)
 
 
 def _fetch(uri: str, name: str, number: int, folder: Path) -> Path:
@@ -95,19 +95,19 @@ def _fetch(uri: str, name: str, number: int, folder: Path) -> Path:
 
     source = client(uri).get_model_version_download_uri(name, str(number))
     store = get_artifact_repository(source, tracking_uri=uri, registry_uri=uri)
-    sizes = {item.path: item.file_size or 0 for item in store.list_artifacts(FOLDER) if not item.is_dir}
-    for file in FILES:
-        path = f"{FOLDER}/{file}"
+    sizes = {item.path: item.file_size or 0 for item in store.list_artifacts(ARTIFACTS_FOLDER) if not item.is_dir}
+    for file in ENCODER_FILES:
+        path = f"{ARTIFACTS_FOLDER}/{file}"
         if path not in sizes:
             raise ModelNotFound(
                 f"version {number} of {name!r} holds no {path}: it was not registered by herbray; "
                 "load it with mlflow, if you trust whoever registered it"
             )
         _check_size(name, number, file, sizes[path])
-    for file in FILES:
-        fetched = Path(store.download_artifacts(f"{FOLDER}/{file}", str(folder)))  # type: ignore[no-untyped-call]
+    for file in ENCODER_FILES:
+        fetched = Path(store.download_artifacts(f"{ARTIFACTS_FOLDER}/{file}", str(folder)))  # type: ignore[no-untyped-call]
         _check_size(name, number, file, fetched.stat().st_size)
-    return folder / FOLDER
+    return folder / ARTIFACTS_FOLDER
 
 
 def _check_size(name: str, number: int, file: str, size: int) -> None:
@@ -117,14 +117,14 @@ def _check_size(name: str, number: int, file: str, size: int) -> None:
         )
 
 
-def _move(fetched: Path, target: Path) -> None:
+def _move_into_cache(fetched: Path, target: Path) -> None:
     """Give the folder its name; a complete one that another process put there meanwhile is as good."""
-    if target.exists() and (not _complete(target) or digest_of(target) != digest_of(fetched)):
+    if target.exists() and (not _is_complete(target) or encoder_digest(target) != encoder_digest(fetched)):
         shutil.rmtree(target)  # cut short, or changed since
     try:
         fetched.rename(target)
     except OSError:
-        if not _complete(target):
+        if not _is_complete(target):
             raise
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray.tracking.package import FILES, WEIGHTS, digest_of, write_package
+from herbray.tracking.package import ENCODER_FILES, WEIGHTS, encoder_digest, write_package
 from herbray.tracking.runs import Run
 from herbray.tracking.store import client, registry_uri
 
@@ -58,18 +58,18 @@ def register(
 
     if not _NAME.fullmatch(name):
         raise ValueError(f"model name {name!r}: use 1 to 100 letters, digits, '_', '.' and '-'")
-    if missing := [file for file in FILES if not (folder / file).is_file()]:
+    if missing := [file for file in ENCODER_FILES if not (folder / file).is_file()]:
         raise ValueError(
             f"{folder}: lacks {' and '.join(missing)}; write it with herbray.model.checkpoint.save_encoder"
         )
     dim = read_encoder(folder)[0].dim  # what cannot be loaded is not registered
-    weights = digest_of(folder)
-    version = _registered(run, name, weights)
+    weights = encoder_digest(folder)
+    version = _find_registered(run, name, weights)
     if version is None:
-        version = _create(
-            run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: weights, WEIGHTS_TAG: _weights(folder)}
+        version = _create_version(
+            run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: weights, WEIGHTS_TAG: _weights_digest(folder)}
         )
-    holder = aliases(run.uri, name).get(alias)
+    holder = read_aliases(run.uri, name).get(alias)
     if holder is None or holder < version:
         set_alias(run.uri, name, alias, version)
     return version
@@ -102,19 +102,19 @@ def resolve(uri: str | None, model_uri: str) -> tuple[str, int]:
         raise ValueError(f"{model_uri!r}: write models:/name@alias, models:/name/3 or models:/name/latest")
     name, alias, version = match["name"], match["alias"], match["version"]
     if alias is not None:
-        known = aliases(uri, name)
+        known = read_aliases(uri, name)
         if alias not in known:
             have = ", ".join(f"{name} (version {number})" for name, number in sorted(known.items())) or "none"
             hint = f"; `herbray promote {name}` makes a first champion" if alias == "champion" else ""
             raise ModelNotFound(f"model {name!r} has no alias {alias!r}; its aliases: {have}{hint}")
         return name, known[alias]
     if version == "latest":
-        return name, max(_versions(uri, name))
+        return name, max(_list_versions(uri, name))
     get_version(uri, name, int(version))
     return name, int(version)
 
 
-def pinned(uri: str | None, model_uri: str) -> str:
+def pin_version(uri: str | None, model_uri: str) -> str:
     """The URI with the version number that it stands for now; one that has a number is not looked up.
 
     Raises:
@@ -128,7 +128,7 @@ def pinned(uri: str | None, model_uri: str) -> str:
     return f"models:/{name}/{version}"
 
 
-def run_of(uri: str, name: str, version: int) -> Run:
+def training_run(uri: str, name: str, version: int) -> Run:
     """The run that trained a version, to write its evaluation beside its training.
 
     Raises:
@@ -155,22 +155,22 @@ def get_version(uri: str, name: str, version: int) -> "ModelVersion":
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    known = ", ".join(str(number) for number in _versions(uri, name))
+    known = ", ".join(str(number) for number in _list_versions(uri, name))
     raise ModelNotFound(f"model {name!r} has no version {version}; it has {known}")
 
 
-def _weights(folder: Path) -> str:
+def _weights_digest(folder: Path) -> str:
     with (folder / WEIGHTS).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _registered(run: Run, name: str, weights: str) -> int | None:
+def _find_registered(run: Run, name: str, weights: str) -> int | None:
     """The version that this run already made of the same files."""
     found = client(run.uri).search_model_versions(f"name = '{name}' and run_id = '{run.run_id}'")
     return min((int(each.version) for each in found if each.tags.get(DIGEST_TAG) == weights), default=None)
 
 
-def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mapping[str, str]) -> int:
+def _create_version(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mapping[str, str]) -> int:
     from mlflow.exceptions import MlflowException
 
     store = client(run.uri)
@@ -191,13 +191,13 @@ def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mappin
         source=model.artifact_location,  # an SQLite store would look up models:/<id> in MLflow's global store instead
         run_id=run.run_id,
         tags={key: str(value) for key, value in tags.items()},
-        description=described(card),
+        description=to_description(card),
         model_id=model.model_id,
     )
     return int(made.version)
 
 
-def _versions(uri: str, name: str) -> list[int]:
+def _list_versions(uri: str, name: str) -> list[int]:
     """Numbers of all versions of a model, ascending; never empty."""
     get_record(uri, name)
     found: list[int] = []
@@ -213,12 +213,12 @@ def _versions(uri: str, name: str) -> list[int]:
     return sorted(found)
 
 
-def described(card: str) -> str:
+def to_description(card: str) -> str:
     """A card as a version's description, which MLflow bounds."""
     return card if len(card) <= _DESCRIPTION_LIMIT else f"{card[:_DESCRIPTION_LIMIT]}…\n\n(whole in README.md)"
 
 
-def aliases(uri: str, name: str) -> dict[str, int]:
+def read_aliases(uri: str, name: str) -> dict[str, int]:
     """The aliases of a model and the version that each names.
 
     Raises:

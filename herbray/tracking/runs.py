@@ -75,8 +75,8 @@ def open_run(
     if not name.strip() or set(name) & set("'\"`\n"):
         raise ValueError(f"run name {name!r}: must not be empty or hold quotation marks or line breaks")
     store = client(uri)
-    experiment_id = _experiment(uri, experiment, artifacts)
-    flat = {entity_key(key): _bounded(value) for key, value in _flatten(params)}
+    experiment_id = _open_experiment(uri, experiment, artifacts)
+    flat = {entity_key(key): _shorten(value) for key, value in _flatten(params)}
     found = store.search_runs(
         [experiment_id], f"tags.`{NAME_TAG}` = '{name}'", max_results=1, order_by=["attributes.start_time DESC"]
     )
@@ -92,7 +92,7 @@ def open_run(
     return Run(uri, run_id, experiment)
 
 
-def take_up(uri: str, run_id: str) -> Run:
+def resume_run(uri: str, run_id: str) -> Run:
     """Go on with the run of this id.
 
     Raises:
@@ -142,7 +142,7 @@ def log_metrics(run: Run, metrics: Mapping[str, float], step: int, at: float | N
                 client(run.uri).set_tag(run.run_id, key, f"{value} at step {step}")
 
 
-def log_figures(run: Run, figures: Mapping[str, float]) -> None:
+def log_run_metrics(run: Run, figures: Mapping[str, float]) -> None:
     """Write figures of the run as a whole, at step 0; those that it bears already are not written again."""
     known = client(run.uri).get_run(run.run_id).data.metrics
     log_metrics(run, {name: value for name, value in figures.items() if known.get(entity_key(name)) != value}, step=0)
@@ -168,7 +168,9 @@ def log_results(run: Run, table: pa.Table) -> None:
     keys = ["task", "split", "level", "metric"]
     means = table.group_by(["kind", *keys]).aggregate([("value", "mean")]).to_pylist()
     before = _prefixes(table)
-    log_figures(run, {"/".join([*before[row["kind"]], *(row[k] for k in keys)]): row["value_mean"] for row in means})
+    log_run_metrics(
+        run, {"/".join([*before[row["kind"]], *(row[k] for k in keys)]): row["value_mean"] for row in means}
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.parquet"
         pq.write_table(table, path, compression="zstd")
@@ -207,7 +209,7 @@ def finish(run: Run, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED
     client(run.uri).set_terminated(run.run_id, status)
 
 
-def _experiment(uri: str, name: str, artifacts: Path | None) -> str:
+def _open_experiment(uri: str, name: str, artifacts: Path | None) -> str:
     from mlflow.exceptions import MlflowException
 
     store = client(uri)
@@ -244,11 +246,11 @@ def _write_settings(
 
     new = [Param(key, value) for key, value in params.items() if key not in former]
     changed = {
-        entity_key(f"changed.{key}"): f"{_bounded(former[key], 3_000)} -> {_bounded(value, 3_000)}"
+        entity_key(f"changed.{key}"): f"{_shorten(former[key], 3_000)} -> {_shorten(value, 3_000)}"
         for key, value in params.items()
         if key in former and former[key] != value
     }
-    labels = [RunTag(entity_key(key), _bounded(str(value))) for key, value in {**tags, **changed}.items()]
+    labels = [RunTag(entity_key(key), _shorten(str(value))) for key, value in {**tags, **changed}.items()]
     store = client(uri)
     for some in _slices(new, _PARAMS_A_CALL):
         store.log_batch(run_id, params=some)
@@ -275,6 +277,6 @@ def _text(value: Any) -> str:  # noqa: ANN401  (settings are of any kind)
     return redacted(json.dumps(plain, default=str, ensure_ascii=False))
 
 
-def _bounded(text: str, limit: int = _VALUE_LIMIT) -> str:
+def _shorten(text: str, limit: int = _VALUE_LIMIT) -> str:
     """At most about `limit` characters; a text that is cut ends with a digest, so that two of them still differ."""
     return text if len(text) <= limit else f"{text[:limit]}… sha256:{digest(text)[:16]}"

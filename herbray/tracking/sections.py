@@ -6,7 +6,7 @@ _HEADING: Final = "## "
 _ITEM: Final = "- "
 
 
-def with_section(card: str, title: str, text: str) -> str:
+def replace_section(card: str, title: str, text: str) -> str:
     """The card with the text of its section `title` replaced; a card that lacks it gets it at its end.
 
     A section reaches from its heading `## title` to the next heading of that rank. Only the first of a title counts:
@@ -18,7 +18,7 @@ def with_section(card: str, title: str, text: str) -> str:
         text: Markdown without headings of that rank.
     """
     lines = card.splitlines()
-    place = _place(lines, title)
+    place = _find_section(lines, title)
     body = [_HEADING + title, "", *text.strip().splitlines(), ""]
     if place is None:
         return "\n".join([*lines, *([""] if lines and lines[-1] else []), *body])
@@ -26,20 +26,20 @@ def with_section(card: str, title: str, text: str) -> str:
     return "\n".join([*lines[:begin], *body, *lines[end:]]).rstrip("\n") + "\n"
 
 
-def section(card: str, title: str) -> str:
+def read_section(card: str, title: str) -> str:
     """The text of a section; empty where there is none."""
     lines = card.splitlines()
-    place = _place(lines, title)
+    place = _find_section(lines, title)
     return "\n".join(lines[place[0] + 1 : place[1]]).strip() if place else ""
 
 
 def append_line(card: str, title: str, line: str, kept: int) -> str:
     """The card with a line more in the list that is its section `title`, of which the last `kept` stay."""
-    items = [each for each in section(card, title).splitlines() if each.startswith(_ITEM)]
-    return with_section(card, title, "\n".join([*items, _ITEM + " ".join(line.split())][-kept:]))
+    items = [each for each in read_section(card, title).splitlines() if each.startswith(_ITEM)]
+    return replace_section(card, title, "\n".join([*items, _ITEM + " ".join(line.split())][-kept:]))
 
 
-def _place(lines: list[str], title: str) -> tuple[int, int] | None:
+def _find_section(lines: list[str], title: str) -> tuple[int, int] | None:
     """First line of a section and the line after its last."""
     for begin, line in enumerate(lines):
         if line.rstrip() == _HEADING + title:

@@ -37,7 +37,7 @@ def tracking_uri(folder: Path) -> str:
         ValueError: the path holds a `?`, which an SQLite URI cannot carry; or see `checked`.
     """
     if uri := os.environ.get(_ENVIRONMENT, "").strip():
-        return checked(uri)
+        return refuse_credentials(uri)
     path = (folder / "mlflow.db").absolute()
     if "?" in str(path):
         raise ValueError(f"{path}: an SQLite store's path may not hold '?'; choose another folder")
@@ -57,10 +57,10 @@ def registry_uri(uri: str | None) -> str:
         raise ValueError(f"no model registry is named: set {_ENVIRONMENT}, or pass uri='sqlite:////folder/mlflow.db'")
     if (path := sqlite_file(uri)) is not None and not path.is_file():
         raise ValueError(f"{path}: no such MLflow store; is the path right? A run of `herbray train` makes one")
-    return checked(uri)
+    return refuse_credentials(uri)
 
 
-def checked(uri: str) -> str:
+def refuse_credentials(uri: str) -> str:
     """`uri`, if it is no server's address with a password in it: MLflow repeats the address in its errors and logs.
 
     Raises:
@@ -96,7 +96,7 @@ def client(uri: str) -> "MlflowClient":
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
 
-        with _first_use(uri):
+        with _creation_lock(uri):
             made = MlflowClient(tracking_uri=uri, registry_uri=uri)
             if sqlite_file(uri) is not None:
                 made.search_registered_models(max_results=1)  # opens the registry's side too, while we hold the lock
@@ -104,7 +104,7 @@ def client(uri: str) -> "MlflowClient":
 
 
 @contextlib.contextmanager
-def _first_use(uri: str) -> Iterator[None]:
+def _creation_lock(uri: str) -> Iterator[None]:
     """Hold the lock file beside an SQLite store; nothing for a server or another database."""
     database = sqlite_file(uri)
     if database is None:

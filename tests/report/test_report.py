@@ -62,7 +62,7 @@ def identity_of(model, init="imagenet", seed=1):
 
 
 def kind_of(model):
-    return asdict(Kind.of(asdict(identity_of(model))))
+    return asdict(Kind.from_row(asdict(identity_of(model))))
 
 
 def result(model, task, split, level, fold, metric, value):
@@ -344,7 +344,7 @@ def test_hostile_names_stay_text(tmp_path, name):
         encoders=[EncoderNote(who, name, 1.0, 1, 1.0, None, None, name)],
         curves=pa.Table.from_pylist(
             [
-                asdict(Kind.of(asdict(who))) | {"epoch": epoch, "metric": "train_loss", "value": 1.0 / epoch}
+                asdict(Kind.from_row(asdict(who))) | {"epoch": epoch, "metric": "train_loss", "value": 1.0 / epoch}
                 for epoch in (1.0, 2.0)
             ]
         ),

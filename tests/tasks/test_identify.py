@@ -6,7 +6,7 @@ import pytest
 
 from herbray.tasks import Embeddings, UnscorableError
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.probe import usable
+from herbray.tasks.methods.classes import select_classes
 
 SIZES = {"Alba": 25, "Borea": 25, "Cirra": 25, "Erema": 25}
 
@@ -86,11 +86,11 @@ def test_a_class_of_one_gathering_is_left_out_and_counted(embeddings_of):
 
 def test_usable_numbers_the_kept_classes_alphabetically():
     labels = np.array(["b", None, "c", "a", "b", "c", "b"], dtype=object)
-    rows, classes, counts = usable(labels, np.arange(7), 2)
+    rows, classes, counts = select_classes(labels, np.arange(7), 2)
     assert rows.tolist() == [0, 2, 4, 5, 6]
     assert classes.tolist() == [0, 1, 0, 1, 0]
     assert counts["classes_left_out"] == counts["rows_left_out"] == counts["rows_undetermined"] == 1
-    empty = usable(np.array([None, None], dtype=object), np.arange(2), 2)
+    empty = select_classes(np.array([None, None], dtype=object), np.arange(2), 2)
     assert len(empty[0]) == len(empty[1]) == 0
     assert empty[2]["rows_undetermined"] == 2
 
@@ -98,7 +98,7 @@ def test_usable_numbers_the_kept_classes_alphabetically():
 def test_usable_counts_units_not_rows():
     labels = np.array(["a", "a", "a", "b", "b", "b", "a", None], dtype=object)
     units = np.array([2**40, 2**40, 2**40, 3, 4, 2**40, 2**40, 4])  # codes of any size; one unit holds a and b
-    rows, classes, counts = usable(labels, units, 2)
+    rows, classes, counts = select_classes(labels, units, 2)
     assert rows.tolist() == [3, 4, 5]
     assert classes.tolist() == [0, 0, 0]
     assert counts == {"classes": 1, "rows": 3, "classes_left_out": 1, "rows_left_out": 4, "rows_undetermined": 1}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from herbray.tasks import Embeddings, UnscorableError
-from herbray.tasks.retrieval import Retrieval, partners
+from herbray.tasks.retrieval import Retrieval, count_partners
 
 
 def by_hand(features, names, gatherings, k, recall_at):
@@ -92,7 +92,7 @@ def test_a_split_of_single_sheets_is_refused(embeddings_of):
 
 def test_partners_are_of_the_class_and_of_another_unit():
     codes, units = np.array([0, 0, 0, 1, 1]), np.array([7, 7, 2, 3, 3])
-    assert partners(codes, units).tolist() == [1, 1, 2, 0, 0]
+    assert count_partners(codes, units).tolist() == [1, 1, 2, 0, 0]
 
 
 def test_two_thousand_sheets_take_seconds():

@@ -8,7 +8,7 @@ import pytest
 
 from herbray import schema
 from herbray.config import ConfigError, load
-from herbray.tasks import TASKS, Embeddings, Score, UnscorableError, to_table
+from herbray.tasks import TASKS, Embeddings, Score, UnscorableError, to_result_table
 from herbray.tasks.identify import Identify
 from herbray.tasks.methods.probe import ProbeTask
 
@@ -60,11 +60,11 @@ def test_undetermined_labels_are_none(five_genera):
 
 def test_pooled_splits_hold_both_and_nothing_else(embeddings_of):
     embeddings = embeddings_of({"Alba": 9, "Borea": 9}, 1.0, splits=("herbarium", "random", "species"))
-    pooled = embeddings.of_split("herbarium+random")
+    pooled = embeddings.select_splits("herbarium+random")
     assert len(pooled) == 12
     assert set(pooled.split) == {"herbarium", "random"}
     with pytest.raises(UnscorableError, match=r"no embeddings of split 'train'.*herbarium"):
-        embeddings.of_split("train")
+        embeddings.select_splits("train")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -140,7 +140,7 @@ def test_a_score_that_is_not_finite_is_refused():
 
 def test_scores_become_rows_of_the_result_schema():
     who = schema.Identity("margin 1", "0a1b", "triplet", "2c3d", "imagenet", "4e5f", 89)
-    table = to_table([Score("identify", "random", "genus", 2, "accuracy", 0.5)], who)
+    table = to_result_table([Score("identify", "random", "genus", 2, "accuracy", 0.5)], who)
     assert table.schema == schema.RESULT
     assert table.to_pylist() == [
         {
@@ -159,4 +159,4 @@ def test_scores_become_rows_of_the_result_schema():
             "value": 0.5,
         }
     ]
-    assert to_table([], who).schema == schema.RESULT
+    assert to_result_table([], who).schema == schema.RESULT

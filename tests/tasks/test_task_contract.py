@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_info
 
 from herbray.config import dump, load
 from herbray.schema import Identity
-from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table, to_table
+from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table, to_result_table
 from herbray.tasks.methods.probe import LinearTask
 
 SMALL = {
@@ -66,7 +66,7 @@ def test_results_are_the_same_for_any_row_order_and_follow_the_seed(task, herbar
 def test_specimens_of_other_splits_play_no_part(task, herbarium):
     everything = Embeddings.from_table(herbarium)
     needed = "random+herbarium" if task.name == "transfer" else "random"
-    assert task.run(everything, "random") == task.run(everything.of_split(needed), "random")
+    assert task.run(everything, "random") == task.run(everything.select_splits(needed), "random")
 
 
 def test_every_number_is_named_once_and_belongs_to_the_task_and_split(task, herbarium):
@@ -74,7 +74,7 @@ def test_every_number_is_named_once_and_belongs_to_the_task_and_split(task, herb
     keys = [(score.level, score.fold, score.metric) for score in scores]
     assert len(keys) == len(set(keys))
     assert {(score.task, score.split) for score in scores} == {(task.name, "random")}
-    assert to_table(scores, WHO).num_rows == len(scores)
+    assert to_result_table(scores, WHO).num_rows == len(scores)
 
 
 def test_every_outcome_is_a_score_taken_apart(task, herbarium):

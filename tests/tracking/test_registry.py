@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from herbray.model.checkpoint import EncoderRefused
-from herbray.tracking import ModelNotFound, open_run, register, resolve, run_of, set_alias
+from herbray.tracking import ModelNotFound, open_run, register, resolve, set_alias, training_run
 from herbray.tracking.store import client
 
 
@@ -96,16 +96,16 @@ def test_what_cannot_be_loaded_is_not_registered(run, encoders, name, tmp_path):
 
 def test_an_evaluation_finds_the_run_of_the_training(run, encoders, name):
     register(run, name, encoders[0], "")
-    assert run_of(run.uri, name, 1) == run
+    assert training_run(run.uri, name, 1) == run
     with pytest.raises(ModelNotFound, match="no version 7"):
-        run_of(run.uri, name, 7)
+        training_run(run.uri, name, 7)
 
 
 def test_a_version_without_a_run_is_told(run, name, tmp_path):
     client(run.uri).create_registered_model(name)
     client(run.uri).create_model_version(name, tmp_path.as_uri())
     with pytest.raises(ValueError, match="names no run"):
-        run_of(run.uri, name, 1)
+        training_run(run.uri, name, 1)
 
 
 def test_latest_is_the_highest_number(run, encoders, name):

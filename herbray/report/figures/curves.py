@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from herbray.report.figures.drawing import MOST_PANELS, WIDTH, Drawing, legend, percent, render
+from herbray.report.figures.drawing import MOST_PANELS, WIDTH, Drawing, add_legend, format_percent, render
 from herbray.report.scores import Series
 from herbray.report.text import clean
 
 
-def curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing | None:
+def draw_curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing | None:
     """Learning curves as small multiples: accuracies of all encoders together, then losses, each on its own scale.
 
     Args:
@@ -49,8 +49,8 @@ def curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing | No
             axes.set_xlim(0, last)
             axes.tick_params(length=0)
             if title.startswith("k-NN"):
-                percent(axes)
-        legend(figure, list(drawn.values()), None)
+                format_percent(axes)
+        add_legend(figure, list(drawn.values()), None)
         return figure
 
     alt = f"Learning curves of {', '.join(one.label for one in drawn.values())}: {', '.join(t for t, _ in panels)}."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from herbray.report.figures.drawing import DASHES, MOST_PANELS, WIDTH, Drawing, legend, percent, render
+from herbray.report.figures.drawing import DASHES, MOST_PANELS, WIDTH, Drawing, add_legend, format_percent, render
 from herbray.report.scores import Cell, Scores, Series, split_name
 from herbray.report.text import clean
 
@@ -23,7 +23,7 @@ class _Panel:
     stops: tuple[tuple[str, str, str], ...]
 
 
-def dots(
+def draw_dots(
     scores: Scores, task: str, metrics: Sequence[tuple[str, str]], titles: dict[str, str], name: str, floors: Floors
 ) -> Drawing | None:
     """Mean and standard deviation of each series.
@@ -45,7 +45,11 @@ def dots(
     levels, splits = list(titles)[:MOST_PANELS], scores.splits(task)
     if not (levels and metrics):
         return None
-    rows = _by_level(splits, levels, metrics, titles) if len(splits) > 1 else _by_metric(splits[0], levels, metrics)
+    rows = (
+        _panels_by_level(splits, levels, metrics, titles)
+        if len(splits) > 1
+        else _panels_by_metric(splits[0], levels, metrics)
+    )
     stops = [(split, level, panel.metric) for row in rows for panel in row for _, split, level in panel.stops]
     series = [one for one in scores.series if any(scores.cell(one, task, *stop) for stop in stops)]
     if not series:
@@ -56,10 +60,10 @@ def dots(
         grid = figure.subplots(len(rows), len(rows[0]), squeeze=False, sharey="row", sharex=True)
         for row, panels in zip(grid, rows, strict=True):
             for axes, panel in zip(row, panels, strict=True):
-                _paint(axes, scores, series, task, panel, floors.get(panel.metric))
+                _paint_panel(axes, scores, series, task, panel, floors.get(panel.metric))
             row[0].set_ylabel(panels[0].label)
-            _limits(row[0], floors.get(panels[0].metric))
-        legend(figure, series, "guessing" if floors else None)
+            _set_limits(row[0], floors.get(panels[0].metric))
+        add_legend(figure, series, "guessing" if floors else None)
         return figure
 
     shown = ", ".join(label for _, label in metrics)
@@ -70,7 +74,7 @@ def dots(
     return render(paint, name, alt, caption)
 
 
-def _by_level(
+def _panels_by_level(
     splits: Sequence[str], levels: Sequence[str], metrics: Sequence[tuple[str, str]], titles: dict[str, str]
 ) -> list[list[_Panel]]:
     names = [split_name(split) for split in splits]
@@ -90,21 +94,21 @@ def _by_level(
     ]
 
 
-def _by_metric(split: str, levels: Sequence[str], metrics: Sequence[tuple[str, str]]) -> list[list[_Panel]]:
+def _panels_by_metric(split: str, levels: Sequence[str], metrics: Sequence[tuple[str, str]]) -> list[list[_Panel]]:
     stops = tuple((clean(level, 30).replace("–", "–\n"), split, level) for level in levels)
     return [[_Panel(f"{label} on {split_name(split)}", metric, "", stops) for metric, label in metrics]]
 
 
-def _paint(
+def _paint_panel(
     axes: Axes, scores: Scores, series: Sequence[Series], task: str, panel: _Panel, floor: str | float | None
 ) -> None:
     step = min(0.17, 0.7 / len(series))
     for place, one in enumerate(series):
         cells = [scores.cell(one, task, split, level, panel.metric) for _, split, level in panel.stops]
         shift = (place - (len(series) - 1) / 2) * step
-        _dots(axes, [(column + shift, cell) for column, cell in enumerate(cells) if cell is not None], one)
+        _paint_dots(axes, [(column + shift, cell) for column, cell in enumerate(cells) if cell is not None], one)
     for column, (_, split, level) in enumerate(panel.stops):
-        guess = scores.shared(task, split, level, floor) if isinstance(floor, str) else None
+        guess = scores.shared_cell(task, split, level, floor) if isinstance(floor, str) else None
         height = guess.mean if guess else floor
         if isinstance(height, float):
             axes.plot([column - 0.42, column + 0.42], [height, height], **DASHES)
@@ -112,17 +116,17 @@ def _paint(
     axes.set_xticks(range(len(panel.stops)), [label for label, *_ in panel.stops])
     axes.set_xlim(-0.6, len(panel.stops) - 0.4)
     axes.tick_params(length=0)
-    percent(axes)
+    format_percent(axes)
 
 
-def _dots(axes: Axes, cells: Sequence[tuple[float, Cell]], one: Series) -> None:
+def _paint_dots(axes: Axes, cells: Sequence[tuple[float, Cell]], one: Series) -> None:
     x, means = [x for x, _ in cells], [cell.mean for _, cell in cells]
     intervals = [cell.sd if cell.sd is not None else 0.0 for _, cell in cells]  # no interval: the dot covers it
     style = {"fmt": one.marker, "color": one.colour, "markersize": 6.5, "markeredgewidth": 0, "elinewidth": 1.6}
     axes.errorbar(x, means, yerr=intervals, **style)  # type: ignore[arg-type]
 
 
-def _limits(axes: Axes, floor: str | float | None) -> None:
+def _set_limits(axes: Axes, floor: str | float | None) -> None:
     """Start at nothing, or just below a constant chance level; end a little above the highest mark."""
     low, high = axes.get_ylim()
     bottom = max(0.0, min(low, floor - 0.05)) if isinstance(floor, float) else 0.0

@@ -93,10 +93,10 @@ def render(paint: Callable[[], Figure], name: str, alt: str, caption: str) -> Dr
             paint().savefig(out, format="svg", metadata=_NO_METADATA)
         finally:
             fonts.setLevel(level)
-    return Drawing(Markup(_inline(out.getvalue(), name)), alt, caption)  # noqa: S704  (matplotlib escapes its text)
+    return Drawing(Markup(_make_inline(out.getvalue(), name)), alt, caption)  # noqa: S704  (matplotlib escapes its text)
 
 
-def _inline(svg: str, name: str) -> str:
+def _make_inline(svg: str, name: str) -> str:
     """Strip the XML prologue, make ids unique in the page, and hand the colours over to the style sheet."""
     svg = svg[svg.index("<svg") :]
     head, body = svg.split(">", 1)
@@ -111,13 +111,13 @@ def _inline(svg: str, name: str) -> str:
     return f"{head}>{body}"
 
 
-def percent(axes: Axes, axis: str = "y") -> None:
+def format_percent(axes: Axes, axis: str = "y") -> None:
     """Write an axis of shares as percentages."""
     target = axes.yaxis if axis == "y" else axes.xaxis
     target.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
 
 
-def legend(figure: Figure, series: Sequence[Series], floor: str | None) -> None:
+def add_legend(figure: Figure, series: Sequence[Series], floor: str | None) -> None:
     """One legend for all panels, above them; `floor` names the dashes. The figure grows by its rows."""
     handles = [
         matplotlib.lines.Line2D(

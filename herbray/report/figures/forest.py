@@ -7,7 +7,7 @@ import matplotlib.lines
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from herbray.report.claims import VERDICTS, Judged, Judgement, Verdict
+from herbray.report.claims import VERDICTS, JudgedComparison, Judgement, Verdict
 from herbray.report.figures.drawing import INK, MUTED, WIDTH, Drawing, render
 from herbray.report.text import clean
 
@@ -19,14 +19,14 @@ _LOOK: Final[dict[Verdict, tuple[str, str]]] = {  # markers differ too, for thos
 }
 
 
-def forest(judgements: Sequence[Judgement], name: str) -> Drawing | None:
+def draw_forest(judgements: Sequence[Judgement], name: str) -> Drawing | None:
     """The telling measure of every claim; None where nothing was compared.
 
     Args:
         judgements: in the order of the groups; those without a row are left out.
         name: unique in the page.
     """
-    every = [(one, _telling(one)) for one in judgements if one.rows]
+    every = [(one, _main_rows(one)) for one in judgements if one.rows]
     total = sum(len(rows) for _, rows in every)
     if not total:
         return None
@@ -52,13 +52,13 @@ def forest(judgements: Sequence[Judgement], name: str) -> Drawing | None:
     return render(paint, name, f"Differences with intervals, by claim. {claims}.", caption)
 
 
-def _telling(judgement: Judgement) -> list[Judged]:
+def _main_rows(judgement: Judgement) -> list[JudgedComparison]:
     """Rows of the first metric that was measured, whichever task measured it."""
     metric = judgement.rows[0].measure.metric
     return [one for one in judgement.rows if one.measure.metric == metric]
 
 
-def _paint(axes: Axes, groups: Sequence[tuple[Judgement, Sequence[Judged]]]) -> None:
+def _paint(axes: Axes, groups: Sequence[tuple[Judgement, Sequence[JudgedComparison]]]) -> None:
     heads, ticks, y = [], [], 0.0
     for judgement, rows in groups:
         heads.append((y, f"{judgement.claim.about}: {judgement.claim.order}"))
@@ -82,18 +82,18 @@ def _paint(axes: Axes, groups: Sequence[tuple[Judgement, Sequence[Judged]]]) -> 
     axes.set_xlabel("← against the study · difference in percentage points · as the study reports →")
 
 
-def _label(one: Judged) -> str:
+def _label(one: JudgedComparison) -> str:
     probe = f" · {one.measure.task}" if one.measure.task == "transfer" else ""
     return f"{one.place}{probe} · {clean(one.start, 60)}"
 
 
-def _mark(axes: Axes, y: float, one: Judged) -> None:
+def _mark(axes: Axes, y: float, one: JudgedComparison) -> None:
     colour, marker = _LOOK[one.verdict]
     axes.plot([one.low, one.high], [y, y], "-", color=colour, linewidth=1.6, solid_capstyle="butt")
     axes.plot(one.difference, y, marker, color=colour, markersize=6.5, markeredgewidth=0)
 
 
-def _handles(groups: Sequence[tuple[Judgement, Sequence[Judged]]]) -> list[matplotlib.lines.Line2D]:
+def _handles(groups: Sequence[tuple[Judgement, Sequence[JudgedComparison]]]) -> list[matplotlib.lines.Line2D]:
     present = {one.verdict for _, rows in groups for one in rows}
     style: dict[str, Any] = {"linestyle": "-", "linewidth": 1.6, "markersize": 6.5, "markeredgewidth": 0}
     looks = [(verdict, *_LOOK[verdict]) for verdict in VERDICTS if verdict in present]

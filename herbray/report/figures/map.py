@@ -59,11 +59,11 @@ def draw_map(embeddings: Mapping[str, pa.Table], method: Literal["auto", "umap",
     available = importlib.util.find_spec("umap") is not None
     if method == "umap" and not available:
         raise ValueError("projection 'umap' needs umap-learn: `pip install herbray[umap]`, or choose 'pca' or 'auto'")
-    points = {name: found for name, table in embeddings.items() if (found := _points(table)) is not None}
+    points = {name: found for name, table in embeddings.items() if (found := _select_points(table)) is not None}
     if not points:
         return None
     umap = method == "umap" or (method == "auto" and available and min(p.fitted.sum() for p in points.values()) > 16)
-    places = {model: (_umap if umap else _principal)(found) for model, found in points.items()}
+    places = {model: (_project_umap if umap else _project_pca)(found) for model, found in points.items()}
     families = Counter(family for found in points.values() for family in found.families if family)
     top = [family for family, _ in sorted(families.items(), key=lambda item: (-item[1], item[0]))[: len(_FAMILIES)]]
     colours = dict(zip(top, _FAMILIES, strict=False))
@@ -87,7 +87,7 @@ def _caption(points: Mapping[str, _Points], umap: bool) -> str:
     )
 
 
-def _points(table: pa.Table) -> _Points | None:
+def _select_points(table: pa.Table) -> _Points | None:
     """At most `MOST_POINTS` specimens, chosen by their identifier alone, so that every model shows the same."""
     column = table.column("embedding").combine_chunks()
     width = column.type.list_size
@@ -105,7 +105,7 @@ def _points(table: pa.Table) -> _Points | None:
     return _Points(features[rows].astype(np.float64), families, splits, np.array(splits) == fit)
 
 
-def _principal(points: _Points) -> Floats:
+def _project_pca(points: _Points) -> Floats:
     """The first two principal components [n 2], fitted on the fitted rows; signs fixed by the largest loading."""
     base = points.features[points.fitted]
     centred = points.features - base.mean(axis=0)
@@ -116,7 +116,7 @@ def _principal(points: _Points) -> Floats:
     return places if places.shape[1] == 2 else np.hstack([places, np.zeros_like(places)])
 
 
-def _umap(points: _Points) -> Floats:
+def _project_umap(points: _Points) -> Floats:
     """UMAP [n 2] with the paper's settings, fitted on the fitted rows, the others projected."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the compiler's cache and threads: nothing a reader could act on

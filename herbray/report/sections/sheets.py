@@ -40,7 +40,7 @@ class ContactSheet:
     beyond: int
 
 
-def contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
+def make_contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
     """Thumbnails of at most `MOST_SHEETS` sheets, in order of genus and identifier; unreadable ones are counted."""
     groups: dict[str, list[Sheet]] = {}
     for sheet in sorted(sheets, key=lambda sheet: (sheet.genus or "\uffff", sheet.species or "", sheet.specimen_id)):
@@ -53,7 +53,7 @@ def contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
             if shown + len(pictures) >= MOST_SHEETS:
                 beyond += 1
                 continue
-            picture = _thumbnail(sheet)
+            picture = _make_thumbnail(sheet)
             unreadable += picture is None
             pictures += [picture] if picture else []
         shown += len(pictures)
@@ -62,7 +62,7 @@ def contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
     return ContactSheet(tuple(genera), unreadable, beyond)
 
 
-def _thumbnail(sheet: Sheet) -> Thumbnail | None:
+def _make_thumbnail(sheet: Sheet) -> Thumbnail | None:
     """The sheet's picture decoded and encoded again: nothing of the original file but its pixels reaches the page."""
     try:
         with warnings.catch_warnings():

@@ -45,7 +45,7 @@ class Finding:
     note: str = ""
 
 
-def find(
+def find_leader(
     scores: Scores,
     question: str,
     place: tuple[str, str, str, str],
@@ -62,26 +62,26 @@ def find(
         veto: given the leader and another, says that the lead must not be called, whatever the intervals.
     """
     cells = [(one, cell) for one in scores.series if (cell := scores.cell(one, *place)) is not None]
-    ranked = sorted((pair for pair in cells if pair[0].trained), key=lambda pair: -pair[1].mean)
+    ranked = sorted((pair for pair in cells if pair[0].is_trained), key=lambda pair: -pair[1].mean)
     if not ranked:
         return None
     leader, cell = ranked[0]
     rivals = ranked[1:]
     lead = ALONE
     if rivals:  # every rival, not the next alone: a wide interval further down may reach higher
-        clear = all(scores.higher(leader, one, place) and not (veto and veto(leader, one)) for one, _ in rivals)
+        clear = all(scores.is_higher(leader, one, place) and not (veto and veto(leader, one)) for one, _ in rivals)
         lead = LEADS if clear else UNDECIDED
-    baseline = _baseline(leader, [pair for pair in cells if not pair[0].trained])
+    baseline = _find_baseline(leader, [pair for pair in cells if not pair[0].is_trained])
     training = None
     if baseline:
         vetoed = veto is not None and veto(leader, baseline[0])
-        training = ABOVE if scores.higher(leader, baseline[0], place) and not vetoed else UNDECIDED
-        training = BELOW if scores.higher(baseline[0], leader, place) else training
+        training = ABOVE if scores.is_higher(leader, baseline[0], place) and not vetoed else UNDECIDED
+        training = BELOW if scores.is_higher(baseline[0], leader, place) else training
     rival = rivals[0] if rivals else None
-    return Finding(question, leader, cell, rival, lead, baseline, training, floor, _order(scores, place, ranked))
+    return Finding(question, leader, cell, rival, lead, baseline, training, floor, _write_order(scores, place, ranked))
 
 
-def _baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
+def _find_baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
     """Training is judged against its own start weights where they were measured, else against the best baseline.
 
     A network that came trained, and that the leader did not begin with, is no baseline.
@@ -91,43 +91,45 @@ def _baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple
     return max(own or starts, key=lambda pair: pair[1].mean, default=None)
 
 
-def _order(scores: Scores, place: tuple[str, str, str, str], ranked: Sequence[tuple[Series, Cell]]) -> str:
+def _write_order(scores: Scores, place: tuple[str, str, str, str], ranked: Sequence[tuple[Series, Cell]]) -> str:
     text = ranked[0][0].label
     for (one, _), (other, _) in pairwise(ranked):
-        text += f" {'>' if scores.higher(one, other, place) else '≈'} {other.label}"
+        text += f" {'>' if scores.is_higher(one, other, place) else '≈'} {other.label}"
     return text
 
 
-def identification(scores: Scores, task: str, metric: str, floor: str | None) -> list[Finding]:
+def identification_findings(scores: Scores, task: str, metric: str, floor: str | None) -> list[Finding]:
     """Naming the genus, on each split; the narrowest rank there is where genus was not asked."""
     levels = scores.levels(task)
     level = "genus" if "genus" in levels else next(iter(levels), "")
     findings = []
     for split in scores.splits(task):
-        guess = scores.shared(task, split, level, floor) if floor else None
+        guess = scores.shared_cell(task, split, level, floor) if floor else None
         question = f"{clean(level)} on {split_name(split)}"
-        findings.append(find(scores, question, (task, split, level, metric), guess.mean if guess else None))
+        findings.append(find_leader(scores, question, (task, split, level, metric), guess.mean if guess else None))
     return [finding for finding in findings if finding]
 
 
-def discrimination(scores: Scores, task: str, metric: str, floor: float | None, pairs: Sequence[str]) -> list[Finding]:
+def discrimination_findings(
+    scores: Scores, task: str, metric: str, floor: float | None, pairs: Sequence[str]
+) -> list[Finding]:
     """Telling two genera apart, each pair on each split."""
     found = [
-        find(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, metric), floor)
+        find_leader(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, metric), floor)
         for pair in pairs
         for split in scores.splits(task)
     ]
     return [finding for finding in found if finding]
 
 
-def mislabels(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str]) -> list[Finding]:
+def mislabel_findings(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str]) -> list[Finding]:
     """Finding planted errors; no lead is called for one who pays for it with clearly more false accusations."""
 
     def judge(split: str, pair: str) -> Finding | None:
         def dearer(leader: Series, other: Series) -> bool:
-            return scores.higher(leader, other, (task, split, pair, fpr))
+            return scores.is_higher(leader, other, (task, split, pair, fpr))
 
-        finding = find(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, dearer)
+        finding = find_leader(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, dearer)
         cost = scores.cell(finding.leader, task, split, pair, fpr) if finding else None
         return replace(finding, note=f"accuses {100 * cost.mean:.1f}% of right labels") if finding and cost else finding
 
@@ -135,11 +137,11 @@ def mislabels(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str
     return [finding for finding in found if finding]
 
 
-def in_words(findings: Sequence[Finding], metric: str) -> list[str]:
+def summarise_findings(findings: Sequence[Finding], metric: str) -> list[str]:
     """Who leads, the best figures beside the untrained ones, and what training was worth; `metric` in words."""
     if not findings:
         return ["No result for this application."]
-    return [_who_leads(findings), *_what_training_was_worth(findings), _figures(findings, metric)]
+    return [_who_leads(findings), *_what_training_was_worth(findings), _best_scores(findings, metric)]
 
 
 def _who_leads(findings: Sequence[Finding]) -> str:
@@ -149,9 +151,9 @@ def _who_leads(findings: Sequence[Finding]) -> str:
         return f"Only {findings[0].leader.label} was measured, so there is no comparison."
     if not clear:
         highest = Counter(finding.leader.label for finding in findings)
-        names = ", ".join(f"{name} {_times(count, total)}" for name, count in highest.most_common())
+        names = ", ".join(f"{name} {_count_of(count, total)}" for name, count in highest.most_common())
         return f"Undecided: nowhere is one encoder clearly above all others. Highest mean: {names}."
-    parts = [f"{name} leads clearly {_times(count, total)}" for name, count in clear.most_common()]
+    parts = [f"{name} leads clearly {_count_of(count, total)}" for name, count in clear.most_common()]
     rest = total - sum(clear.values())
     tail = f"; {rest} undecided" if rest else ""
     text = " and ".join(parts) + tail + "."
@@ -166,11 +168,11 @@ def _what_training_was_worth(findings: Sequence[Finding]) -> list[str]:
     below = sum(finding.training == BELOW for finding in judged)
     if above == len(judged):
         return ["The best trained encoder is clearly above the untrained network throughout."]
-    text = f"The best trained encoder is clearly above the untrained network {_times(above, len(judged))}"
-    return [text + (f" and clearly below it {_times(below, len(judged))}." if below else ".")]
+    text = f"The best trained encoder is clearly above the untrained network {_count_of(above, len(judged))}"
+    return [text + (f" and clearly below it {_count_of(below, len(judged))}." if below else ".")]
 
 
-def _figures(findings: Sequence[Finding], metric: str) -> str:
+def _best_scores(findings: Sequence[Finding], metric: str) -> str:
     text = f"Best {metric}: {_range([finding.cell for finding in findings])}"
     untrained = [finding.baseline[1] for finding in findings if finding.baseline]
     return text + (f"; untrained: {_range(untrained)}." if untrained else ".")
@@ -181,7 +183,7 @@ def _range(cells: Sequence[Cell]) -> str:
     return f"{low}%" if low == high else f"{low}–{high}%"
 
 
-def _times(count: int, total: int) -> str:
+def _count_of(count: int, total: int) -> str:
     if total == 1:
         return "in the one comparison" if count else "in no comparison"
     if count == total:

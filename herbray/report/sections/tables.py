@@ -8,7 +8,7 @@ from herbray.report.text import clean
 
 
 @dataclass(frozen=True)
-class Figure:
+class TableCell:
     """One cell of a table as it is written; `best` where its mean is the best of its group.
 
     `interval` is that of the bootstrap over gatherings, its ends averaged over training seeds; empty if there is none.
@@ -26,7 +26,7 @@ class Group:
 
     heading: str
     note: str
-    rows: tuple[tuple[Series, tuple[Figure | None, ...]], ...]
+    rows: tuple[tuple[Series, tuple[TableCell | None, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,20 @@ def score_table(
             best = [
                 None
                 if level in unranked or metric in described
-                else _best([row[column] for _, row in cells], metric in fewer_is_better)
+                else _best_mean([row[column] for _, row in cells], metric in fewer_is_better)
                 for column, (metric, _) in enumerate(metrics)
             ]
             ends = {
                 one: [_interval(scores, one, (task, split, level), metric) for metric, _ in metrics] for one, _ in cells
             }
-            rows = tuple((one, tuple(map(_write, row, best, ends[one]))) for one, row in cells)
+            rows = tuple((one, tuple(map(_make_cell, row, best, ends[one]))) for one, row in cells)
             groups.append(
                 Group(f"{clean(title)} · {split_name(split)}", _note(scores, task, split, level, notes), rows)
             )
     return ScoreTable(tuple(label for _, label in metrics), tuple(groups)) if groups else None
 
 
-def _best(cells: Sequence[Cell | None], fewest: bool) -> float | None:
+def _best_mean(cells: Sequence[Cell | None], fewest: bool) -> float | None:
     means = [cell.mean for cell in cells if cell]
     if len(means) < 2:
         return None
@@ -99,18 +99,18 @@ def _interval(scores: Scores, series: Series, place: tuple[str, str, str], metri
     return f"{low.mean:.3f}–{high.mean:.3f}" if low and high else ""
 
 
-def _write(cell: Cell | None, best: float | None, interval: str) -> Figure | None:
+def _make_cell(cell: Cell | None, best: float | None, interval: str) -> TableCell | None:
     if cell is None:
         return None
     sd = f"± {cell.sd:.3f}" if cell.sd is not None else ""
     mean = f"{cell.mean:.3f}"
-    return Figure(mean, sd, best is not None and mean == f"{best:.3f}", interval)
+    return TableCell(mean, sd, best is not None and mean == f"{best:.3f}", interval)
 
 
 def _note(scores: Scores, task: str, split: str, level: str, notes: Sequence[tuple[str, str, str]]) -> str:
     parts = []
     for metric, label, form in notes:
-        cell = scores.shared(task, split, level, metric)
+        cell = scores.shared_cell(task, split, level, metric)
         if cell and cell.mean:  # nothing left out is not worth a word
             parts.append(f"{label} {format(cell.mean, form)}")
     return " · ".join(parts)

@@ -18,7 +18,8 @@ from scipy.stats import t
 
 from herbray import schema
 from herbray.config import Spec
-from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Objects
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings, Floats, Objects
 from herbray.tasks.outcomes import Outcome, Score
 
 
@@ -35,7 +36,7 @@ class Bootstrap(Spec):
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
     @property
-    def ends(self) -> tuple[float, float]:
+    def percentiles(self) -> tuple[float, float]:
         """The percentiles at which an interval begins and ends."""
         tail = 50.0 * (1.0 - self.level)
         return tail, 100.0 - tail
@@ -49,14 +50,14 @@ class Sample:
     outcome: Outcome
 
 
-def by_gathering(outcomes: Sequence[Outcome], embeddings: Embeddings) -> list[Outcome]:
+def group_by_gathering(outcomes: Sequence[Outcome], embeddings: Embeddings) -> list[Outcome]:
     """The same outcomes, their specimens drawn by gathering."""
     known = zip(embeddings.specimen_id, embeddings.gathering, strict=True)
     units = {name: name if gathering is None else gathering for name, gathering in known}
     return [replace(each, unit=np.array([units[n] for n in each.specimen_id], dtype=object)) for each in outcomes]
 
 
-def intervals(outcomes: Sequence[Outcome], settings: Bootstrap, seed: int = PAPER_SEED) -> list[Score]:
+def bootstrap_intervals(outcomes: Sequence[Outcome], settings: Bootstrap, seed: int = PAPER_SEED) -> list[Score]:
     """Ends of the percentile interval of each outcome's mean, at fold -1: metric "accuracy" → `accuracy_low`, `_high`.
 
     The interval is of the pooled metric (`Outcome.mean`), which may differ in the third decimal from the mean over
@@ -68,7 +69,7 @@ def intervals(outcomes: Sequence[Outcome], settings: Bootstrap, seed: int = PAPE
             continue
         columns = outcome.value[:, None], outcome.weight[:, None]
         means = resampled_means(*columns, settings.resamples, seed, outcome.units)
-        for end, value in zip(("low", "high"), np.nanpercentile(means[:, 0], settings.ends), strict=True):
+        for end, value in zip(("low", "high"), np.nanpercentile(means[:, 0], settings.percentiles), strict=True):
             metric = f"{outcome.metric}_{end}"
             bound = min(1.0, float(value)) if outcome.metric.endswith("auroc") else float(value)  # see `detect.area`
             found.append(Score(outcome.task, outcome.split, outcome.level, -1, metric, bound))
@@ -104,7 +105,7 @@ def resampled_means(values: Floats, weights: Floats, resamples: int, seed: int, 
     return np.divide(sums[:, :columns], total, out=np.full_like(total, np.nan), where=total > 0)
 
 
-def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SEED) -> pa.Table:
+def compare_kinds(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SEED) -> pa.Table:
     """Every two kinds of encoder in one metric, on the specimens that all encoders share.
 
     Encoders of one kind are runs of it, whether they differ in their seed or only in the code that trained them.
@@ -123,15 +124,17 @@ def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SE
     Returns:
         `schema.COMPARISON`, kinds in the order of model and start weights.
     """
-    samples = sorted(samples, key=_order)
+    samples = sorted(samples, key=_sort_key)
     kinds = list(dict.fromkeys(sample.identity.kind for sample in samples))
-    shared = _shared(samples)
+    shared = _shared_specimens(samples)
     unit = dict(zip(samples[0].outcome.specimen_id, samples[0].outcome.units, strict=True)) if samples else {}
     units = np.array([unit[name] for name in shared], dtype=object)
     if not settings.resamples or len(kinds) < 2 or len(set(units)) < 2:
         return schema.COMPARISON.empty_table()
-    values, weights = _aligned(samples, shared)
-    every = np.vstack([_means(values, weights), resampled_means(values, weights, settings.resamples, seed, units)])
+    values, weights = _align(samples, shared)
+    every = np.vstack(
+        [_weighted_means(values, weights), resampled_means(values, weights, settings.resamples, seed, units)]
+    )
     columns = {kind: [at for at, sample in enumerate(samples) if sample.identity.kind == kind] for kind in kinds}
     rows = []
     for number, (a, b) in enumerate(combinations(kinds, 2)):
@@ -139,31 +142,31 @@ def compare(samples: Sequence[Sample], settings: Bootstrap, seed: int = PAPER_SE
         difference = runs[0].mean(axis=1) - runs[1].mean(axis=1)
         sides = [[samples[at].identity for at in columns[kind]] for kind in (a, b)]
         seeded = [each[0] for side, each in zip(sides, runs, strict=True) if _has_seeds(side)]
-        difference[1:] += _other_seeds(seeded, settings.resamples, [seed, number])
-        row = _row(difference, samples[0].outcome, settings)
+        difference[1:] += _seed_variation(seeded, settings.resamples, [seed, number])
+        row = _difference_columns(difference, samples[0].outcome, settings)
         if row:
-            rows.append(row | _side("a", sides[0]) | _side("b", sides[1]) | {"specimens": len(shared)})
+            rows.append(row | _kind_columns("a", sides[0]) | _kind_columns("b", sides[1]) | {"specimens": len(shared)})
     return pa.Table.from_pylist(rows, schema=schema.COMPARISON)
 
 
-def _order(sample: Sample) -> tuple[str, str, str, int, str]:
+def _sort_key(sample: Sample) -> tuple[str, str, str, int, str]:
     identity = sample.identity
     return identity.model, identity.init, identity.kind, identity.seed, identity.encoder
 
 
-def _side(end: str, encoders: Sequence[schema.Identity]) -> dict[str, Any]:
+def _kind_columns(end: str, encoders: Sequence[schema.Identity]) -> dict[str, Any]:
     """The columns that name one of two kinds, by its encoders."""
     names = ("model", "objective", "kind", "init", "start_kind")
     side: dict[str, Any] = {f"{name}_{end}": getattr(encoders[0], name) for name in names}
     return side | {f"seeds_{end}": len(encoders), f"encoders_{end}": [each.encoder for each in encoders]}
 
 
-def _shared(samples: Sequence[Sample]) -> list[str]:
+def _shared_specimens(samples: Sequence[Sample]) -> list[str]:
     ids = [set(sample.outcome.specimen_id) for sample in samples]
     return sorted(set.intersection(*ids)) if ids else []
 
 
-def _aligned(samples: Sequence[Sample], shared: Sequence[str]) -> tuple[Floats, Floats]:
+def _align(samples: Sequence[Sample], shared: Sequence[str]) -> tuple[Floats, Floats]:
     place = {name: at for at, name in enumerate(shared)}
     values, weights = np.zeros((2, len(shared), len(samples)))
     for column, sample in enumerate(samples):
@@ -173,7 +176,7 @@ def _aligned(samples: Sequence[Sample], shared: Sequence[str]) -> tuple[Floats, 
     return values, weights
 
 
-def _means(values: Floats, weights: Floats) -> Floats:
+def _weighted_means(values: Floats, weights: Floats) -> Floats:
     total = weights.sum(axis=0)
     means: Floats = np.divide((values * weights).sum(axis=0), total, out=np.full_like(total, np.nan), where=total > 0)
     return means
@@ -184,7 +187,7 @@ def _has_seeds(encoders: Sequence[schema.Identity]) -> bool:
     return encoders[0].objective != schema.UNTRAINED or len(encoders) > 1
 
 
-def _other_seeds(seeded: Sequence[Floats], resamples: int, seed: list[int]) -> Floats:
+def _seed_variation(seeded: Sequence[Floats], resamples: int, seed: list[int]) -> Floats:
     """What other training seeds would add to the difference of two kinds' means: [resamples], around 0.
 
     Args:
@@ -205,11 +208,11 @@ def _other_seeds(seeded: Sequence[Floats], resamples: int, seed: list[int]) -> F
     return drawn
 
 
-def _row(difference: Floats, outcome: Outcome, settings: Bootstrap) -> dict[str, Any] | None:
+def _difference_columns(difference: Floats, outcome: Outcome, settings: Bootstrap) -> dict[str, Any] | None:
     """The columns that tell the difference; None where too few resamples have one."""
     if np.isnan(difference[0]) or np.isnan(difference[1:]).mean() > 0.5:
         return None
-    low, high = np.nanpercentile(difference[1:], settings.ends)
+    low, high = np.nanpercentile(difference[1:], settings.percentiles)
     better = "undecided"
     if low > 0 or high < 0:
         better = "a" if (low > 0) != outcome.lower_is_better else "b"

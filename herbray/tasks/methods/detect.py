@@ -7,7 +7,7 @@ from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
 from herbray.neighbours.search import Near
-from herbray.tasks.base import Floats, Indices, Mask
+from herbray.tasks.embeddings import Floats, Indices, Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ METHODS = {"": "confident learning", "oof_": "plain out-of-fold probe", "knn_": 
 """Prefix of each method's metrics, and its name."""
 
 
-def every_doubt(given: Indices, probabilities: Floats, near: Near) -> dict[str, Doubt]:
+def doubt_by_method(given: Indices, probabilities: Floats, near: Near) -> dict[str, Doubt]:
     """All methods, by their prefix in `METHODS`.
 
     Args:
@@ -35,11 +35,15 @@ def every_doubt(given: Indices, probabilities: Floats, near: Near) -> dict[str, 
         probabilities: [n, k] out of fold.
         near: the neighbours of all n rows.
     """
-    methods = (confident(given, probabilities), plain(given, probabilities), disagreement(given, near))
+    methods = (
+        confident_learning(given, probabilities),
+        probe_disagreement(given, probabilities),
+        neighbour_disagreement(given, near),
+    )
     return dict(zip(METHODS, methods, strict=True))
 
 
-def confident(given: Indices, probabilities: Floats) -> Doubt:
+def confident_learning(given: Indices, probabilities: Floats) -> Doubt:
     """Confident learning, pruned by noise rate (Northcutt et al. 2021, doi 10.1613/jair.1.12125).
 
     Flagged labels come first, and within flagged and others the probability of the given label, lowest first.
@@ -48,12 +52,12 @@ def confident(given: Indices, probabilities: Floats) -> Doubt:
     return Doubt(flagged, flagged + 1.0 - _confidence(given, probabilities))
 
 
-def plain(given: Indices, probabilities: Floats) -> Doubt:
+def probe_disagreement(given: Indices, probabilities: Floats) -> Doubt:
     """The probe that has not seen the specimen says otherwise; ranked by self-confidence, lowest first."""
     return Doubt(probabilities.argmax(axis=1) != given, 1.0 - _confidence(given, probabilities))
 
 
-def disagreement(given: Indices, near: Near) -> Doubt:
+def neighbour_disagreement(given: Indices, near: Near) -> Doubt:
     """The nearest sheets bear another label (Wilson 1972's edited nearest neighbours, with weights).
 
     Each neighbour votes with weight (1 + cosine) / 2. Flagged where another label has more votes than the given one;
@@ -94,10 +98,10 @@ def detection_scores(wrong: Mask, doubt: Doubt) -> dict[str, float]:
 
 def precision_at(wrong: Mask, doubt: Doubt, n: int) -> float:
     """Share of wrong labels among the `n` most doubtful; ties in the order of the rows."""
-    return float(wrong[first(doubt, n)].mean())
+    return float(wrong[most_doubtful(doubt, n)].mean())
 
 
-def first(doubt: Doubt, n: int) -> Indices:
+def most_doubtful(doubt: Doubt, n: int) -> Indices:
     """The rows [n] of the most doubtful labels; ties in the order of the rows."""
     return np.argsort(-doubt.rank, kind="stable")[:n]
 
@@ -105,17 +109,17 @@ def first(doubt: Doubt, n: int) -> Indices:
 def contributions(wrong: Mask, doubt: Doubt) -> dict[str, tuple[Floats, Floats]]:
     """Each specimen's part in `detection_scores`: metric → values [n] and weights [n], whose mean is the metric."""
     leading = np.zeros(len(wrong), dtype=bool)
-    leading[first(doubt, int(wrong.sum()))] = True
+    leading[most_doubtful(doubt, int(wrong.sum()))] = True
     flagged = doubt.flagged.astype(np.float64)
     return {
         "tpr": (flagged, wrong.astype(np.float64)),
         "fpr": (flagged, (~wrong).astype(np.float64)),
-        "auroc": area(wrong, doubt.rank),
+        "auroc": auroc_contributions(wrong, doubt.rank),
         "precision_at_n": (leading.astype(np.float64), wrong.astype(np.float64)),
     }
 
 
-def area(positive: Mask, rank: Floats) -> tuple[Floats, Floats]:
+def auroc_contributions(positive: Mask, rank: Floats) -> tuple[Floats, Floats]:
     """The AUROC taken apart: values [n] and weights [n] whose mean is it, and varies as it does among specimens.
 
     With V a specimen's placement value, the share of the other kind on the right side of it, ties half, and A the
@@ -126,12 +130,12 @@ def area(positive: Mask, rank: Floats) -> tuple[Floats, Floats]:
         positive: [n], some but not all.
         rank: [n] the higher, the more positive.
     """
-    placement = np.where(positive, _below(rank, rank[~positive]), _below(-rank, -rank[positive]))
+    placement = np.where(positive, _share_below(rank, rank[~positive]), _share_below(-rank, -rank[positive]))
     whole = float(placement[positive].mean())
     return whole + 2.0 * (placement - whole), np.where(positive, 1.0 / positive.sum(), 1.0 / (~positive).sum())
 
 
-def _below(rank: Floats, others: Floats) -> Floats:
+def _share_below(rank: Floats, others: Floats) -> Floats:
     """Share of the others that lie below each, ties half: [n]."""
     others = np.sort(others)
     twice = np.searchsorted(others, rank, side="left") + np.searchsorted(others, rank, side="right")

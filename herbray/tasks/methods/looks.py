@@ -21,7 +21,7 @@ class Interval:
     high: float
 
 
-def one_sided(level: float, look: int) -> float:
+def one_sided_error(level: float, look: int) -> float:
     """The chance of error at which a look is tested.
 
     Args:
@@ -36,8 +36,8 @@ def one_sided(level: float, look: int) -> float:
     return (1.0 - level) / (look * (look + 1))
 
 
-def widened(found: Interval, level: float, look: int, units: int) -> Interval:
-    """A bootstrap interval with its ends moved out to what a look needs: those of level 1 - 2 `one_sided`.
+def widen_interval(found: Interval, level: float, look: int, units: int) -> Interval:
+    """A bootstrap interval with its ends moved out to what a look needs: those of level 1 - 2 `one_sided_error`.
 
     Percentiles so far out would take some hundred thousand resamples. Each end keeps its own distance from the value,
     and so the skewness that the bootstrap found, times the ratio of Student's quantile at the look to the normal one
@@ -57,7 +57,7 @@ def widened(found: Interval, level: float, look: int, units: int) -> Interval:
     """
     if units < 2:
         raise ValueError(f"{units} units: an interval takes two")
-    usual = norm.isf(one_sided(level, 1))
-    ratio = t.isf(one_sided(level, look), units - 1) / usual * math.sqrt(units / (units - 1))
+    usual = norm.isf(one_sided_error(level, 1))
+    ratio = t.isf(one_sided_error(level, look), units - 1) / usual * math.sqrt(units / (units - 1))
     low, high = (found.value + ratio * (end - found.value) for end in (found.low, found.high))
     return Interval(found.value, float(low), float(high))

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import model_validator
 
 from herbray.config import Spec
-from herbray.tasks.base import Embeddings, Indices, Mask, UnscorableError
-from herbray.tasks.methods.probe import usable
+from herbray.tasks.embeddings import Embeddings, Indices, Mask, UnscorableError
+from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import embeddings_units
 
 
@@ -38,7 +38,7 @@ class Pair(Spec):
         return f"{self.positive}–{self.negative}"
 
 
-def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
+def choose_pairs(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
     """Pairs for embeddings of any flora, from their labels alone: every encoder of these specimens gets the same.
 
     Similar: of all two genera in one family, those whose rarer one has most specimens; the commoner is the positive.
@@ -53,11 +53,11 @@ def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
     Raises:
         UnscorableError: neither kind is to be had.
     """
-    sizes = _sizes(embeddings.take(~known_wrong(embeddings)), at_least)
+    sizes = _genus_sizes(embeddings.take(~is_known_wrong(embeddings)), at_least)
     genera = sorted(sizes, key=lambda genus: (-sizes[genus], genus))
     family, order = _parents(embeddings, "family"), _parents(embeddings, "order")
     pairs = []
-    similar = _similar(genera, sizes, family)
+    similar = _most_similar_pair(genera, sizes, family)
     if similar:
         pairs.append(Pair(positive=similar[0], negative=similar[1], kind="similar"))
     positive = similar[0] if similar else next((genus for genus in genera if genus in order), None)
@@ -67,14 +67,14 @@ def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
             break
     if not pairs:
         raise UnscorableError(
-            f"no two of the genera {_some(genera)} share a family or differ in order, among those of {at_least} or "
-            "more gatherings",
+            f"among the genera in {at_least} or more gatherings, no two of {_list_genera(genera)} share a family or "
+            "differ in order",
             way_out="name `pairs` yourself, or embed more specimens",
         )
     return tuple(pairs)
 
 
-def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
+def measure_similarity(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
     """How near the two genera of a pair lie in a representation.
 
     Args:
@@ -107,7 +107,7 @@ def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
     return found | ({"similarity": float((others > squared[there]).mean())} if len(others) else {})
 
 
-def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:
+def select_pair(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:
     """Rows of a pair's two genera and their classes: 1 the positive, 0 the negative; both [m].
 
     Raises:
@@ -118,27 +118,27 @@ def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tu
     for genus in (pair.positive, pair.negative):
         gatherings = len(np.unique(units[embeddings.genus == genus]))
         if gatherings < at_least:
-            sizes = _sizes(embeddings, 1)
+            sizes = _genus_sizes(embeddings, 1)
             present = sorted(sizes, key=lambda name: (-sizes[name], name))
             raise UnscorableError(
                 f"{sizes[genus]} specimens of {genus!r} in {gatherings} gatherings, "
                 f"and {at_least} gatherings are needed",
                 f"{where}, pair {pair.level}",
-                f"most specimens are of {_some(present)}. Choose `pairs` among them, or leave `pairs` empty",
+                f"most specimens are of {_list_genera(present)}. Choose `pairs` among them, or leave `pairs` empty",
             )
     rows = np.flatnonzero((embeddings.genus == pair.positive) | (embeddings.genus == pair.negative))
     return rows, (embeddings.genus[rows] == pair.positive).astype(np.intp)
 
 
-def known_wrong(embeddings: Embeddings) -> Mask:
+def is_known_wrong(embeddings: Embeddings) -> Mask:
     """Specimens whose true species is known and lies in another genus than the one they are filed under: [n]."""
     true_genus = [None if name is None else name.split(" ")[0] for name in embeddings.true_species]
     return np.array([t is not None and t != g for t, g in zip(true_genus, embeddings.genus, strict=True)], dtype=bool)
 
 
-def _sizes(embeddings: Embeddings, at_least: int) -> Counter[str]:
+def _genus_sizes(embeddings: Embeddings, at_least: int) -> Counter[str]:
     """Specimens of each genus that lies in `at_least` gatherings."""
-    rows, _, _ = usable(embeddings.genus, embeddings_units(embeddings), at_least)
+    rows, _, _ = select_classes(embeddings.genus, embeddings_units(embeddings), at_least)
     return Counter(embeddings.genus[rows])
 
 
@@ -152,7 +152,7 @@ def _parents(embeddings: Embeddings, rank: str) -> dict[str, str]:
     return parents
 
 
-def _similar(genera: list[str], sizes: Counter[str], family: dict[str, str]) -> tuple[str, str] | None:
+def _most_similar_pair(genera: list[str], sizes: Counter[str], family: dict[str, str]) -> tuple[str, str] | None:
     """The first two genera of the family whose second genus is largest, then whose first is."""
     best: dict[str, list[str]] = {}
     for genus in genera:
@@ -162,5 +162,5 @@ def _similar(genera: list[str], sizes: Counter[str], family: dict[str, str]) -> 
     return min(tops, key=lambda top: (-sizes[top[1]], -sizes[top[0]], top), default=None)
 
 
-def _some(genera: list[str]) -> str:
+def _list_genera(genera: list[str]) -> str:
     return ", ".join(genera[:12]) + (f" and {len(genera) - 12} more" if len(genera) > 12 else "") or "(none)"

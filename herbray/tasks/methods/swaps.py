@@ -9,12 +9,14 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from herbray.neighbours.search import Near, all_nearest
-from herbray.tasks.base import Embeddings, Floats, Indices, once
-from herbray.tasks.methods.detect import contributions, detection_scores, every_doubt
-from herbray.tasks.methods.pairs import Pair, choose, known_wrong, members
-from herbray.tasks.methods.probe import ProbeTask, dealt, out_of_fold
+from herbray.tasks.embeddings import Embeddings, Floats, Indices
+from herbray.tasks.methods.detect import contributions, detection_scores, doubt_by_method
+from herbray.tasks.methods.folds import deal_folds
+from herbray.tasks.methods.pairs import Pair, choose_pairs, is_known_wrong, select_pair
+from herbray.tasks.methods.probe import ProbeTask, predict_out_of_fold
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measured, Outcome, Place
+from herbray.tasks.outcomes import Measurement, Outcome, Place
+from herbray.tasks.validators import refuse_duplicates
 
 
 class SwapTask(ProbeTask, ABC):
@@ -38,7 +40,7 @@ class SwapTask(ProbeTask, ABC):
     checked_over: ClassVar[str | None] = "pairs"
 
     max_iter: Annotated[int, Field(ge=1)] = 2500
-    pairs: Annotated[tuple[Pair, ...], AfterValidator(once)] = ()
+    pairs: Annotated[tuple[Pair, ...], AfterValidator(refuse_duplicates)] = ()
     draws: Annotated[int, Field(ge=1)] = 20
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 10
 
@@ -48,47 +50,49 @@ class SwapTask(ProbeTask, ABC):
             units = embeddings_units(sound)
             for share in shares:
                 for draw in range(self.draws):
-                    dealt(swap_labels(truth, share, seed, draw), units, self.folds, seed + draw)
+                    deal_folds(swap_labels(truth, share, seed, draw), units, self.folds, seed + draw)
 
     def _sound(self, embeddings: Embeddings, split: str) -> Iterator[tuple[Pair, Embeddings, Indices, int]]:
         """Each pair, its specimens that are not known to be wrong, their classes, and how many are left out."""
-        filed = embeddings.of_split(split)
-        for pair in self.pairs or choose(filed, self.folds):
+        filed = embeddings.select_splits(split)
+        for pair in self.pairs or choose_pairs(filed, self.folds):
             where = f"{self.name}, split {split!r}"
-            of_pair = filed.take(members(filed, pair, self.folds, where)[0])
-            sound = of_pair.take(~known_wrong(of_pair))
-            yield pair, sound, members(sound, pair, self.folds, where)[1], len(of_pair) - len(sound)
+            of_pair = filed.take(select_pair(filed, pair, self.folds, where)[0])
+            sound = of_pair.take(~is_known_wrong(of_pair))
+            yield pair, sound, select_pair(sound, pair, self.folds, where)[1], len(of_pair) - len(sound)
 
     def _measure_pairs(
         self, embeddings: Embeddings, split: str, shares: Sequence[tuple[float, str]], seed: int
-    ) -> Measured:
+    ) -> Measurement:
         """Every pair at every share, each share with what its level bears behind the pair's name."""
-        found = Measured()
+        found = Measurement()
         for pair, sound, truth, left_out in self._sound(embeddings, split):
             near = all_nearest(sound.features, embeddings_units(sound), self.neighbours)
             counts = {"rows": len(truth), "rows_left_out": left_out, "similar": pair.kind == "similar"}
             for share, suffix in shares:
                 place = Place(self.name, split, pair.level + suffix)
-                found += Measured(place.scores({"swapped": sum(swap_counts(truth, share))} | counts))
+                found += Measurement(place.scores({"swapped": sum(swap_counts(truth, share))} | counts))
                 found += self._measure_draws(place, sound, truth, near, share, seed)
         return found
 
     def _measure_draws(
         self, place: Place, sound: Embeddings, truth: Indices, near: Near, share: float, seed: int
-    ) -> Measured:
+    ) -> Measurement:
         scores = []
         sums: dict[str, Floats] = defaultdict(lambda: np.zeros((2, len(truth))))
         for draw in range(self.draws):
             given = swap_labels(truth, share, seed, draw)
-            probabilities, converged = out_of_fold(sound.features, given, embeddings_units(sound), self, seed + draw)
+            probabilities, converged = predict_out_of_fold(
+                sound.features, given, embeddings_units(sound), self, seed + draw
+            )
             wrong = given != truth
-            for prefix, doubt in every_doubt(given, probabilities, near).items():
+            for prefix, doubt in doubt_by_method(given, probabilities, near).items():
                 found = {prefix + name: value for name, value in detection_scores(wrong, doubt).items()}
                 scores += place.scores(found, draw)
                 for name, (value, weight) in contributions(wrong, doubt).items():
                     sums[prefix + name] += np.stack([value * weight, weight])
             scores += place.scores({"converged": converged}, draw)
-        return Measured(scores, _outcomes(place, sound, sums))
+        return Measurement(scores, _outcomes(place, sound, sums))
 
 
 def swap_labels(truth: Indices, share: float, seed: int, draw: int = 0) -> Indices:
@@ -119,5 +123,5 @@ def _outcomes(place: Place, sound: Embeddings, sums: dict[str, Floats]) -> list[
         part = weight > 0  # follows from the draws alone
         mean = value[part] / weight[part]
         lower = metric.endswith("fpr")
-        found += place.outcome(metric, sound.specimen_id[part], mean, weight[part], lower_is_better=lower)
+        found += place.outcomes(metric, sound.specimen_id[part], mean, weight[part], lower_is_better=lower)
     return found

@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from herbray.tracking.champion.exclusive import exclusive
+from herbray.tracking.champion.lock import promotion_lock
 from herbray.tracking.registry import get_record
 from herbray.tracking.store import client, digest
 
@@ -13,7 +13,7 @@ LOOKS_TAG: Final = "herbray.looks"
 _REMEMBERED: Final = 200  # pairs; MLflow bounds a tag's value to 5,000 characters
 
 
-def take_look(uri: str, name: str, shards: str, metric: str, candidate: int, champion: int) -> int:
+def record_look(uri: str, name: str, shards: str, metric: str, candidate: int, champion: int) -> int:
     """The number of a comparison on an evaluation set, from 1; a comparison that was made before keeps its number.
 
     An evaluation set is what one registered model is asked on one set of shards by one metric. The number is written
@@ -33,7 +33,7 @@ def take_look(uri: str, name: str, shards: str, metric: str, candidate: int, cha
         ValueError: the tag does not hold what this function writes.
     """
     key = f"{LOOKS_TAG}.{digest(json.dumps([shards, metric]))[:16]}"
-    with exclusive(uri, name):
+    with promotion_lock(uri, name):
         looks = _read(get_record(uri, name).tags.get(key), name, key) | {"shards": shards, "metric": metric}
         pairs: list[list[int]] = looks["pairs"]
         if [candidate, champion] in pairs:

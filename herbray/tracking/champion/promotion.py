@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from herbray.tracking.cards import read_card, write_card
-from herbray.tracking.champion.exclusive import exclusive
-from herbray.tracking.registry import aliases, get_record, get_version, set_alias
+from herbray.tracking.champion.lock import promotion_lock
+from herbray.tracking.registry import get_record, get_version, read_aliases, set_alias
 from herbray.tracking.sections import append_line
 from herbray.tracking.store import client, entity_key
 
@@ -71,17 +71,17 @@ class Decision:
         return f"{self.outcome}: {self.name} version {self.version}: {self.reason}; champion: version {champion}"
 
 
-def standing(uri: str, name: str) -> Standing:
+def read_standing(uri: str, name: str) -> Standing:
     """The present champion of a model.
 
     Raises:
         ModelNotFound: no such model.
     """
     record = get_record(uri, name)
-    return Standing(aliases(uri, name).get(CHAMPION), record.tags.get(MOVES_TAG, ""))
+    return Standing(read_aliases(uri, name).get(CHAMPION), record.tags.get(MOVES_TAG, ""))
 
 
-def decide(uri: str, decision: Decision, seen: Standing) -> None:
+def apply_decision(uri: str, decision: Decision, seen: Standing) -> None:
     """Carry out a decision and write it down: tags, the alias, a line in the card.
 
     Between reading the standing again and moving the alias nobody else who uses this function can move it, see
@@ -99,13 +99,13 @@ def decide(uri: str, decision: Decision, seen: Standing) -> None:
     """
     name, version = decision.name, decision.version
     get_version(uri, name, version)
-    with exclusive(uri, name):
-        now = standing(uri, name)
+    with promotion_lock(uri, name):
+        now = read_standing(uri, name)
         if now != seen:
-            raise PromotionOvertaken(_overtaken(decision, now))
+            raise PromotionOvertaken(_describe_conflict(decision, now))
         known = get_version(uri, name, version).tags.get(TAG)
         at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        _tag(uri, decision, at)
+        _write_tags(uri, decision, at)
         former = decision.former if decision.moves else None
         if decision.moves:
             client(uri).set_registered_model_tag(name, MOVES_TAG, f"version {version}, {at}, {uuid.uuid4().hex[:12]}")
@@ -113,13 +113,13 @@ def decide(uri: str, decision: Decision, seen: Standing) -> None:
         if former is not None:
             gone = f"no longer champion: version {version} was {decision.outcome}"
             client(uri).set_model_version_tag(name, str(former), TAG, f"{gone}, {at}")
-            _note(uri, name, former, f"{at}: {gone}.")
+            _append_to_card(uri, name, former, f"{at}: {gone}.")
         if known != _sentence(decision):  # the same job again is the same decision
-            _note(uri, name, version, f"{at}: {_sentence(decision)}.")
+            _append_to_card(uri, name, version, f"{at}: {_sentence(decision)}.")
     _log.info("%s", decision)
 
 
-def _overtaken(decision: Decision, now: Standing) -> str:
+def _describe_conflict(decision: Decision, now: Standing) -> str:
     was = f"version {decision.former}" if decision.former is not None else "none"
     new = f"version {now.champion}" if now.champion is not None else "none"
     return (
@@ -132,7 +132,7 @@ def _sentence(decision: Decision) -> str:
     return f"{decision.outcome}: {decision.reason}"[:4_000]
 
 
-def _tag(uri: str, decision: Decision, at: str) -> None:
+def _write_tags(uri: str, decision: Decision, at: str) -> None:
     """Replace the version's promotion tags; figures of an earlier decision that this one lacks are removed."""
     version = str(decision.version)
     figures = {"outcome": decision.outcome, "at": at, **decision.figures}
@@ -145,5 +145,5 @@ def _tag(uri: str, decision: Decision, at: str) -> None:
         client(uri).set_model_version_tag(decision.name, version, key, value)
 
 
-def _note(uri: str, name: str, version: int, line: str) -> None:
+def _append_to_card(uri: str, name: str, version: int, line: str) -> None:
     write_card(uri, name, version, append_line(read_card(uri, name, version), SECTION, line, _KEPT_LINES))

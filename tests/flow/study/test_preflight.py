@@ -14,7 +14,7 @@ from herbray.flow.shards.build import Shard, specimens
 from herbray.flow.study.preflight import check_training, foresee, foresee_again, split_catalogue
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
-from herbray.tasks import lines
+from herbray.tasks import describe_left_out
 
 TRAIN = config.parse(Train, {"encoder": {"size": 32}, "stream": {"batch": 8}})
 
@@ -49,7 +49,7 @@ def outlook(folder, rows, splits=None, evaluate=None, embed=None, train=TRAIN):
 
 
 def told(found):
-    return lines(found.left_out, found.absent)
+    return describe_left_out(found.left_out, found.absent)
 
 
 def test_where_all_is_there_nothing_is_left_out_but_the_rank_of_one_name(tmp_path):

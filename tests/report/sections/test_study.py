@@ -7,10 +7,10 @@ import pytest
 
 from herbray import schema
 from herbray.report import EncoderNote, ReportData, write_report
-from herbray.report.claims import CLAIMS, STARTS, Claim, Measure, compared, judge
-from herbray.report.figures.forest import forest
+from herbray.report.claims import CLAIMS, START_CLAIMS, Claim, Measure, compared_objectives, judge_claims
+from herbray.report.figures.forest import draw_forest
 from herbray.report.sections.archive import SplitRow
-from herbray.report.sections.study import study
+from herbray.report.sections.study import study_section
 
 PAIR = "Syzygium–Eugenia"
 TPR = Measure("mislabel", "tpr", "true-positive rate")
@@ -46,7 +46,7 @@ def kinds(*models, init="imagenet"):
 
 
 def judged(row, better, worse, measure=TPR):
-    (judgement,) = judge(table(row), [Claim("Mislabels", better, worse, (measure,))])
+    (judgement,) = judge_claims(table(row), [Claim("Mislabels", better, worse, (measure,))])
     (one,) = judgement.rows
     return one
 
@@ -86,10 +86,10 @@ def test_only_encoders_from_the_same_start_weights_are_compared():
     same = comparison(("classifier", "random"), ("triplet", "random"), -0.2)
     kin = comparison(("triplet", "imagenet"), ("triplet", "random"), 0.2)
     claim = Claim("Mislabels", "triplet", "classifier", (TPR,))
-    (judgement,) = judge(table(mixed, same, kin), [claim])
+    (judgement,) = judge_claims(table(mixed, same, kin), [claim])
     assert [one.start for one in judgement.rows] == ["random"]
-    assert judge(table(mixed, kin), [claim])[0].words == "no start weights in common"
-    assert judge(table(kin), [claim])[0].words == "not measured"
+    assert judge_claims(table(mixed, kin), [claim])[0].words == "no start weights in common"
+    assert judge_claims(table(kin), [claim])[0].words == "not measured"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_comparisons_of_a_claim_are_counted(differences, words):
         comparison(*kinds("autoencoder", "classifier"), difference, level=f"A–{place}")
         for place, difference in enumerate(differences)
     ]
-    (judgement,) = judge(table(*rows), [Claim("Mislabels", "autoencoder", "classifier", (TPR,))])
+    (judgement,) = judge_claims(table(*rows), [Claim("Mislabels", "autoencoder", "classifier", (TPR,))])
     assert judgement.words == words
 
 
@@ -121,7 +121,7 @@ def test_transfer_is_judged_at_genus_on_what_training_never_saw():
             ("transfer", "herbarium", "order"),
         ]
     ]
-    found = {one.claim: one for one in judge(table(*rows), CLAIMS) if one.rows}
+    found = {one.claim: one for one in judge_claims(table(*rows), CLAIMS) if one.rows}
     (judgement,) = found.values()
     places = [(one.measure.task, one.split, one.level) for one in judgement.rows]
     assert judgement.claim.about == "Transfer"
@@ -135,7 +135,7 @@ def test_training_is_judged_against_its_own_start():
         | {"split": "random", "level": "genus"}
         for init in ("imagenet", "random")
     ]
-    (triplet,) = [one for one in judge(table(*rows), STARTS) if one.rows]
+    (triplet,) = [one for one in judge_claims(table(*rows), START_CLAIMS) if one.rows]
     assert triplet.claim.order == "triplet > untrained"
     assert [(one.start, one.verdict) for one in triplet.rows] == [("imagenet", "agrees")]
 
@@ -146,7 +146,7 @@ def test_the_own_start_is_told_by_what_it_is_and_not_by_what_it_is_called():
     )
     other = row | {"start_kind_b": "untrained-imagenet at another size"}
     trained = row | {"objective_b": "triplet"}  # a training with a label that reads like a start
-    (triplet, *_) = judge(table(row, other, trained), STARTS)
+    (triplet, *_) = judge_claims(table(row, other, trained), START_CLAIMS)
     assert len(triplet.rows) == 1
 
 
@@ -156,21 +156,21 @@ def test_two_objectives_compare_if_their_weights_were_the_same_whatever_goes_in(
     claim = Claim("Mislabels", "triplet", "classifier", (TPR,))
     alike = row | {"start_kind_a": f"{weights}11111111", "start_kind_b": f"{weights}22222222"}
     other = row | {"start_kind_a": f"{weights}11111111", "start_kind_b": "fedcba987654321011111111"}
-    assert judge(table(alike), [claim])[0].rows
-    assert judge(table(other), [claim])[0].words == "no start weights in common"
+    assert judge_claims(table(alike), [claim])[0].rows
+    assert judge_claims(table(other), [claim])[0].words == "no start weights in common"
 
 
 def test_a_label_that_reads_like_an_objective_is_not_that_objective():
     row = comparison(*kinds("classifier", "triplet"), -0.2) | {"objective_b": "autoencoder"}
-    assert judge(table(row), [Claim("Mislabels", "triplet", "classifier", (TPR,))])[0].words == "not measured"
-    assert compared(table(row)) == {"classifier"}
+    assert judge_claims(table(row), [Claim("Mislabels", "triplet", "classifier", (TPR,))])[0].words == "not measured"
+    assert compared_objectives(table(row)) == {"classifier"}
     labelled = replace(note(), identity=identity_of("autoencoder", "imagenet", objective="triplet"))
     assert settings_of(labelled)["learning rate"]["autoencoder"] == "–"
 
 
 def test_several_encoders_of_an_objective_are_told_apart_where_they_are_compared(tmp_path):
     rows = [comparison(*kinds("classifier", "triplet"), -0.2) | {"kind_b": kind} for kind in ("k000001", "k000002")]
-    (judgement,) = judge(table(*rows), [Claim("Mislabels", "triplet", "classifier", (TPR,))])
+    (judgement,) = judge_claims(table(*rows), [Claim("Mislabels", "triplet", "classifier", (TPR,))])
     assert [one.start for one in judgement.rows] == [
         "imagenet: triplet (000001) and classifier",
         "imagenet: triplet (000002) and classifier",
@@ -179,12 +179,12 @@ def test_several_encoders_of_an_objective_are_told_apart_where_they_are_compared
 
 def test_an_interval_that_is_not_finite_tells_nothing():
     row = comparison(*kinds("classifier", "triplet"), 0.2) | {"high": float("nan")}
-    assert not compared(table(row))
+    assert not compared_objectives(table(row))
 
 
 def test_a_table_that_lacks_a_column_is_refused():
     with pytest.raises(ValueError, match="the comparisons lack the columns better, level"):
-        judge(table().drop_columns(["level", "better"]), CLAIMS)
+        judge_claims(table().drop_columns(["level", "better"]), CLAIMS)
 
 
 def test_a_claim_holds_an_ordering_and_no_score():
@@ -231,7 +231,7 @@ def text_of(page):
 
 
 def settings_of(*notes):
-    (shown,) = [study(TWO, notes, [], "s")]
+    (shown,) = [study_section(TWO, notes, [], "s")]
     return {
         row.label: dict(zip(shown.objectives, (ours for _, ours in row.values), strict=True)) for row in shown.settings
     }
@@ -294,7 +294,7 @@ def test_settings_as_published_read_like_the_studys():
         "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0, "schedule": "constant", "warmup": 0},
         "precision": "float32",
     }
-    shown = study(TWO, [note(settings=SETTINGS | published)], [], "s")
+    shown = study_section(TWO, [note(settings=SETTINGS | published)], [], "s")
     paper_and_ours = {row.label: row.values[0] for row in shown.settings}
     for label in (
         "start weights",
@@ -329,7 +329,7 @@ def test_odd_settings_are_taken_as_they_come():
 
 def test_sizes_are_shares_of_the_five_sets_alone():
     rows = [SplitRow(name, "", count, 0.0, 3, None, None) for name, count in (("train", 30), ("unused", 70))]
-    shown = study(TWO, [], rows, "s")
+    shown = study_section(TWO, [], rows, "s")
     assert [(one.name, one.our_share) for one in shown.sets if one.ours] == [("train", 1.0)]
     assert shown.sets[0].ours.genera == 3
 
@@ -360,7 +360,7 @@ def test_the_figure_stays_legible():
         for place in range(30)
         for a, b in (("autoencoder", "triplet"), ("autoencoder", "classifier"))
     ]
-    drawing = forest(judge(table(*rows), CLAIMS), "s")
+    drawing = draw_forest(judge_claims(table(*rows), CLAIMS), "s")
     assert "40 of 60 comparisons are drawn" in drawing.caption
     assert "A–19" in drawing.svg
     assert "A–20" not in drawing.svg

@@ -6,7 +6,12 @@ import pytest
 
 from herbray import schema
 from herbray.report.scores import Cell, Scores, kinship, level_order
-from herbray.report.sections.summary import discrimination, identification, in_words, mislabels
+from herbray.report.sections.summary import (
+    discrimination_findings,
+    identification_findings,
+    mislabel_findings,
+    summarise_findings,
+)
 
 PAIR = "Syzygium–Eugenia"
 
@@ -33,8 +38,8 @@ def scores_of(*groups):
 
 
 def identified(*groups):
-    (finding,) = identification(scores_of(*groups), "identify", "accuracy", "majority")
-    return finding, " ".join(in_words([finding], "accuracy"))
+    (finding,) = identification_findings(scores_of(*groups), "identify", "accuracy", "majority")
+    return finding, " ".join(summarise_findings([finding], "accuracy"))
 
 
 def test_a_lead_over_all_others_is_called():
@@ -64,8 +69,8 @@ def test_a_network_that_came_trained_is_no_merit_of_training_here():
 
 def test_intervals_that_touch_are_undecided():
     low, high, higher = Cell((0.0, 1.0, 2.0)), Cell((2.0, 3.0, 4.0)), Cell((2.1, 3.1, 4.1))
-    assert not high.above(low)
-    assert higher.above(low)
+    assert not high.is_above(low)
+    assert higher.is_above(low)
 
 
 def comparison(a, b, low, high, metric="accuracy", task="identify", level="genus"):
@@ -92,7 +97,7 @@ def test_a_paired_comparison_decides_where_there_is_one(pair, low, high, lead):
         table = pa.Table.from_pylist(rows, schema=schema.RESULT)
         scores = Scores(table, comparison(*pair, low, high))
         assert scores.paired
-        (finding,) = identification(scores, "identify", "accuracy", None)
+        (finding,) = identification_findings(scores, "identify", "accuracy", None)
         assert (finding.leader.model, finding.lead) == ("triplet", lead)
         assert finding.order == f"triplet {'>' if lead == 'leads' else '≈'} classifier"
 
@@ -102,7 +107,9 @@ def test_who_accuses_clearly_more_by_the_paired_comparison_does_not_lead():
     rows = spread("triplet", 0.9, metric="tpr", **kind) + spread("classifier", 0.5, metric="tpr", **kind)
     rows += spread("triplet", 0.21, 0.2, metric="fpr", **kind) + spread("classifier", 0.2, 0.2, metric="fpr", **kind)
     told = [
-        mislabels(Scores(pa.Table.from_pylist(rows, schema=schema.RESULT), each), "mislabel", "tpr", "fpr", [PAIR])
+        mislabel_findings(
+            Scores(pa.Table.from_pylist(rows, schema=schema.RESULT), each), "mislabel", "tpr", "fpr", [PAIR]
+        )
         for each in (None, comparison("triplet", "classifier", 0.001, 0.02, metric="fpr", **kind))
     ]
     assert [finding.lead for (finding,) in told] == ["leads", "undecided"]
@@ -134,8 +141,8 @@ def test_an_encoder_worse_than_untrained_is_told_so():
 
 def test_the_baseline_alone_leads_nothing():
     scores = scores_of(spread("untrained", 0.6))
-    assert identification(scores, "identify", "accuracy", None) == []
-    assert in_words([], "accuracy") == ["No result for this application."]
+    assert identification_findings(scores, "identify", "accuracy", None) == []
+    assert summarise_findings([], "accuracy") == ["No result for this application."]
 
 
 def test_finding_more_errors_by_accusing_more_calls_no_lead():
@@ -143,7 +150,7 @@ def test_finding_more_errors_by_accusing_more_calls_no_lead():
         kind = {"task": "mislabel", "level": PAIR}
         found = [spread(m, v, metric="tpr", **kind) for m, v in (("triplet", 0.9), ("classifier", 0.6))]
         blamed = [spread(m, v, metric="fpr", **kind) for m, v in (("triplet", accused), ("classifier", 0.1))]
-        return mislabels(scores_of(*found, *blamed), "mislabel", "tpr", "fpr", [PAIR])[0]
+        return mislabel_findings(scores_of(*found, *blamed), "mislabel", "tpr", "fpr", [PAIR])[0]
 
     assert judged(0.1).lead == "leads"
     assert judged(0.4).lead == "undecided"
@@ -198,7 +205,9 @@ def test_several_comparisons_are_counted_and_their_range_is_told():
     pairs = ("A–B", "A–C")
     groups = [spread("triplet", v, level=pair, **kind) for pair, v in zip(pairs, (0.9, 0.8), strict=True)]
     groups += [spread("classifier", v, level=pair, **kind) for pair, v in zip(pairs, (0.7, 0.79), strict=True)]
-    words = in_words(discrimination(scores_of(*groups), "discriminate", "balanced_accuracy", 0.5, pairs), "score")
+    words = summarise_findings(
+        discrimination_findings(scores_of(*groups), "discriminate", "balanced_accuracy", 0.5, pairs), "score"
+    )
     assert words[0] == "Triplet leads clearly in 1 of 2 comparisons; 1 undecided."
     assert words[-1] == "Best score: 80.0–90.0%."
 

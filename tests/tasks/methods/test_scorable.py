@@ -9,7 +9,7 @@ import pytest
 from herbray import schema
 from herbray.config import parse
 from herbray.flow.evaluation.job import Evaluate
-from herbray.tasks import TASKS, Embeddings, UnscorableError, judgeable, lines, to_left_out_table
+from herbray.tasks import TASKS, Embeddings, UnscorableError, describe_left_out, select_scorable, to_left_out_table
 from herbray.tasks.identify import Identify
 from herbray.tasks.methods.pairs import Pair
 
@@ -35,7 +35,7 @@ def table(sheets=16, splits=("herbarium", "species", "random"), genera=GENERA, *
 
 
 def labels_of(rows):
-    return Embeddings.of_labels(rows)
+    return Embeddings.from_labels(rows)
 
 
 def embedded(rows, seed=0):
@@ -84,10 +84,10 @@ def test_what_is_kept_can_be_measured_and_what_is_left_out_cannot(name, case):
     task, rows = TASKS[name](**SETTINGS.get(name, {})), CASES[case]
     labels, embeddings = labels_of(rows), embedded(rows)
     there = set(rows["split"].to_pylist())
-    for split, part in itertools.product(sorted(there), task.each_checked()):
+    for split, part in itertools.product(sorted(there), task.split_for_check()):
         if name == "transfer" and split == part.fitted_on:
             continue
-        with_split = part.narrowed(splits=(split,))
+        with_split = part.narrow_to(splits=(split,))
         try:
             with_split.check(labels, split)
             refused = None
@@ -104,7 +104,7 @@ def test_what_is_kept_can_be_measured_and_what_is_left_out_cannot(name, case):
 
 def left_out(case, **tasks):
     spec = parse(Evaluate, {"tasks": [{"name": name, **settings} for name, settings in tasks.items()]})
-    found = judgeable(spec.tasks, labels_of(CASES[case]))
+    found = select_scorable(spec.tasks, labels_of(CASES[case]))
     kept = {(task.name, split): getattr(task, task.checked_over or "name") for task, split in found.pieces}
     return kept, [(one.task, one.split, one.level) for one in found.left_out]
 
@@ -180,7 +180,7 @@ def test_a_named_rank_that_is_judged_somewhere_is_no_error():
     few += table(splits=("species",), genera=("Alba", "Borea")).to_pylist()
     rows = pa.Table.from_pylist(few, schema=table().schema)
     task = Identify(splits=("random", "species"), ranks=("genus", "order"))
-    found = judgeable([task], labels_of(rows))
+    found = select_scorable([task], labels_of(rows))
     assert [(piece.ranks, split) for piece, split in found.pieces] == [
         (("genus", "order"), "random"),
         (("genus",), "species"),
@@ -193,7 +193,7 @@ def test_a_pair_is_left_out_beside_another():
     rows = table(splits=("random",), genera=("Alba", "Borea")).to_pylist()
     rows += table(splits=("species",), genera=("Alba", "Borea", "Dolia")).to_pylist()
     task = TASKS["noise"](splits=("random", "species"), pairs=pairs, draws=1)
-    found = judgeable([task], labels_of(pa.Table.from_pylist(rows, schema=table().schema)))
+    found = select_scorable([task], labels_of(pa.Table.from_pylist(rows, schema=table().schema)))
     assert [[pair.level for pair in piece.pairs] for piece, _ in found.pieces] == [
         ["Alba–Borea"],
         ["Alba–Borea", "Alba–Dolia"],
@@ -204,13 +204,13 @@ def test_a_pair_is_left_out_beside_another():
 def test_a_preset_writes_out_what_it_says():
     spec = parse(Evaluate, {"preset": "walker2022"})
     with pytest.raises(UnscorableError, match="Syzygium–Eugenia, which its `pairs` name"):
-        judgeable(spec.tasks, labels_of(CASES["all is there"]))
+        select_scorable(spec.tasks, labels_of(CASES["all is there"]))
 
 
 def test_lines_join_tasks_and_splits_that_are_told_already():
     spec = parse(Evaluate, {"tasks": [{"name": name} for name in ("identify", "silhouette", "retrieval")]})
-    found = judgeable(spec.tasks, labels_of(table(splits=("random",), genera=("Alba", "Borea"))))
-    told = lines(found.left_out, {"herbarium": "all sheets are of one institution, K"})
+    found = select_scorable(spec.tasks, labels_of(table(splits=("random",), genera=("Alba", "Borea"))))
+    told = describe_left_out(found.left_out, {"herbarium": "all sheets are of one institution, K"})
     assert told == [
         "split herbarium: all sheets are of one institution, K",
         "identify, silhouette, retrieval on species: no specimen is in this split",

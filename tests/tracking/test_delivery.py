@@ -5,8 +5,18 @@ import time
 
 import pytest
 
-from herbray.tracking import History, Point, StoreAway, delivered, finish, log_figures, open_run, take_up, told
-from herbray.tracking.courier import Courier, reason
+from herbray.tracking import (
+    History,
+    Point,
+    StoreUnreachable,
+    deliver_in_background,
+    finish,
+    log_run_metrics,
+    open_run,
+    resume_run,
+    wrap_store_errors,
+)
+from herbray.tracking.delivery import DeliveryThread, summarise_error
 from herbray.tracking.runs import RunNotFound
 from herbray.tracking.store import client
 
@@ -35,9 +45,9 @@ def until(true, seconds=30):
 
 @pytest.mark.parametrize("how", ["away", "refuse", "full", "lose"])
 def test_figures_wait_while_the_store_is_away_and_come_in_order_each_once(mlflow_server, caplog, how):
-    run = open_run(mlflow_server.uri, "courier", how, {})
+    run = open_run(mlflow_server.uri, "delivery", how, {})
     written, history, slowest = [], History(run), 0.0
-    with Courier(lambda: history.send(list(written)), QUICK) as courier:
+    with DeliveryThread(lambda: history.send(list(written)), QUICK) as courier:
         written += points_of(3)
         until(lambda: len(curve(run, "speed")) == 3)
         with mlflow_server.out_of_order(how):
@@ -50,45 +60,48 @@ def test_figures_wait_while_the_store_is_away_and_come_in_order_each_once(mlflow
         courier.finish(30)
     assert curve(run) == expected(40)
     assert slowest < 0.1
-    told_of = [record.message for record in caplog.records if record.name == "herbray.tracking.courier"]
+    told_of = [record.message for record in caplog.records if record.name == "herbray.tracking.delivery"]
     assert [("is away" in words, "is back" in words) for words in told_of] == [(True, False), (False, True)]
 
 
 def test_one_that_stays_away_is_waited_for_no_longer_than_said(mlflow_server):
-    run = open_run(mlflow_server.uri, "courier", "stays away", {})
+    run = open_run(mlflow_server.uri, "delivery", "stays away", {})
     history = History(run)
     start = time.monotonic()
     with mlflow_server.out_of_order("refuse"):
-        with pytest.raises(StoreAway, match=r"the tracking store is away \(.*500.*\); all is safe"):
-            with delivered(run, lambda: history.send(points_of(2)), "all is safe", patience=0.5):
+        with pytest.raises(StoreUnreachable, match=r"the tracking store is away \(.*500.*\); all is safe"):
+            with deliver_in_background(run, lambda: history.send(points_of(2)), "all is safe", patience=0.5):
                 pass
     assert time.monotonic() - start < 4
 
 
 def test_one_that_never_answers_holds_up_nobody(mlflow_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    run = open_run(mlflow_server.uri, "courier", "mute", {})
+    run = open_run(mlflow_server.uri, "delivery", "mute", {})
     history = History(run)
     with mlflow_server.out_of_order("mute"):
         start = time.monotonic()
-        with pytest.raises(StoreAway):
-            with delivered(run, lambda: history.send(points_of(2)), "", patience=0.5):
+        with pytest.raises(StoreUnreachable):
+            with deliver_in_background(run, lambda: history.send(points_of(2)), "", patience=0.5):
                 pass
         assert time.monotonic() - start < 5
-    until(lambda: not any(thread.name == "herbray-courier" for thread in threading.enumerate()))
+    until(lambda: not any(thread.name == "herbray-delivery" for thread in threading.enumerate()))
 
 
 def test_a_failure_of_the_work_is_the_one_that_is_told(mlflow_server, uri):
-    run = open_run(uri, "courier", "fails", {})
+    run = open_run(uri, "delivery", "fails", {})
     history = History(run)
-    with pytest.raises(KeyError, match="work"), delivered(run, lambda: history.send(points_of(2)), ""):
+    with pytest.raises(KeyError, match="work"), deliver_in_background(run, lambda: history.send(points_of(2)), ""):
         raise KeyError("work")
     assert client(uri).get_run(run.run_id).info.status == "FAILED"
     assert curve(run) == expected(2)
-    away = open_run(mlflow_server.uri, "courier", "fails away", {})
+    away = open_run(mlflow_server.uri, "delivery", "fails away", {})
     with mlflow_server.out_of_order("refuse"):
         start = time.monotonic()
-        with pytest.raises(KeyError, match="work"), delivered(away, lambda: History(away).send(points_of(2)), ""):
+        with (
+            pytest.raises(KeyError, match="work"),
+            deliver_in_background(away, lambda: History(away).send(points_of(2)), ""),
+        ):
             raise KeyError("work")
         assert time.monotonic() - start < 12
 
@@ -96,7 +109,7 @@ def test_a_failure_of_the_work_is_the_one_that_is_told(mlflow_server, uri):
 def test_mlflows_own_patience_and_words_are_given_back(uri):
     logger = logging.getLogger("urllib3.connectionpool")
     before = (os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES"), logger.level)
-    with Courier(lambda: None, QUICK) as courier:
+    with DeliveryThread(lambda: None, QUICK) as courier:
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
         courier.finish(1)
     assert (os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES"), logger.level) == before
@@ -105,7 +118,7 @@ def test_mlflows_own_patience_and_words_are_given_back(uri):
 def test_what_is_written_before_the_end_is_delivered_by_then(uri):
     for _ in range(20):
         written, sent = [], []
-        with Courier(lambda written=written, sent=sent: sent.extend(written[len(sent) :]), 10.0) as courier:
+        with DeliveryThread(lambda written=written, sent=sent: sent.extend(written[len(sent) :]), 10.0) as courier:
             written += range(5)
             courier.finish(1)
         assert sent == written
@@ -149,7 +162,7 @@ def test_names_that_mlflow_does_not_take_are_known_too(uri):
 def test_a_figure_of_the_whole_run_is_written_once_and_again_if_it_changed(uri):
     run = open_run(uri, "history", "figures", {})
     for value in (0.5, 0.5, 0.6):
-        log_figures(run, {"accuracy": value})
+        log_run_metrics(run, {"accuracy": value})
     assert [value for _, value, _ in curve(run, "accuracy")] == [0.5, 0.6]
     assert client(uri).get_run(run.run_id).data.metrics == {"accuracy": 0.6}
 
@@ -160,29 +173,29 @@ def test_a_figure_of_the_whole_run_is_written_once_and_again_if_it_changed(uri):
 def test_a_run_is_taken_up_by_its_id_and_a_strange_one_refused(uri, mlflow_server):
     run = open_run(uri, "taken up", "one", {})
     finish(run)
-    assert take_up(uri, run.run_id) == run
+    assert resume_run(uri, run.run_id) == run
     assert client(uri).get_run(run.run_id).info.status == "RUNNING"
     with pytest.raises(RunNotFound, match="is it the one that the training used"):
-        take_up(mlflow_server.uri, run.run_id)
+        resume_run(mlflow_server.uri, run.run_id)
     client(uri).delete_run(run.run_id)
     with pytest.raises(RunNotFound, match="mlflow runs restore --run-id"):
-        take_up(uri, run.run_id)
+        resume_run(uri, run.run_id)
 
 
 def test_the_stores_errors_are_told_in_words_and_bad_input_stays_what_it_is(mlflow_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = open_run(mlflow_server.uri, "told", "one", {})
-    with mlflow_server.out_of_order("refuse"), pytest.raises(StoreAway, match=r"500.*try `this`") as raised:
-        with told("try `this`", run):
-            log_figures(run, {"a": 1.0})
+    with mlflow_server.out_of_order("refuse"), pytest.raises(StoreUnreachable, match=r"500.*try `this`") as raised:
+        with wrap_store_errors("try `this`", run):
+            log_run_metrics(run, {"a": 1.0})
     assert raised.value.__cause__ is not None
-    with pytest.raises(KeyError), told("", run):
+    with pytest.raises(KeyError), wrap_store_errors("", run):
         raise KeyError("a fault of ours")
-    with pytest.raises(ValueError, match="bad"), told("", run):
+    with pytest.raises(ValueError, match="bad"), wrap_store_errors("", run):
         raise ValueError("bad")
 
 
 def test_reasons_are_one_short_line_without_secrets():
-    line = reason(RuntimeError("at http://ann:s3cret@host\n" + 900 * "x"))
+    line = summarise_error(RuntimeError("at http://ann:s3cret@host\n" + 900 * "x"))
     assert line.startswith("RuntimeError: at http://***@host xxx")
     assert len(line) < 250

@@ -15,7 +15,7 @@ from typing import IO, Final
 
 from herbray.tracking.store import client, digest, sqlite_file
 
-LOCK_NAME: Final = ".promotion-lock"
+LOCK_SUFFIX: Final = ".promotion-lock"
 """Ending of the registered model whose existence is the lock of a server or of a database other than SQLite."""
 
 _PATIENCE: Final = 15.0  # seconds; a lock is held while a few tags and a card are written
@@ -24,12 +24,12 @@ _PAUSE: Final = 0.1
 _log = logging.getLogger(__name__)
 
 
-class PromotionHeld(ValueError):
+class PromotionLocked(ValueError):
     """Another promotion of the model holds the lock; the message says whose it is and what to do."""
 
 
 @contextmanager
-def exclusive(uri: str, name: str, patience: float = _PATIENCE) -> Iterator[None]:
+def promotion_lock(uri: str, name: str, patience: float = _PATIENCE) -> Iterator[None]:
     """Hold the right to move a model's aliases.
 
     Beside an SQLite file the lock is `flock(2)` on a file: it ends with its holder, however that ends. Elsewhere it is
@@ -48,7 +48,7 @@ def exclusive(uri: str, name: str, patience: float = _PATIENCE) -> Iterator[None
         PromotionHeld: it did not become free.
     """
     database = sqlite_file(uri)
-    with _file_lock(database, name, patience) if database is not None else _named_lock(uri, name, patience):
+    with _file_lock(database, name, patience) if database is not None else _model_lock(uri, name, patience):
         yield
 
 
@@ -64,28 +64,32 @@ def _file_lock(database: Path, name: str, patience: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise PromotionHeld(f"model {name!r} is being promoted by {_holder(file)}: try again") from None
+                    raise PromotionLocked(
+                        f"model {name!r} is being promoted by {_read_holder(file)}: try again"
+                    ) from None
                 time.sleep(_PAUSE)
         file.truncate(0)
-        file.write(_who())
+        file.write(_describe_self())
         file.flush()
         yield
 
 
 @contextmanager
-def _named_lock(uri: str, name: str, patience: float) -> Iterator[None]:
+def _model_lock(uri: str, name: str, patience: float) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
-    lock, end = f"{name}{LOCK_NAME}", time.monotonic() + patience
+    lock, end = f"{name}{LOCK_SUFFIX}", time.monotonic() + patience
     while True:
         try:
-            client(uri).create_registered_model(lock, description=f"A lock of `herbray promote {name}`: {_who()}")
+            client(uri).create_registered_model(
+                lock, description=f"A lock of `herbray promote {name}`: {_describe_self()}"
+            )
             break
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise  # the second comes where MLflow looks at the name that it collided with, and it has just gone
         if time.monotonic() > end:
-            raise PromotionHeld(
+            raise PromotionLocked(
                 f"model {name!r} is being promoted by another job, which holds the registered model {lock!r}: try "
                 "again; if that job (see the lock's description) was killed, delete that registered model"
             )
@@ -99,11 +103,11 @@ def _named_lock(uri: str, name: str, patience: float) -> Iterator[None]:
             _log.exception("the registered model %r, a lock, could not be deleted: delete it by hand", lock)
 
 
-def _who() -> str:
+def _describe_self() -> str:
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": int(time.time())})
 
 
-def _holder(file: IO[str]) -> str:
+def _read_holder(file: IO[str]) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
         file.seek(0)
         note = json.loads(file.read(4096))

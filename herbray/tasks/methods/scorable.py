@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from herbray import schema
-from herbray.tasks.base import PAPER_SEED, Embeddings, TaskSpec, UnscorableError, parse_splits
+from herbray.tasks.base import PAPER_SEED, TaskSpec
+from herbray.tasks.embeddings import Embeddings, UnscorableError
+from herbray.tasks.validators import parse_splits
 
 _Row = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]
 """Tasks, splits and levels that share a line, and the reason."""
@@ -35,7 +37,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Judgeable:
+class ScorableTasks:
     """What is left of some tasks.
 
     Attributes:
@@ -47,7 +49,7 @@ class Judgeable:
     left_out: tuple[LeftOut, ...]
 
 
-def judgeable(tasks: Sequence[TaskSpec], labels: Embeddings, seed: int = PAPER_SEED) -> Judgeable:
+def select_scorable(tasks: Sequence[TaskSpec], labels: Embeddings, seed: int = PAPER_SEED) -> ScorableTasks:
     """Narrow tasks to what labels allow.
 
     Args:
@@ -62,21 +64,21 @@ def judgeable(tasks: Sequence[TaskSpec], labels: Embeddings, seed: int = PAPER_S
     left_out: list[LeftOut] = []
     faults: list[str] = []
     for task in tasks:
-        kept, out = _of_task(task, labels, seed)
-        faults += _faults(task, kept, out)
+        kept, out = _narrow_task(task, labels, seed)
+        faults += _unscorable_requests(task, kept, out)
         pieces += kept
         left_out += out
     if faults:
         raise UnscorableError("\n".join(faults))
     if not pieces:
-        why = "\n".join(f"  {line}" for line in lines(left_out))
+        why = "\n".join(f"  {line}" for line in describe_left_out(left_out))
         raise UnscorableError(
             f"these labels allow no task to be judged: give more sheets, or lower the tasks' `folds`\n{why}"
         )
-    return Judgeable(tuple(pieces), tuple(dict.fromkeys(left_out)))
+    return ScorableTasks(tuple(pieces), tuple(dict.fromkeys(left_out)))
 
 
-def lines(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None) -> list[str]:
+def describe_left_out(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None) -> list[str]:
     """What is left out, in words; what lacks the same for the same reason shares a line.
 
     Args:
@@ -87,7 +89,7 @@ def lines(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None
     parts = [one for one in left_out if one.level or one.split not in absent]
     rows: list[_Row] = [((one.task,), (one.split,), (one.level,), one.reason) for one in parts]
     for place in (0, 1, 2):
-        rows = _joined(rows, place)
+        rows = _merge_rows(rows, place)
     rows.sort(key=lambda row: any(row[2]))  # whole splits first
     told = [f"split {split}: {why}" for split, why in absent.items()]
     for tasks, splits, levels, reason in rows:
@@ -96,7 +98,7 @@ def lines(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None
     return told
 
 
-def _joined(rows: Sequence[_Row], place: int) -> list[_Row]:
+def _merge_rows(rows: Sequence[_Row], place: int) -> list[_Row]:
     """Rows that differ in their tasks, splits or levels alone, as one."""
     found: dict[tuple[object, ...], _Row] = {}
     for row in rows:
@@ -113,7 +115,7 @@ def to_left_out_table(left_out: Collection[LeftOut]) -> pa.Table:
     return pa.Table.from_pylist([vars(one) for one in left_out], schema=schema.LEFT_OUT)
 
 
-def _of_task(task: TaskSpec, labels: Embeddings, seed: int) -> tuple[list[tuple[TaskSpec, str]], list[LeftOut]]:
+def _narrow_task(task: TaskSpec, labels: Embeddings, seed: int) -> tuple[list[tuple[TaskSpec, str]], list[LeftOut]]:
     """What is kept of a task on each split that has specimens, and what is not."""
     there = set(labels.split)
     kept: dict[str, TaskSpec] = {}
@@ -124,57 +126,65 @@ def _of_task(task: TaskSpec, labels: Embeddings, seed: int) -> tuple[list[tuple[
         split = "+".join(part for part in parse_splits(pooled) if part in there)
         if not split or split in kept:
             continue
-        entries, out = _on_split(task, labels, split, seed)
+        entries, out = _narrow_on_split(task, labels, split, seed)
         left_out += out
         if entries:
-            kept[split] = task.narrowed(**entries)
+            kept[split] = task.narrow_to(**entries)
     return [(narrow, split) for split, narrow in kept.items()], left_out
 
 
-def _on_split(
+def _narrow_on_split(
     task: TaskSpec, labels: Embeddings, split: str, seed: int
 ) -> tuple[dict[str, tuple[object, ...]], list[LeftOut]]:
     """Settings that narrow a task to what can be judged on a split, `splits` among them; empty where nothing can."""
     kept: list[TaskSpec] = []
     left_out: list[LeftOut] = []
-    for part in task.each_checked():
+    for part in task.split_for_check():
         try:
             part.check(labels, split, seed)
         except UnscorableError as error:
-            left_out.append(LeftOut(task.name, split, "+".join(_names(part)), error.reason))
+            left_out.append(LeftOut(task.name, split, "+".join(_entry_names(part)), error.reason))
         else:
             kept.append(part)
     if not kept:
         return {}, left_out
-    entries = tuple(entry for part in kept for entry in _entries(part))
+    entries = tuple(entry for part in kept for entry in _checked_entries(part))
     return {"splits": (split,)} | ({task.checked_over: entries} if task.checked_over else {}), left_out
 
 
-def _entries(task: TaskSpec) -> tuple[object, ...]:
+def _checked_entries(task: TaskSpec) -> tuple[object, ...]:
     """The ranks or pairs that are checked one by one."""
     return tuple(getattr(task, task.checked_over)) if task.checked_over else ()
 
 
-def _names(task: TaskSpec) -> Iterator[str]:
-    return (entry if isinstance(entry, str) else str(getattr(entry, "level", entry)) for entry in _entries(task))
+def _entry_names(task: TaskSpec) -> Iterator[str]:
+    return (
+        entry if isinstance(entry, str) else str(getattr(entry, "level", entry)) for entry in _checked_entries(task)
+    )
 
 
-def _faults(task: TaskSpec, kept: Sequence[tuple[TaskSpec, str]], left_out: Sequence[LeftOut]) -> Iterator[str]:
+def _unscorable_requests(
+    task: TaskSpec, kept: Sequence[tuple[TaskSpec, str]], left_out: Sequence[LeftOut]
+) -> Iterator[str]:
     """A line for each split, rank or pair that the settings write out and that is judged nowhere."""
     named = task.model_fields_set
     if "splits" in named:
         judged = {part for _, split in kept for part in parse_splits(split)}
         for split in task.splits:
             if not judged & set(parse_splits(split)):
-                yield _fault(task, "splits", split, [one for one in left_out if one.split in parse_splits(split)])
+                yield _describe_request(
+                    task, "splits", split, [one for one in left_out if one.split in parse_splits(split)]
+                )
     if task.checked_over in named:
-        found = {name for narrow, _ in kept for name in _names(narrow)}
-        for name in _names(task):
+        found = {name for narrow, _ in kept for name in _entry_names(narrow)}
+        for name in _entry_names(task):
             if name not in found:
-                yield _fault(task, str(task.checked_over), name, [one for one in left_out if one.level in (name, "")])
+                yield _describe_request(
+                    task, str(task.checked_over), name, [one for one in left_out if one.level in (name, "")]
+                )
 
 
-def _fault(task: TaskSpec, setting: str, entry: str, left_out: Sequence[LeftOut]) -> str:
+def _describe_request(task: TaskSpec, setting: str, entry: str, left_out: Sequence[LeftOut]) -> str:
     why = "; ".join(dict.fromkeys(f"on {one.split}: {one.reason}" for one in left_out))
     return (
         f"task {task.name}: {entry}, which its `{setting}` name, cannot be judged ({why}): take it out of `{setting}`"
