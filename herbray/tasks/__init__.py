@@ -1,4 +1,4 @@
-"""The jobs that herbarium staff have, run on frozen embeddings. A new task is one file and one line in `TASKS`."""
+"""The tasks of herbarium staff, run on frozen embeddings. A new task is one file and one line in `TASKS`."""
 
 from typing import Annotated, Final
 
@@ -29,13 +29,13 @@ TASKS: Final[dict[str, type[TaskSpec]]] = {
     "transfer": Transfer,
     "leakage": Leakage,
 }
-"""Every task by its name: the paper's three, then what herbray measures beside them."""
+"""Every task by name: the three of the paper, then those that herbray adds."""
 
 AnyTask = Annotated[
     Identify | Discriminate | Mislabel | Noise | Planted | Retrieval | Silhouette | Transfer | Leakage,
     Field(discriminator="name"),
 ]
-"""The settings of one of `TASKS`, told apart by `name`."""
+"""The settings of one of `TASKS`; `name` says of which."""
 
 __all__ = [
     "TASKS",

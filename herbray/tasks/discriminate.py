@@ -22,12 +22,12 @@ from herbray.tasks.validators import PooledSplits, refuse_duplicates
 class Discriminate(ProbeTask):
     """Tell two genera apart by cross-validation (Walker et al. 2022: Syzygium from Eugenia, and from Dendrobium).
 
-    Accuracy and F1 of two pairs don't compare, since the shares of the genera differ; balanced accuracy and
-    AUROC do. Scores of each fold: see `probe.binary_scores`; at fold -1 `rows`, `positives`, `similar` (1 where the
-    pair is of that kind, 0 where it is "distinct") and how near the genera are to this encoder, see `pairs.likeness`.
+    Accuracy and F1 are not comparable across pairs, because the class shares differ; balanced accuracy and AUROC are.
+    For the scores of each fold see `scores.binary_scores`. At fold -1: `rows`, `positives`, `similar` (1 if the pair is
+    "similar", 0 if "distinct"), and how close the genera are in the representation, see `pairs.measure_similarity`.
 
     Attributes:
-        pairs: the genera; empty lets `pairs.choose` take them from the labels.
+        pairs: the genera; if empty, `pairs.choose_pairs` takes them from the labels.
     """
 
     parallel_over: ClassVar[str | None] = "pairs"
@@ -39,12 +39,12 @@ class Discriminate(ProbeTask):
     pairs: Annotated[tuple[Pair, ...], AfterValidator(refuse_duplicates)] = ()
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
-        """Score each pair, the level being e.g. "Syzygium–Eugenia"; see `TaskSpec.measure`.
+        """Score each pair; the level is e.g. "Syzygium–Eugenia". See `TaskSpec.measure`.
 
-        Outcomes are `accuracy`, `balanced_accuracy` and `auroc`.
+        The outcomes are `accuracy`, `balanced_accuracy` and `auroc`.
 
         Raises:
-            UnscorableError: a genus lies in fewer gatherings than there are folds, or no pair can be chosen.
+            UnscorableError: a genus has fewer gatherings than there are folds, or no pair can be chosen.
         """
         rows = embeddings.select_splits(split)
         pairs = self.pairs or choose_pairs(rows, self.folds)
@@ -71,7 +71,7 @@ class Discriminate(ProbeTask):
         for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
             scores += place.scores(binary_scores(labels[fold.test], fold), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
-            if len(set(labels[fold.test])) > 1:  # where gatherings are few, a fold may hold one genus alone
+            if len(set(labels[fold.test])) > 1:  # with few gatherings, a fold may contain only one genus
                 value[fold.test], weight[fold.test] = auroc_contributions(
                     labels[fold.test] == 1, fold.probabilities[:, 1]
                 )

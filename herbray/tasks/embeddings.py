@@ -20,31 +20,31 @@ _LABELS: Final = ("order", "family", "genus", "species", "institution", "gatheri
 
 
 class UnscorableError(ValueError):
-    """A task that these embeddings do not allow: a genus is missing, or too few specimens or classes are there.
+    """The task cannot be scored on these embeddings: a genus is missing, or there are too few specimens or classes.
 
     Attributes:
-        reason: what is missing; the message also tells where, and what to do.
+        reason: what is missing; the message adds where it is missing and what to do.
     """
 
     def __init__(self, reason: str, where: str = "", way_out: str = "") -> None:
-        """Put the message together."""
+        """Compose the message."""
         super().__init__(f"{where}{': ' if where else ''}{reason}{'; ' if way_out else ''}{way_out}")
         self.reason = reason
 
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Frozen representations of specimens with the labels they are filed under.
+    """Frozen representations of specimens with the labels under which the specimens are filed.
 
-    Rows stand in the order of `specimen_id`, so that nothing computed from them depends on the order of a file;
-    `from_table` sorts. Labels are arrays of str, None where undetermined.
+    Rows are sorted by `specimen_id`, so that no result depends on the row order of a file; `from_table` sorts them.
+    Labels are arrays of str, None where undetermined.
 
     Attributes:
         features: [n, d] float32, all finite.
         specimen_id: [n], strictly ascending.
 
     Raises:
-        ValueError: the arrays differ in length, an id occurs twice or out of order, or a feature is not finite.
+        ValueError: the arrays differ in length, an id is repeated or out of order, or a feature is not finite.
     """
 
     features: npt.NDArray[np.float32]
@@ -59,9 +59,9 @@ class Embeddings:
     split: Objects
 
     def __post_init__(self) -> None:
-        """Check what every task relies on."""
+        """Check the properties that every task relies on."""
         if self.features.ndim != 2:
-            raise ValueError(f"features have shape {self.features.shape}; one row a specimen is needed: [n, d]")
+            raise ValueError(f"features have shape {self.features.shape}; expected [n, d], one row per specimen")
         for name in ("specimen_id", *_LABELS):
             if len(getattr(self, name)) != len(self.features):
                 raise ValueError(f"{name} has {len(getattr(self, name))} values for {len(self.features)} specimens")
@@ -74,21 +74,21 @@ class Embeddings:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Self:
-        """Read a table of `schema.embedding_schema`, in any row order; further columns are ignored.
+        """Read a table of `schema.embedding_schema` in any row order; other columns are ignored.
 
         Raises:
-            ValueError: a column is missing, the embedding is no list of fixed size or is null somewhere, or the
-                content is refused (see the class).
+            ValueError: a column is missing, the embedding is not a fixed-size list or contains nulls, or the content is
+                invalid (see the class).
         """
         table = _sort_by_id(table, "specimen_id", *_LABELS, "embedding")
         return cls(features=_read_features(table["embedding"]), **_read_labels(table))
 
     @classmethod
     def from_labels(cls, table: pa.Table) -> Self:
-        """Specimens that no encoder has seen yet, with features of length 0: what `TaskSpec.check` asks about.
+        """Read specimens that have not been embedded yet; their features have length 0. Input of `TaskSpec.check`.
 
         Args:
-            table: `schema.SPECIMEN` and `split`, in any row order; further columns are ignored.
+            table: the columns of `schema.SPECIMEN` and `split`, in any row order; other columns are ignored.
 
         Raises:
             ValueError: a column is missing, or an id is null or occurs twice.
@@ -100,7 +100,7 @@ class Embeddings:
         """The labels at a rank ("order", "family", "genus", "species") or the "institution": [n] str or None.
 
         Raises:
-            ValueError: no such rank; the message names the nearest.
+            ValueError: the rank is unknown; the message suggests the closest one.
         """
         known = (*schema.RANKS, "institution")
         if name not in known:
@@ -109,34 +109,34 @@ class Embeddings:
         return labels
 
     def take(self, rows: Mask | Indices) -> Self:
-        """The chosen specimens, by mask or by indices; they stay in the order of their ids."""
+        """Select specimens by mask or by indices; the order of ids is kept."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
         labels = {name: getattr(self, name)[chosen] for name in ("specimen_id", *_LABELS)}
         return type(self)(features=self.features[chosen], **labels)
 
     def select_splits(self, pooled: str) -> Self:
-        """The specimens of a split, or of several pooled: "herbarium+random".
+        """Select the specimens of a split or of several pooled splits, such as "herbarium+random".
 
         Raises:
-            ValueError: no such split.
-            UnscorableError: no specimen is in it.
+            ValueError: the split is unknown.
+            UnscorableError: the split contains no specimen.
         """
         chosen = self.take(np.isin(self.split.astype(str), parse_splits(pooled)))
         if not len(chosen):
-            there = sorted(set(self.split)) or "none at all"
-            raise UnscorableError(f"no embeddings of split {pooled!r}; there are those of {there}")
+            present = sorted(set(self.split)) or "none"
+            raise UnscorableError(f"no embeddings of split {pooled!r}; splits present: {present}")
         return chosen
 
 
 def _check_ids(ids: Objects) -> None:
     if any(name is None for name in ids):
-        raise ValueError("a specimen_id is null; every specimen needs one")
+        raise ValueError("a specimen_id is null; every specimen needs an id")
     wrong = np.flatnonzero(ids[1:] <= ids[:-1])
     if len(wrong):
         first, second = ids[wrong[0]], ids[wrong[0] + 1]
         if first == second:
-            raise ValueError(f"specimen_id {first!r} occurs twice; copies of a specimen would stand in two folds")
-        raise ValueError(f"specimen_id {second!r} stands after {first!r}; use Embeddings.from_table, which sorts")
+            raise ValueError(f"specimen_id {first!r} occurs twice; copies of a specimen would be in two folds")
+        raise ValueError(f"specimen_id {second!r} comes after {first!r}; use Embeddings.from_table, which sorts")
 
 
 def _check_finite(features: npt.NDArray[np.float32], ids: Objects) -> None:
@@ -144,8 +144,8 @@ def _check_finite(features: npt.NDArray[np.float32], ids: Objects) -> None:
     if len(bad):
         some = ", ".join(map(repr, ids[bad[:3]]))
         raise ValueError(
-            f"{len(bad)} of {len(features)} embeddings hold numbers that are not finite, first {some}; "
-            "the encoder has diverged or its weights are damaged: train it anew at a lower rate"
+            f"{len(bad)} of {len(features)} embeddings contain non-finite numbers, first {some}; the encoder has "
+            "diverged or its weights are damaged: train it again at a lower learning rate"
         )
 
 
@@ -162,10 +162,10 @@ def _read_labels(table: pa.Table) -> dict[str, Objects]:
 
 def _read_features(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     if not pa.types.is_fixed_size_list(column.type):
-        raise ValueError(f"the embedding column is {column.type}; a fixed_size_list of float32 is needed")
+        raise ValueError(f"the embedding column has type {column.type}; expected a fixed_size_list of float32")
     values = column.combine_chunks()
     flat = values.flatten()
     if values.null_count or flat.null_count:
-        raise ValueError("the embedding column holds nulls; a specimen without an embedding does not belong here")
+        raise ValueError("the embedding column contains nulls; remove specimens without an embedding")
     matrix: npt.NDArray[np.float32] = flat.to_numpy().astype(np.float32, copy=False)
     return matrix.reshape(len(values), column.type.list_size)

@@ -23,13 +23,13 @@ Level = Literal["order", "family", "genus", "species", "institution"]
 class Identify(ProbeTask):
     """Name specimens at each rank, within one split, by cross-validation (Walker et al. 2022).
 
-    A class in fewer gatherings than folds cannot be cross-validated and is left out; so is a specimen undetermined at
-    the rank. Both are counted, at fold -1: `classes` and `rows` that took part, `classes_left_out`, `rows_left_out`,
-    `rows_undetermined`. Scores of each fold: see `probe.macro_scores`.
+    A class with fewer gatherings than folds cannot be cross-validated and is left out, and so are specimens that are
+    undetermined at the rank. The counts are at fold -1: `classes` and `rows` that were scored, `classes_left_out`,
+    `rows_left_out`, `rows_undetermined`. For the scores of each fold see `scores.macro_scores`.
 
     Attributes:
-        ranks: the paper's three by default. "species" may be added, and "institution", which measures
-            how far the herbarium itself (paper, ruler, lighting) can be read off the representation.
+        ranks: by default the three of the paper. "species" may be added, and "institution", which measures how well
+            the representation reveals the herbarium itself (paper, ruler, lighting).
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -46,10 +46,10 @@ class Identify(ProbeTask):
     )
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
-        """Score each rank; outcomes `accuracy` and `balanced_accuracy`; see `TaskSpec.measure`.
+        """Score each rank; the outcomes are `accuracy` and `balanced_accuracy`. See `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two classes of a rank lie in as many gatherings as there are folds.
+            UnscorableError: fewer than two classes of a rank have at least as many gatherings as there are folds.
         """
         rows = embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
@@ -65,7 +65,7 @@ class Identify(ProbeTask):
     def _classes(
         self, embeddings: Embeddings, split: str, rank: str
     ) -> tuple[Indices, Indices, Indices, dict[str, int]]:
-        """The rows that take part, their classes and units, and the counts of `usable`."""
+        """The rows that are scored, their classes and units, and the counts of `select_classes`."""
         units = embeddings_units(embeddings)
         rows, classes, counts = select_classes(embeddings.rank(rank), units, self.folds)
         if counts["classes"] < 2:

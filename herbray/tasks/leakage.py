@@ -1,4 +1,4 @@
-"""Leakage: how far the herbarium itself (paper, ruler, colour chart, light) shows in the representation."""
+"""Leakage: how clearly the representation reveals the herbarium itself (paper, ruler, colour chart, light)."""
 
 from typing import Annotated, Literal, final
 
@@ -22,20 +22,21 @@ LEVEL = "institution"
 
 @final
 class Leakage(ProbeTask):
-    """Read the institution off the embedding, and count neighbours of the own institution; less is better.
+    """Predict the institution from the embedding, and count neighbours of the same institution; lower is better.
 
-    Of each fold: `probe.macro_scores` of the institution, against `majority`; and `genus_majority`, the accuracy of
-    naming the institution that holds most training sheets of the specimen's genus: what the flora alone betrays.
+    For each fold: `scores.macro_scores` of the institution, to be compared with `majority`; and `genus_majority`, the
+    accuracy of always naming the institution with most training sheets of the specimen's genus, which is what the flora
+    alone reveals.
 
-    At fold -1, of the k nearest sheets of other gatherings: `same_institution`, their share that lies in the own
-    institution; `expected_institution`, the same if institutions were permuted among the sheets of each genus, exact
-    and not drawn; and `excess`, the difference: 0 where the herbarium does not show. With it `rows`, `classes`,
-    `classes_left_out`, `rows_left_out`, `rows_undetermined`.
+    At fold -1, for the k nearest sheets of other gatherings: `same_institution`, the share in the specimen's own
+    institution; `expected_institution`, the expected share if institutions were permuted among the sheets of each genus
+    (computed exactly, not sampled); and `excess`, the difference, which is 0 if the herbarium does not show. Also
+    `rows`, `classes`, `classes_left_out`, `rows_left_out`, `rows_undetermined`.
 
-    Outcomes are `accuracy`, `balanced_accuracy` and `excess`.
+    The outcomes are `accuracy`, `balanced_accuracy` and `excess`.
 
     Attributes:
-        splits: of several institutions each; the home institution is in no herbarium split.
+        splits: each must contain several institutions; the home institution is never in the herbarium split.
         neighbours: k.
     """
 
@@ -47,7 +48,7 @@ class Leakage(ProbeTask):
         """Score the split; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two institutions hold as many gatherings as there are folds.
+            UnscorableError: fewer than two institutions have at least as many gatherings as there are folds.
         """
         chosen, labels, counts = self._chosen(embeddings, split)
         place = Place(self.name, split, LEVEL)
@@ -61,12 +62,12 @@ class Leakage(ProbeTask):
         deal_folds(institutions, embeddings_units(chosen), self.folds, seed)
 
     def _chosen(self, embeddings: Embeddings, split: str) -> tuple[Embeddings, Indices, dict[str, int]]:
-        """What takes part, its institutions, and the counts of `usable`."""
+        """The specimens that are scored, their institutions, and the counts of `select_classes`."""
         there = embeddings.select_splits(split)
         rows, labels, counts = select_classes(there.institution, embeddings_units(there), self.folds)
         if counts["classes"] < 2:
-            reason = f"{counts['classes']} institutions hold {self.folds} gatherings or more, and two must"
-            raise UnscorableError(reason, f"leakage, split {split!r}", "pool splits")
+            reason = f"{counts['classes']} institutions have {self.folds} or more gatherings; at least two must"
+            raise UnscorableError(reason, f"leakage, split {split!r}", "pool several splits")
         return there.take(rows), labels, counts
 
     def _probe(self, place: Place, chosen: Embeddings, labels: Indices, seed: int) -> Measurement:
@@ -100,16 +101,17 @@ class Leakage(ProbeTask):
 
 
 def expected_same_institution(near: Near, genera: Indices, institutions: Indices, units: Indices) -> Floats:
-    """Expected share of neighbours of a row's institution, if institutions were permuted within each genus: [n].
+    """Expected share of neighbours in a row's institution if institutions were permuted within each genus: [n].
 
-    A row keeps its own institution and its neighbours' genera; each neighbour's institution is then that of a sheet
-    drawn from those of its genus that could have been neighbours, that is, of other units. 0 without neighbours.
+    Each row keeps its institution and its neighbours' genera. The institution of each neighbour is that of a sheet
+    drawn from the sheets of the neighbour's genus that could be neighbours, i.e. those of other units. 0 without
+    neighbours.
 
     Args:
         near: the neighbours of all n rows.
         genera: [n] codes.
         institutions: [n] codes.
-        units: [n] what could not be a neighbour, see `nearest`.
+        units: [n] codes; rows of one unit are never neighbours, see `neighbours.search.nearest`.
     """
     kinds, places = int(genera.max()) + 1, int(institutions.max()) + 1
     genus = genera[near.neighbours].astype(np.int64)
@@ -125,12 +127,12 @@ def expected_same_institution(near: Near, genera: Indices, institutions: Indices
 
 
 def genus_codes(genus: Objects) -> Indices:
-    """A number for each genus [n]; specimens without one share a number."""
+    """A number for the genus of each specimen [n]; specimens without a genus share a number."""
     return np.unique(np.array(["" if name is None else name for name in genus]), return_inverse=True)[1]
 
 
 def _majority_of_genus(genus: Objects, labels: Indices, train: Indices) -> Indices:
-    """For each row [n] the label that most training rows of its genus bear; of all, where the genus is new."""
+    """For each row [n] the most frequent label among training rows of its genus, or of all if the genus is new."""
     codes = genus_codes(genus)
     votes = np.zeros((int(codes.max()) + 1, int(labels.max()) + 1), dtype=np.int64)
     np.add.at(votes, (codes[train], labels[train]), 1)

@@ -1,4 +1,4 @@
-"""Application 3, identification of mislabelled specimens: plant wrong names and see whether they are found."""
+"""Application 3, identification of mislabelled specimens: plant wrong names and check whether they are found."""
 
 from typing import Annotated, ClassVar, Literal, final
 
@@ -14,10 +14,10 @@ from herbray.tasks.validators import PooledSplits
 
 @final
 class Mislabel(SwapTask):
-    """Swap the names of a share of each genus of a pair and look for them with confident learning; see `SwapTask`.
+    """Swap the names of a share of each genus of a pair and search for them with confident learning; see `SwapTask`.
 
     Attributes:
-        share: of each genus' specimens whose name is swapped, at least one specimen.
+        share: share of the specimens of each genus whose name is swapped; at least one specimen per genus.
     """
 
     parallel_over: ClassVar[str | None] = "pairs"
@@ -31,7 +31,7 @@ class Mislabel(SwapTask):
         """Score each draw of each pair; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: a genus lies in fewer gatherings than there are folds, or no pair can be chosen.
+            UnscorableError: a genus has fewer gatherings than there are folds, or no pair can be chosen.
         """
         with threadpool_limits(limits=self.threads):
             return self._measure_pairs(embeddings, split, [(self.share, "")], seed)

@@ -1,4 +1,4 @@
-"""Application 3 at other shares of wrong names: where does finding them break down?"""
+"""Application 3 at other shares of wrong names: at which share does detection break down?"""
 
 from typing import Annotated, ClassVar, Literal, final
 
@@ -16,12 +16,12 @@ Share = Annotated[float, Field(gt=0, lt=0.5)]
 
 @final
 class Noise(SwapTask):
-    """The mislabel task along a sweep of shares; the level is the pair and the share, "Syzygium–Eugenia @ 20%".
+    """The mislabel task at several shares; the level is the pair and the share, e.g. "Syzygium–Eugenia @ 20%".
 
     Draw n swaps the same specimens here as in the mislabel task at the same share.
 
     Attributes:
-        shares: of each genus' specimens whose name is swapped.
+        shares: shares of the specimens of each genus whose name is swapped.
     """
 
     parallel_over: ClassVar[str | None] = "shares"
@@ -41,7 +41,7 @@ class Noise(SwapTask):
         """Score each draw of each pair at each share; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: a genus lies in fewer gatherings than there are folds, or no pair can be chosen.
+            UnscorableError: a genus has fewer gatherings than there are folds, or no pair can be chosen.
         """
         shares = [(share, f" @ {100 * share:g}%") for share in self.shares]
         with threadpool_limits(limits=self.threads):

@@ -1,4 +1,4 @@
-"""Real wrong names, where the truth of each determination is known: are they found among all genera?"""
+"""Detection of real wrong names among all genera, for specimens whose true name is known."""
 
 from typing import Annotated, ClassVar, Literal, final
 
@@ -29,21 +29,21 @@ Rank = Literal["genus", "species"]
 
 @final
 class Planted(ProbeTask):
-    """Look for the wrong names that a collection really holds, all genera at once, as a curator would.
+    """Search for the wrong names that a collection really contains, in all genera at once, as a curator would.
 
-    It needs specimens whose true species is known: the synthetic herbarium's, or reviewed ones. Unlike the mislabel
-    task it swaps nothing. The three methods of `detect` are scored alike; a specimen whose name lies
-    in fewer gatherings than there are folds, or whose truth is not known, takes no part.
+    The task needs specimens whose true species is known: synthetic or reviewed ones. Unlike the mislabel task, it swaps
+    no names. The three methods of `detect` are scored in the same way. Specimens are left out if their name has fewer
+    gatherings than there are folds, or if their true name is not known.
 
-    All scores are at fold -1: `rows`, `wrong`, `chance` (the share of wrong names: the precision of a list in random
-    order), `rows_left_out`, `converged`; of each method (prefixes as in `detect.METHODS`) those of
-    `detect.detection_scores`, and `precision_at_first`: the share of wrong names among the `first` on the list.
-    Outcomes are the same but `precision`.
+    All scores are at fold -1: `rows`, `wrong`, `chance` (the share of wrong names, which is the precision of a list in
+    random order), `rows_left_out`, `converged`; for each method (prefixes as in `detect.METHODS`) the scores of
+    `detect.detection_scores` and `precision_at_first`, the share of wrong names among the first `first` of the list.
+    All of the latter except `precision` have outcomes.
 
     Attributes:
-        ranks: at which a name is wrong: a wrong species of the right genus is right at rank genus.
-        first: how far down the list a curator looks; the whole list where it is shorter.
-        neighbours: how many vote on a name; sheets of the own gathering have no vote.
+        ranks: at which names are compared: a wrong species of the right genus is correct at rank genus.
+        first: number of entries that a curator checks; the whole list if it is shorter.
+        neighbours: number of neighbours that vote on a name; sheets of the same gathering have no vote.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -63,8 +63,8 @@ class Planted(ProbeTask):
         """Score each rank; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: no truth is known, no name is wrong, every name is, or fewer than two names lie in as many
-                gatherings as there are folds.
+            UnscorableError: no true name is known, no name is wrong, every name is wrong, or fewer than two names have
+                at least as many gatherings as there are folds.
         """
         rows = embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
@@ -78,7 +78,7 @@ class Planted(ProbeTask):
             deal_folds(given, embeddings_units(rows)[chosen], self.folds, seed)
 
     def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, Mask]:
-        """The rows that take part, their classes, and which of them bear a wrong name."""
+        """The rows that are scored, their classes, and which of them have a wrong name."""
         truth = true_names(embeddings.true_species, rank)
         names = embeddings.rank(rank).copy()
         names[[name is None for name in truth]] = None
@@ -87,13 +87,14 @@ class Planted(ProbeTask):
         where = f"planted, split {split!r}, rank {rank!r}"
         if all(name is None for name in truth):
             raise UnscorableError(
-                "no specimen's true name is known", where, "Leave the task out where `true_species` is not known"
+                "no specimen's true name is known", where, "leave the task out if `true_species` is not known"
             )
         if counts["classes"] < 2:
             raise UnscorableError(explain_too_few(counts, self.folds), where, "embed more specimens or lower `folds`")
         if not wrong.any() or wrong.all():
             reason = (
-                f"of {len(rows)} specimens with a known truth {int(wrong.sum())} bear a wrong name; some must, not all"
+                f"of {len(rows)} specimens with a known true name, {int(wrong.sum())} have a wrong name; some must, "
+                "but not all"
             )
             raise UnscorableError(reason, where)
         return rows, given, wrong
@@ -123,7 +124,7 @@ class Planted(ProbeTask):
 
 
 def true_names(true_species: Objects, rank: str) -> Objects:
-    """The true names [n] at a rank, "genus" or "species"; None where the truth is not known."""
+    """The true names [n] at a rank, "genus" or "species"; None where the true name is not known."""
     if rank == "species":
         return true_species
     return np.array([None if name is None else name.split(" ")[0] for name in true_species], dtype=object)

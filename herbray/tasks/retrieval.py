@@ -1,4 +1,4 @@
-"""Retrieval: are the most similar sheets of the same genus, family, order? No probe is fitted."""
+"""Retrieval: do the most similar sheets have the same genus, family, order? No probe is fitted."""
 
 from typing import Annotated, ClassVar, Literal, final
 
@@ -20,27 +20,27 @@ Rank = Literal["order", "family", "genus", "species"]
 
 @final
 class Retrieval(TaskSpec):
-    """Rank all other sheets of the split by cosine and see which of them bear the same name.
+    """Rank all other sheets of the split by cosine similarity and check which of them have the same name.
 
-    A sheet of the same gathering is not ranked: a duplicate is found by its label and its press, not by its taxon. A
-    query that has no other sheet of its name is not asked, but is ranked for others; a sheet undetermined at the rank
-    is neither. For a query let R be the number of sheets of its name among those ranked, and rel(i) be 1 where the
-    i-th nearest bears its name, else 0 (Musgrave, Belongie & Lim 2020, arXiv 2003.08505):
+    Sheets of the query's own gathering are not ranked: duplicates are found by their label and pressing, not by their
+    taxon. A sheet that is the only one of its name is not a query, but is ranked for others; a sheet that is
+    undetermined at the rank is neither. For a query, let R be the number of ranked sheets that have its name, and
+    rel(i) be 1 if the i-th nearest sheet has its name, else 0 (Musgrave, Belongie & Lim 2020, arXiv 2003.08505):
 
         precision at i   P(i) = (rel(1) + … + rel(i)) / i
         `map_at_r`       (1/R) · sum over i = 1 … R of P(i) · rel(i)
         `r_precision`    P(R)
-        `recall_at_k`    1 where any of rel(1) … rel(k) is 1, else 0
-        `knn_accuracy`   1 where most of the k nearest bear its name; ties go to the nearer ones, summed
+        `recall_at_k`    1 if any of rel(1) … rel(k) is 1, else 0
+        `knn_accuracy`   1 if most of the k nearest have its name; ties go to the name with the larger summed similarity
 
-    each a mean over queries; at fold -1, with `rows` (queries), `classes`, `majority` (the accuracy of always naming
-    the commonest), `rows_left_out` and `rows_undetermined`. Nothing is drawn: any seed gives the same.
+    Scores are means over queries at fold -1, with `rows` (queries), `classes`, `majority` (the accuracy of always
+    naming the most frequent name), `rows_left_out` and `rows_undetermined`. Nothing is random: the seed has no effect.
 
     Attributes:
         ranks: at which names are compared.
-        k: neighbours that vote in `knn_accuracy`.
-        recall_at: the k of each `recall_at_k`.
-        threads: of the linear algebra.
+        k: number of neighbours that vote in `knn_accuracy`.
+        recall_at: the values of k for `recall_at_k`.
+        threads: number of linear-algebra threads.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -60,10 +60,10 @@ class Retrieval(TaskSpec):
     threads: Annotated[int, Field(ge=1)] = 1
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
-        """Score each rank; outcomes are all its metrics; see `TaskSpec.measure`.
+        """Score each rank; every metric has an outcome. See `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: no two sheets of different gatherings bear the same name at a rank, or all bear one name.
+            UnscorableError: no two sheets of different gatherings have the same name at a rank, or all sheets do.
         """
         del seed
         rows = embeddings.select_splits(split)
@@ -78,17 +78,19 @@ class Retrieval(TaskSpec):
             self._classes(rows, split, rank)
 
     def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, Integers]:
-        """The rows that have a name, their classes, and how many partners each has."""
+        """The rows that have a name, their classes, and the number of partners of each (see `count_partners`)."""
         units = embeddings_units(embeddings)
         rows, codes, counts = select_classes(embeddings.rank(rank), units, 1)
         where = f"retrieval, split {split!r}, rank {rank!r}"
         if not len(rows):
-            raise UnscorableError("no specimen has a name there", where)
+            raise UnscorableError("no specimen has a name at this rank", where)
         relevant = count_partners(codes, units[rows])
         if not relevant.any():
-            raise UnscorableError("no two sheets of different gatherings bear one name", where, "embed more specimens")
+            raise UnscorableError(
+                "no two sheets of different gatherings have the same name", where, "embed more specimens"
+            )
         if counts["classes"] < 2:
-            raise UnscorableError("all sheets bear one name, so that every sheet finds its like", where)
+            raise UnscorableError("all sheets have the same name, so that every sheet is a match", where)
         return rows, codes, relevant
 
     def _rank(self, embeddings: Embeddings, split: str, rank: str) -> Measurement:
@@ -107,7 +109,7 @@ class Retrieval(TaskSpec):
         return Measurement(place.scores(numbers | means), outcomes)
 
     def _values(self, named: Embeddings, codes: Indices, units: Indices, relevant: Integers) -> dict[str, Floats]:
-        """Values of each metric, of the rows that have partners, in their order."""
+        """Values of each metric for the rows that have partners, in row order."""
         most = np.maximum(relevant, max(self.k, *self.recall_at))
         blocks, rows = [], []
         for near in nearest(named.features, units, most, np.flatnonzero(relevant)):
@@ -117,7 +119,7 @@ class Retrieval(TaskSpec):
         return {metric: np.concatenate([block[metric] for block in blocks])[order] for metric in blocks[0]}
 
     def _block(self, near: Near, codes: Indices, relevant: Integers) -> dict[str, Floats]:
-        """Values [m] of the rows of a block, each metric."""
+        """Values [m] of each metric for the rows of a block."""
         hit = (codes[near.neighbours] == codes[near.rows][:, None]) & near.valid
         place = np.arange(1, hit.shape[1] + 1)
         within = place <= relevant[near.rows][:, None]
@@ -133,7 +135,7 @@ class Retrieval(TaskSpec):
 
 
 def count_partners(codes: Indices, units: Indices) -> Integers:
-    """How many rows of its class, but of another unit, each row has: [n]."""
+    """The number of rows of the same class in other units, for each row: [n]."""
     both = codes.astype(np.int64) * (int(units.max()) + 1 if len(units) else 1) + units
     return tally(codes, codes) - tally(both, both)
 

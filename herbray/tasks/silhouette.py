@@ -19,8 +19,8 @@ from herbray.tasks.validators import PooledSplits, known_name, refuse_duplicates
 
 Features = npt.NDArray[np.float32]
 
-_CELLS: Final = 2**22  # distances held at a time: 32 MB
-_ROWS: Final = 2**14  # features made float64 at a time
+_CELLS: Final = 2**22  # distances in memory at a time: 32 MB
+_ROWS: Final = 2**14  # rows converted to float64 at a time
 
 Rank = Literal["order", "family", "genus", "species", "institution"]
 
@@ -29,16 +29,18 @@ Rank = Literal["order", "family", "genus", "species", "institution"]
 class Silhouette(TaskSpec):
     """Silhouette coefficient of each rank, by cosine and by Euclidean distance.
 
-    Of a specimen (Rousseeuw 1987, doi 10.1016/0377-0427(87)90125-7): a its mean distance to others of its
-    name, b the lowest mean distance to those of another name, (b - a) / max(a, b); in [-1, 1]. The score is the mean
-    over specimens. A name of one gathering is left out: its sheets are one plant. At fold -1: `cosine`, `euclidean`,
-    `rows` (that were asked), `classes`, `rows_left_out` (of such names, or not asked), `rows_undetermined`.
+    The coefficient of a specimen is (b - a) / max(a, b), in [-1, 1], where a is the mean distance to other specimens of
+    its name and b the lowest mean distance to the specimens of another name (Rousseeuw 1987,
+    doi 10.1016/0377-0427(87)90125-7). The score is the mean over specimens. Names with a single gathering are left out,
+    because their sheets are one plant. At fold -1: `cosine`, `euclidean`, `rows` (specimens scored), `classes`,
+    `rows_left_out` (of names left out, or not sampled), `rows_undetermined`.
 
     Attributes:
-        ranks: whose names are taken for clusters.
-        most: specimens that are asked; of more, a seeded sample. Each is asked about all specimens, so that the score
-            does not depend on it but for the draw; time grows with `most` times their number.
-        threads: of the linear algebra.
+        ranks: ranks whose names are treated as clusters.
+        most: maximum number of specimens to score; if there are more, a seeded sample is scored. Each is compared with
+            all specimens, so a smaller `most` adds sampling noise but no bias. Time is proportional to `most` times the
+            number of specimens.
+        threads: number of linear-algebra threads.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -57,10 +59,10 @@ class Silhouette(TaskSpec):
     threads: Annotated[int, Field(ge=1)] = 1
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
-        """Score each rank; outcomes are both metrics; see `TaskSpec.measure`.
+        """Score each rank; both metrics have an outcome. See `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two names of a rank lie in two gatherings.
+            UnscorableError: fewer than two names of a rank have at least two gatherings.
         """
         rows = embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
@@ -74,10 +76,10 @@ class Silhouette(TaskSpec):
             self._classes(rows, split, rank)
 
     def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, dict[str, int]]:
-        """The rows that take part, their classes, and the counts of `usable`."""
+        """The rows that can be scored, their classes, and the counts of `select_classes`."""
         rows, codes, counts = select_classes(embeddings.rank(rank), embeddings_units(embeddings), 2)
         if counts["classes"] < 2:
-            reason = f"{counts['classes']} names lie in two gatherings or more, and two must"
+            reason = f"{counts['classes']} names have two or more gatherings; at least two must"
             raise UnscorableError(reason, f"silhouette, split {split!r}, rank {rank!r}", "embed more specimens")
         return rows, codes, counts
 
@@ -98,7 +100,7 @@ class Silhouette(TaskSpec):
 
 
 def _coefficients(sums: Floats, codes: Indices, asked: Indices) -> Floats:
-    """Silhouettes [q] of the rows asked, from the sums of their distances to each name's specimens [q, k]."""
+    """Silhouettes [q] of the sampled rows, from the sums of their distances to the specimens of each name [q, k]."""
     sizes = np.bincount(codes)
     every, own = np.arange(len(asked)), codes[asked]
     inside = sums[every, own] / (sizes[own] - 1)
@@ -111,19 +113,21 @@ def _coefficients(sums: Floats, codes: Indices, asked: Indices) -> Floats:
 
 
 def _cosine_sums(features: Features, codes: Indices, asked: Indices) -> Floats:
-    """Sums of cosine distances to each name's specimens [q, k]: they follow from the sums of the unit vectors."""
+    """Sums of cosine distances to the specimens of each name [q, k], computed from sums of unit vectors."""
     sums = np.zeros((int(codes.max()) + 1, features.shape[1]))
     for part in _slices(len(features), _ROWS):
         np.add.at(sums, codes[part], normalize(features[part].astype(np.float64)))
     points = normalize(features[asked].astype(np.float64))
     distances: Floats = np.bincount(codes) - points @ sums.T
-    distances[np.arange(len(asked)), codes[asked]] -= 1.0 - (points**2).sum(axis=1)  # of a row of zeros to itself
-    positive: Floats = np.maximum(distances, 0.0)  # rows that are all alike: no more than rounding is left
+    distances[np.arange(len(asked)), codes[asked]] -= 1.0 - (points**2).sum(
+        axis=1
+    )  # the distance of a row of zeros to itself is 0, too
+    positive: Floats = np.maximum(distances, 0.0)  # equal rows leave only rounding errors
     return positive
 
 
 def _euclidean_sums(features: Features, codes: Indices, asked: Indices) -> Floats:
-    """Sums of Euclidean distances to each name's specimens [q, k], a block of these at a time."""
+    """Sums of Euclidean distances to the specimens of each name [q, k], computed block by block."""
     points = features[asked].astype(np.float64)
     order = np.argsort(codes, kind="stable")
     sums = np.zeros((len(asked), int(codes.max()) + 1))

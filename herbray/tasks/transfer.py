@@ -1,4 +1,4 @@
-"""Transfer: a probe fitted on one split names the specimens of another, as a tool would in a new herbarium."""
+"""Transfer: a probe fitted on one split names the specimens of another, like a tool used in a new herbarium."""
 
 from typing import Annotated, ClassVar, Literal, Self, final
 
@@ -21,18 +21,18 @@ Rank = Literal["order", "family", "genus", "species"]
 
 @final
 class Transfer(LinearTask):
-    """Fit the probe of identify on one split, test it on another; the `split` of a score is the tested one.
+    """Fit the probe of the identify task on one split and test it on another; `split` of a score is the tested split.
 
-    Within H alone a probe can learn the flora and the labels of that herbarium; fitted on R, it cannot. A tested
-    specimen of a name that the fitted split lacks is left out. All at fold -1: `probe.macro_scores` over the names that
-    are tested, `rows` and `classes` tested, `rows_fitted`, `classes_fitted`, `rows_unknown` (of names that are not
-    fitted), `rows_undetermined`. Outcomes are `accuracy` and `balanced_accuracy`. Nothing is drawn: any seed gives
-    the same.
+    A probe fitted within H can learn the flora and the labels of that herbarium; a probe fitted on R cannot. Tested
+    specimens whose name does not occur in the fitted split are left out. All scores are at fold -1:
+    `scores.macro_scores` over the tested names, `rows` and `classes` tested, `rows_fitted`, `classes_fitted`,
+    `rows_unknown` (names not fitted), `rows_undetermined`. The outcomes are `accuracy` and `balanced_accuracy`. Nothing
+    is random: the seed has no effect.
 
     Attributes:
-        fitted_on: the split, or pool of splits, that the probe knows.
-        ranks: each gets a probe of its own.
-        at_least: gatherings that a name needs in the fitted split: duplicates of one plant are one example.
+        fitted_on: the split, or pool of splits, on which the probe is fitted.
+        ranks: each rank has its own probe.
+        at_least: number of gatherings that a name needs in the fitted split: duplicates of one plant are one example.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -51,17 +51,17 @@ class Transfer(LinearTask):
     at_least: Annotated[int, Field(ge=1)] = 1
 
     @model_validator(mode="after")
-    def _apart(self) -> Self:
+    def _check_disjoint(self) -> Self:
         for split in self.splits:
             if both := set(parse_splits(split)) & set(parse_splits(self.fitted_on)):
-                raise ValueError(f"{', '.join(sorted(both))}: fitted and tested; a probe would know the answers")
+                raise ValueError(f"{', '.join(sorted(both))}: fitted and tested; the probe would have seen the answers")
         return self
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each rank; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: a split is missing, the fitted one has fewer than two names, or none of them is tested.
+            UnscorableError: a split is missing, the fitted split has fewer than two names, or none of them is tested.
         """
         del seed
         fitted, tested = embeddings.select_splits(self.fitted_on), embeddings.select_splits(split)
@@ -78,7 +78,7 @@ class Transfer(LinearTask):
     def _classes(
         self, fitted: Embeddings, tested: Embeddings, split: str, rank: str
     ) -> tuple[Indices, Indices, npt.NDArray[np.str_], Indices]:
-        """The rows that are fitted, their classes, the names of these, and the tested rows that bear one."""
+        """The fitted rows, their classes, their names, and the tested rows that have one of these names."""
         rows, labels, _ = select_classes(fitted.rank(rank), embeddings_units(fitted), self.at_least)
         names = np.unique(fitted.rank(rank)[rows].astype(str))
         asked = tested.rank(rank)
@@ -86,8 +86,8 @@ class Transfer(LinearTask):
         known = np.flatnonzero(np.isin(asked.astype(str), names) & named)
         if len(names) < 2 or not len(known):
             raise UnscorableError(
-                f"{len(names)} names are fitted, and {len(known)} tested specimens bear one; two names and a specimen "
-                "are needed",
+                f"{len(names)} names are fitted, and {len(known)} tested specimens have one; two names and one "
+                "specimen are needed",
                 f"transfer, {self.fitted_on!r} to {split!r}, rank {rank!r}",
             )
         return rows, labels, names, known

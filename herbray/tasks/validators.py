@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def suggest_name(name: str, known: Sequence[str]) -> str:
-    """A hint for a name that is not among the known: the closest of them, else all."""
+    """A hint for an unknown name: the closest known name, or all of them if none is close."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 
 
 def known_name(literal: object) -> BeforeValidator:
-    """Make a `Literal` of strings answer an unknown name with the nearest known one."""
+    """A validator for a `Literal` of strings that answers an unknown name with the closest known one."""
     known = get_args(literal)
 
     def check(value: object) -> object:
@@ -30,17 +30,17 @@ def known_name(literal: object) -> BeforeValidator:
 
 
 def refuse_duplicates(entries: tuple[T, ...]) -> tuple[T, ...]:
-    """Refuse a tuple that holds something twice: its scores would be there twice. For use as a validator."""
+    """Validator: refuse a tuple that contains an entry twice, because its scores would appear twice."""
     if len(set(entries)) < len(entries):
         raise ValueError("an entry occurs twice")
     return entries
 
 
 def parse_splits(pooled: str) -> tuple[str, ...]:
-    """The names in "herbarium+random".
+    """The split names in a pool such as "herbarium+random".
 
     Raises:
-        ValueError: a name is no split, or occurs twice.
+        ValueError: a name is not a split, or occurs twice.
     """
     names = tuple(pooled.split("+"))
     for name in names:
@@ -57,8 +57,8 @@ def _check_split(pooled: str) -> str:
 
 
 PooledSplit = Annotated[str, AfterValidator(_check_split)]
-"""A split, or several joined by "+"."""
+"""A split, or several splits joined by "+"."""
 
 
 PooledSplits = Annotated[tuple[PooledSplit, ...], Field(min_length=1), AfterValidator(refuse_duplicates)]
-"""Where a task is run: at least one split or pool of splits, each once."""
+"""The splits that a task runs on: at least one split or pool of splits, each once."""

@@ -39,14 +39,14 @@ def test_turning_a_pair_round_turns_precision_and_leaves_accuracy(embeddings_of)
 def test_a_missing_genus_is_told_with_those_that_are_there(embeddings_of):
     embeddings = embeddings_of({"Cirra": 30, "Alba": 10}, separation=1.0)
     with pytest.raises(
-        UnscorableError, match=r"split 'random', pair Dolia–Cirra: 0 specimens of 'Dolia'.*are of Cirra, Alba"
+        UnscorableError, match=r"split 'random', pair Dolia–Cirra: 0 specimens of 'Dolia'.*genera are Cirra, Alba"
     ):
         Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
 
 
 def test_a_genus_with_fewer_specimens_than_folds_is_refused(embeddings_of):
     embeddings = embeddings_of({"Cirra": 30, "Dolia": 4}, separation=1.0)
-    with pytest.raises(UnscorableError, match="4 specimens of 'Dolia' in 4 gatherings, and 5"):
+    with pytest.raises(UnscorableError, match="4 specimens of 'Dolia' in 4 gatherings, but 5"):
         Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
 
 
@@ -59,7 +59,7 @@ def test_a_genus_of_too_few_gatherings_is_neither_chosen_nor_taken(five_genera):
         Pair(positive="Cirra", negative="Erema", kind="distinct"),
     )
     pair = Pair(positive="Alba", negative="Borea", kind="similar")
-    with pytest.raises(UnscorableError, match="20 specimens of 'Borea' in 1 gatherings, and 5 gatherings are needed"):
+    with pytest.raises(UnscorableError, match="20 specimens of 'Borea' in 1 gatherings, but 5 gatherings are needed"):
         Discriminate(pairs=(pair,)).run(gathered, "random")
 
 

@@ -66,7 +66,7 @@ def test_a_rank_with_one_class_is_refused_with_split_and_rank(embeddings_of):
     embeddings = embeddings_of({"Alba": 20, "Borea": 20}, separation=3.0)
     with pytest.raises(UnscorableError, match="split 'random', rank 'family': 1 of 1 classes"):
         Identify().run(embeddings, "random")
-    with pytest.raises(UnscorableError, match="rank 'genus': 0 of 2 classes lie in the 30 gatherings"):
+    with pytest.raises(UnscorableError, match="rank 'genus': 0 of 2 classes have the 30 gatherings"):
         Identify(folds=30, ranks=("genus",)).run(embeddings, "random")
 
 

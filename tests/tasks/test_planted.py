@@ -51,7 +51,7 @@ def test_a_wrong_species_of_the_right_genus_is_wrong_at_rank_species_only(embedd
     true_species[:4] = "Alba nova"
     reviewed = dataclasses.replace(embeddings, true_species=true_species)
     assert counts(Planted(ranks=("species",)).run(reviewed, "random"))["wrong"] == 4
-    with pytest.raises(UnscorableError, match=r"planted, split 'random', rank 'genus': of 80 .* 0 bear a wrong name"):
+    with pytest.raises(UnscorableError, match=r"planted, split 'random', rank 'genus': of 80 .* 0 have a wrong name"):
         Planted().run(reviewed, "random")
 
 
@@ -76,7 +76,7 @@ def test_unreviewed_and_rare_specimens_take_no_part(embeddings_of):
 
 
 def test_without_truth_the_task_is_refused(embeddings_of):
-    with pytest.raises(UnscorableError, match="Leave the task out where `true_species` is not known"):
+    with pytest.raises(UnscorableError, match="leave the task out if `true_species` is not known"):
         Planted().run(embeddings_of(SIZES, 1.0), "random")
 
 

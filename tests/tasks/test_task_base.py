@@ -72,7 +72,7 @@ def test_features_that_are_not_finite_are_refused_with_their_specimen(five_gener
     def spoil(features):
         features[4, 2] = value
 
-    with pytest.raises(ValueError, match="1 of 126 embeddings hold numbers that are not finite, first 'Alba-0004'"):
+    with pytest.raises(ValueError, match="1 of 126 embeddings contain non-finite numbers, first 'Alba-0004'"):
         Embeddings.from_table(with_features(five_genera, spoil))
 
 

@@ -11,26 +11,26 @@ from herbray.tasks.methods.classes import class_unit_pairs, count_units
 
 
 def deal_folds(labels: Indices, units: Indices, many: int, seed: int) -> list[tuple[Indices, Indices]]:
-    """Rows to learn from and rows held out, fold by fold: all of `cross_validate` that follows from labels.
+    """Training rows and held-out rows of each fold: the part of `probe.cross_validate` that needs only labels.
 
     Raises:
-        UnscorableError: as `cross_validate`.
+        UnscorableError: as in `probe.cross_validate`.
     """
     counts = np.bincount(labels)
-    apart = count_units(labels, units, len(counts))
-    if len(counts) < 2 or counts.min() < many or apart.min() < 2:
+    gatherings = count_units(labels, units, len(counts))
+    if len(counts) < 2 or counts.min() < many or gatherings.min() < 2:
         raise UnscorableError(
-            f"rows a class {counts.tolist()[:20]}, gatherings a class {apart.tolist()[:20]}: {many}-fold "
-            f"cross-validation needs two classes of at least {many} rows, in two gatherings or more"
+            f"rows per class {counts.tolist()[:20]}, gatherings per class {gatherings.tolist()[:20]}: {many}-fold "
+            f"cross-validation needs two classes of at least {many} rows, in two or more gatherings each"
         )
     return list(_train_and_test_rows(labels, units, many, seed))
 
 
 def _train_and_test_rows(labels: Indices, units: Indices, many: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    """Rows to learn from and rows held out, fold by fold: units are dealt by the class of their first row."""
+    """Training rows and held-out rows of each fold; units are stratified by the class of their first row."""
     _, firsts, unit = np.unique(units, return_index=True, return_inverse=True)
     heads = np.sort(firsts)
-    unit = np.argsort(np.argsort(firsts))[unit]  # units in the order of their first rows, not of their codes
+    unit = np.argsort(np.argsort(firsts))[unit]  # numbered in the order of their first rows, not of their codes
     fold = _spread_classes(_stratify(labels[heads], many, seed), class_unit_pairs(labels, unit), many)
     for number in range(many):
         out = fold[unit] == number
@@ -38,14 +38,14 @@ def _train_and_test_rows(labels: Indices, units: Indices, many: int, seed: int) 
 
 
 def _stratify(heads: Indices, many: int, seed: int) -> Indices:
-    """The fold of each unit, given the class of each: scikit-learn's stratified folds."""
+    """The fold of each unit, given the class of each unit, from scikit-learn's stratified folds."""
     if len(heads) < many:
         raise UnscorableError(f"{len(heads)} gatherings for {many} folds: lower `folds`")
-    if np.bincount(heads).max() < many:  # no class is first in so many units: scikit-learn would refuse
+    if np.bincount(heads).max() < many:  # no class is first in that many units: scikit-learn would refuse
         heads = np.zeros_like(heads)
     fold = np.empty_like(heads)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # of units; its rows were counted
+        warnings.filterwarnings("ignore", "The least populated class")  # counts units; the rows were counted above
         splits = StratifiedKFold(many, shuffle=True, random_state=seed).split(heads, heads)
         for number, (_, held) in enumerate(splits):
             fold[held] = number
@@ -53,16 +53,16 @@ def _stratify(heads: Indices, many: int, seed: int) -> Indices:
 
 
 def _spread_classes(fold: Indices, memberships: Indices, many: int) -> Indices:
-    """Move units to other folds until no class lies in one fold alone, where no probe could learn it.
+    """Move units to other folds until every class occurs in at least two folds, so that every probe can learn it.
 
-    A unit that holds several classes is dealt by one of them, so that chance may put all units of another class in one
-    fold. Such a class is always cured if one of its units holds fewer than `many` - 1 further classes: each of these
-    forbids at most one of as many other folds.
+    A unit with several classes is stratified by one of them, so all units of another class may end up in one fold by
+    chance. A move can always fix such a class if one of its units contains fewer than `many` - 1 other classes: each of
+    these rules out at most one of the `many` - 1 other folds.
 
     Args:
-        fold: [u] of each unit.
+        fold: [u] fold of each unit.
         memberships: [2, p] classes and their units.
-        many: folds.
+        many: number of folds.
 
     Raises:
         UnscorableError: no unit can be moved.
@@ -72,22 +72,22 @@ def _spread_classes(fold: Indices, memberships: Indices, many: int) -> Indices:
         if moved is None:
             raise UnscorableError(
                 f"{len(alone)} of {memberships[0].max() + 1} classes would be held out whole by one of {many} folds, "
-                "since their gatherings hold many classes each: change `folds`"
+                "because each of their gatherings contains many classes: change `folds`"
             )
         fold = moved
     return fold
 
 
 def _classes_in_one_fold(fold: Indices, memberships: Indices) -> Indices:
-    """The classes whose units all lie in one fold."""
+    """The classes whose units are all in one fold."""
     classes, units = memberships
     return np.flatnonzero(count_units(classes, fold[units], int(classes.max()) + 1) == 1)
 
 
 def _move_one_unit(fold: Indices, memberships: Indices, many: int, alone: Indices) -> Indices | None:
-    """The folds after the first move, of a unit of one of the classes that lie alone, that leaves fewer of them.
+    """The folds after moving one unit of the classes `alone` so that fewer classes are in one fold.
 
-    Emptier folds are tried first; None where no move helps.
+    Smaller folds are tried first. None if no move helps.
     """
     classes, units = memberships
     for unit in np.unique(units[np.isin(classes, alone)]):

@@ -1,4 +1,4 @@
-"""The linear probe of all three applications: standardise, L2 logistic regression, out-of-fold probabilities."""
+"""The linear probe of all three applications: standardisation, L2 logistic regression, out-of-fold probabilities."""
 
 import warnings
 from abc import ABC
@@ -20,19 +20,19 @@ from herbray.tasks.methods.folds import deal_folds
 
 
 class LinearTask(TaskSpec, ABC):
-    """A task that reads everything off linear probes (Walker et al. 2022, their archived code).
+    """A task that is scored with linear probes (Walker et al. 2022, archived code).
 
-    The solver is scikit-learn's L-BFGS in float64, as in the paper. Turning the features into the row space of the
-    training fold leaves the optimum where it is, but was measured no faster: it takes more iterations to the same
-    tolerance.
+    The solver is scikit-learn's L-BFGS in float64, as in the paper. Projecting the features to the row space of the
+    training fold would not change the optimum, but was not faster in measurements: it needs more iterations to reach
+    the same tolerance.
 
     Attributes:
         C: inverse strength of the L2 penalty.
-        class_weight: "balanced" weighs classes by their inverse frequency; null weighs rows alike.
-        max_iter: iterations of a fit; a fit that reaches it scores `converged` 0.
-        tol: largest entry of the gradient at which a fit stops.
-        threads: of the linear algebra in one process. Results are exactly repeatable for a given number; one is
-            right where many tasks run side by side.
+        class_weight: "balanced" weights classes by their inverse frequency; null weights all rows equally.
+        max_iter: maximum number of iterations of a fit; a fit that reaches it has the score `converged` 0.
+        tol: a fit stops when the largest entry of the gradient is below this value.
+        threads: number of linear-algebra threads in one process. Results are exactly reproducible for a given number;
+            use 1 when many tasks run in parallel.
     """
 
     C: Annotated[float, Field(gt=0)] = 1.0
@@ -46,7 +46,7 @@ class ProbeTask(LinearTask, ABC):
     """A task whose probes are cross-validated.
 
     Attributes:
-        folds: of the stratified, shuffled cross-validation.
+        folds: number of folds of the stratified, shuffled cross-validation.
     """
 
     folds: Annotated[int, Field(ge=2)] = 5
@@ -54,12 +54,12 @@ class ProbeTask(LinearTask, ABC):
 
 @dataclass(frozen=True, eq=False)
 class FoldPredictions:
-    """What a probe says of specimens that it has not seen.
+    """Predictions of a probe for specimens on which it was not fitted.
 
     Attributes:
-        number: of the fold, from 0.
-        test: [m] rows that were held out.
-        probabilities: [m, k] of each class; rows sum to 1.
+        number: number of the fold, from 0.
+        test: [m] the held-out rows.
+        probabilities: [m, k] probability of each class; rows sum to 1.
         majority: the most frequent class of the training rows.
         converged: whether the solver reached its tolerance.
     """
@@ -74,16 +74,16 @@ class FoldPredictions:
 def fit_and_predict(
     fitted: npt.NDArray[np.float32], labels: Indices, tested: npt.NDArray[np.float32], task: LinearTask
 ) -> FoldPredictions:
-    """Fit one probe and ask it about other specimens.
+    """Fit one probe and predict the classes of other specimens.
 
     Args:
-        fitted: [n, d] features.
-        labels: [n] their classes 0 to k-1, every one of them there, two at least.
-        tested: [m, d] features.
-        task: the probe's settings.
+        fitted: [n, d] features to fit on.
+        labels: [n] classes of `fitted`, 0 to k-1; every class occurs, and there are at least two.
+        tested: [m, d] features to predict.
+        task: settings of the probe.
 
     Returns:
-        A fold of number -1 whose rows are those of `tested`.
+        Predictions with fold number -1, whose rows are those of `tested`.
     """
     probe, converged = _fit(_make_pipeline(task), fitted.astype(np.float64), labels)
     majority = int(np.bincount(labels).argmax())
@@ -95,22 +95,22 @@ def fit_and_predict(
 def cross_validate(
     features: npt.NDArray[np.float32], labels: Indices, units: Indices, task: ProbeTask, seed: int
 ) -> Iterator[FoldPredictions]:
-    """Fit a probe a fold and yield what it says of the rows held out.
+    """Fit one probe per fold and yield its predictions for the held-out rows.
 
-    Rows of one unit stand in one fold: a probe that had seen a duplicate of a sheet would know the sheet. Where every
-    row is a unit of its own, the folds are scikit-learn's stratified ones, the paper's. Every probe has rows of every
-    class to learn from.
+    All rows of a unit are in the same fold: a probe fitted on a duplicate of a sheet would recognise the sheet. If
+    every row is a unit, the folds are the stratified folds of scikit-learn, as in the paper. Every training fold
+    contains every class.
 
     Args:
         features: [n, d].
-        labels: [n] classes 0 to k-1, every one of them in at least `task.folds` rows and two units; see `usable`.
-        units: [n] codes of what must not be torn apart, such as the gathering.
-        task: the probe's settings.
-        seed: of the shuffle into folds.
+        labels: [n] classes 0 to k-1, each with at least `task.folds` rows and two units; see `classes.select_classes`.
+        units: [n] codes of rows that must stay together, such as the gathering.
+        task: settings of the probe.
+        seed: seed of the shuffle into folds.
 
     Raises:
-        UnscorableError: a class has fewer rows than there are folds, or there is only one class; or the units cannot be
-            dealt so that every fold leaves rows of every class, see `_spread_classes`.
+        UnscorableError: a class has fewer rows than there are folds, there is only one class, or no assignment of units
+            to folds was found in which every training fold contains every class; see `folds.deal_folds`.
     """
     matrix = features.astype(np.float64)
     for number, (train, test) in enumerate(deal_folds(labels, units, task.folds, seed)):
@@ -122,9 +122,9 @@ def cross_validate(
 def predict_out_of_fold(
     features: npt.NDArray[np.float32], labels: Indices, units: Indices, task: ProbeTask, seed: int
 ) -> tuple[Floats, float]:
-    """Probabilities [n, k] of every row from the probe that has not seen it, and the share of probes that converged.
+    """Probabilities [n, k] of each row from the probe not fitted on it, and the share of probes that converged.
 
-    Arguments and errors as `cross_validate`.
+    Arguments and errors are those of `cross_validate`.
     """
     probabilities = np.zeros((len(labels), int(labels.max()) + 1))
     converged = []
@@ -140,7 +140,7 @@ def _make_pipeline(task: LinearTask) -> Pipeline:
 
 
 def _fit(probe: Pipeline, features: Floats, labels: Indices) -> tuple[Pipeline, bool]:
-    """Fit, and turn scikit-learn's convergence warning into a value; other warnings go their way."""
+    """Fit, and return whether the fit converged instead of scikit-learn's warning; other warnings are passed on."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         probe.fit(features, labels)

@@ -1,8 +1,8 @@
-"""What labels tell of tasks before an encoder has seen an image: what can be judged, and what must be left out.
+"""Decide from labels alone, before anything is embedded, which parts of tasks can be scored and which are left out.
 
-The rule. A task is tried on each of its splits, at each of its ranks or pairs. What labels do not allow is left out. It
-is an error where the user has named it: a split, rank or pair that the settings of a task write out must be judged
-somewhere. It is an error, too, where nothing at all is left. A preset writes out what it says.
+Each task is checked on each of its splits, at each of its ranks or pairs. Parts that the labels do not allow are left
+out. It is an error if a split, rank or pair that the user wrote in the settings of a task cannot be scored anywhere, or
+if nothing can be scored at all. Entries of a preset count as written by the user.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,12 +21,12 @@ _Row = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A part of a task that labels do not allow to be judged: a row of `schema.LEFT_OUT`.
+    """A part of a task that the labels do not allow: a row of `schema.LEFT_OUT`.
 
     Attributes:
-        task: its name.
-        split: where.
-        level: rank or pair; "" for all of the task.
+        task: name of the task.
+        split: split on which the part was checked.
+        level: rank or pair; "" for the whole task.
         reason: what is missing, in words.
     """
 
@@ -38,11 +38,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ScorableTasks:
-    """What is left of some tasks.
+    """The parts of tasks that can be scored.
 
     Attributes:
-        pieces: tasks, narrowed to what can be judged, each with the split that it can be judged on.
-        left_out: what cannot be.
+        pieces: tasks narrowed to the parts that can be scored, each with the split on which it can be scored.
+        left_out: the parts that cannot be scored.
     """
 
     pieces: tuple[tuple[TaskSpec, str], ...]
@@ -50,40 +50,40 @@ class ScorableTasks:
 
 
 def select_scorable(tasks: Sequence[TaskSpec], labels: Embeddings, seed: int = PAPER_SEED) -> ScorableTasks:
-    """Narrow tasks to what labels allow.
+    """Narrow tasks to the parts that the labels allow.
 
     Args:
-        tasks: as the user set them.
-        labels: of the specimens that will be embedded; their features are not looked at.
-        seed: of the tasks.
+        tasks: tasks with the settings of the user.
+        labels: specimens that will be embedded; their features are not read.
+        seed: seed of the tasks.
 
     Raises:
-        UnscorableError: something that the user has named cannot be judged, or nothing can; a line each.
+        UnscorableError: parts that the user named cannot be scored (one line each), or no part can be scored.
     """
     pieces: list[tuple[TaskSpec, str]] = []
     left_out: list[LeftOut] = []
-    faults: list[str] = []
+    errors: list[str] = []
     for task in tasks:
         kept, out = _narrow_task(task, labels, seed)
-        faults += _unscorable_requests(task, kept, out)
+        errors += _unscorable_requests(task, kept, out)
         pieces += kept
         left_out += out
-    if faults:
-        raise UnscorableError("\n".join(faults))
+    if errors:
+        raise UnscorableError("\n".join(errors))
     if not pieces:
         why = "\n".join(f"  {line}" for line in describe_left_out(left_out))
         raise UnscorableError(
-            f"these labels allow no task to be judged: give more sheets, or lower the tasks' `folds`\n{why}"
+            f"no task can be scored with these labels: add more sheets, or lower `folds` of the tasks\n{why}"
         )
     return ScorableTasks(tuple(pieces), tuple(dict.fromkeys(left_out)))
 
 
 def describe_left_out(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None) -> list[str]:
-    """What is left out, in words; what lacks the same for the same reason shares a line.
+    """Lines that say what is left out, and why; parts that share a reason share a line where possible.
 
     Args:
         left_out: parts of tasks.
-        absent: splits without a specimen, and why; tasks on them are not told one by one.
+        absent: empty splits, and why they are empty; tasks on these splits are not listed separately.
     """
     absent = absent or {}
     parts = [one for one in left_out if one.level or one.split not in absent]
@@ -91,15 +91,15 @@ def describe_left_out(left_out: Collection[LeftOut], absent: Mapping[str, str] |
     for place in (0, 1, 2):
         rows = _merge_rows(rows, place)
     rows.sort(key=lambda row: any(row[2]))  # whole splits first
-    told = [f"split {split}: {why}" for split, why in absent.items()]
+    lines = [f"split {split}: {why}" for split, why in absent.items()]
     for tasks, splits, levels, reason in rows:
         at = f" at {', '.join(levels)}" if any(levels) else ""
-        told.append(f"{', '.join(tasks)}{at} on {', '.join(splits)}: {reason}")
-    return told
+        lines.append(f"{', '.join(tasks)}{at} on {', '.join(splits)}: {reason}")
+    return lines
 
 
 def _merge_rows(rows: Sequence[_Row], place: int) -> list[_Row]:
-    """Rows that differ in their tasks, splits or levels alone, as one."""
+    """Merge rows that differ only in their tasks (`place` 0), splits (1) or levels (2)."""
     found: dict[tuple[object, ...], _Row] = {}
     for row in rows:
         rest = (*row[:place], *row[place + 1 :])
@@ -111,12 +111,12 @@ def _merge_rows(rows: Sequence[_Row], place: int) -> list[_Row]:
 
 
 def to_left_out_table(left_out: Collection[LeftOut]) -> pa.Table:
-    """`schema.LEFT_OUT`, a row each."""
+    """The parts left out as a `schema.LEFT_OUT` table."""
     return pa.Table.from_pylist([vars(one) for one in left_out], schema=schema.LEFT_OUT)
 
 
 def _narrow_task(task: TaskSpec, labels: Embeddings, seed: int) -> tuple[list[tuple[TaskSpec, str]], list[LeftOut]]:
-    """What is kept of a task on each split that has specimens, and what is not."""
+    """The parts of a task that can be scored on each split that has specimens, and the parts that cannot."""
     there = set(labels.split)
     kept: dict[str, TaskSpec] = {}
     left_out: list[LeftOut] = []
@@ -136,7 +136,7 @@ def _narrow_task(task: TaskSpec, labels: Embeddings, seed: int) -> tuple[list[tu
 def _narrow_on_split(
     task: TaskSpec, labels: Embeddings, split: str, seed: int
 ) -> tuple[dict[str, tuple[object, ...]], list[LeftOut]]:
-    """Settings that narrow a task to what can be judged on a split, `splits` among them; empty where nothing can."""
+    """Settings, including `splits`, that narrow a task to the parts that can be scored on a split; {} if none can."""
     kept: list[TaskSpec] = []
     left_out: list[LeftOut] = []
     for part in task.split_for_check():
@@ -166,12 +166,12 @@ def _entry_names(task: TaskSpec) -> Iterator[str]:
 def _unscorable_requests(
     task: TaskSpec, kept: Sequence[tuple[TaskSpec, str]], left_out: Sequence[LeftOut]
 ) -> Iterator[str]:
-    """A line for each split, rank or pair that the settings write out and that is judged nowhere."""
+    """A line for each split, rank or pair that the user wrote and that cannot be scored anywhere."""
     named = task.model_fields_set
     if "splits" in named:
-        judged = {part for _, split in kept for part in parse_splits(split)}
+        scorable = {part for _, split in kept for part in parse_splits(split)}
         for split in task.splits:
-            if not judged & set(parse_splits(split)):
+            if not scorable & set(parse_splits(split)):
                 yield _describe_request(
                     task, "splits", split, [one for one in left_out if one.split in parse_splits(split)]
                 )
@@ -186,6 +186,4 @@ def _unscorable_requests(
 
 def _describe_request(task: TaskSpec, setting: str, entry: str, left_out: Sequence[LeftOut]) -> str:
     why = "; ".join(dict.fromkeys(f"on {one.split}: {one.reason}" for one in left_out))
-    return (
-        f"task {task.name}: {entry}, which its `{setting}` name, cannot be judged ({why}): take it out of `{setting}`"
-    )
+    return f"task {task.name}: {entry}, listed in `{setting}`, cannot be scored ({why}): remove it from `{setting}`"

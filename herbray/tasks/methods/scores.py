@@ -8,18 +8,18 @@ from herbray.tasks.methods.probe import FoldPredictions
 
 
 def macro_scores(truth: Indices, fold: FoldPredictions, present_only: bool = False) -> dict[str, float]:
-    """Scores of one fold over k classes that count alike; a class never predicted has precision 0.
+    """Scores of one fold over k equally weighted classes; a class that is never predicted has precision 0.
 
     Args:
-        truth: [m] classes of the fold's rows.
-        fold: the probe's probabilities for them.
-        present_only: leave classes without a row out of every mean, in place of counting their recall as 0: where
-            gatherings are kept together, a fold may hold none of a small class.
+        truth: [m] true classes of the held-out rows.
+        fold: predictions of the probe for these rows.
+        present_only: exclude classes without a row from every mean instead of counting their recall as 0. Because
+            gatherings are kept together, a fold may contain no row of a small class.
 
     Returns:
-        `accuracy`; macro `precision`, `recall`, `f1`; `balanced_accuracy`, which equals macro recall where every class
-        is present; `auroc`, macro over one class versus the rest; `majority`, the accuracy of always naming
-        the most frequent training class; `converged`, 1 or 0.
+        `accuracy`; macro `precision`, `recall`, `f1`; `balanced_accuracy`, which equals macro recall if every class is
+        present; `auroc`, the mean over classes of one class versus the rest; `majority`, the accuracy of always
+        predicting the most frequent training class; `converged`, 1 or 0.
     """
     classes = np.arange(fold.probabilities.shape[1])
     predicted = fold.probabilities.argmax(axis=1)
@@ -36,14 +36,14 @@ def macro_scores(truth: Indices, fold: FoldPredictions, present_only: bool = Fal
 
 
 def binary_scores(truth: Indices, fold: FoldPredictions) -> dict[str, float]:
-    """Scores of one fold of a pair, class 1 the positive one; nothing predicted positive gives precision 0.
+    """Scores of one fold of a pair; class 1 is the positive class. Precision is 0 if no row is predicted positive.
 
     Args:
-        truth: [m] of 0 and 1; if just one is present, there is no `auroc`, and `balanced_accuracy` is its recall.
-        fold: the probe's probabilities [m, 2].
+        truth: [m] 0 or 1; if only one class is present, there is no `auroc`, and `balanced_accuracy` is its recall.
+        fold: predictions of the probe; probabilities [m, 2].
 
     Returns:
-        As `macro_scores`, with precision, recall and F1 those of the positive class.
+        As in `macro_scores`, but precision, recall and F1 are those of the positive class.
     """
     predicted = fold.probabilities.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(truth, predicted, labels=[0, 1], zero_division=0)

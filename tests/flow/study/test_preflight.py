@@ -65,7 +65,7 @@ def test_one_family_is_told_before_an_image_is_read(tmp_path):
         "split herbarium: all sheets are of one institution, I0",
         "identify, discriminate, mislabel on species: no specimen is in this split",
         "identify at family, order on random: "
-        "1 of 1 classes lie in the 5 gatherings that 5 folds need, and at least two must",
+        "1 of 1 classes have the 5 gatherings that 5 folds need, but at least two must",
     ]
 
 
@@ -96,13 +96,13 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         ),
         (sheets(institution="K"), {"embed": {"splits": ["herbarum"]}}, "herbarum unknown"),
         (sheets(families=1), {"evaluate": {"tasks": [{"name": "identify", "ranks": ["family"]}]}}, "identify: family"),
-        (sheets(), {"evaluate": {"preset": "walker2022"}}, "Syzygium–Eugenia, which its `pairs` name"),
+        (sheets(), {"evaluate": {"preset": "walker2022"}}, "Syzygium–Eugenia, listed in `pairs`"),
         (
             sheets(gathering="one"),
             {"splits": {"home": None}},
             r"no specimen is in herbarium, species \(without a species .*, random \(a share",
         ),
-        (sheets(genera=2, each=5, families=2), {}, "allow no task to be judged"),
+        (sheets(genera=2, each=5, families=2), {}, "no task can be scored with these labels"),
         (
             sheets(),
             {"train": config.parse(Train, {"encoder": {"size": 64}})},

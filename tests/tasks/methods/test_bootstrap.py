@@ -191,7 +191,7 @@ def test_an_outcome_without_weight_or_with_odd_numbers_is_refused():
         ([1.0, 0.0], [0.0, 0.0], "some are above"),
         ([1.0, 0.0], [1.0, -1.0], "at least 0"),
         ([1.0, np.nan], [1.0, 1.0], "not finite"),
-        ([1.0, 0.0], [1.0], "differ in number"),
+        ([1.0, 0.0], [1.0], "differ in length"),
     ]:
         with pytest.raises(ValueError, match=message):
             outcome_of(values, weights)

@@ -57,7 +57,7 @@ def test_too_small_a_class_and_a_single_class_are_refused(overlapping):
 def test_a_class_of_one_gathering_is_refused_whatever_its_rows(overlapping):
     features, labels = overlapping
     units = np.where(labels == 2, 1000, np.arange(75))
-    with pytest.raises(UnscorableError, match=r"gatherings a class \[40, 25, 1\].*in two gatherings or more"):
+    with pytest.raises(UnscorableError, match=r"gatherings per class \[40, 25, 1\].*in two or more gatherings"):
         next(cross_validate(features, labels, units, Identify(), 1))
 
 

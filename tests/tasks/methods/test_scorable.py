@@ -144,17 +144,25 @@ def test_a_task_of_which_nothing_is_left_is_left_out():
         (
             "one family",
             {"identify": {"ranks": ["genus", "family"]}},
-            "identify: family, which its `ranks` name.*1 of 1",
+            "identify: family, listed in `ranks`.*1 of 1",
         ),
-        ("one split", {"identify": {"splits": ["random", "species"]}}, "identify: species, which its `splits` name"),
-        ("one split", {"retrieval": {}, "identify": {"splits": ["herbarium+species"]}}, "herbarium[+]species, which"),
+        ("one split", {"identify": {"splits": ["random", "species"]}}, "identify: species, listed in `splits`"),
+        (
+            "one split",
+            {"retrieval": {}, "identify": {"splits": ["herbarium+species"]}},
+            "herbarium[+]species, listed in",
+        ),
         (
             "all is there",
             {"mislabel": {"pairs": [{"positive": "Alba", "negative": "Rosa", "kind": "similar"}]}},
-            "mislabel: Alba–Rosa, which its `pairs` name, .*0 specimens of 'Rosa'",
+            "mislabel: Alba–Rosa, listed in `pairs`, .*0 specimens of 'Rosa'",
         ),
-        ("one sheet", {"identify": {}, "leakage": {}}, "no task to be judged: .*\n  .*identify at genus on herbarium"),
-        ("one genus", {"identify": {}, "discriminate": {}}, "no task to be judged"),
+        (
+            "one sheet",
+            {"identify": {}, "leakage": {}},
+            "no task can be scored with these labels: .*\n  .*identify at genus on herbarium",
+        ),
+        ("one genus", {"identify": {}, "discriminate": {}}, "no task can be scored"),
         ("no truth", {"planted": {}}, "no specimen's true name is known"),
     ],
 )
@@ -203,7 +211,7 @@ def test_a_pair_is_left_out_beside_another():
 
 def test_a_preset_writes_out_what_it_says():
     spec = parse(Evaluate, {"preset": "walker2022"})
-    with pytest.raises(UnscorableError, match="Syzygium–Eugenia, which its `pairs` name"):
+    with pytest.raises(UnscorableError, match="Syzygium–Eugenia, listed in `pairs`"):
         select_scorable(spec.tasks, labels_of(CASES["all is there"]))
 
 
@@ -215,9 +223,9 @@ def test_lines_join_tasks_and_splits_that_are_told_already():
         "split herbarium: all sheets are of one institution, K",
         "identify, silhouette, retrieval on species: no specimen is in this split",
         "identify at family, order on random: "
-        "1 of 1 classes lie in the 5 gatherings that 5 folds need, and at least two must",
-        "silhouette at family, order on random: 1 names lie in two gatherings or more, and two must",
-        "retrieval at family, order on random: all sheets bear one name, so that every sheet finds its like",
+        "1 of 1 classes have the 5 gatherings that 5 folds need, but at least two must",
+        "silhouette at family, order on random: 1 names have two or more gatherings; at least two must",
+        "retrieval at family, order on random: all sheets have the same name, so that every sheet is a match",
     ]
     rows = to_left_out_table(found.left_out)
     assert rows.schema == schema.LEFT_OUT
