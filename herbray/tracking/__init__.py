@@ -1,4 +1,4 @@
-"""Runs and models in MLflow: the one place that imports it, and only when a function is called (it takes seconds)."""
+"""Runs and models in MLflow. Only this package imports mlflow, and only inside functions, because it takes seconds."""
 
 from herbray.tracking.cards import read_card, write_card
 from herbray.tracking.champion.lock import PromotionLocked, promotion_lock

@@ -1,4 +1,4 @@
-"""Deliveries to the tracking store from a thread of their own: a job goes on while the store is away."""
+"""Delivery of metrics to the tracking store from a background thread: jobs continue while the store is unreachable."""
 
 import logging
 import os
@@ -13,34 +13,34 @@ from herbray.console.redact import redacted
 from herbray.tracking.runs import Run, finish
 
 PATIENCE: Final = 60.0
-"""Seconds that a job waits at its end for a store that is away; one request under way may add its own timeout."""
+"""Seconds that a job waits at its end for an unreachable store; a pending request may add its own timeout."""
 
-_GRACE: Final = 5.0  # seconds for the last figures of a job that failed
+_GRACE: Final = 5.0  # seconds to deliver the last metrics of a failed job
 _PAUSE: Final = 1.0  # seconds between deliveries
-_LONGEST_HALF: Final = 120  # letters of a reason's two ends: what failed, and the innermost cause
-_ONE_TRY: Final = {  # MLflow would go on for four minutes by itself, and sleep while the store is back
+_LONGEST_HALF: Final = 120  # characters kept at each end of an error: what failed, and the innermost cause
+_ONE_TRY: Final = {  # by itself MLflow retries for four minutes, with long pauses even when the store is back
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-_NOISY_LOGGERS: Final = ("mlflow.store.db.utils", "urllib3.connectionpool")  # tell each failure anew, with its stack
+_NOISY_LOGGERS: Final = ("mlflow.store.db.utils", "urllib3.connectionpool")  # log every failure, with its stack
 
 _log = logging.getLogger(__name__)
 
 
 class StoreUnreachable(ValueError):
-    """The tracking store does not answer, or refuses; the message says what is safe and how to go on."""
+    """The tracking store does not answer or refuses requests; the message says what is safe and how to continue."""
 
 
 class DeliveryThread:
-    """Calls `deliver` again and again beside the work, which therefore never waits for the store.
+    """Calls `deliver` repeatedly in a thread, so that the work never waits for the store.
 
-    Whatever `deliver` is to send must wait where it finds it again: it is called anew after a failure. A store that is
-    away is told once, and once when it is back. While it works, MLflow tries each request once, unless the environment
-    says how often.
+    `deliver` is called again after a failure, so it must find what it has not sent yet. An outage of the store is
+    logged once when it begins and once when it ends. While the thread runs, MLflow tries each request once, unless the
+    environment sets the number of retries.
     """
 
     def __init__(self, deliver: Callable[[], None], pause: float = _PAUSE) -> None:
-        """`deliver` sends all that there is, in order; `pause` is in seconds."""
+        """`deliver` sends all pending data, in order; `pause` is the time between calls, in seconds."""
         self._deliver, self._pause = deliver, pause
         self._closing = threading.Event()
         self._deadline = 0.0
@@ -49,38 +49,40 @@ class DeliveryThread:
         self._thread = threading.Thread(target=self._work, name="herbray-delivery", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin."""
-        self._manners = try_once()
-        self._manners.__enter__()
+        """Start the thread."""
+        self._one_try = try_once()
+        self._one_try.__enter__()
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End, without a further delivery if `finish` was not called."""
+        """Stop the thread; without a prior call of `finish`, pending data are not delivered."""
         self._closing.set()
         self._thread.join(self._pause)
-        self._manners.__exit__(None, None, None)
+        self._one_try.__exit__(None, None, None)
 
     def finish(self, patience: float) -> None:
-        """Deliver what is there now; all that was written before this call is sent when it returns.
+        """Deliver all data written before this call, and stop.
 
         Args:
-            patience: seconds to wait for a store that is away.
+            patience: seconds to wait for an unreachable store.
 
         Raises:
-            StoreUnreachable: it did not come back; the message is the reason.
+            StoreUnreachable: the store stayed unreachable; the message is the reason.
         """
         self._deadline = time.monotonic() + patience
         self._closing.set()
         self._thread.join(patience + self._pause)
         if self._thread.is_alive() or self._fault is not None:
-            raise StoreUnreachable(summarise_error(self._fault) if self._fault else "it does not answer")
+            raise StoreUnreachable(summarise_error(self._fault) if self._fault else "no answer")
 
     def _work(self) -> None:
         while True:
-            last = self._closing.is_set()  # asked before the delivery: then it covers all that was written until then
+            last = (
+                self._closing.is_set()
+            )  # read before the delivery, which then covers everything written before `finish`
             is_delivered = self._attempt()
             if last and (is_delivered or time.monotonic() >= self._deadline):
                 return
@@ -92,23 +94,26 @@ class DeliveryThread:
     def _attempt(self) -> bool:
         try:
             self._deliver()
-        except Exception as error:  # of MLflow, its database or the network; what cannot be mended is told at the end
+        except Exception as error:  # of MLflow, its database or the network; raised by `finish` if it persists
             if self._fault is None:
                 self._since = time.monotonic()
                 _log.warning(
-                    "the tracking store is away (%s): the job goes on, its figures wait", summarise_error(error)
+                    "the tracking store is unreachable (%s): the job continues, its metrics wait",
+                    summarise_error(error),
                 )
             self._fault = error
             return False
         if self._fault is not None:
-            _log.warning("the tracking store is back after %.0f s: what waited is sent", time.monotonic() - self._since)
+            _log.warning(
+                "the tracking store is back after %.0f s: the waiting metrics were sent", time.monotonic() - self._since
+            )
         self._fault = None
         return True
 
 
 @contextmanager
 def try_once() -> Iterator[None]:
-    """Let MLflow try each request once and quietly, unless the environment says how often."""
+    """Make MLflow try each request once, without logging failures, unless the environment sets the retries."""
     ours = [name for name in _ONE_TRY if name not in os.environ]
     levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
     os.environ |= {name: _ONE_TRY[name] for name in ours}
@@ -127,18 +132,18 @@ def try_once() -> Iterator[None]:
 def deliver_in_background(
     run: Run, deliver: Callable[[], None], hint: str, patience: float | None = None
 ) -> Iterator[None]:
-    """Deliver a run's figures while the body works, and all of them before it is left.
+    """Deliver the metrics of a run while the body runs; at the end, all of them have been delivered.
 
-    A body that fails marks the run FAILED, where the store answers, and its error goes on.
+    If the body fails, the run is marked FAILED if the store answers, and the error is raised again.
 
     Args:
-        run: the body's.
+        run: the run of the body.
         deliver: see `DeliveryThread`.
-        hint: what is safe and how to go on, for the message where the store stays away.
+        hint: what is safe and how to continue, for the error message.
         patience: seconds to wait for the store at the end; None: `PATIENCE`.
 
     Raises:
-        StoreUnreachable: it stayed away.
+        StoreUnreachable: the store stayed unreachable.
     """
     with DeliveryThread(deliver) as courier:
         try:
@@ -151,19 +156,19 @@ def deliver_in_background(
         try:
             courier.finish(PATIENCE if patience is None else patience)
         except StoreUnreachable as error:
-            raise StoreUnreachable(f"the tracking store is away ({error}); {hint}") from None
+            raise StoreUnreachable(f"the tracking store is unreachable ({error}); {hint}") from None
 
 
 @contextmanager
 def wrap_store_errors(hint: str, run: Run | None = None) -> Iterator[None]:
-    """Turn what the store's side raises in the body into `StoreUnreachable` with words; bad input stays what it is.
+    """Raise errors of the store in the body as `StoreUnreachable`; errors of bad input are not changed.
 
     Args:
-        hint: what is safe and how to go on.
-        run: marked FAILED then, where the store answers.
+        hint: what is safe and how to continue, for the error message.
+        run: a run to mark as FAILED, if the store answers.
 
     Raises:
-        StoreUnreachable: see above; the error itself is its cause.
+        StoreUnreachable: the store failed; the original error is the cause.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -172,14 +177,16 @@ def wrap_store_errors(hint: str, run: Run | None = None) -> Iterator[None]:
         yield
     except ValueError:
         raise
-    except (MlflowException, SQLAlchemyError, OSError) as error:  # the last are those of requests, and a full disk
+    except (MlflowException, SQLAlchemyError, OSError) as error:  # OSError: errors of requests, and a full disk
         if run is not None:
             mark_failed(run)
-        raise StoreUnreachable(f"the tracking store refuses or is away ({summarise_error(error)}); {hint}") from error
+        raise StoreUnreachable(
+            f"the tracking store is unreachable or refuses ({summarise_error(error)}); {hint}"
+        ) from error
 
 
 def mark_failed(run: Run) -> None:
-    """Close a run as FAILED; a store that is away is no second fault."""
+    """Close a run as FAILED; if the store is unreachable, only log a warning."""
     try:
         with try_once():
             finish(run, "FAILED")
@@ -188,6 +195,6 @@ def mark_failed(run: Run) -> None:
 
 
 def summarise_error(error: BaseException | None) -> str:
-    """An error of the store in one short line, without secrets."""
+    """An error of the store as one short line, without secrets."""
     text = redacted(" ".join(f"{type(error).__name__}: {error}".split()))
     return text if len(text) <= 2 * _LONGEST_HALF else f"{text[:_LONGEST_HALF]} … {text[-_LONGEST_HALF:]}"

@@ -1,4 +1,4 @@
-"""Pulling an encoder out of the registry: two files of numbers and names, nothing that can run."""
+"""Downloading an encoder from the registry: only two data files, no executable code."""
 
 import logging
 import os
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from herbray.model.encoder import Encoder
 
 LIMITS: Final = {WEIGHTS: 2 << 30, ENCODER_CARD: 8 << 20}
-"""The most bytes accepted of each file."""
+"""Maximum size of each file, in bytes."""
 
 _log = logging.getLogger(__name__)
 
 
 def load_encoder(model_uri: str, uri: str | None = None) -> "Encoder":
-    """A trained encoder, ready to embed: `load_encoder("models:/herbray-triplet@champion").embed(jpegs)`.
+    """Load a trained encoder: `load_encoder("models:/herbray-triplet@champion").embed(jpegs)`.
 
-    Reads `encoder.safetensors` and `encoder.json` alone and runs no code from the registry.
+    Reads only `encoder.safetensors` and `encoder.json`, and runs no code from the registry.
 
     Args:
         model_uri: see `pull`.
-        uri: the store; None for the environment's `MLFLOW_TRACKING_URI`.
+        uri: the store; None: the environment variable `MLFLOW_TRACKING_URI`.
 
     Raises:
         ValueError: see `pull` and `herbray.model.checkpoint.read_encoder`.
@@ -39,20 +39,20 @@ def load_encoder(model_uri: str, uri: str | None = None) -> "Encoder":
 
 
 def pull(model_uri: str, uri: str | None = None, cache: Path | None = None) -> Path:
-    """A folder with `encoder.safetensors` and `encoder.json`, fetched if need be.
+    """Return a folder with `encoder.safetensors` and `encoder.json`, downloaded if necessary.
 
-    No other file of the version is fetched. A folder in the cache is used again only if its files still have the
-    digest that was registered; a fetched one appears under its name when it is complete.
+    No other file of the version is downloaded. A cached folder is reused only if its files still have the registered
+    digest; a downloaded folder gets its final name once it is complete.
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `models:/name/latest`, or a local folder.
-        uri: the store; None for the environment's `MLFLOW_TRACKING_URI`.
-        cache: where to keep pulled encoders; None for `herbray/models` in the user's cache folder.
+        uri: the store; None: the environment variable `MLFLOW_TRACKING_URI`.
+        cache: folder for downloaded encoders; None: `herbray/models` in the user's cache folder.
 
     Raises:
-        ValueError: neither a `models:/` URI nor a folder with both files; a file is over its limit (`LIMITS`) or does
-            not have the digest that was registered; or no registry is named.
-        ModelNotFound: no such model, alias or version, or the version holds no herbray encoder.
+        ValueError: `model_uri` is neither a `models:/` URI nor a folder with both files; a file exceeds its limit
+            (`LIMITS`) or does not have the registered digest; or no registry is given.
+        ModelNotFound: the model, alias or version does not exist, or the version contains no herbray encoder.
     """
     if not model_uri.startswith("models:"):
         return _check_local(Path(model_uri))
@@ -70,8 +70,8 @@ def pull(model_uri: str, uri: str | None = None, cache: Path | None = None) -> P
         fetched = _fetch(uri, name, number, Path(temporary))
         if expected is not None and encoder_digest(fetched) != expected:
             raise ValueError(
-                f"{model_uri}: the files do not have the registered digest {expected[:16]}…; they were changed or cut "
-                "after registration, so register the encoder again"
+                f"{model_uri}: the files do not have the registered digest {expected[:16]}…; they were changed or "
+                "truncated after registration: register the encoder again"
             )
         _move_into_cache(fetched, target)
     return target
@@ -81,7 +81,7 @@ def _check_local(folder: Path) -> Path:
     if _is_complete(folder):
         return folder
     raise ValueError(
-        f"{folder}: no encoder; give models:/name@alias, models:/name/3, or a folder with {' and '.join(ENCODER_FILES)}"
+        f"{folder}: no encoder; use models:/name@alias, models:/name/3, or a folder with {' and '.join(ENCODER_FILES)}"
     )
 
 
@@ -90,7 +90,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _fetch(uri: str, name: str, number: int, folder: Path) -> Path:
-    """Download the two files to a folder within `folder`; sizes are checked in the store's listing and once here."""
+    """Download the two files to a subfolder of `folder`; check sizes before and after the download."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     source = client(uri).get_model_version_download_uri(name, str(number))
@@ -100,8 +100,8 @@ def _fetch(uri: str, name: str, number: int, folder: Path) -> Path:
         path = f"{ARTIFACTS_FOLDER}/{file}"
         if path not in sizes:
             raise ModelNotFound(
-                f"version {number} of {name!r} holds no {path}: it was not registered by herbray; "
-                "load it with mlflow, if you trust whoever registered it"
+                f"version {number} of {name!r} has no {path}: it was not registered by herbray; "
+                "load it with mlflow if you trust the person who registered it"
             )
         _check_size(name, number, file, sizes[path])
     for file in ENCODER_FILES:
@@ -113,14 +113,14 @@ def _fetch(uri: str, name: str, number: int, folder: Path) -> Path:
 def _check_size(name: str, number: int, file: str, size: int) -> None:
     if size > LIMITS[file]:
         raise ValueError(
-            f"version {number} of {name!r}: {file} has {size:,} bytes, over the limit of {LIMITS[file]:,}; not fetched"
+            f"version {number} of {name!r}: {file} has {size:,} bytes, limit {LIMITS[file]:,}; not downloaded"
         )
 
 
 def _move_into_cache(fetched: Path, target: Path) -> None:
-    """Give the folder its name; a complete one that another process put there meanwhile is as good."""
+    """Rename the folder to its final name; keep a complete folder that another process created in the meantime."""
     if target.exists() and (not _is_complete(target) or encoder_digest(target) != encoder_digest(fetched)):
-        shutil.rmtree(target)  # cut short, or changed since
+        shutil.rmtree(target)  # incomplete or changed
     try:
         fetched.rename(target)
     except OSError:

@@ -60,7 +60,9 @@ def interrupted(folder: Path, how: str, seconds: float) -> Found:
         server.kill()
     wanted = [int(row["images"]) for row in lines(spec.out / "metrics.jsonl")]
     longest = gaps(folder, began, back)
-    warned = [log.read_text().count(words) for words in ("the tracking store is away", "the tracking store is back")]
+    warned = [
+        log.read_text().count(words) for words in ("the tracking store is unreachable", "the tracking store is back")
+    ]
     good = not code and [*logged.values()] == [wanted] and longest < pace + 2 and warned == [1, 1]
     result = (
         f"training went on (a step at most {longest:.1f} s, {pace:.1f} s of them the drill's); {len(wanted)} reports "

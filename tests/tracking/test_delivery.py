@@ -56,12 +56,12 @@ def test_figures_wait_while_the_store_is_away_and_come_in_order_each_once(mlflow
                 written.append(point)
                 slowest = max(slowest, time.monotonic() - start)
                 time.sleep(0.01)
-            until(lambda: any("is away" in record.message for record in caplog.records))
+            until(lambda: any("unreachable" in record.message for record in caplog.records))
         courier.finish(30)
     assert curve(run) == expected(40)
     assert slowest < 0.1
     told_of = [record.message for record in caplog.records if record.name == "herbray.tracking.delivery"]
-    assert [("is away" in words, "is back" in words) for words in told_of] == [(True, False), (False, True)]
+    assert [("unreachable" in words, "is back" in words) for words in told_of] == [(True, False), (False, True)]
 
 
 def test_one_that_stays_away_is_waited_for_no_longer_than_said(mlflow_server):
@@ -69,7 +69,7 @@ def test_one_that_stays_away_is_waited_for_no_longer_than_said(mlflow_server):
     history = History(run)
     start = time.monotonic()
     with mlflow_server.out_of_order("refuse"):
-        with pytest.raises(StoreUnreachable, match=r"the tracking store is away \(.*500.*\); all is safe"):
+        with pytest.raises(StoreUnreachable, match=r"the tracking store is unreachable \(.*500.*\); all is safe"):
             with deliver_in_background(run, lambda: history.send(points_of(2)), "all is safe", patience=0.5):
                 pass
     assert time.monotonic() - start < 4
@@ -175,7 +175,7 @@ def test_a_run_is_taken_up_by_its_id_and_a_strange_one_refused(uri, mlflow_serve
     finish(run)
     assert resume_run(uri, run.run_id) == run
     assert client(uri).get_run(run.run_id).info.status == "RUNNING"
-    with pytest.raises(RunNotFound, match="is it the one that the training used"):
+    with pytest.raises(RunNotFound, match="is it the store that the training used"):
         resume_run(mlflow_server.uri, run.run_id)
     client(uri).delete_run(run.run_id)
     with pytest.raises(RunNotFound, match="mlflow runs restore --run-id"):

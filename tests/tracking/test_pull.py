@@ -101,12 +101,12 @@ def test_a_local_folder_needs_no_registry(encoders, monkeypatch):
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path):
     (tmp_path / ENCODER_CARD).write_text("{}")
-    with pytest.raises(ValueError, match="no encoder; give models:/name@alias"):
+    with pytest.raises(ValueError, match="no encoder; use models:/name@alias"):
         pull(str(tmp_path))
 
 
 def test_an_unknown_model_is_refused(uri, model, tmp_path):
-    with pytest.raises(ModelNotFound, match=r"it holds .*pulled"):
+    with pytest.raises(ModelNotFound, match=r"its models: .*pulled"):
         pull("models:/unknown@champion", uri, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

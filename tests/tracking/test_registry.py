@@ -104,7 +104,7 @@ def test_an_evaluation_finds_the_run_of_the_training(run, encoders, name):
 def test_a_version_without_a_run_is_told(run, name, tmp_path):
     client(run.uri).create_registered_model(name)
     client(run.uri).create_model_version(name, tmp_path.as_uri())
-    with pytest.raises(ValueError, match="names no run"):
+    with pytest.raises(ValueError, match="has no run"):
         training_run(run.uri, name, 1)
 
 
@@ -116,13 +116,13 @@ def test_latest_is_the_highest_number(run, encoders, name):
 
 def test_what_is_not_there_is_told_with_what_is(run, encoders, name):
     register(run, name, encoders[0], "")
-    with pytest.raises(ModelNotFound, match=r"no model 'nobody' in this registry; it holds .*test_"):
+    with pytest.raises(ModelNotFound, match=r"no model 'nobody' in this registry; its models: .*test_"):
         resolve(run.uri, "models:/nobody@champion")
     with pytest.raises(
         ModelNotFound, match=r"no alias 'champion'; its aliases: candidate \(version 1\); `herbray promote"
     ):
         resolve(run.uri, f"models:/{name}@champion")
-    with pytest.raises(ModelNotFound, match="no version 7; it has 1"):
+    with pytest.raises(ModelNotFound, match="no version 7; its versions: 1"):
         resolve(run.uri, f"models:/{name}/7")
     with pytest.raises(ModelNotFound, match="no version 7"):
         set_alias(run.uri, name, "champion", 7)
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_told_with_what_is(run, encoders, name):
     "wrong", ["models:/a", "models:/a/b/c", "models:/a@b/3", "models:/a/-1", "models:a@b", "runs:/a/b"]
 )
 def test_other_addresses_are_refused(run, wrong):
-    with pytest.raises(ValueError, match="write models:/name@alias"):
+    with pytest.raises(ValueError, match="use models:/name@alias"):
         resolve(run.uri, wrong)
 
 

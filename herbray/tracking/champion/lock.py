@@ -1,4 +1,4 @@
-"""One promotion of a model at a time: MLflow's aliases know no compare-and-set, so whoever moves one holds a lock."""
+"""A lock for promotions: MLflow has no compare-and-set for aliases, so a job that moves an alias holds the lock."""
 
 import contextlib
 import fcntl
@@ -16,36 +16,37 @@ from typing import IO, Final
 from herbray.tracking.store import client, digest, sqlite_file
 
 LOCK_SUFFIX: Final = ".promotion-lock"
-"""Ending of the registered model whose existence is the lock of a server or of a database other than SQLite."""
+"""Suffix of the registered model that serves as the lock on a server or a database other than SQLite."""
 
-_PATIENCE: Final = 15.0  # seconds; a lock is held while a few tags and a card are written
+_PATIENCE: Final = 15.0  # seconds; the lock is held only while a few tags and a card are written
 _PAUSE: Final = 0.1
 
 _log = logging.getLogger(__name__)
 
 
 class PromotionLocked(ValueError):
-    """Another promotion of the model holds the lock; the message says whose it is and what to do."""
+    """Another promotion of the model holds the lock; the message says which one and what to do."""
 
 
 @contextmanager
 def promotion_lock(uri: str, name: str, patience: float = _PATIENCE) -> Iterator[None]:
-    """Hold the right to move a model's aliases.
+    """Hold the lock for moving the aliases of a model.
 
-    Beside an SQLite file the lock is `flock(2)` on a file: it ends with its holder, however that ends. Elsewhere it is
-    a registered model `NAME.promotion-lock`, which exists while the lock is held: a database makes a name once, so of
-    two jobs one makes it and the other is told. A job that is killed in that moment leaves it behind; nothing takes it
-    away but a person, since whoever took away an "old" lock could take away a new one.
+    For an SQLite store, the lock is `flock(2)` on a file next to the database, which is released when the holder exits,
+    even if it is killed. Elsewhere the lock is a registered model `NAME.promotion-lock`, which exists while the lock is
+    held: names are unique in the database, so only one of two jobs can create it. A job that is killed while it holds
+    the lock leaves the registered model behind. A person must delete it: a job that deleted an "old" lock could delete
+    a new one.
 
-    It binds those who ask for it. Somebody who moves an alias on MLflow's page does not.
+    The lock is advisory: it does not stop someone who moves an alias in the MLflow UI.
 
     Args:
         uri: the store.
         name: the registered model.
-        patience: seconds to wait for another holder.
+        patience: seconds to wait if the lock is taken.
 
     Raises:
-        PromotionHeld: it did not become free.
+        PromotionLocked: the lock was not released in time.
     """
     database = sqlite_file(uri)
     with _file_lock(database, name, patience) if database is not None else _model_lock(uri, name, patience):
@@ -60,7 +61,7 @@ def _file_lock(database: Path, name: str, patience: float) -> Iterator[None]:
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go with the file
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the file is closed
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
@@ -82,16 +83,16 @@ def _model_lock(uri: str, name: str, patience: float) -> Iterator[None]:
     while True:
         try:
             client(uri).create_registered_model(
-                lock, description=f"A lock of `herbray promote {name}`: {_describe_self()}"
+                lock, description=f"Lock of `herbray promote {name}`: {_describe_self()}"
             )
             break
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
-                raise  # the second comes where MLflow looks at the name that it collided with, and it has just gone
+                raise  # DOES_NOT_EXIST: the lock was released between the collision and MLflow's look-up of the name
         if time.monotonic() > end:
             raise PromotionLocked(
-                f"model {name!r} is being promoted by another job, which holds the registered model {lock!r}: try "
-                "again; if that job (see the lock's description) was killed, delete that registered model"
+                f"model {name!r} is being promoted by another job, whose lock is the registered model {lock!r}: try "
+                "again; if that job was killed (see the description of the lock), delete the registered model"
             )
         time.sleep(_PAUSE)
     try:
@@ -100,7 +101,7 @@ def _model_lock(uri: str, name: str, patience: float) -> Iterator[None]:
         try:
             client(uri).delete_registered_model(lock)
         except Exception:
-            _log.exception("the registered model %r, a lock, could not be deleted: delete it by hand", lock)
+            _log.exception("the lock, registered model %r, could not be deleted: delete it by hand", lock)
 
 
 def _describe_self() -> str:

@@ -183,9 +183,9 @@ def test_the_champion_itself_is_left_alone(world):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model": "nobody"}, "no model 'nobody' in this registry; it holds"),
-        ({"version": 7}, "no version 7; it has 1, 2, 3"),
-        ({"to": 7}, "no version 7; it has 1, 2, 3"),
+        ({"model": "nobody"}, "no model 'nobody' in this registry; its models:"),
+        ({"version": 7}, "no version 7; its versions: 1, 2, 3"),
+        ({"to": 7}, "no version 7; its versions: 1, 2, 3"),
         ({"to": 2, "version": 3}, "set one of them"),
         ({"rule": "identify/genus/accuracy"}, "write task/split/level/metric"),
         ({"rule": "identfy/random/genus/accuracy"}, "did you mean 'identify'"),
@@ -315,7 +315,7 @@ def test_two_at_once_one_wins_the_other_is_told(world):
         thread.start()
     for thread in threads:
         thread.join()
-    told = [end for end in ends if "another promotion was quicker" in end]
+    told = [end for end in ends if "another promotion was faster" in end]
     later = [end for end in ends if end in ("promoted", "kept")]
     assert len(told) + len(later) == 2
     assert world.champion in (1, 2)
@@ -333,7 +333,7 @@ def test_the_verb_takes_a_name_and_a_version_to_go_back_to(world, capsys):
     assert verb("promote", world.name, "--to", "1", *places) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("rolled back:")
     assert verb("promote", world.name, "--to", "7", *places) == 1
-    assert "no version 7; it has 1, 2, 3" in capsys.readouterr().err
+    assert "no version 7; its versions: 1, 2, 3" in capsys.readouterr().err
     assert verb("promote", "no-such.model", *places) == 1
     assert "no model 'no-such.model' in this registry" in capsys.readouterr().err
 

@@ -113,7 +113,7 @@ def test_only_a_finished_training_is_registered_and_only_where_it_was_tracked(sh
         register(Register(run=spec.out))
     other = tracking.tracking_uri(tmp_path / "other")
     tracking.open_run(other, "herbray", "one", {})
-    with pytest.raises(ValueError, match=f"holds no run {trained.run_id}"):
+    with pytest.raises(ValueError, match=f"has no run {trained.run_id}"):
         register(Register(run=spec.out, store=tmp_path / "other"))
     del note["figures"]
     storage.write_note(spec.out / "tracked.json", note)

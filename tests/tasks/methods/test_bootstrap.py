@@ -188,7 +188,7 @@ def test_the_order_of_runs_does_not_matter_and_one_kind_alone_gives_nothing():
 
 def test_an_outcome_without_weight_or_with_odd_numbers_is_refused():
     for values, weights, message in [
-        ([1.0, 0.0], [0.0, 0.0], "some are above"),
+        ([1.0, 0.0], [0.0, 0.0], "must be positive"),
         ([1.0, 0.0], [1.0, -1.0], "at least 0"),
         ([1.0, np.nan], [1.0, 1.0], "not finite"),
         ([1.0, 0.0], [1.0], "differ in length"),

@@ -81,7 +81,7 @@ def test_a_tag_that_cannot_be_read_is_told_and_not_counted_from_the_beginning(ur
     record_look(uri, model, "5a5a", METRIC, 2, 1)
     key = next(key for key in get_record(uri, model).tags if key.startswith(looks.LOOKS_TAG))
     client(uri).set_registered_model_tag(model, key, text)
-    with pytest.raises(ValueError, match=rf"{key} does not tell which comparisons"):
+    with pytest.raises(ValueError, match=rf"{key} is not a list of comparisons"):
         record_look(uri, model, "5a5a", METRIC, 3, 1)
 
 

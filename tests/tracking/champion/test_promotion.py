@@ -137,7 +137,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(uri, model):
         thread.join()
     [(loser, message)] = told
     assert champion(uri, model) == 3 - loser
-    assert "another promotion was quicker" in message
+    assert "another promotion was faster" in message
     assert "herbray.promotion" not in tags_of(uri, model, loser)
 
 
@@ -198,4 +198,4 @@ def test_a_long_card_is_whole_in_the_file_and_cut_in_the_description(uri, model,
     card = CARD + "long " * 2_000 + "hunter22\n"
     write_card(uri, model, 1, card)
     assert read_card(uri, model, 1) == card.replace("hunter22", "***")
-    assert client(uri).get_model_version(model, "1").description.endswith("(whole in README.md)")
+    assert client(uri).get_model_version(model, "1").description.endswith("(full text in README.md)")
