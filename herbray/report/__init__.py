@@ -1,4 +1,4 @@
-"""Results drawn as one self-contained HTML page, for readers of the paper and for herbarium staff."""
+"""The report: results as one self-contained HTML page, for researchers and herbarium staff."""
 
 from herbray.report.content import EncoderNote, ReportData, Sheet, SweepNote
 from herbray.report.page import write_report

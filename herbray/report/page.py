@@ -1,4 +1,4 @@
-"""The page: everything that a template shows, gathered, and one file written."""
+"""The page: collect everything that the templates show, and write one file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -24,23 +24,23 @@ from herbray.report.text import clean
 
 
 def write_report(data: ReportData, path: Path) -> None:
-    """Write the report as one HTML file that needs no network, no script and no other file.
+    """Write the report as one HTML file that needs no network, no scripts and no other files.
 
-    The file appears whole or not at all. The same data gives the same bytes.
+    The file is written completely or not at all. The same data give the same bytes.
 
     Args:
-        data: what to show; missing parts are told in a sentence.
-        path: the HTML file; its folder is made.
+        data: the content; missing parts are replaced by a sentence.
+        path: the HTML file; its folder is created.
 
     Raises:
-        ValueError: a table lacks a column, or UMAP is asked for and not installed.
+        ValueError: a table lacks a column, or UMAP is requested but not installed.
     """
     page = _environment().get_template("report.html.j2").render(_context(data))
     storage.write_bytes(path, page.encode("utf-8", "replace"))
 
 
 def _environment() -> jinja2.Environment:
-    """Templates with autoescape; a name that a template misspells is an error."""
+    """Templates with autoescape; undefined names are errors."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("herbray.report"),
         autoescape=True,
@@ -94,7 +94,7 @@ def _context(data: ReportData) -> dict[str, Any]:
 
 
 def _list_all_series(data: ReportData) -> tuple[Series, ...]:
-    """Every kind of encoder that the page shows, so that its parts call each by the same name."""
+    """All kinds of encoder on the page, so that every section uses the same names."""
     kinds = {Kind.from_row(asdict(note.identity)) for note in data.encoders}
     columns = [each.name for each in fields(Kind)]
     for table, end in ((data.results, ""), (data.curves, ""), (data.comparisons, "_a"), (data.comparisons, "_b")):
@@ -105,13 +105,13 @@ def _list_all_series(data: ReportData) -> tuple[Series, ...]:
 
 
 def _order_encoders(notes: Sequence[EncoderNote], series: Sequence[Series]) -> list[tuple[EncoderNote, Series]]:
-    """Notes in the page's order, each with its series."""
+    """Notes in the order of the page, each with its series."""
     of = {one.kind: one for one in series}
     return [(note, of[note.identity.kind]) for note in sorted(notes, key=note_order)]
 
 
 def _name_panels(data: ReportData, names: Mapping[str, str]) -> dict[str, pa.Table]:
-    """The embeddings in the page's order of encoders, by names of the encoders."""
+    """The embeddings by name of the encoder, in the order of encoders on the page."""
     notes = sorted((note for note in data.encoders if note.identity.encoder in data.embeddings), key=note_order)
     labels = name_encoders([note.identity for note in notes], names)
     known = {label: data.embeddings[encoder] for encoder, label in labels.items()}
@@ -119,7 +119,7 @@ def _name_panels(data: ReportData, names: Mapping[str, str]) -> dict[str, pa.Tab
 
 
 def _source_name(source: object) -> str:
-    """The source's name, whether the manifest holds its name or its settings."""
+    """The name of the source, whether the manifest contains its name or its settings."""
     if isinstance(source, Mapping):
         source = source.get("name", "")
     return clean(source or "not recorded")
@@ -138,13 +138,13 @@ def _format_percent(value: float) -> str:
 
 
 def _format_points(value: float) -> str:
-    """Percentage points with their sign; a true minus, and none before what rounds to nothing."""
+    """Percentage points with a sign; uses a minus sign (−), and no sign if the value rounds to zero."""
     text = f"{value:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def _format_duration(seconds: float) -> str:
-    """Seconds as people say them: "48 s", "12 min", "3 h 05 min"."""
+    """A duration for people: "48 s", "12 min", "3 h 05 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Dots and intervals: the mean of every series beside the others, and what guessing scores."""
+"""Dot plots with intervals: the mean of every series, and the score of guessing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Floors = dict[str, str | float]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One metric along a row of stops, each a (label, split, level)."""
+    """One metric at several stops along the axis, each a (label, split, level)."""
 
     title: str
     metric: str
@@ -26,21 +26,21 @@ class _Panel:
 def draw_dots(
     scores: Scores, task: str, metrics: Sequence[tuple[str, str]], titles: dict[str, str], name: str, floors: Floors
 ) -> Drawing | None:
-    """Mean and standard deviation of each series.
+    """Draw the mean and standard deviation of each series.
 
-    With several splits: a column of panels a level, a row a metric, the splits side by side. With one split: a panel a
-    metric, the levels side by side.
+    With several splits: one column of panels per level, one row per metric, with splits along the axis. With one split:
+    one panel per metric, with levels along the axis.
 
     Args:
-        scores: what to draw.
-        task: the task's name.
+        scores: the results.
+        task: name of the task.
         metrics: (metric, label) of each row.
         titles: title of each level, in order.
-        name: unique in the page.
-        floors: what guessing would score, by metric: a metric's name, or a constant.
+        name: unique on the page.
+        floors: score of guessing, by metric: the name of a metric, or a constant.
 
     Returns:
-        The figure; None where there is nothing to draw.
+        The figure; None if there is nothing to draw.
     """
     levels, splits = list(titles)[:MOST_PANELS], scores.splits(task)
     if not (levels and metrics):
@@ -68,9 +68,9 @@ def draw_dots(
 
     shown = ", ".join(label for _, label in metrics)
     alt = f"{shown} of {', '.join(one.label for one in series)}, by {', '.join(map(clean, levels))} and split."
-    caption = "Dots: mean over folds and training seeds; bars: one standard deviation. Dashes: what guessing scores."
+    caption = "Dots: mean over folds and training seeds; bars: one standard deviation. Dashes: score of guessing."
     if len(titles) > MOST_PANELS:
-        caption += f" The first {MOST_PANELS} of {len(titles)} are drawn; the table has them all."
+        caption += f" The first {MOST_PANELS} of {len(titles)} levels are drawn; the table shows all of them."
     return render(paint, name, alt, caption)
 
 
@@ -78,7 +78,7 @@ def _panels_by_level(
     splits: Sequence[str], levels: Sequence[str], metrics: Sequence[tuple[str, str]], titles: dict[str, str]
 ) -> list[list[_Panel]]:
     names = [split_name(split) for split in splits]
-    if len(splits) * len(levels) > 9:  # the letters alone, lest they run into each other
+    if len(splits) * len(levels) > 9:  # only the letters, so that labels do not overlap
         names = [text.split(" (")[0] for text in names]
     return [
         [
@@ -121,13 +121,15 @@ def _paint_panel(
 
 def _paint_dots(axes: Axes, cells: Sequence[tuple[float, Cell]], one: Series) -> None:
     x, means = [x for x, _ in cells], [cell.mean for _, cell in cells]
-    intervals = [cell.sd if cell.sd is not None else 0.0 for _, cell in cells]  # no interval: the dot covers it
+    intervals = [
+        cell.sd if cell.sd is not None else 0.0 for _, cell in cells
+    ]  # without an interval, the dot hides the bar
     style = {"fmt": one.marker, "color": one.colour, "markersize": 6.5, "markeredgewidth": 0, "elinewidth": 1.6}
     axes.errorbar(x, means, yerr=intervals, **style)  # type: ignore[arg-type]
 
 
 def _set_limits(axes: Axes, floor: str | float | None) -> None:
-    """Start at nothing, or just below a constant chance level; end a little above the highest mark."""
+    """Start the axis at zero, or just below a constant chance level; end it slightly above the highest mark."""
     low, high = axes.get_ylim()
     bottom = max(0.0, min(low, floor - 0.05)) if isinstance(floor, float) else 0.0
     axes.set_ylim(bottom, min(1.03, high))

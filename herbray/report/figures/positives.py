@@ -1,4 +1,4 @@
-"""The plane of true and false positives: planted label errors found, right labels accused."""
+"""True-positive rate against false-positive rate: planted errors found, correct labels flagged."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from herbray.report.text import clean
 
 
 def draw_positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[str, str], name: str) -> Drawing | None:
-    """Planted errors found against right labels accused: a faint point a draw, a large mark for the mean."""
+    """Draw planted errors found against correct labels flagged: a faint point per draw, a large mark for the mean."""
     panels = [
         (split, level)
         for level in titles
@@ -35,18 +35,18 @@ def draw_positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[s
             axes.set_title(f"{clean(level, 40)}\n{split_name(split)}", fontsize=9.5)
         grid[0, 0].set_xlim(0, min(1.02, 1.2 * _highest_value(scores, task, shown, fpr) + 0.02))
         grid[0, 0].set_ylim(0, 1.02)
-        figure.supxlabel("right labels accused (FPR)", fontsize=10, color=MUTED)
+        figure.supxlabel("correct labels flagged (FPR)", fontsize=10, color=MUTED)
         figure.supylabel("planted errors found (TPR)", fontsize=10, color=MUTED)
         add_legend(figure, scores.series, "guessing")
         return figure
 
-    alt = "True-positive against false-positive rate of finding planted label errors, a panel for each pair and split."
+    alt = "True-positive rate against false-positive rate for planted label errors, one panel per pair and split."
     caption = (
-        "True- against false-positive rate: up and left is better. Faint points: one seeded draw of planted errors "
-        "each; large marks: their mean, with bars of one standard deviation."
+        "True-positive rate against false-positive rate; the upper left is best. Faint points: one seeded draw of "
+        "planted errors each; large marks: means, with bars of one standard deviation."
     )
     if len(panels) > len(shown):
-        caption += f" The first {len(shown)} of {len(panels)} panels are drawn; the table has them all."
+        caption += f" The first {len(shown)} of {len(panels)} panels are drawn; the table shows all of them."
     return render(paint, name, alt, caption)
 
 

@@ -1,4 +1,4 @@
-"""The paper's three applications: which metrics are shown, drawn, compared and told in words."""
+"""The three applications of the paper: the metrics that are tabulated, drawn, compared and summarised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _IDENTIFY_COLUMNS = {
     "balanced_accuracy": "balanced acc.",
     "auroc": "AUROC",
 }
-_DISCRIMINATE_COLUMNS = {  # first what compares across pairs
+_DISCRIMINATE_COLUMNS = {  # metrics that are comparable across pairs come first
     "balanced_accuracy": "balanced acc.",
     "auroc": "AUROC",
     "accuracy": "accuracy",
@@ -40,7 +40,7 @@ _DISCRIMINATE_COLUMNS = {  # first what compares across pairs
     "separation": "separation",
     "similarity": "similarity",
 }
-_MEASURED = ("separation", "similarity")  # of the pair, in this representation: no merit
+_MEASURED = ("separation", "similarity")  # properties of the pair in this representation, not a quality
 _MISLABEL_COLUMNS = {
     "tpr": "true positives",
     "fpr": "false positives",
@@ -56,13 +56,13 @@ _RIVAL_COLUMNS = {
 }
 _ROWS = (("rows", "specimens", ",.0f"), ("rows_left_out", "left out", ",.0f"))
 _MAJORITY = ("majority", "majority", ".3f")
-_LEAK = "institution, a leak"  # labels and rulers betray the herbarium: a high score is no merit
+_LEAK = "institution, a leak"  # labels and rulers reveal the herbarium: a high score is no merit
 _KIN = {"same family": 0, "same order": 1, "different orders": 2, "": 3}
 
 
 @dataclass(frozen=True)
 class Application:
-    """One of the paper's three applications as the page shows it; any part may be missing."""
+    """One of the three applications as shown on the page; any part may be missing."""
 
     words: list[str]
     findings: list[Finding]
@@ -119,7 +119,7 @@ def mislabel_section(scores: Scores, taxonomy: Taxonomy) -> Application:
 
 
 def _rivals_table(scores: Scores, titles: dict[str, str]) -> ScoreTable | None:
-    """The three ways to doubt a label beside one another; None where confident learning stands alone."""
+    """Table of the three detection methods; None if only confident learning was measured."""
     columns = _measured_columns(scores, MISLABEL, _RIVAL_COLUMNS)
     if not any(metric.startswith(("oof_", "knn_")) for metric, _ in columns):
         return None
@@ -128,7 +128,7 @@ def _rivals_table(scores: Scores, titles: dict[str, str]) -> ScoreTable | None:
 
 
 def other_tables(scores: Scores) -> list[tuple[str, ScoreTable]]:
-    """Tasks beyond the three: every metric in a plain table, so that no result goes unseen."""
+    """Tables of all other tasks with every metric, so that no result is hidden."""
     tables = []
     for task in scores.tasks():
         if task in (IDENTIFY, DISCRIMINATE, MISLABEL):
@@ -153,7 +153,7 @@ def _pair_titles(scores: Scores, task: str, taxonomy: Taxonomy) -> dict[str, str
 
 
 def _convergence_warnings(scores: Scores, task: str) -> list[str]:
-    """A sentence if a probe stopped before it converged: its score is then not the protocol's."""
+    """A warning if a probe stopped before it converged: its score then does not follow the protocol."""
     places = [(task, split, level, "converged") for split in scores.splits(task) for level in scores.levels(task)]
     found = [
         one.label

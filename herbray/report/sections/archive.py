@@ -1,4 +1,4 @@
-"""What the page tells of the data: counts, splits, institutions, families and the refused inputs."""
+"""The data as shown on the page: counts, splits, institutions, families and refused inputs."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ _KNOWN = {"input", "ok", "quarantined", "skipped"}
 
 @dataclass(frozen=True)
 class Bar:
-    """A name with its count and its share of the largest count, per cent, which is the bar's length."""
+    """A name with its count; the length of its bar is in per cent of the largest count."""
 
     name: str
     count: int
@@ -29,7 +29,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class SplitRow:
-    """One row of the table of sizes; None where it is not known."""
+    """One row of the table of splits; None if unknown."""
 
     name: str
     meaning: str
@@ -41,17 +41,17 @@ class SplitRow:
 
 
 _MEANING = {
-    "train": "the encoders learn from these",
-    "validation": "choose a checkpoint; no score is reported on them",
-    "herbarium": "sheets of institutions that training never saw",
-    "species": "species that training never saw, of genera that it knows",
-    "random": "held out at random from what remained",
+    "train": "used to train the encoders",
+    "validation": "used to choose checkpoints; no scores are reported on this split",
+    "herbarium": "sheets of institutions that are not in the training data",
+    "species": "species that are not in the training data, of genera that are",
+    "random": "held out at random from the remaining specimens",
     "unused": "left out, e.g. genera with too few training images",
 }
 
 
 def split_rows(manifest: Mapping[str, Any], specimens: pa.Table) -> list[SplitRow]:
-    """The table of sizes: rows from the manifest, genera, families and institutions from embedded specimens."""
+    """The table of splits: sizes from the manifest; genera, families and institutions from embedded specimens."""
     sizes = {str(name): rows for name, rows in _as_mapping(manifest.get("splits")).items() if isinstance(rows, int)}
     genera = _as_mapping(manifest.get("genera"))
     total = sum(sizes.values()) or 1
@@ -82,7 +82,7 @@ def _count_distinct(specimens: pa.Table, column: str) -> int | None:
 
 
 def unique_specimens(embeddings: Mapping[str, pa.Table]) -> pa.Table:
-    """Every embedded specimen once, without its embeddings, whatever number of models embedded it."""
+    """Every embedded specimen once, without embeddings, even if several models embedded it."""
     columns = ("specimen_id", "order", "family", "genus", "institution", "split")
     found = pa.table({name: pa.array([], pa.string()) for name in columns})
     for model in sorted(embeddings):
@@ -93,14 +93,14 @@ def unique_specimens(embeddings: Mapping[str, pa.Table]) -> pa.Table:
 
 
 def read_taxonomy(specimens: pa.Table) -> dict[str, tuple[str | None, str | None]]:
-    """Family and order of each genus, the commonest where sheets disagree."""
+    """Family and order of each genus; the most frequent ones if sheets disagree."""
     names = specimens.group_by(["genus", "family", "order"]).aggregate([([], "count_all")]).to_pylist()
     names.sort(key=lambda row: (row["count_all"], str((row["family"], row["order"]))))
     return {row["genus"]: (row["family"], row["order"]) for row in names if row["genus"] is not None}
 
 
 def count_bars(specimens: pa.Table, column: str) -> list[Bar]:
-    """The commonest values of a column, the rest as one bar, unknown ones as another."""
+    """Bars of the most frequent values of a column, one bar for the others, and one for unknown values."""
     totals = {row["values"]: row["counts"] for row in pc.value_counts(specimens[column]).to_pylist()}
     unknown = totals.pop(None, 0)
     ranked = sorted(totals.items(), key=lambda item: (-item[1], item[0]))
@@ -114,7 +114,7 @@ def count_bars(specimens: pa.Table, column: str) -> list[Bar]:
 
 
 def read_counts(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """The manifest's counts that are whole numbers: input, ok, quarantined, skipped, then others by name."""
+    """The integer counts of the manifest: input, ok, quarantined, skipped, then others by name."""
     found = {str(key): value for key, value in _as_mapping(manifest.get("counts")).items() if isinstance(value, int)}
     order = ["input", "ok", "quarantined", "skipped", *sorted(set(found) - _KNOWN)]
     return {key: found[key] for key in order if key in found}
@@ -122,7 +122,7 @@ def read_counts(manifest: Mapping[str, Any]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class QuarantineSummary:
-    """The quarantine as the page shows it: reasons with counts, the first rows, and how many rows there are."""
+    """The quarantine as shown on the page: reasons with counts, the first rows, and the total number of rows."""
 
     reasons: tuple[tuple[str, str, int, str], ...]  # stage, reason, count, an example's detail
     rows: tuple[tuple[str, str, str, str, str], ...]  # specimen, image, stage, reason, detail
@@ -130,7 +130,7 @@ class QuarantineSummary:
 
 
 def summarise_quarantine(quarantine: pa.Table) -> QuarantineSummary:
-    """Summarise `schema.QUARANTINE` rows, in an order that does not depend on theirs.
+    """Summarise `schema.QUARANTINE` rows; the result does not depend on their order.
 
     Raises:
         ValueError: a column is missing.
@@ -157,6 +157,6 @@ def summarise_quarantine(quarantine: pa.Table) -> QuarantineSummary:
 
 
 def _shorten_path(image: str) -> str:
-    """The last two parts of a path: enough to find the file, nothing of where this machine keeps it."""
+    """The last two parts of a path: enough to find the file, without the folders of this machine."""
     parts = [part for part in re.split(r"[/\\]", image) if part]
     return clean(("…/" if len(parts) > 2 else "") + "/".join(parts[-2:]), 80)

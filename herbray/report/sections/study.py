@@ -1,4 +1,4 @@
-"""Walker et al. 2022 and ours side by side: the sets, how each network was trained, and the orderings reported."""
+"""Comparison with Walker et al. 2022: data sets, training of each network, and reported rankings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,21 @@ from herbray.report.sections.archive import SplitRow
 from herbray.report.text import clean
 
 _SIZES: Final = {"train": 424_544, "validation": 106_136, "herbarium": 139_529, "species": 62_997, "random": 58_886}
-"""Images of each set of the study, its Table 1."""
+"""Number of images in each set of the study (Table 1)."""
 
-_MOST_VALUES: Final = 4  # of one setting that differs between runs
+_MOST_VALUES: Final = 4  # maximum number of values shown for a setting
 
-_NAMES: Final = {"resnet18": "ResNet-18", "adam": "Adam", "adamw": "AdamW", "imagenet": "ImageNet"}  # as papers write
+_NAMES: Final = {
+    "resnet18": "ResNet-18",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "imagenet": "ImageNet",
+}  # spelling on the page
 
 
 @dataclass(frozen=True)
 class SetRow:
-    """One set: its size in the study and here, and its shares of the five; None where we have no such set."""
+    """One set: size in the study and in this run, and shares of the five sets; None if this run lacks the set."""
 
     name: str
     paper: int
@@ -36,7 +41,7 @@ class SetRow:
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting: of each objective the study's value and ours."""
+    """One setting: for each objective, the value of the study and of this run."""
 
     label: str
     values: tuple[tuple[str, str], ...]
@@ -47,12 +52,12 @@ class StudySection:
     """The section of the page.
 
     Attributes:
-        sets: Table 1.
-        objectives: the columns of Table 2.
-        settings: the rows of Table 2.
-        claims: the study's orderings, judged.
-        starts: training against its own start weights, judged; empty where no baseline was compared.
-        figure: None where no claim could be judged.
+        sets: rows of Table 1.
+        objectives: columns of Table 2.
+        settings: rows of Table 2.
+        claims: judgements of the claims of the study.
+        starts: judgements of training against its own start weights; empty if no baseline was compared.
+        figure: forest plot; None if no claim could be judged.
         one_seed: whether a compared encoder was trained only once.
     """
 
@@ -72,14 +77,14 @@ def study_section(
     name: str,
     names: Mapping[str, str] | None = None,
 ) -> StudySection | None:
-    """The study beside ours; None unless two of its objectives were compared.
+    """Make the section; None unless at least two objectives of the study were compared.
 
     Args:
-        comparisons: `schema.COMPARISON`, or None.
-        encoders: all that the page describes.
-        splits: our table of sizes.
-        name: of the figure, unique in the page.
-        names: of kinds; None: they are named by themselves.
+        comparisons: a `schema.COMPARISON` table, or None.
+        encoders: notes of all encoders on the page.
+        splits: the table of splits of this run.
+        name: name of the figure, unique on the page.
+        names: names of kinds; None: derived from the comparisons.
 
     Raises:
         ValueError: the comparisons lack a column.
@@ -112,7 +117,7 @@ def _set_rows(splits: Iterable[SplitRow]) -> tuple[SetRow, ...]:
 
 @dataclass(frozen=True)
 class _Setting:
-    """A row of Table 2: what the study did, by objective, and how ours is read; "" where it is not recorded."""
+    """A row of Table 2: the value of the study by objective, and a reader of our value, "" if not recorded."""
 
     label: str
     paper: Mapping[str, str]
@@ -129,19 +134,19 @@ def _setting_row(one: _Setting, encoders: Iterable[EncoderNote]) -> SettingRow:
 
 
 def _is_unlabelled(note: EncoderNote, objective: str) -> bool:
-    """A training with a label is an experiment of its own."""
+    """Whether the training has no label; a label marks a separate experiment."""
     return note.identity.model == note.identity.objective == objective
 
 
 def _join_distinct(values: Iterable[str]) -> str:
-    """Every value once, in order of appearance; a dash where there is none."""
+    """Every value once, in order of appearance; a dash if there is none."""
     found = list(dict.fromkeys(value for value in values if value))
     beyond = [f"{len(found) - _MOST_VALUES} more"] if len(found) > _MOST_VALUES else []
     return "; ".join([*found[:_MOST_VALUES], *beyond]) or "–"
 
 
 def _read_setting(note: EncoderNote, path: str) -> Any:  # noqa: ANN401  (settings are of any kind)
-    """The setting at a dotted path; None where it was not recorded."""
+    """The setting at a dotted path; None if not recorded."""
     value: Any = note.settings
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -149,7 +154,7 @@ def _read_setting(note: EncoderNote, path: str) -> Any:  # noqa: ANN401  (settin
 
 
 def _write_setting(value: object) -> str:
-    """A setting as the page writes it: numbers short, everything else as untrusted text."""
+    """A setting as written on the page: numbers in short form, everything else as untrusted text."""
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -158,7 +163,7 @@ def _write_setting(value: object) -> str:
 
 
 def _describe(note: EncoderNote, *parts: tuple[str, str]) -> str:
-    """The settings at these paths that were recorded, each in its words: (path, words with {} for the value)."""
+    """Describe the recorded settings among `parts`: (path, phrase with {} for the value)."""
     found = [(_write_setting(_read_setting(note, path)), words) for path, words in parts]
     return ", ".join(words.format(text) for text, words in found if text)
 
@@ -168,12 +173,12 @@ def _reader(path: str, words: str = "{}") -> Callable[[EncoderNote], str]:
 
 
 def _reader_of_two(first: str, path: str, words: str) -> Callable[[EncoderNote], str]:
-    """A setting, and behind it another where that is not 0."""
+    """A setting, followed by another setting unless that is 0."""
     return lambda note: _describe(note, (first, "{}"), *([(path, words)] if _read_setting(note, path) else []))
 
 
 def _normalised(note: EncoderNote) -> str:
-    return _either(note, "encoder.normalise", "ImageNet's mean and deviation", "no, in [0, 1]")
+    return _either(note, "encoder.normalise", "ImageNet mean and deviation", "no, in [0, 1]")
 
 
 def _either(note: EncoderNote, path: str, yes: str, no: str) -> str:
@@ -240,7 +245,7 @@ _SETTINGS: Final = (
         _loss,
     ),
     _Setting(
-        "head, thrown away",
+        "head, discarded",
         {
             "classifier": "hidden 512, dropout 0.25, then 0.5",
             "triplet": "none",
@@ -262,15 +267,15 @@ _SETTINGS: Final = (
         _reader_of_two("optimizer.schedule", "optimizer.warmup", "warm-up {} of all steps"),
     ),
     _Setting(
-        "batch, on each worker",
+        "batch per worker",
         _same_for_all("32 images") | {"triplet": "32 triplets"},
-        _reader_of_two("stream.batch", "objective.rivals", "{} of them negatives alone"),
+        _reader_of_two("stream.batch", "objective.rivals", "{} of which only as negatives"),
     ),
     _Setting("epochs", _same_for_all("25"), _reader("epochs")),
-    _Setting("input, pixels", _same_for_all("256"), _reader("encoder.size")),
+    _Setting("input size, pixels", _same_for_all("256"), _reader("encoder.size")),
     _Setting("pixels normalised", _same_for_all("no, in [0, 1]"), _normalised),
     _Setting("precision", _same_for_all("float32"), _reader("precision")),
     _Setting("checkpoint used", _same_for_all("last"), _reader("keep")),
     _Setting("seed", _same_for_all("89"), lambda note: str(note.identity.seed)),
 )
-"""Table 2 of the study, with what else its code tells of the training."""
+"""Table 2 of the study, with further settings from its code."""

@@ -1,6 +1,6 @@
-"""The summary in plain words, computed from the results and no bolder than they are.
+"""The summary in words, computed from the results.
 
-A lead is called only where `Scores.higher` says so of every rival; otherwise the page says "undecided".
+An encoder leads only if `Scores.is_higher` is true against every rival; otherwise the page says "undecided".
 """
 
 from collections import Counter
@@ -18,19 +18,19 @@ ABOVE, BELOW = "above", "below"
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to one question: who scores highest, who comes next, what the untrained baseline scores.
+    """The result of one comparison: the best encoder, the next best, and the untrained baseline.
 
     Attributes:
         question: what is compared, e.g. "genus on H (herbarium)".
         leader: the trained series with the highest mean.
-        cell: its score.
-        rival: the next trained series and its score; None where there is no other.
+        cell: score of the leader.
+        rival: the next trained series and its score; None if there is no other.
         lead: `LEADS`, `UNDECIDED` or `ALONE`.
-        baseline: the leader's start weights, untrained, else the best untrained series, and its score.
+        baseline: the untrained start weights of the leader, else the best untrained series, and its score.
         training: `ABOVE`, `UNDECIDED` or `BELOW` the baseline; None without a baseline.
-        floor: what guessing scores, if known.
-        order: all trained series from the highest, ">" where one is clearly above the next and "≈" where not.
-        note: what else the reader must know of the leader's score.
+        floor: score of guessing, if known.
+        order: all trained series from the highest, separated by ">" if clearly above the next, else by "≈".
+        note: a remark on the score of the leader.
     """
 
     question: str
@@ -52,14 +52,14 @@ def find_leader(
     floor: float | None = None,
     veto: Callable[[Series, Series], bool] | None = None,
 ) -> Finding | None:
-    """Compare all series in one (task, split, level, metric); None where no trained series has a value there.
+    """Compare all series in one (task, split, level, metric); None if no trained series has a value.
 
     Args:
         scores: the results.
-        question: how the page names the comparison.
-        place: task, split, level and metric; more is better.
-        floor: what guessing scores.
-        veto: given the leader and another, says that the lead must not be called, whatever the intervals.
+        question: name of the comparison on the page.
+        place: task, split, level and metric; higher is better.
+        floor: score of guessing.
+        veto: given the leader and another series, whether the leader must not be called better.
     """
     cells = [(one, cell) for one in scores.series if (cell := scores.cell(one, *place)) is not None]
     ranked = sorted((pair for pair in cells if pair[0].is_trained), key=lambda pair: -pair[1].mean)
@@ -68,7 +68,7 @@ def find_leader(
     leader, cell = ranked[0]
     rivals = ranked[1:]
     lead = ALONE
-    if rivals:  # every rival, not the next alone: a wide interval further down may reach higher
+    if rivals:  # every rival, not only the next: a wide interval further down may reach higher
         clear = all(scores.is_higher(leader, one, place) and not (veto and veto(leader, one)) for one, _ in rivals)
         lead = LEADS if clear else UNDECIDED
     baseline = _find_baseline(leader, [pair for pair in cells if not pair[0].is_trained])
@@ -82,9 +82,9 @@ def find_leader(
 
 
 def _find_baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
-    """Training is judged against its own start weights where they were measured, else against the best baseline.
+    """The baseline of the leader: its own start weights if measured, else the best untrained series.
 
-    A network that came trained, and that the leader did not begin with, is no baseline.
+    A pretrained network is a baseline only if it provided the start weights of the leader.
     """
     own = [pair for pair in untrained if pair[0].kind == leader.start_kind]
     starts = [pair for pair in untrained if pair[0].model == UNTRAINED]
@@ -99,7 +99,7 @@ def _write_order(scores: Scores, place: tuple[str, str, str, str], ranked: Seque
 
 
 def identification_findings(scores: Scores, task: str, metric: str, floor: str | None) -> list[Finding]:
-    """Naming the genus, on each split; the narrowest rank there is where genus was not asked."""
+    """Findings on naming the genus, for each split; the narrowest rank if genus was not measured."""
     levels = scores.levels(task)
     level = "genus" if "genus" in levels else next(iter(levels), "")
     findings = []
@@ -113,7 +113,7 @@ def identification_findings(scores: Scores, task: str, metric: str, floor: str |
 def discrimination_findings(
     scores: Scores, task: str, metric: str, floor: float | None, pairs: Sequence[str]
 ) -> list[Finding]:
-    """Telling two genera apart, each pair on each split."""
+    """Findings on distinguishing two genera, for each pair and split."""
     found = [
         find_leader(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, metric), floor)
         for pair in pairs
@@ -123,24 +123,26 @@ def discrimination_findings(
 
 
 def mislabel_findings(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str]) -> list[Finding]:
-    """Finding planted errors; no lead is called for one who pays for it with clearly more false accusations."""
+    """Findings on planted errors; an encoder that flags clearly more correct labels than a rival does not lead."""
 
     def judge(split: str, pair: str) -> Finding | None:
-        def dearer(leader: Series, other: Series) -> bool:
+        def flags_more(leader: Series, other: Series) -> bool:
             return scores.is_higher(leader, other, (task, split, pair, fpr))
 
-        finding = find_leader(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, dearer)
+        finding = find_leader(
+            scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, flags_more
+        )
         cost = scores.cell(finding.leader, task, split, pair, fpr) if finding else None
-        return replace(finding, note=f"accuses {100 * cost.mean:.1f}% of right labels") if finding and cost else finding
+        return replace(finding, note=f"flags {100 * cost.mean:.1f}% of correct labels") if finding and cost else finding
 
     found = [judge(split, pair) for pair in pairs for split in scores.splits(task)]
     return [finding for finding in found if finding]
 
 
 def summarise_findings(findings: Sequence[Finding], metric: str) -> list[str]:
-    """Who leads, the best figures beside the untrained ones, and what training was worth; `metric` in words."""
+    """Summarise who leads, the gain over the untrained network, and the best scores; `metric` is in words."""
     if not findings:
-        return ["No result for this application."]
+        return ["There are no results for this application."]
     return [_who_leads(findings), *_what_training_was_worth(findings), _best_scores(findings, metric)]
 
 
@@ -148,11 +150,11 @@ def _who_leads(findings: Sequence[Finding]) -> str:
     total = len(findings)
     clear = Counter(finding.leader.label for finding in findings if finding.lead == LEADS)
     if all(finding.lead == ALONE for finding in findings):
-        return f"Only {findings[0].leader.label} was measured, so there is no comparison."
+        return f"Only {findings[0].leader.label} was evaluated, so there is no comparison."
     if not clear:
         highest = Counter(finding.leader.label for finding in findings)
         names = ", ".join(f"{name} {_count_of(count, total)}" for name, count in highest.most_common())
-        return f"Undecided: nowhere is one encoder clearly above all others. Highest mean: {names}."
+        return f"Undecided: in no comparison is one encoder clearly better than all others. Highest mean: {names}."
     parts = [f"{name} leads clearly {_count_of(count, total)}" for name, count in clear.most_common()]
     rest = total - sum(clear.values())
     tail = f"; {rest} undecided" if rest else ""
@@ -167,9 +169,9 @@ def _what_training_was_worth(findings: Sequence[Finding]) -> list[str]:
     above = sum(finding.training == ABOVE for finding in judged)
     below = sum(finding.training == BELOW for finding in judged)
     if above == len(judged):
-        return ["The best trained encoder is clearly above the untrained network throughout."]
-    text = f"The best trained encoder is clearly above the untrained network {_count_of(above, len(judged))}"
-    return [text + (f" and clearly below it {_count_of(below, len(judged))}." if below else ".")]
+        return [f"The best trained encoder is clearly better than the untrained network {_count_of(above, above)}."]
+    text = f"The best trained encoder is clearly better than the untrained network {_count_of(above, len(judged))}"
+    return [text + (f" and clearly worse {_count_of(below, len(judged))}." if below else ".")]
 
 
 def _best_scores(findings: Sequence[Finding], metric: str) -> str:
@@ -185,7 +187,7 @@ def _range(cells: Sequence[Cell]) -> str:
 
 def _count_of(count: int, total: int) -> str:
     if total == 1:
-        return "in the one comparison" if count else "in no comparison"
+        return "in the only comparison" if count else "in no comparison"
     if count == total:
         return f"in all {total} comparisons"
     return f"in {count} of {total} comparisons"

@@ -1,4 +1,4 @@
-"""Sweeps: which settings were tried, how far each trial went, and what it scored."""
+"""Sweeps: the settings, epochs and scores of the trials."""
 
 import itertools
 import math
@@ -25,12 +25,12 @@ _MOST_PATHS = 8
 
 @dataclass(frozen=True)
 class Dimension:
-    """One searched setting as an axis: a place for each trial, and what stands at which places.
+    """One searched setting as an axis: the position of each trial, and the ticks.
 
     Attributes:
         path: dotted path of the setting.
-        places: one a trial; the logarithm where the range was logarithmic, the rank of the name for choices.
-        ticks: place and label.
+        places: position of each trial; the logarithm if the range is logarithmic, the index of the name for choices.
+        ticks: position and label.
         numeric: False for choices without an order.
     """
 
@@ -47,7 +47,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class SweepSection:
-    """What the page shows of one sweep."""
+    """One sweep as shown on the page."""
 
     title: str
     words: str
@@ -59,7 +59,7 @@ class SweepSection:
 
 
 def sweep_section(note: SweepNote, name: str) -> SweepSection:
-    """The part of the page about one sweep; `name` prefixes the ids in its figures.
+    """Make the section of one sweep; `name` prefixes the ids in its figures.
 
     Raises:
         ValueError: the table lacks a column.
@@ -96,7 +96,7 @@ def _describe_trials(rows: Sequence[Mapping[str, Any]], leader: Mapping[str, Any
     settings = ", ".join(f"{clean(path)} = {_write_value(leader[path])}" for path in paths)
     return (
         f"{len(rows)} trials ({ended}). Trial {leader['number']} scores highest, {100 * leader['score']:.1f}%, "
-        f"with {settings}. It was chosen on the validation split: its score there flatters it."
+        f"with {settings}. The trial was chosen by this validation score, which is therefore optimistic."
     )
 
 
@@ -115,7 +115,7 @@ def _make_dimension(path: str, values: Sequence[Any], logarithmic: bool) -> Dime
 def _draw_parallel(
     rows: Sequence[Mapping[str, Any]], dimensions: Sequence[Dimension], leader: Mapping[str, Any] | None, name: str
 ) -> Drawing:
-    """One line a trial through its settings to its score."""
+    """Draw parallel coordinates: one line per trial through its settings to its score."""
     score = tuple(row["score"] for row in rows)
     ends = sorted({min(score), max(score)})
     axes_of = [*dimensions, Dimension("score", score, tuple((end, f"{100 * end:.1f}%") for end in ends), True)]
@@ -141,14 +141,14 @@ def _draw_parallel(
 
     alt = f"Parallel coordinates of {len(rows)} trials over {', '.join(one.path for one in dimensions)} and the score."
     caption = (
-        "One line a trial, from its settings to its k-NN genus accuracy on validation, which also gives its colour; "
-        "the best outlined. Dashed: stopped early, and so scored after fewer epochs."
+        "One line per trial, from its settings to its k-NN genus accuracy on the validation split, which also sets "
+        "the colour; the best trial is outlined. Dashed: stopped early, and therefore scored after fewer epochs."
     )
     return render(paint, name, clean(alt, 400), caption)
 
 
 def _paint_axes(axes: Axes, dimensions: Sequence[Dimension]) -> None:
-    """A vertical line a setting, with its values."""
+    """Draw one vertical line per setting, with its values."""
     axes.set_xlim(-0.25, len(dimensions) - 0.75)
     axes.set_ylim(-0.14, 1.1)
     axes.set_xticks(range(len(dimensions)), [clean(one.path, 32) for one in dimensions])
@@ -177,7 +177,7 @@ def _paint_axes(axes: Axes, dimensions: Sequence[Dimension]) -> None:
 def _draw_plane(
     rows: Sequence[Mapping[str, Any]], dimensions: Sequence[Dimension], leader: Mapping[str, Any] | None, name: str
 ) -> Drawing:
-    """Settings against each other, the score as colour; a single setting against the score."""
+    """Plot settings against each other with the score as colour, or a single setting against the score."""
     score = Dimension("score", tuple(row["score"] for row in rows), (), True)
     pairs = list(itertools.combinations(dimensions, 2))[:MOST_PANELS] or [(dimensions[0], score)]
     norm = _colour_norm(score.places)
@@ -210,8 +210,8 @@ def _draw_plane(
 
     named = "; ".join(f"{across.path} and {up.path}" for across, up in pairs)
     caption = (
-        "Each mark is a trial: where its settings lie, and its score in per cent and as colour; the best is ringed. A "
-        "best trial at the rim of a panel asks for a wider range."
+        "Each mark is a trial at its settings, with its score in per cent and as colour; the best trial is ringed. If "
+        "the best trial is at the edge of a panel, search a wider range."
     )
     return render(paint, name, clean(f"Scores of {len(rows)} trials by {named}.", 400), caption)
 
@@ -225,7 +225,7 @@ def _format_axis(axes: Axes, one: Dimension, which: str) -> None:
         format_percent(axes, which)
     elif not one.numeric:
         axis.set_ticks([place for place, _ in one.ticks], [text for _, text in one.ticks])
-    elif any(place < 0 or text != _write_value(place) for place, text in one.ticks):  # a logarithm: label round numbers
+    elif any(place < 0 or text != _write_value(place) for place, text in one.ticks):  # logarithmic: label round numbers
         low, high = min(one.places), max(one.places)
         steps = (1, 2, 5) if high - low < 1.5 else (1, 3) if high - low < 3 else (1,)
         rounds = [step * 10.0**e for e in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
@@ -263,7 +263,7 @@ def _colour_norm(scores: Sequence[float]) -> matplotlib.colors.Normalize:
 
 
 def _scale_to_unit(places: Sequence[float], among: Sequence[float] | None = None) -> list[float]:
-    """Places between the lowest, 0, and the highest, 1; the middle where all are one."""
+    """Scale positions to 0 (lowest) to 1 (highest); 0.5 if all are equal."""
     low, high = min(among or places), max(among or places)
     return [(place - low) / (high - low) if high > low else 0.5 for place in places]
 
@@ -273,5 +273,5 @@ def _write_value(value: Any) -> str:  # noqa: ANN401  (settings are of any kind)
 
 
 def logarithmic_paths(space: Mapping[str, object]) -> frozenset[str]:
-    """Paths whose range was `loguniform(…)`."""
+    """Paths of settings with the range `loguniform(…)`."""
     return frozenset(path for path, given in space.items() if str(given).startswith("loguniform"))

@@ -1,4 +1,4 @@
-"""Tables of scores: a group of rows a (level, split), a row a series, a column a metric."""
+"""Tables of scores: one group of rows per (level, split), one row per series, one column per metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from herbray.report.text import clean
 
 @dataclass(frozen=True)
 class TableCell:
-    """One cell of a table as it is written; `best` where its mean is the best of its group.
+    """One cell of a table as written on the page; `best` marks the best mean of the group.
 
-    `interval` is that of the bootstrap over gatherings, its ends averaged over training seeds; empty if there is none.
+    `interval` is the bootstrap interval over gatherings, with ends averaged over training seeds; empty if not measured.
     """
 
     mean: str
@@ -22,7 +22,7 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under one heading, with a note such as the majority floor."""
+    """Rows under one heading, with a note such as the majority baseline."""
 
     heading: str
     note: str
@@ -31,7 +31,7 @@ class Group:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A table ready to be written: column labels and groups of rows."""
+    """A table: column labels and groups of rows."""
 
     columns: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -47,20 +47,20 @@ def score_table(
     unranked: Sequence[str] = (),
     described: Sequence[str] = (),
 ) -> ScoreTable | None:
-    """Mean and standard deviation of every series.
+    """Tabulate the mean and standard deviation of every series.
 
     Args:
         scores: the results.
-        task: the task's name.
+        task: name of the task.
         metrics: (metric, label) of each column.
         titles: heading of each level, in order.
-        notes: (metric, label, format) of values that do not depend on the encoder, told beside the heading.
+        notes: (metric, label, format) of values that do not depend on the encoder, shown next to the heading.
         fewer_is_better: metrics whose best value is the lowest.
-        unranked: levels at which no value is called best.
-        described: metrics of which none is: they describe.
+        unranked: levels at which no value is marked as best.
+        described: descriptive metrics, of which no value is marked as best.
 
     Returns:
-        The table; None where there is no row.
+        The table; None if there are no rows.
     """
     groups = []
     for level, title in titles.items():
@@ -111,6 +111,6 @@ def _note(scores: Scores, task: str, split: str, level: str, notes: Sequence[tup
     parts = []
     for metric, label, form in notes:
         cell = scores.shared_cell(task, split, level, metric)
-        if cell and cell.mean:  # nothing left out is not worth a word
+        if cell and cell.mean:  # do not mention zeros
             parts.append(f"{label} {format(cell.mean, form)}")
     return " · ".join(parts)

@@ -95,7 +95,7 @@ def test_only_encoders_from_the_same_start_weights_are_compared():
 @pytest.mark.parametrize(
     ("differences", "words"),
     [
-        ((0.1,), "agrees in the one comparison"),
+        ((0.1,), "agrees in the only comparison"),
         ((-0.1, -0.1), "disagrees in all 2 comparisons"),
         ((0.1, 0.1, 0.1, -0.1, 0, 0), "agrees in 3, disagrees in 1, undecided in 2 of 6 comparisons"),
     ],
@@ -248,7 +248,7 @@ def test_the_section_stands_after_the_third_application_and_tells_the_verdicts(t
     assert "true-positive rate −20.0 −21.0 to −19.0 500 2 and 3 disagrees" in text
     assert "train 424,544 53.6% 300 75.0%" in text
     assert "H (herbarium) 139,529 17.6% – –" in text
-    assert "Above its own start" in text
+    assert "Trained encoders compared with their start weights" in text
     assert "Genus identification: triplet > untrained genus · R (random) imagenet accuracy +10.0" in text
     assert page.count("<svg") == 1
 
@@ -273,7 +273,7 @@ def test_objectives_without_start_weights_in_common_are_shown_and_not_judged(tmp
     mixed = table(comparison(("autoencoder", "models:/pretraining@candidate"), ("triplet", "imagenet"), -0.2))
     page = page_of(tmp_path, comparisons=mixed)
     assert "Mislabels triplet > autoencoder no start weights in common" in text_of(page)
-    assert "Every comparison" not in page
+    assert "All comparisons" not in page
     assert "<svg" not in page
 
 
@@ -284,7 +284,7 @@ def test_our_settings_stand_beside_the_studys():
     assert triplet["loss"] == "margin 0.1, Euclidean, unit vectors, mining all"
     assert triplet["optimiser"] == "AdamW, weight decay 0.01"
     assert triplet["schedule"] == "cosine, warm-up 0.05 of all steps"
-    assert (triplet["learning rate"], triplet["batch, on each worker"]) == ("0.001", "48")
+    assert (triplet["learning rate"], triplet["batch per worker"]) == ("0.001", "48")
     assert ours["learning rate"]["classifier"] == ours["start weights"]["autoencoder"] == "–"
 
 
@@ -308,7 +308,7 @@ def test_settings_as_published_read_like_the_studys():
         paper, ours = paper_and_ours[label]
         assert paper == ours
     assert paper_and_ours["loss"][1] == "margin 1, Euclidean, raw vectors, no mining, as published"
-    assert paper_and_ours["batch, on each worker"][1] == "48, 16 of them negatives alone"
+    assert paper_and_ours["batch per worker"][1] == "48, 16 of which only as negatives"
 
 
 def test_values_that_differ_between_runs_are_all_shown():

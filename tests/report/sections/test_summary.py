@@ -47,8 +47,8 @@ def test_a_lead_over_all_others_is_called():
     assert (finding.leader.model, finding.lead, finding.training) == ("triplet", "leads", "above")
     assert finding.order == "triplet > classifier"
     assert words == (
-        "Triplet leads clearly in the one comparison. "
-        "The best trained encoder is clearly above the untrained network throughout. "
+        "Triplet leads clearly in the only comparison. "
+        "The best trained encoder is clearly better than the untrained network in the only comparison. "
         "Best accuracy: 80.0%; untrained: 20.0%."
     )
 
@@ -56,8 +56,8 @@ def test_a_lead_over_all_others_is_called():
 def test_overlapping_intervals_are_undecided():
     finding, words = identified(spread("triplet", 0.61), spread("classifier", 0.6), spread("untrained", 0.605))
     assert (finding.lead, finding.training, finding.order) == ("undecided", "undecided", "triplet ≈ classifier")
-    assert words.startswith("Undecided: nowhere is one encoder clearly above all others.")
-    assert "clearly above the untrained network in no comparison." in words
+    assert words.startswith("Undecided: in no comparison is one encoder clearly better than all others.")
+    assert "clearly better than the untrained network in no comparison." in words
 
 
 def test_a_network_that_came_trained_is_no_merit_of_training_here():
@@ -129,20 +129,20 @@ def test_one_value_alone_calls_no_lead():
 def test_one_model_alone_is_no_comparison():
     finding, words = identified(spread("triplet", 0.8))
     assert (finding.lead, finding.training, finding.baseline) == ("only one", None, None)
-    assert "Only triplet was measured" in words
+    assert "Only triplet was evaluated" in words
     assert "no untrained baseline" in words
 
 
 def test_an_encoder_worse_than_untrained_is_told_so():
     finding, words = identified(spread("triplet", 0.3), spread("untrained", 0.6))
     assert finding.training == "below"
-    assert "and clearly below it in the one comparison." in words
+    assert "and clearly worse in the only comparison." in words
 
 
 def test_the_baseline_alone_leads_nothing():
     scores = scores_of(spread("untrained", 0.6))
     assert identification_findings(scores, "identify", "accuracy", None) == []
-    assert summarise_findings([], "accuracy") == ["No result for this application."]
+    assert summarise_findings([], "accuracy") == ["There are no results for this application."]
 
 
 def test_finding_more_errors_by_accusing_more_calls_no_lead():
@@ -154,7 +154,7 @@ def test_finding_more_errors_by_accusing_more_calls_no_lead():
 
     assert judged(0.1).lead == "leads"
     assert judged(0.4).lead == "undecided"
-    assert judged(0.4).note == "accuses 40.0% of right labels"
+    assert judged(0.4).note == "flags 40.0% of correct labels"
 
 
 def test_training_is_judged_against_the_same_start_weights():
