@@ -1,4 +1,4 @@
-"""Delivery of metrics to the tracking store from a background thread: jobs continue while the store is unreachable."""
+"""Delivery of metrics to the tracking server from a background thread: jobs continue while the server is unreachable."""
 
 import logging
 import os
@@ -13,12 +13,12 @@ from herbray.console.redact import redacted
 from herbray.tracking.runs import Run, finish
 
 PATIENCE: Final = 60.0
-"""Seconds that a job waits at its end for an unreachable store; a pending request may add its own timeout."""
+"""Seconds that a job waits at its end for an unreachable server; a pending request may add its own timeout."""
 
 _GRACE: Final = 5.0  # seconds to deliver the last metrics of a failed job
 _PAUSE: Final = 1.0  # seconds between deliveries
 _LONGEST_HALF: Final = 120  # characters kept at each end of an error: what failed, and the innermost cause
-_ONE_TRY: Final = {  # by itself MLflow retries for four minutes, with long pauses even when the store is back
+_ONE_TRY: Final = {  # by itself MLflow retries for four minutes, with long pauses even when the server is reachable again
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -28,13 +28,13 @@ _log = logging.getLogger(__name__)
 
 
 class StoreUnreachable(ValueError):
-    """The tracking store does not answer or refuses requests; the message says what is safe and how to continue."""
+    """The tracking server does not answer or refuses requests; the message says what is safe and how to continue."""
 
 
 class DeliveryThread:
-    """Calls `deliver` repeatedly in a thread, so that the work never waits for the store.
+    """Calls `deliver` repeatedly in a thread, so that the work never waits for the server.
 
-    `deliver` is called again after a failure, so it must find what it has not sent yet. An outage of the store is
+    `deliver` is called again after a failure, so it must find what it has not sent yet. An outage of the server is
     logged once when it begins and once when it ends. While the thread runs, MLflow tries each request once, unless the
     environment sets the number of retries.
     """
@@ -67,10 +67,10 @@ class DeliveryThread:
         """Deliver all data written before this call, and stop.
 
         Args:
-            patience: seconds to wait for an unreachable store.
+            patience: seconds to wait for an unreachable server.
 
         Raises:
-            StoreUnreachable: the store stayed unreachable; the message is the reason.
+            StoreUnreachable: the server stayed unreachable; the message is the reason.
         """
         self._deadline = time.monotonic() + patience
         self._closing.set()
@@ -98,14 +98,15 @@ class DeliveryThread:
             if self._fault is None:
                 self._since = time.monotonic()
                 _log.warning(
-                    "the tracking store is unreachable (%s): the job continues, its metrics wait",
+                    "the tracking server is unreachable (%s): the job continues, its metrics wait",
                     summarise_error(error),
                 )
             self._fault = error
             return False
         if self._fault is not None:
             _log.warning(
-                "the tracking store is back after %.0f s: the waiting metrics were sent", time.monotonic() - self._since
+                "the tracking server is reachable again after %.0f s: the waiting metrics were sent",
+                time.monotonic() - self._since,
             )
         self._fault = None
         return True
@@ -134,29 +135,29 @@ def deliver_in_background(
 ) -> Iterator[None]:
     """Deliver the metrics of a run while the body runs; at the end, all of them have been delivered.
 
-    If the body fails, the run is marked FAILED if the store answers, and the error is raised again.
+    If the body fails, the run is marked FAILED if the server answers, and the error is raised again.
 
     Args:
         run: the run of the body.
         deliver: see `DeliveryThread`.
         hint: what is safe and how to continue, for the error message.
-        patience: seconds to wait for the store at the end; None: `PATIENCE`.
+        patience: seconds to wait for the server at the end; None: `PATIENCE`.
 
     Raises:
-        StoreUnreachable: the store stayed unreachable.
+        StoreUnreachable: the server stayed unreachable.
     """
-    with DeliveryThread(deliver) as courier:
+    with DeliveryThread(deliver) as delivery:
         try:
             yield
         except BaseException:
             with suppress(StoreUnreachable):
-                courier.finish(_GRACE)
+                delivery.finish(_GRACE)
                 mark_failed(run)
             raise
         try:
-            courier.finish(PATIENCE if patience is None else patience)
+            delivery.finish(PATIENCE if patience is None else patience)
         except StoreUnreachable as error:
-            raise StoreUnreachable(f"the tracking store is unreachable ({error}); {hint}") from None
+            raise StoreUnreachable(f"the tracking server is unreachable ({error}); {hint}") from None
 
 
 @contextmanager
@@ -165,7 +166,7 @@ def wrap_store_errors(hint: str, run: Run | None = None) -> Iterator[None]:
 
     Args:
         hint: what is safe and how to continue, for the error message.
-        run: a run to mark as FAILED, if the store answers.
+        run: a run to mark as FAILED, if the server answers.
 
     Raises:
         StoreUnreachable: the store failed; the original error is the cause.
@@ -181,12 +182,12 @@ def wrap_store_errors(hint: str, run: Run | None = None) -> Iterator[None]:
         if run is not None:
             mark_failed(run)
         raise StoreUnreachable(
-            f"the tracking store is unreachable or refuses ({summarise_error(error)}); {hint}"
+            f"the tracking server is unreachable or refuses ({summarise_error(error)}); {hint}"
         ) from error
 
 
 def mark_failed(run: Run) -> None:
-    """Close a run as FAILED; if the store is unreachable, only log a warning."""
+    """Close a run as FAILED; if the server is unreachable, only log a warning."""
     try:
         with try_once():
             finish(run, "FAILED")

@@ -30,7 +30,7 @@ class History:
     """
 
     def __init__(self, run: Run) -> None:
-        """Make no request yet: the store may be unreachable."""
+        """Make no request yet: the server may be unreachable."""
         self.run = run
         self._steps: dict[str, set[int]] | None = None
 

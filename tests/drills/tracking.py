@@ -61,7 +61,8 @@ def interrupted(folder: Path, how: str, seconds: float) -> Found:
     wanted = [int(row["images"]) for row in lines(spec.out / "metrics.jsonl")]
     longest = gaps(folder, began, back)
     warned = [
-        log.read_text().count(words) for words in ("the tracking store is unreachable", "the tracking store is back")
+        log.read_text().count(words)
+        for words in ("the tracking server is unreachable", "the tracking server is reachable again")
     ]
     good = not code and [*logged.values()] == [wanted] and longest < pace + 2 and warned == [1, 1]
     result = (

@@ -47,7 +47,7 @@ def until(true, seconds=30):
 def test_figures_wait_while_the_store_is_away_and_come_in_order_each_once(mlflow_server, caplog, how):
     run = open_run(mlflow_server.uri, "delivery", how, {})
     written, history, slowest = [], History(run), 0.0
-    with DeliveryThread(lambda: history.send(list(written)), QUICK) as courier:
+    with DeliveryThread(lambda: history.send(list(written)), QUICK) as delivery:
         written += points_of(3)
         until(lambda: len(curve(run, "speed")) == 3)
         with mlflow_server.out_of_order(how):
@@ -57,11 +57,11 @@ def test_figures_wait_while_the_store_is_away_and_come_in_order_each_once(mlflow
                 slowest = max(slowest, time.monotonic() - start)
                 time.sleep(0.01)
             until(lambda: any("unreachable" in record.message for record in caplog.records))
-        courier.finish(30)
+        delivery.finish(30)
     assert curve(run) == expected(40)
     assert slowest < 0.1
     told_of = [record.message for record in caplog.records if record.name == "herbray.tracking.delivery"]
-    assert [("unreachable" in words, "is back" in words) for words in told_of] == [(True, False), (False, True)]
+    assert [("unreachable" in words, "reachable again" in words) for words in told_of] == [(True, False), (False, True)]
 
 
 def test_one_that_stays_away_is_waited_for_no_longer_than_said(mlflow_server):
@@ -69,7 +69,7 @@ def test_one_that_stays_away_is_waited_for_no_longer_than_said(mlflow_server):
     history = History(run)
     start = time.monotonic()
     with mlflow_server.out_of_order("refuse"):
-        with pytest.raises(StoreUnreachable, match=r"the tracking store is unreachable \(.*500.*\); all is safe"):
+        with pytest.raises(StoreUnreachable, match=r"the tracking server is unreachable \(.*500.*\); all is safe"):
             with deliver_in_background(run, lambda: history.send(points_of(2)), "all is safe", patience=0.5):
                 pass
     assert time.monotonic() - start < 4
@@ -109,18 +109,18 @@ def test_a_failure_of_the_work_is_the_one_that_is_told(mlflow_server, uri):
 def test_mlflows_own_patience_and_words_are_given_back(uri):
     logger = logging.getLogger("urllib3.connectionpool")
     before = (os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES"), logger.level)
-    with DeliveryThread(lambda: None, QUICK) as courier:
+    with DeliveryThread(lambda: None, QUICK) as delivery:
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
-        courier.finish(1)
+        delivery.finish(1)
     assert (os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES"), logger.level) == before
 
 
 def test_what_is_written_before_the_end_is_delivered_by_then(uri):
     for _ in range(20):
         written, sent = [], []
-        with DeliveryThread(lambda written=written, sent=sent: sent.extend(written[len(sent) :]), 10.0) as courier:
+        with DeliveryThread(lambda written=written, sent=sent: sent.extend(written[len(sent) :]), 10.0) as delivery:
             written += range(5)
-            courier.finish(1)
+            delivery.finish(1)
         assert sent == written
 
 

@@ -73,7 +73,7 @@ def evaluate(spec: Evaluate, said: Collection[LeftOut] = ()) -> pa.Table:
     """Compute the results, write them, log them to each encoder's run, and move `champion` where it was earned.
 
     What the labels do not allow to be judged is left out, which is said before anything is computed and stands in
-    `results-left-out.parquet`; see `tasks.judgeable` for what is an error instead.
+    `results-left-out.parquet`; see `tasks.select_scorable` for what is an error instead.
 
     Tasks that have ended are kept beside the results until all is done: a killed evaluation goes on with the others.
 
