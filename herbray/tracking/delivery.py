@@ -1,4 +1,4 @@
-"""Delivery of metrics to the tracking server from a background thread: jobs continue while the server is unreachable."""
+"""Delivery of metrics to the tracking server from a background thread: jobs continue while it is unreachable."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ PATIENCE: Final = 60.0
 _GRACE: Final = 5.0  # seconds to deliver the last metrics of a failed job
 _PAUSE: Final = 1.0  # seconds between deliveries
 _LONGEST_HALF: Final = 120  # characters kept at each end of an error: what failed, and the innermost cause
-_ONE_TRY: Final = {  # by itself MLflow retries for four minutes, with long pauses even when the server is reachable again
+_ONE_TRY: Final = {  # by itself MLflow retries for four minutes, with long pauses even after the server is back
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
