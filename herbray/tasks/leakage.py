@@ -88,16 +88,18 @@ class Leakage(ProbeTask):
     def _neighbours(self, place: Place, chosen: Embeddings, labels: Indices) -> Measurement:
         units = embeddings_units(chosen)
         near = all_nearest(chosen.features, units, self.neighbours)
-        there = near.valid.sum(axis=1)
-        asked = there > 0
-        if not asked.any():
+        counts = near.valid.sum(axis=1)
+        has_neighbours = counts > 0
+        if not has_neighbours.any():
             return Measurement()
-        same = ((labels[near.neighbours] == labels[:, None]) & near.valid).sum(axis=1) / np.maximum(there, 1)
+        same = ((labels[near.neighbours] == labels[:, None]) & near.valid).sum(axis=1) / np.maximum(counts, 1)
         chance = expected_same_institution(near, genus_codes(chosen.genus), labels, units)
         values = {"same_institution": same, "expected_institution": chance, "excess": same - chance}
-        excess = (same - chance)[asked]
-        outcomes = place.outcomes("excess", chosen.specimen_id[asked], excess, lower_is_better=True)
-        return Measurement(place.scores({metric: value[asked].mean() for metric, value in values.items()}), outcomes)
+        excess = (same - chance)[has_neighbours]
+        outcomes = place.outcomes("excess", chosen.specimen_id[has_neighbours], excess, lower_is_better=True)
+        return Measurement(
+            place.scores({metric: value[has_neighbours].mean() for metric, value in values.items()}), outcomes
+        )
 
 
 def expected_same_institution(near: Near, genera: Indices, institutions: Indices, units: Indices) -> Floats:
@@ -117,9 +119,9 @@ def expected_same_institution(near: Near, genera: Indices, institutions: Indices
     genus = genera[near.neighbours].astype(np.int64)
     own = np.broadcast_to(institutions[:, None], genus.shape)
     unit = np.broadcast_to(units[:, None], genus.shape).astype(np.int64)
-    pair, asked = genera.astype(np.int64) * places + institutions, genus * places + own
+    pair, wanted = genera.astype(np.int64) * places + institutions, genus * places + own
     mine, wide = units.astype(np.int64), kinds * places
-    alike = tally(pair, asked) - tally(mine * wide + pair, unit * wide + asked)
+    alike = tally(pair, wanted) - tally(mine * wide + pair, unit * wide + wanted)
     all_of = tally(genera.astype(np.int64), genus) - tally(mine * kinds + genera, unit * kinds + genus)
     share = np.divide(alike, all_of, out=np.zeros(genus.shape), where=near.valid & (all_of > 0))
     chance: Floats = share.sum(axis=1) / np.maximum(near.valid.sum(axis=1), 1)

@@ -97,14 +97,14 @@ class Retrieval(TaskSpec):
         rows, codes, relevant = self._classes(embeddings, split, rank)
         named = embeddings.take(rows)
         units = embeddings_units(named)
-        asked = relevant > 0
+        queries = relevant > 0
         values = self._values(named, codes, units, relevant)
         place = Place(self.name, split, rank)
-        sizes = np.bincount(codes[asked])
-        numbers = {"rows": asked.sum(), "classes": (sizes > 0).sum(), "majority": sizes.max() / sizes.sum()}
-        numbers |= {"rows_left_out": (~asked).sum(), "rows_undetermined": len(embeddings) - len(rows)}
+        sizes = np.bincount(codes[queries])
+        numbers = {"rows": queries.sum(), "classes": (sizes > 0).sum(), "majority": sizes.max() / sizes.sum()}
+        numbers |= {"rows_left_out": (~queries).sum(), "rows_undetermined": len(embeddings) - len(rows)}
         means = {metric: value.mean() for metric, value in values.items()}
-        ids = named.specimen_id[asked]
+        ids = named.specimen_id[queries]
         outcomes = [one for metric, value in values.items() for one in place.outcomes(metric, ids, value)]
         return Measurement(place.scores(numbers | means), outcomes)
 

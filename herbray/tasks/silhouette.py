@@ -86,52 +86,52 @@ class Silhouette(TaskSpec):
     def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measurement:
         rows, codes, counts = self._classes(embeddings, split, rank)
         place = Place(self.name, split, rank)
-        asked = np.arange(len(rows))
+        sample = np.arange(len(rows))
         if len(rows) > self.most:
-            asked = np.sort(np.random.default_rng(seed).choice(asked, self.most, replace=False))
+            sample = np.sort(np.random.default_rng(seed).choice(sample, self.most, replace=False))
         undetermined = counts["rows_undetermined"]
-        numbers = {"rows": len(asked), "classes": counts["classes"], "rows_undetermined": undetermined}
-        found = Measurement(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(asked)}))
+        numbers = {"rows": len(sample), "classes": counts["classes"], "rows_undetermined": undetermined}
+        found = Measurement(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(sample)}))
         for metric, summed in (("cosine", _cosine_sums), ("euclidean", _euclidean_sums)):
-            values = _coefficients(summed(embeddings.features[rows], codes, asked), codes, asked)
-            outcomes = place.outcomes(metric, embeddings.specimen_id[rows][asked], values)
+            values = _coefficients(summed(embeddings.features[rows], codes, sample), codes, sample)
+            outcomes = place.outcomes(metric, embeddings.specimen_id[rows][sample], values)
             found += Measurement(place.scores({metric: float(values.mean())}), outcomes)
         return found
 
 
-def _coefficients(sums: Floats, codes: Indices, asked: Indices) -> Floats:
+def _coefficients(sums: Floats, codes: Indices, sample: Indices) -> Floats:
     """Silhouettes [q] of the sampled rows, from the sums of their distances to the specimens of each name [q, k]."""
     sizes = np.bincount(codes)
-    every, own = np.arange(len(asked)), codes[asked]
+    every, own = np.arange(len(sample)), codes[sample]
     inside = sums[every, own] / (sizes[own] - 1)
     means = sums / sizes
     means[every, own] = np.inf
     outside = means.min(axis=1)
     most = np.maximum(inside, outside)
-    values: Floats = np.divide(outside - inside, most, out=np.zeros(len(asked)), where=most > 0)
+    values: Floats = np.divide(outside - inside, most, out=np.zeros(len(sample)), where=most > 0)
     return values
 
 
-def _cosine_sums(features: Features, codes: Indices, asked: Indices) -> Floats:
+def _cosine_sums(features: Features, codes: Indices, sample: Indices) -> Floats:
     """Sums of cosine distances to the specimens of each name [q, k], computed from sums of unit vectors."""
     sums = np.zeros((int(codes.max()) + 1, features.shape[1]))
     for part in _slices(len(features), _ROWS):
         np.add.at(sums, codes[part], normalize(features[part].astype(np.float64)))
-    points = normalize(features[asked].astype(np.float64))
+    points = normalize(features[sample].astype(np.float64))
     distances: Floats = np.bincount(codes) - points @ sums.T
-    distances[np.arange(len(asked)), codes[asked]] -= 1.0 - (points**2).sum(
+    distances[np.arange(len(sample)), codes[sample]] -= 1.0 - (points**2).sum(
         axis=1
     )  # the distance of a row of zeros to itself is 0, too
     positive: Floats = np.maximum(distances, 0.0)  # equal rows leave only rounding errors
     return positive
 
 
-def _euclidean_sums(features: Features, codes: Indices, asked: Indices) -> Floats:
+def _euclidean_sums(features: Features, codes: Indices, sample: Indices) -> Floats:
     """Sums of Euclidean distances to the specimens of each name [q, k], computed block by block."""
-    points = features[asked].astype(np.float64)
+    points = features[sample].astype(np.float64)
     order = np.argsort(codes, kind="stable")
-    sums = np.zeros((len(asked), int(codes.max()) + 1))
-    for part in _slices(len(order), max(1, _CELLS // len(asked))):
+    sums = np.zeros((len(sample), int(codes.max()) + 1))
+    for part in _slices(len(order), max(1, _CELLS // len(sample))):
         names, starts = np.unique(codes[order[part]], return_index=True)
         distances = euclidean_distances(points, features[order[part]].astype(np.float64))
         sums[:, names] += np.add.reduceat(distances, starts, axis=1)

@@ -81,9 +81,9 @@ class Transfer(LinearTask):
         """The fitted rows, their classes, their names, and the tested rows that have one of these names."""
         rows, labels, _ = select_classes(fitted.rank(rank), embeddings_units(fitted), self.at_least)
         names = np.unique(fitted.rank(rank)[rows].astype(str))
-        asked = tested.rank(rank)
-        named = np.array([name is not None for name in asked], dtype=bool)
-        known = np.flatnonzero(np.isin(asked.astype(str), names) & named)
+        tested_names = tested.rank(rank)
+        named = np.array([name is not None for name in tested_names], dtype=bool)
+        known = np.flatnonzero(np.isin(tested_names.astype(str), names) & named)
         if len(names) < 2 or not len(known):
             raise UnscorableError(
                 f"{len(names)} names are fitted, and {len(known)} tested specimens have one; two names and one "
@@ -94,14 +94,14 @@ class Transfer(LinearTask):
 
     def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measurement:
         rows, labels, names, known = self._classes(fitted, tested, split, rank)
-        asked = tested.rank(rank)
-        undetermined = np.array([name is None for name in asked], dtype=bool)
-        truth = np.searchsorted(names, asked[known].astype(str))
+        tested_names = tested.rank(rank)
+        undetermined = np.array([name is None for name in tested_names], dtype=bool)
+        truth = np.searchsorted(names, tested_names[known].astype(str))
         fold = fit_and_predict(fitted.features[rows], labels, tested.features[known], self)
         place = Place(self.name, split, rank)
         numbers = {"rows": len(known), "classes": len(np.unique(truth)), "rows_undetermined": int(undetermined.sum())}
         numbers |= {"rows_fitted": len(rows), "classes_fitted": len(names)}
-        numbers |= {"rows_unknown": len(asked) - len(known) - numbers["rows_undetermined"]}
+        numbers |= {"rows_unknown": len(tested_names) - len(known) - numbers["rows_undetermined"]}
         scores = place.scores(numbers | macro_scores(truth, fold, present_only=True))
         hit = fold.probabilities.argmax(axis=1) == truth
         return Measurement(scores, place.hit_outcomes(tested.specimen_id[known], hit, truth))

@@ -44,7 +44,7 @@ class DeliveryThread:
         self._deliver, self._pause = deliver, pause
         self._closing = threading.Event()
         self._deadline = 0.0
-        self._fault: Exception | None = None
+        self._error: Exception | None = None
         self._since = 0.0
         self._thread = threading.Thread(target=self._work, name="herbray-delivery", daemon=True)
 
@@ -75,8 +75,8 @@ class DeliveryThread:
         self._deadline = time.monotonic() + patience
         self._closing.set()
         self._thread.join(patience + self._pause)
-        if self._thread.is_alive() or self._fault is not None:
-            raise StoreUnreachable(summarise_error(self._fault) if self._fault else "no answer")
+        if self._thread.is_alive() or self._error is not None:
+            raise StoreUnreachable(summarise_error(self._error) if self._error else "no answer")
 
     def _work(self) -> None:
         while True:
@@ -95,20 +95,20 @@ class DeliveryThread:
         try:
             self._deliver()
         except Exception as error:  # of MLflow, its database or the network; raised by `finish` if it persists
-            if self._fault is None:
+            if self._error is None:
                 self._since = time.monotonic()
                 _log.warning(
                     "the tracking server is unreachable (%s): the job continues, its metrics wait",
                     summarise_error(error),
                 )
-            self._fault = error
+            self._error = error
             return False
-        if self._fault is not None:
+        if self._error is not None:
             _log.warning(
                 "the tracking server is reachable again after %.0f s: the waiting metrics were sent",
                 time.monotonic() - self._since,
             )
-        self._fault = None
+        self._error = None
         return True
 
 

@@ -67,12 +67,12 @@ def _spread_classes(fold: Indices, memberships: Indices, many: int) -> Indices:
     Raises:
         UnscorableError: no unit can be moved.
     """
-    while len(alone := _classes_in_one_fold(fold, memberships)):
-        moved = _move_one_unit(fold, memberships, many, alone)
+    while len(stranded := _classes_in_one_fold(fold, memberships)):
+        moved = _move_one_unit(fold, memberships, many, stranded)
         if moved is None:
             raise UnscorableError(
-                f"{len(alone)} of {memberships[0].max() + 1} classes would be held out whole by one of {many} folds, "
-                "because each of their gatherings contains many classes: change `folds`"
+                f"{len(stranded)} of {memberships[0].max() + 1} classes would be held out whole by one of {many} "
+                "folds, because each of their gatherings contains many classes: change `folds`"
             )
         fold = moved
     return fold
@@ -84,16 +84,16 @@ def _classes_in_one_fold(fold: Indices, memberships: Indices) -> Indices:
     return np.flatnonzero(count_units(classes, fold[units], int(classes.max()) + 1) == 1)
 
 
-def _move_one_unit(fold: Indices, memberships: Indices, many: int, alone: Indices) -> Indices | None:
-    """The folds after moving one unit of the classes `alone` so that fewer classes are in one fold.
+def _move_one_unit(fold: Indices, memberships: Indices, many: int, stranded: Indices) -> Indices | None:
+    """The folds after moving one unit of the classes `stranded` so that fewer classes are in one fold.
 
     Smaller folds are tried first. None if no move helps.
     """
     classes, units = memberships
-    for unit in np.unique(units[np.isin(classes, alone)]):
+    for unit in np.unique(units[np.isin(classes, stranded)]):
         for number in np.argsort(np.bincount(fold, minlength=many), kind="stable"):
             moved = fold.copy()
             moved[unit] = number
-            if len(_classes_in_one_fold(moved, memberships)) < len(alone):
+            if len(_classes_in_one_fold(moved, memberships)) < len(stranded):
                 return moved
     return None

@@ -1,4 +1,4 @@
-"""Pairs of genera to be told apart: named in the settings, or chosen from the labels alone."""
+"""Pairs of genera to distinguish: named in the settings, or chosen from the labels alone."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ from herbray.tasks.methods.units import embeddings_units
 
 
 class Pair(Spec):
-    """Two genera to be told apart.
+    """Two genera to distinguish.
 
     Attributes:
         positive: the genus whose precision and recall are scored.

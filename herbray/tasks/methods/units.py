@@ -23,7 +23,7 @@ def embeddings_units(embeddings: Embeddings) -> Indices:
     return gathering_codes(embeddings.gathering)
 
 
-def tally(codes: Integers, asked: Integers) -> Integers:
-    """Number of occurrences of each of `asked` in `codes`."""
+def tally(codes: Integers, wanted: Integers) -> Integers:
+    """Number of occurrences of each of `wanted` in `codes`."""
     ordered = np.sort(codes)
-    return np.searchsorted(ordered, asked, side="right") - np.searchsorted(ordered, asked, side="left")
+    return np.searchsorted(ordered, wanted, side="right") - np.searchsorted(ordered, wanted, side="left")
