@@ -39,7 +39,7 @@ def test_nothing_of_the_file_but_its_pixels_is_kept():
     assert not any(word in shown for word in (b"orchid", b"<script>", b"appended", b"Exif"))
 
 
-def test_what_is_no_jpeg_is_counted_and_left_out():
+def test_files_that_are_not_jpeg_are_counted_and_left_out():
     out = io.BytesIO()
     Image.new("RGB", (9, 9)).save(out, "PNG")
     bad = [b"", b"<svg onload=alert(1)>", out.getvalue(), jpeg()[:300]]

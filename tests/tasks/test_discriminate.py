@@ -15,7 +15,7 @@ def mean(scores, metric):
     return np.mean([score.value for score in scores if score.metric == metric and score.fold >= 0])
 
 
-def test_separate_genera_are_told_apart_without_fault(embeddings_of):
+def test_separated_genera_are_distinguished_perfectly(embeddings_of):
     embeddings = embeddings_of({"Cirra": 30, "Dolia": 10}, separation=30.0)
     scores = Discriminate(pairs=(CIRRA_DOLIA,)).run(embeddings, "random")
     for metric in ("accuracy", "precision", "recall", "f1", "balanced_accuracy", "auroc"):
@@ -36,7 +36,7 @@ def test_turning_a_pair_round_turns_precision_and_leaves_accuracy(embeddings_of)
     assert mean(scores, "balanced_accuracy") == pytest.approx((mean(scores, "recall") + mean(others, "recall")) / 2)
 
 
-def test_a_missing_genus_is_told_with_those_that_are_there(embeddings_of):
+def test_the_error_for_a_missing_genus_lists_the_genera_present(embeddings_of):
     embeddings = embeddings_of({"Cirra": 30, "Alba": 10}, separation=1.0)
     with pytest.raises(
         UnscorableError, match=r"split 'random', pair Dolia–Cirra: 0 specimens of 'Dolia'.*genera are Cirra, Alba"
@@ -83,7 +83,7 @@ def test_specimens_known_to_be_wrong_do_not_count_towards_the_choice(five_genera
     assert choose_pairs(reviewed, 5)[0].level == "Cirra–Dolia"  # Borea is down to 10, Dolia has 12
 
 
-def test_one_kind_of_pair_stands_alone_where_the_other_is_not_to_be_had(embeddings_of):
+def test_only_the_possible_kind_of_pair_is_chosen(embeddings_of):
     assert [pair.kind for pair in choose_pairs(embeddings_of({"Alba": 9, "Borea": 9}, 1.0), 5)] == ["similar"]
     assert [pair.level for pair in choose_pairs(embeddings_of({"Alba": 9, "Erema": 12}, 1.0), 5)] == ["Erema–Alba"]
     with pytest.raises(UnscorableError, match="Alba, Cirra share a family or differ in order"):
@@ -99,7 +99,7 @@ def test_a_genus_filed_under_two_families_follows_the_majority(five_genera):
     assert choose_pairs(dataclasses.replace(embeddings, family=family), 5) == choose_pairs(embeddings, 5)
 
 
-def test_pairs_are_read_from_settings_and_faults_told():
+def test_pairs_are_read_from_settings_and_errors_reported():
     task = load(Discriminate, overrides=["pairs=[{positive: Syzygium, negative: Eugenia, kind: similar}]"])
     assert task.pairs[0].level == "Syzygium–Eugenia"
     assert task.max_iter == 2500

@@ -22,7 +22,7 @@ def count(scores, level, metric):
     return value
 
 
-def test_separate_clouds_are_named_without_fault_at_every_rank(embeddings_of):
+def test_separated_clusters_are_named_perfectly_at_every_rank(embeddings_of):
     scores = Identify().run(embeddings_of(SIZES, separation=40.0), "random")
     for rank in ("genus", "family", "order"):
         for metric in ("accuracy", "precision", "recall", "f1", "balanced_accuracy", "auroc"):

@@ -22,7 +22,7 @@ def counts(scores):
     return {score.metric: score.value for score in scores if score.fold == -1}
 
 
-def test_planted_swaps_are_found_where_the_genera_lie_apart(embeddings_of):
+def test_planted_swaps_are_found_if_the_genera_are_separated(embeddings_of):
     embeddings = embeddings_of({"Alba": 150, "Erema": 100}, separation=12.0)
     scores = Mislabel(pairs=(ALBA_EREMA,), draws=4).run(embeddings, "random")
     assert counts(scores) == {"rows": 250, "swapped": 25, "rows_left_out": 0, "similar": 0}

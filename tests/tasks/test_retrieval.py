@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_formulas_in_plain_loops(embeddings_of, seed):
         assert scores[outcome.metric] == pytest.approx(np.mean([values[outcome.metric] for values in wanted.values()]))
 
 
-def test_clouds_far_apart_are_retrieved_without_fault_and_noise_is_not(embeddings_of):
+def test_separated_clusters_are_retrieved_perfectly_and_noise_is_not(embeddings_of):
     sizes = {"Alba": 30, "Borea": 20, "Erema": 25}
     apart = {s.metric: s.value for s in Retrieval(ranks=("genus",)).run(embeddings_of(sizes, 60.0), "random")}
     assert apart["map_at_r"] == apart["r_precision"] == apart["knn_accuracy"] == apart["recall_at_1"] == 1.0

@@ -39,7 +39,7 @@ def test_the_suspected_come_first_and_then_the_least_confident(embeddings_of):
     assert 0 < sum(table["suspected"].to_pylist()) < 60
 
 
-def test_specimens_without_a_name_or_of_rare_names_take_no_part(embeddings_of):
+def test_specimens_without_a_name_or_with_rare_names_are_not_judged(embeddings_of):
     embeddings = embeddings_of({"Alba": 20, "Borea": 20, "Erema": 3}, separation=5.0)
     genus = embeddings.genus.copy()
     genus[0] = None

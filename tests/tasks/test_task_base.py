@@ -100,7 +100,7 @@ def test_embeddings_out_of_order_or_of_unequal_lengths_are_refused(five_genera):
         dataclasses.replace(embeddings, genus=embeddings.genus[1:])
 
 
-def test_an_unknown_rank_is_answered_with_the_nearest(five_genera):
+def test_the_error_for_an_unknown_rank_suggests_the_closest_one(five_genera):
     with pytest.raises(ValueError, match="unknown rank 'genera'; did you mean 'genus'"):
         Embeddings.from_table(five_genera).rank("genera")
     with pytest.raises(ConfigError, match="did you mean 'family'"):

@@ -44,7 +44,7 @@ def until(true, seconds=30):
 
 
 @pytest.mark.parametrize("how", ["away", "refuse", "full", "lose"])
-def test_figures_wait_while_the_store_is_away_and_come_in_order_each_once(mlflow_server, caplog, how):
+def test_metrics_wait_while_the_server_is_unreachable_and_arrive_once_in_order(mlflow_server, caplog, how):
     run = open_run(mlflow_server.uri, "delivery", how, {})
     written, history, slowest = [], History(run), 0.0
     with DeliveryThread(lambda: history.send(list(written)), QUICK) as delivery:
@@ -64,7 +64,7 @@ def test_figures_wait_while_the_store_is_away_and_come_in_order_each_once(mlflow
     assert [("unreachable" in words, "reachable again" in words) for words in told_of] == [(True, False), (False, True)]
 
 
-def test_one_that_stays_away_is_waited_for_no_longer_than_said(mlflow_server):
+def test_the_wait_for_an_unreachable_server_is_limited(mlflow_server):
     run = open_run(mlflow_server.uri, "delivery", "stays away", {})
     history = History(run)
     start = time.monotonic()
@@ -75,7 +75,7 @@ def test_one_that_stays_away_is_waited_for_no_longer_than_said(mlflow_server):
     assert time.monotonic() - start < 4
 
 
-def test_one_that_never_answers_holds_up_nobody(mlflow_server, monkeypatch):
+def test_a_server_that_never_answers_does_not_block(mlflow_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     run = open_run(mlflow_server.uri, "delivery", "mute", {})
     history = History(run)
@@ -88,7 +88,7 @@ def test_one_that_never_answers_holds_up_nobody(mlflow_server, monkeypatch):
     until(lambda: not any(thread.name == "herbray-delivery" for thread in threading.enumerate()))
 
 
-def test_a_failure_of_the_work_is_the_one_that_is_told(mlflow_server, uri):
+def test_an_error_of_the_body_is_raised(mlflow_server, uri):
     run = open_run(uri, "delivery", "fails", {})
     history = History(run)
     with pytest.raises(KeyError, match="work"), deliver_in_background(run, lambda: history.send(points_of(2)), ""):
@@ -106,7 +106,7 @@ def test_a_failure_of_the_work_is_the_one_that_is_told(mlflow_server, uri):
         assert time.monotonic() - start < 12
 
 
-def test_mlflows_own_patience_and_words_are_given_back(uri):
+def test_retries_and_log_levels_of_mlflow_are_restored(uri):
     logger = logging.getLogger("urllib3.connectionpool")
     before = (os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES"), logger.level)
     with DeliveryThread(lambda: None, QUICK) as delivery:
@@ -127,7 +127,7 @@ def test_what_is_written_before_the_end_is_delivered_by_then(uri):
 # History
 
 
-def test_whoever_goes_on_repeats_no_step_and_leaves_none_out(uri):
+def test_a_resumed_run_repeats_and_omits_no_step(uri):
     run = open_run(uri, "history", "goes on", {})
     History(run).send(points_of(5))
     redone = [Point(p.step, p.time + 900, {"loss": 7.0, "val": 0.5}) for p in points_of(8)[2:]]
@@ -139,7 +139,7 @@ def test_whoever_goes_on_repeats_no_step_and_leaves_none_out(uri):
     assert [step for step, *_ in curve(run, "val")] == [3, 4, 5, 6, 7, 8]  # a metric that these steps had not
 
 
-def test_long_histories_are_known_whole(uri):
+def test_long_histories_are_read_completely(uri):
     run = open_run(uri, "history", "long", {})
     points = [Point(step, float(step), {"loss": 0.0}) for step in range(1_200)]
     from mlflow.entities import Metric
@@ -151,7 +151,7 @@ def test_long_histories_are_known_whole(uri):
     assert len(curve(run)) == 1_200
 
 
-def test_names_that_mlflow_does_not_take_are_known_too(uri):
+def test_names_that_mlflow_refuses_are_recognised(uri):
     run = open_run(uri, "history", "names", {})
     for _ in range(2):
         History(run).send([Point(1, None, {"a–b?": 1.0, "nan": float("nan")})])
@@ -159,7 +159,7 @@ def test_names_that_mlflow_does_not_take_are_known_too(uri):
     assert len(curve(run, name)) == 1
 
 
-def test_a_figure_of_the_whole_run_is_written_once_and_again_if_it_changed(uri):
+def test_a_run_metric_is_written_once_and_again_if_it_changed(uri):
     run = open_run(uri, "history", "figures", {})
     for value in (0.5, 0.5, 0.6):
         log_run_metrics(run, {"accuracy": value})
@@ -170,7 +170,7 @@ def test_a_figure_of_the_whole_run_is_written_once_and_again_if_it_changed(uri):
 # Runs taken up, errors in words
 
 
-def test_a_run_is_taken_up_by_its_id_and_a_strange_one_refused(uri, mlflow_server):
+def test_a_run_is_resumed_by_id_and_an_unknown_id_refused(uri, mlflow_server):
     run = open_run(uri, "taken up", "one", {})
     finish(run)
     assert resume_run(uri, run.run_id) == run
@@ -182,7 +182,7 @@ def test_a_run_is_taken_up_by_its_id_and_a_strange_one_refused(uri, mlflow_serve
         resume_run(uri, run.run_id)
 
 
-def test_the_stores_errors_are_told_in_words_and_bad_input_stays_what_it_is(mlflow_server, monkeypatch):
+def test_errors_of_the_store_are_wrapped_and_bad_input_is_not(mlflow_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = open_run(mlflow_server.uri, "told", "one", {})
     with mlflow_server.out_of_order("refuse"), pytest.raises(StoreUnreachable, match=r"500.*try `this`") as raised:

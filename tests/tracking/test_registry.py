@@ -38,7 +38,7 @@ def test_candidate_is_the_latest_and_never_goes_back(run, encoders, name):
     assert resolve(run.uri, f"models:/{name}@candidate") == (name, 2)
 
 
-def test_the_card_is_the_description_and_whole_in_the_package(run, encoders, name, tmp_path):
+def test_the_card_is_the_description_and_the_readme(run, encoders, name, tmp_path):
     card = "# Card\n" + "long " * 2_000
     register(run, name, encoders[0], card)
     version = client(run.uri).get_model_version(name, "1")
@@ -101,7 +101,7 @@ def test_an_evaluation_finds_the_run_of_the_training(run, encoders, name):
         training_run(run.uri, name, 7)
 
 
-def test_a_version_without_a_run_is_told(run, name, tmp_path):
+def test_a_version_without_a_run_is_an_error(run, name, tmp_path):
     client(run.uri).create_registered_model(name)
     client(run.uri).create_model_version(name, tmp_path.as_uri())
     with pytest.raises(ValueError, match="has no run"):
@@ -114,7 +114,7 @@ def test_latest_is_the_highest_number(run, encoders, name):
     assert resolve(run.uri, f"models:/{name}/latest") == (name, 2)
 
 
-def test_what_is_not_there_is_told_with_what_is(run, encoders, name):
+def test_errors_for_missing_names_list_the_existing_ones(run, encoders, name):
     register(run, name, encoders[0], "")
     with pytest.raises(ModelNotFound, match=r"no model 'nobody' in this registry; its models: .*test_"):
         resolve(run.uri, "models:/nobody@champion")

@@ -10,7 +10,7 @@ def test_a_section_is_replaced_and_the_rest_stays():
     assert replace_section(card, "Results", "Not yet.") == CARD
 
 
-def test_a_section_that_is_not_there_comes_last():
+def test_a_missing_section_is_appended():
     card = replace_section("An old card", "Results", "0.5")
     assert card.startswith("An old card\n\n## Results")
     assert read_section(card, "Results") == "0.5"

@@ -63,7 +63,7 @@ def judged(row, better, worse, measure=TPR):
     ],
 )
 @pytest.mark.parametrize("measure", [TPR, FPR])
-def test_a_difference_is_told_in_the_direction_of_the_claim(better, worse, difference, verdict, measure):
+def test_a_difference_has_the_direction_of_the_claim(better, worse, difference, verdict, measure):
     lower = measure is FPR
     raw = -difference if lower else difference
     row = comparison(*kinds("classifier", "triplet"), raw, metric=measure.metric, lower_is_better=lower)
@@ -75,7 +75,7 @@ def test_a_difference_is_told_in_the_direction_of_the_claim(better, worse, diffe
     assert one.seeds == ((3, 2) if better == "classifier" else (2, 3))
 
 
-def test_an_interval_that_is_not_symmetric_is_turned_whole():
+def test_an_asymmetric_interval_is_reversed_correctly():
     row = comparison(*kinds("autoencoder", "triplet"), -0.2) | {"low": -0.5, "high": -0.1}
     one = judged(row, "triplet", "autoencoder")
     assert (one.low, one.difference, one.high) == pytest.approx((10, 20, 50))
@@ -140,7 +140,7 @@ def test_training_is_judged_against_its_own_start():
     assert [(one.start, one.verdict) for one in triplet.rows] == [("imagenet", "agrees")]
 
 
-def test_the_own_start_is_told_by_what_it_is_and_not_by_what_it_is_called():
+def test_own_start_weights_are_recognised_by_kind_and_not_by_name():
     row = comparison(
         *kinds("triplet", "untrained"), 0.1, metric="accuracy", task="identify", split="random", level="genus"
     )
@@ -160,7 +160,7 @@ def test_two_objectives_compare_if_their_weights_were_the_same_whatever_goes_in(
     assert judge_claims(table(other), [claim])[0].words == "no start weights in common"
 
 
-def test_a_label_that_reads_like_an_objective_is_not_that_objective():
+def test_a_label_named_like_an_objective_is_not_that_objective():
     row = comparison(*kinds("classifier", "triplet"), -0.2) | {"objective_b": "autoencoder"}
     assert judge_claims(table(row), [Claim("Mislabels", "triplet", "classifier", (TPR,))])[0].words == "not measured"
     assert compared_objectives(table(row)) == {"classifier"}
@@ -168,7 +168,7 @@ def test_a_label_that_reads_like_an_objective_is_not_that_objective():
     assert settings_of(labelled)["learning rate"]["autoencoder"] == "–"
 
 
-def test_several_encoders_of_an_objective_are_told_apart_where_they_are_compared(tmp_path):
+def test_several_encoders_of_an_objective_are_named_in_comparisons(tmp_path):
     rows = [comparison(*kinds("classifier", "triplet"), -0.2) | {"kind_b": kind} for kind in ("k000001", "k000002")]
     (judgement,) = judge_claims(table(*rows), [Claim("Mislabels", "triplet", "classifier", (TPR,))])
     assert [one.start for one in judgement.rows] == [
@@ -177,7 +177,7 @@ def test_several_encoders_of_an_objective_are_told_apart_where_they_are_compared
     ]
 
 
-def test_an_interval_that_is_not_finite_tells_nothing():
+def test_comparisons_with_a_non_finite_interval_are_ignored():
     row = comparison(*kinds("classifier", "triplet"), 0.2) | {"high": float("nan")}
     assert not compared_objectives(table(row))
 
@@ -187,7 +187,7 @@ def test_a_table_that_lacks_a_column_is_refused():
         judge_claims(table().drop_columns(["level", "better"]), CLAIMS)
 
 
-def test_a_claim_holds_an_ordering_and_no_score():
+def test_a_claim_contains_a_ranking_and_no_score():
     for claim in CLAIMS:
         assert not re.search(r"\d", repr(claim))
 
@@ -237,7 +237,7 @@ def settings_of(*notes):
     }
 
 
-def test_the_section_stands_after_the_third_application_and_tells_the_verdicts(tmp_path):
+def test_the_section_follows_the_third_application_and_shows_the_verdicts(tmp_path):
     page = page_of(tmp_path, comparisons=TWO, encoders=[note()], manifest={"splits": {"train": 300, "random": 100}})
     assert re.findall(r'<section id="(\w+)"', page)[5:7] == ["mislabels", "study"]
     assert page.count('<a href="#study">') == 1
@@ -263,7 +263,7 @@ def test_the_section_stands_after_the_third_application_and_tells_the_verdicts(t
     ],
     ids=["none", "no row", "one objective", "one objective, two starts"],
 )
-def test_without_two_objectives_the_page_does_not_speak_of_it(tmp_path, comparisons):
+def test_without_two_objectives_there_is_no_section(tmp_path, comparisons):
     page = page_of(tmp_path, comparisons=comparisons, encoders=[note()])
     assert "#study" not in page
     assert 'id="study"' not in page
@@ -277,7 +277,7 @@ def test_objectives_without_start_weights_in_common_are_shown_and_not_judged(tmp
     assert "<svg" not in page
 
 
-def test_our_settings_stand_beside_the_studys():
+def test_our_settings_are_shown_next_to_those_of_the_study():
     ours = settings_of(note(), note("classifier", settings={}), note("untrained"))
     triplet = {label: values["triplet"] for label, values in ours.items()}
     assert triplet["start weights"] == "ImageNet"
@@ -288,7 +288,7 @@ def test_our_settings_stand_beside_the_studys():
     assert ours["learning rate"]["classifier"] == ours["start weights"]["autoencoder"] == "–"
 
 
-def test_settings_as_published_read_like_the_studys():
+def test_published_settings_are_written_like_those_of_the_study():
     published = {
         "objective": {"margin": 1.0, "normalise": False, "mining": "published", "rivals": 16},
         "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0, "schedule": "constant", "warmup": 0},
@@ -320,7 +320,7 @@ def test_values_that_differ_between_runs_are_all_shown():
     assert settings_of(*(note(seed=seed) for seed in range(6)))["seed"]["triplet"] == "0; 1; 2; 3; 2 more"
 
 
-def test_odd_settings_are_taken_as_they_come():
+def test_malformed_settings_are_tolerated():
     odd = {"encoder": ["x"], "objective": {"normalise": [1], "margin": None}, "optimizer": {"lr": {"a": 1}}}
     ours = settings_of(note(settings=odd))
     assert ours["network"]["triplet"] == ours["loss"]["triplet"] == "–"

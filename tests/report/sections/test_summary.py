@@ -60,7 +60,7 @@ def test_overlapping_intervals_are_undecided():
     assert "clearly better than the untrained network in no comparison." in words
 
 
-def test_a_network_that_came_trained_is_no_merit_of_training_here():
+def test_a_pretrained_network_is_not_a_leader():
     groups = spread("efficientnet_lite0", 0.95), spread("triplet", 0.7), spread("classifier", 0.6)
     finding, words = identified(*groups, spread("untrained", 0.5))
     assert (finding.leader.model, finding.baseline[0].model) == ("triplet", "untrained")
@@ -102,7 +102,7 @@ def test_a_paired_comparison_decides_where_there_is_one(pair, low, high, lead):
         assert finding.order == f"triplet {'>' if lead == 'leads' else '≈'} classifier"
 
 
-def test_who_accuses_clearly_more_by_the_paired_comparison_does_not_lead():
+def test_an_encoder_that_flags_clearly_more_correct_labels_does_not_lead():
     kind = {"task": "mislabel", "level": PAIR}
     rows = spread("triplet", 0.9, metric="tpr", **kind) + spread("classifier", 0.5, metric="tpr", **kind)
     rows += spread("triplet", 0.21, 0.2, metric="fpr", **kind) + spread("classifier", 0.2, 0.2, metric="fpr", **kind)
@@ -121,7 +121,7 @@ def test_a_wide_interval_further_down_keeps_the_lead_undecided():
     assert identified(spread("triplet", 0.8), near, wide)[0].lead == "undecided"
 
 
-def test_one_value_alone_calls_no_lead():
+def test_a_single_value_is_no_lead():
     finding, _ = identified([result("triplet", 0, 0.9)], [result("classifier", 0, 0.1)], [result("untrained", 0, 0.0)])
     assert (finding.lead, finding.training) == ("undecided", "undecided")
 
@@ -133,19 +133,19 @@ def test_one_model_alone_is_no_comparison():
     assert "no untrained baseline" in words
 
 
-def test_an_encoder_worse_than_untrained_is_told_so():
+def test_an_encoder_below_the_untrained_network_is_reported():
     finding, words = identified(spread("triplet", 0.3), spread("untrained", 0.6))
     assert finding.training == "below"
     assert "and clearly worse in the only comparison." in words
 
 
-def test_the_baseline_alone_leads_nothing():
+def test_the_baseline_alone_is_no_finding():
     scores = scores_of(spread("untrained", 0.6))
     assert identification_findings(scores, "identify", "accuracy", None) == []
     assert summarise_findings([], "accuracy") == ["There are no results for this application."]
 
 
-def test_finding_more_errors_by_accusing_more_calls_no_lead():
+def test_finding_more_errors_by_flagging_more_labels_is_no_lead():
     def judged(accused):
         kind = {"task": "mislabel", "level": PAIR}
         found = [spread(m, v, metric="tpr", **kind) for m, v in (("triplet", 0.9), ("classifier", 0.6))]
@@ -171,7 +171,7 @@ def test_a_network_that_came_trained_is_the_baseline_of_what_began_with_it():
     assert finding.baseline[0].model == "efficientnet_lite0"
 
 
-def test_a_label_that_reads_like_a_baseline_is_none():
+def test_a_label_named_like_a_baseline_is_not_a_baseline():
     rows = [row | {"objective": "triplet"} for row in spread("untrained", 0.7)]
     finding, _ = identified(rows, spread("classifier", 0.6))
     assert (finding.leader.model, finding.lead, finding.baseline) == ("untrained", "leads", None)
@@ -200,7 +200,7 @@ def test_values_that_are_not_finite_are_left_out_and_counted():
     assert len(scores.cell(scores.series[0], "identify", "random", "genus", "accuracy").values) == 3
 
 
-def test_several_comparisons_are_counted_and_their_range_is_told():
+def test_several_comparisons_are_counted_with_their_range():
     kind = {"task": "discriminate", "metric": "balanced_accuracy"}
     pairs = ("A–B", "A–C")
     groups = [spread("triplet", v, level=pair, **kind) for pair, v in zip(pairs, (0.9, 0.8), strict=True)]
@@ -233,7 +233,7 @@ def test_kinship_is_read_off_the_names_that_are_known(pair, kin):
     assert kinship(pair, taxonomy) == kin
 
 
-def test_levels_stand_in_the_order_of_their_numbers_behind_the_ranks():
+def test_levels_are_sorted_by_their_numbers_after_the_ranks():
     due = ["genus", "order", "A–B", "A–B @ 5%", "A–B @ 12.5%", "A–B @ 40%", "A–C @ 5%"]
     assert sorted(reversed(due), key=level_order) == due
     rows = [spread("triplet", 0.7, task="noise", level=level) for level in ("A–B @ 10%", "A–B @ 5%", "A–B @ 40%")]

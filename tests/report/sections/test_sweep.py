@@ -82,7 +82,7 @@ def test_without_a_sweep_the_page_does_not_speak_of_one(tmp_path):
     ],
     ids=["no score", "one trial", "nothing varies", "one finite score"],
 )
-def test_sweeps_that_leave_nothing_to_draw_are_told_in_words(tmp_path, note):
+def test_sweeps_without_figures_are_described_in_words(tmp_path, note):
     part = sweep_section(note, "s")
     assert (part.parallel, part.plane) == (None, None)
     assert "<svg" not in page_of(tmp_path, note)

@@ -99,7 +99,7 @@ def test_shuffled_answers_are_undecided():
     assert row["low"] < 0 == row["difference"] < row["high"]
 
 
-def test_a_rate_that_is_better_low_is_won_by_the_lower():
+def test_the_lower_value_wins_if_lower_is_better():
     a, b = np.repeat([1.0, 0.0], [10, 90]), np.repeat([1.0, 0.0], [60, 40])
     samples = samples_of(a=[outcome_of(a, lower_is_better=True)], b=[outcome_of(b, lower_is_better=True)])
     assert compare_kinds(samples, Bootstrap()).to_pylist()[0]["better"] == "a"
@@ -130,7 +130,7 @@ def test_an_interval_of_three_seeds_holds_the_truth_about_as_often_as_it_says():
     assert 0.92 <= held / 200 <= 0.99
 
 
-def test_a_start_without_seeds_adds_nothing_and_several_seeds_beside_it_do():
+def test_only_kinds_with_several_seeds_add_seed_variation():
     generator = np.random.default_rng(8)
     ease = generator.random(400)
     alone, three = [outcome_of(ease < 0.6)], [outcome_of(ease < level) for level in (0.6, 0.7, 0.8)]
@@ -143,7 +143,7 @@ def test_a_start_without_seeds_adds_nothing_and_several_seeds_beside_it_do():
     assert row["high"] - row["low"] > 2 * 4.3 * 0.05  # t of two degrees of freedom, spread .1 of three runs
 
 
-def test_only_shared_specimens_are_compared_and_all_pairs_are_told():
+def test_only_shared_specimens_are_compared_and_all_pairs_are_returned():
     ids = [f"s{n:05d}" for n in range(5, 60)]
     samples = samples_of(
         c=[outcome_of(np.ones(50))], a=[outcome_of(np.zeros(55), ids=ids)], b=[outcome_of(np.ones(60))]

@@ -69,7 +69,7 @@ def test_a_class_of_one_gathering_is_refused_whatever_its_rows(overlapping):
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=400, deadline=None)
-def test_every_fold_leaves_rows_of_every_class_and_tears_no_unit_apart(rows, classes, gatherings, folds, seed):
+def test_every_training_fold_has_every_class_and_units_stay_together(rows, classes, gatherings, folds, seed):
     generator = np.random.default_rng(seed)
     names = np.array([f"g{number}" for number in generator.integers(0, classes, rows)], dtype=object)
     every = generator.integers(0, gatherings, rows)
@@ -109,7 +109,7 @@ def test_where_every_row_is_a_unit_the_folds_are_scikit_learn_s(rows, seed, fold
         assert np.array_equal(test, other_test)
 
 
-def test_a_class_that_is_always_filed_beside_another_is_learnt_in_every_fold():
+def test_a_class_whose_units_all_contain_another_class_is_in_every_training_fold():
     """Each of the 5 units of class 1 begins with a row of class 0, by which it is dealt, so that all may meet."""
     labels = np.concatenate([np.tile([0, 1], 5), np.zeros(10, dtype=np.intp)])
     units = np.concatenate([np.repeat(np.arange(5), 2), np.arange(5, 15)])
@@ -118,7 +118,7 @@ def test_a_class_that_is_always_filed_beside_another_is_learnt_in_every_fold():
             assert set(labels[train]) == {0, 1}
 
 
-def test_units_that_cannot_be_dealt_are_told():
+def test_units_that_cannot_be_assigned_to_folds_are_an_error():
     labels, units = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 1, 1, 2, 2])  # a triangle has no two colours
     with pytest.raises(UnscorableError, match="1 of 3 classes would be held out whole by one of 2 folds"):
         list(_train_and_test_rows(labels, units, 2, 0))

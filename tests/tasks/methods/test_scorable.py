@@ -79,7 +79,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", TASKS)
-def test_what_is_kept_can_be_measured_and_what_is_left_out_cannot(name, case):
+def test_kept_parts_can_be_measured_and_left_out_parts_cannot(name, case):
     """One truth: `check` refuses what `measure` refuses, in the same words."""
     task, rows = TASKS[name](**SETTINGS.get(name, {})), CASES[case]
     labels, embeddings = labels_of(rows), embedded(rows)
@@ -109,7 +109,7 @@ def left_out(case, **tasks):
     return kept, [(one.task, one.split, one.level) for one in found.left_out]
 
 
-def test_ranks_that_cannot_be_judged_are_left_out_and_the_others_kept():
+def test_ranks_that_cannot_be_scored_are_left_out_and_others_kept():
     kept, out = left_out("one family", identify={}, retrieval={})
     assert kept == {(task, split): ("genus",) for task in ("identify", "retrieval") for split in schema.TEST_SPLITS}
     assert out == [
@@ -166,12 +166,12 @@ def test_a_task_of_which_nothing_is_left_is_left_out():
         ("no truth", {"planted": {}}, "no specimen's true name is known"),
     ],
 )
-def test_what_is_named_must_be_judged_and_something_must_be_left(case, tasks, message):
+def test_named_parts_must_be_scorable_and_at_least_one_part_must_remain(case, tasks, message):
     with pytest.raises(UnscorableError, match=f"(?s){message}"):
         left_out(case, **tasks)
 
 
-def test_all_faults_are_told_at_once():
+def test_all_errors_are_reported_together():
     tasks = {"identify": {"ranks": ["family", "order"]}, "silhouette": {"splits": ["train"]}}
     with pytest.raises(UnscorableError) as told:
         left_out("one family", **tasks)
@@ -182,7 +182,7 @@ def test_all_faults_are_told_at_once():
     ]
 
 
-def test_a_named_rank_that_is_judged_somewhere_is_no_error():
+def test_a_named_rank_that_can_be_scored_on_one_split_is_accepted():
     """Where both splits and ranks are named, some of their combinations may be left out."""
     few = table(splits=("random",)).to_pylist()
     few += table(splits=("species",), genera=("Alba", "Borea")).to_pylist()
@@ -196,7 +196,7 @@ def test_a_named_rank_that_is_judged_somewhere_is_no_error():
     assert found.pieces[0][0].model_fields_set == {"splits", "ranks"}
 
 
-def test_a_pair_is_left_out_beside_another():
+def test_one_pair_is_left_out_and_another_kept():
     pairs = [Pair(positive="Alba", negative=other, kind="distinct") for other in ("Borea", "Dolia")]
     rows = table(splits=("random",), genera=("Alba", "Borea")).to_pylist()
     rows += table(splits=("species",), genera=("Alba", "Borea", "Dolia")).to_pylist()
@@ -209,13 +209,13 @@ def test_a_pair_is_left_out_beside_another():
     assert [(each.split, each.level) for each in found.left_out] == [("random", "Alba–Dolia")]
 
 
-def test_a_preset_writes_out_what_it_says():
+def test_entries_of_a_preset_count_as_written_by_the_user():
     spec = parse(Evaluate, {"preset": "walker2022"})
     with pytest.raises(UnscorableError, match="Syzygium–Eugenia, listed in `pairs`"):
         select_scorable(spec.tasks, labels_of(CASES["all is there"]))
 
 
-def test_lines_join_tasks_and_splits_that_are_told_already():
+def test_left_out_parts_with_one_reason_share_a_line():
     spec = parse(Evaluate, {"tasks": [{"name": name} for name in ("identify", "silhouette", "retrieval")]})
     found = select_scorable(spec.tasks, labels_of(table(splits=("random",), genera=("Alba", "Borea"))))
     told = describe_left_out(found.left_out, {"herbarium": "all sheets are of one institution, K"})

@@ -24,12 +24,12 @@ def model(run, encoders, request):
     return name
 
 
-def test_each_pair_has_a_number_of_its_own_and_keeps_it(uri, model):
+def test_each_pair_has_its_own_number_and_keeps_it(uri, model):
     pairs = [(2, 1), (3, 1), (2, 1), (3, 2), (2, 3), (3, 1)]
     assert [record_look(uri, model, "5a5a", METRIC, *pair) for pair in pairs] == [1, 2, 1, 3, 4, 2]
 
 
-def test_sets_are_counted_apart_and_models_too(uri, model, run, encoders):
+def test_sets_and_models_are_counted_separately(uri, model, run, encoders):
     register(run, f"{model}-other", encoders[1], "# A card\n")
     record_look(uri, model, "5a5a", METRIC, 2, 1)
     assert record_look(uri, model, "beef", METRIC, 2, 1) == 1
@@ -44,14 +44,14 @@ def test_sets_are_counted_apart_and_models_too(uri, model, run, encoders):
     ]
 
 
-def test_what_is_remembered_is_bounded_and_the_count_goes_on(uri, model, monkeypatch):
+def test_the_number_of_stored_pairs_is_limited_and_the_count_continues(uri, model, monkeypatch):
     monkeypatch.setattr(looks, "_REMEMBERED", 3)
     assert [record_look(uri, model, "5a5a", METRIC, version, 1) for version in range(2, 8)] == [1, 2, 3, 4, 5, 6]
     assert record_look(uri, model, "5a5a", METRIC, 6, 1) == 5
     assert record_look(uri, model, "5a5a", METRIC, 2, 1) == 7  # forgotten: the stricter way
 
 
-def test_looks_taken_at_once_are_counted_one_by_one(uri, model):
+def test_concurrent_looks_get_different_numbers(uri, model):
     together, numbers = threading.Barrier(5), []
 
     def attempt(version):
@@ -77,7 +77,7 @@ BROKEN = {"text": "", "list": "[]", "count": '{"count": 0, "pairs": [[2, 1]]}', 
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
-def test_a_tag_that_cannot_be_read_is_told_and_not_counted_from_the_beginning(uri, model, text):
+def test_an_unreadable_tag_is_an_error_and_not_a_count_of_zero(uri, model, text):
     record_look(uri, model, "5a5a", METRIC, 2, 1)
     key = next(key for key in get_record(uri, model).tags if key.startswith(looks.LOOKS_TAG))
     client(uri).set_registered_model_tag(model, key, text)
@@ -85,6 +85,6 @@ def test_a_tag_that_cannot_be_read_is_told_and_not_counted_from_the_beginning(ur
         record_look(uri, model, "5a5a", METRIC, 3, 1)
 
 
-def test_an_unknown_model_is_told(uri):
+def test_an_unknown_model_is_an_error(uri):
     with pytest.raises(ModelNotFound, match="no model 'nobody'"):
         record_look(uri, "nobody", "5a5a", METRIC, 2, 1)

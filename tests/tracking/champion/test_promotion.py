@@ -49,7 +49,7 @@ def champion(uri, name):
     return resolve(uri, f"models:/{name}@champion")[1]
 
 
-def test_a_decision_moves_the_alias_and_stands_in_tags_and_both_cards(uri, model):
+def test_a_decision_moves_the_alias_and_is_recorded_in_tags_and_both_cards(uri, model):
     apply_decision(uri, decision(model, 1, None, gain=0.1, level=0.95), read_standing(uri, model))
     assert champion(uri, model) == 1
     apply_decision(uri, decision(model, 2, 1, gain=0.2), read_standing(uri, model))
@@ -90,7 +90,7 @@ def test_rolling_back_is_a_decision_too(uri, model):
     assert "no longer champion: version 1 was rolled back" in tags_of(uri, model, 2)["herbray.promotion"]
 
 
-def test_a_decision_on_an_old_standing_changes_nothing_and_says_so(uri, model):
+def test_a_decision_on_an_outdated_standing_changes_nothing(uri, model):
     seen = read_standing(uri, model)
     apply_decision(uri, decision(model, 1, None), seen)
     before = tags_of(uri, model, 2)
@@ -100,7 +100,7 @@ def test_a_decision_on_an_old_standing_changes_nothing_and_says_so(uri, model):
     assert tags_of(uri, model, 2) == before
 
 
-def test_there_and_back_again_is_another_standing(uri, model):
+def test_a_standing_after_moving_back_is_a_different_standing(uri, model):
     """Who rolled back meanwhile knew something that the comparison did not."""
     apply_decision(uri, decision(model, 1, None), read_standing(uri, model))
     seen = read_standing(uri, model)
@@ -118,7 +118,7 @@ def test_an_alias_moved_by_hand_is_noticed(uri, model):
         apply_decision(uri, decision(model, 1, None), seen)
 
 
-def test_of_two_at_once_one_wins_and_the_other_is_told(uri, model):
+def test_of_two_concurrent_decisions_one_wins_and_the_other_fails(uri, model):
     seen = read_standing(uri, model)
     together = threading.Barrier(2)
     told = []
@@ -141,7 +141,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(uri, model):
     assert "herbray.promotion" not in tags_of(uri, model, loser)
 
 
-def test_what_is_not_there_is_told(uri, model):
+def test_missing_models_and_versions_are_errors(uri, model):
     with pytest.raises(ModelNotFound, match="no version 7"):
         apply_decision(uri, decision(model, 7, None), read_standing(uri, model))
     with pytest.raises(ModelNotFound, match="no model 'nobody'"):
@@ -193,7 +193,7 @@ def test_of_many_who_ask_for_the_name_one_gets_it(uri, model):
     assert most == [1] * 6
 
 
-def test_a_long_card_is_whole_in_the_file_and_cut_in_the_description(uri, model, monkeypatch):
+def test_a_long_card_is_complete_in_the_file_and_shortened_in_the_description(uri, model, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter22")
     card = CARD + "long " * 2_000 + "hunter22\n"
     write_card(uri, model, 1, card)
