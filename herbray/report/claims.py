@@ -23,6 +23,7 @@ OBJECTIVES: Final = ("triplet", "autoencoder", "classifier")
 """The three objectives that the study compares."""
 
 Verdict = Literal["agrees", "disagrees", "undecided"]
+_ALL_OF: Final = {1: "the only comparison", 2: "both comparisons"}
 VERDICTS: Final[tuple[Verdict, ...]] = ("agrees", "disagrees", "undecided")
 
 
@@ -231,5 +232,5 @@ def _count_verdicts(judged: Sequence[JudgedComparison]) -> str:
     counts, total = Counter(one.verdict for one in judged), len(judged)
     parts = [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
     if len(parts) == 1:
-        return f"{parts[0][0]} in {'the only comparison' if total == 1 else f'all {total} comparisons'}"
+        return f"{parts[0][0]} in {_ALL_OF.get(total, f'all {total} comparisons')}"
     return f"{', '.join(f'{verdict} in {count}' for verdict, count in parts)} of {total} comparisons"

@@ -189,5 +189,5 @@ def _count_of(count: int, total: int) -> str:
     if total == 1:
         return "in the only comparison" if count else "in no comparison"
     if count == total:
-        return f"in all {total} comparisons"
+        return "in both comparisons" if total == 2 else f"in all {total} comparisons"
     return f"in {count} of {total} comparisons"

@@ -96,7 +96,7 @@ def test_only_encoders_from_the_same_start_weights_are_compared():
     ("differences", "words"),
     [
         ((0.1,), "agrees in the only comparison"),
-        ((-0.1, -0.1), "disagrees in all 2 comparisons"),
+        ((-0.1, -0.1), "disagrees in both comparisons"),
         ((0.1, 0.1, 0.1, -0.1, 0, 0), "agrees in 3, disagrees in 1, undecided in 2 of 6 comparisons"),
     ],
 )
