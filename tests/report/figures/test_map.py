@@ -77,7 +77,7 @@ def test_identical_features_are_drawn():
 def test_the_caption_says_how_and_on_what_the_map_was_fitted():
     drawing = maps.draw_map({"triplet": table(gaussian(30), ["train", "herbarium"])}, "pca", "map")
     assert drawing.caption.startswith("First two principal components, fitted on train")
-    assert "At most 30 specimens a panel" in drawing.caption
+    assert "At most 30 specimens per panel" in drawing.caption
     assert "triplet" in drawing.alt
 
 
