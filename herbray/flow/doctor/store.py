@@ -9,7 +9,7 @@ from pathlib import Path
 from herbray.flow.doctor.finding import Finding
 from herbray.flow.doctor.machine import disk
 from herbray.flow.doctor.web import host_of, status_of
-from herbray.tracking.store import checked, sqlite_file
+from herbray.tracking.store import refuse_credentials, sqlite_file
 
 _CHECK = "MLflow store"
 _MOVED = "it points to another address: name that one in MLFLOW_TRACKING_URI, if you trust it with the password"
@@ -25,7 +25,7 @@ def mlflow_store(environment: Mapping[str, str], folder: Path, timeout_s: float)
     """
     uri = environment.get("MLFLOW_TRACKING_URI", "").strip()
     try:
-        uri = checked(uri) if uri else f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+        uri = refuse_credentials(uri) if uri else f"sqlite:///{(folder / 'mlflow.db').absolute()}"
     except ValueError as error:
         yield Finding(_CHECK, "error", "MLFLOW_TRACKING_URI holds a password", str(error))
         return

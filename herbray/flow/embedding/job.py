@@ -108,7 +108,7 @@ def read_embeddings(folder: Path) -> pa.Table:
 
 def read_labels(folder: Path) -> Embeddings:
     """The specimens of an embeddings folder, without their features."""
-    return Embeddings.of_labels(_read(folder, [*schema.SPECIMEN.names, "split"]))
+    return Embeddings.from_labels(_read(folder, [*schema.SPECIMEN.names, "split"]))
 
 
 def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -151,7 +151,7 @@ def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
         init, weights = spec.start.init, None
         if init.startswith("models:/"):  # frozen as it was registered: what training from it must beat
             uri = tracking.tracking_uri(spec.store)
-            init = tracking.pinned(uri, init)  # results tell starts apart by it; a training names its own so, too
+            init = tracking.pin_version(uri, init)  # results tell starts apart by it; a training names its own so, too
             weights = tracking.pull(init, uri, cache=spec.out.absolute() / "encoders")
             spec = spec.model_copy(update={"start": spec.start.model_copy(update={"init": init})})
         which = fingerprint_json(spec.start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]

@@ -12,9 +12,9 @@ from herbray import tracking
 from herbray.config import Spec
 from herbray.schema import Identity
 from herbray.tasks import TASKS, Outcome, TaskSpec
-from herbray.tasks.base import nearest
-from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare
-from herbray.tasks.methods.looks import Interval, one_sided, widened
+from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare_kinds
+from herbray.tasks.methods.looks import Interval, one_sided_error, widen_interval
+from herbray.tasks.validators import suggest_name
 
 
 class Rule(Spec):
@@ -30,7 +30,7 @@ class Rule(Spec):
         if len(parts) != 4 or not all(parts):
             raise ValueError(f"metric {self.metric!r}: write task/split/level/metric")
         if parts[0] not in TASKS:
-            raise ValueError(f"metric {self.metric!r}: no task {parts[0]!r}; {nearest(parts[0], tuple(TASKS))}")
+            raise ValueError(f"metric {self.metric!r}: no task {parts[0]!r}; {suggest_name(parts[0], tuple(TASKS))}")
         if self.bootstrap.resamples < 100:
             raise ValueError(f"bootstrap.resamples={self.bootstrap.resamples}: an interval takes 100 or more")
         return self
@@ -113,7 +113,7 @@ def consider(
         raise ValueError(f"{rule.metric} is not known of both version {version} and version {seen.champion} of {name}")
     else:
         decision = _compared(uri, name, version, seen.champion, mine, theirs, rule, seed)
-    tracking.decide(uri, decision, seen)
+    tracking.apply_decision(uri, decision, seen)
     return decision
 
 
@@ -139,9 +139,9 @@ def _compared(
 ) -> tracking.Decision:
     """Promoted if the interval, widened for the looks that were taken before, lies above what the rule asks for."""
     found, units = _paired(mine, theirs, rule, seed)
-    look = tracking.take_look(uri, name, mine.shards, rule.metric, version, champion)
-    interval = widened(found, rule.bootstrap.level, look, units)
-    chance = one_sided(rule.bootstrap.level, look)
+    look = tracking.record_look(uri, name, mine.shards, rule.metric, version, champion)
+    interval = widen_interval(found, rule.bootstrap.level, look, units)
+    chance = one_sided_error(rule.bootstrap.level, look)
     figures = _own(mine, rule) | {"against": champion, "champion_value": theirs.outcome.mean, "above": rule.above}
     figures |= {"gain": interval.value, "low": interval.low, "high": interval.high, "level": 1.0 - 2.0 * chance}
     figures |= {"look": look, "alpha": chance, "specimens": len(_shared(mine, theirs))}
@@ -154,7 +154,7 @@ def _paired(mine: Evidence, theirs: Evidence, rule: Rule, seed: int) -> tuple[In
     if mine.shards != theirs.shards:
         raise ValueError(f"shards {mine.shards[:8]} and {theirs.shards[:8]} differ: these figures cannot be compared")
     samples = [Sample(_called("candidate"), mine.outcome), Sample(_called("champion"), theirs.outcome)]
-    rows = compare(samples, rule.bootstrap, seed).to_pylist()
+    rows = compare_kinds(samples, rule.bootstrap, seed).to_pylist()
     if not rows:
         raise ValueError(f"{rule.metric}: fewer than two gatherings in common: no interval")
     ends = [rows[0][name] for name in ("difference", "low", "high")]

@@ -27,18 +27,18 @@ from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import (
     AnyTask,
     Embeddings,
-    Judgeable,
     LeftOut,
+    ScorableTasks,
     TaskSpec,
-    judgeable,
-    lines,
+    describe_left_out,
+    select_scorable,
     to_left_out_table,
     to_outcome_table,
-    to_table,
+    to_result_table,
 )
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.bootstrap import Bootstrap, by_gathering, intervals
+from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals, group_by_gathering
 from herbray.tasks.mislabel import Mislabel
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def evaluate(spec: Evaluate, said: Collection[LeftOut] = ()) -> pa.Table:
     """Compute the results, write them, log them to each encoder's run, and move `champion` where it was earned.
 
     What the labels do not allow to be judged is left out, which is said before anything is computed and stands in
-    `results-left-out.parquet`; see `tasks.judgeable` for what is an error instead.
+    `results-left-out.parquet`; see `tasks.select_scorable` for what is an error instead.
 
     Tasks that have ended are kept beside the results until all is done: a killed evaluation goes on with the others.
 
@@ -89,9 +89,9 @@ def evaluate(spec: Evaluate, said: Collection[LeftOut] = ()) -> pa.Table:
     """
     folders = embeddings_folders(spec.embeddings)
     distinct = distinct_encoders(folders)
-    allowed = {folder: judgeable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
+    allowed = {folder: select_scorable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
     left_out = _left_out(allowed)
-    connection.say(lines([one for one in left_out if one not in said]))
+    connection.say(describe_left_out([one for one in left_out if one not in said]))
     pieces = [_Piece(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
     with connection.connected():
         found = _measured(spec, folders, pieces)
@@ -107,7 +107,7 @@ def evaluate(spec: Evaluate, said: Collection[LeftOut] = ()) -> pa.Table:
     return results
 
 
-def _left_out(allowed: Mapping[Path, Judgeable]) -> list[LeftOut]:
+def _left_out(allowed: Mapping[Path, ScorableTasks]) -> list[LeftOut]:
     """What is left out of all encoders, or of some, which are then named."""
     where: dict[LeftOut, list[str]] = {}
     for folder, each in allowed.items():
@@ -210,8 +210,8 @@ def _key(spec: Evaluate, piece: _Piece, embeddings: str) -> str:
 
 def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> Found:
     measured = piece.task.measure(embeddings, piece.split, seed)
-    outcomes = by_gathering(measured.outcomes, embeddings)
-    scores = measured.scores + intervals(outcomes, bootstrap, seed)
+    outcomes = group_by_gathering(measured.outcomes, embeddings)
+    scores = measured.scores + bootstrap_intervals(outcomes, bootstrap, seed)
     return Found(
-        to_table(scores, identity_from_manifest(note)), to_outcome_table(outcomes, identity_from_manifest(note))
+        to_result_table(scores, identity_from_manifest(note)), to_outcome_table(outcomes, identity_from_manifest(note))
     )

@@ -13,7 +13,7 @@ from herbray.flow.evaluation.job import embeddings_folders
 from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
 from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.methods.bootstrap import by_gathering
+from herbray.tasks.methods.bootstrap import group_by_gathering
 
 
 class Promote(Spec):
@@ -51,10 +51,10 @@ def promote(spec: Promote) -> tracking.Decision:
         ModelNotFound: no such model, version or alias.
         ValueError: no evaluation set in common, or a metric that no specimen contributes to.
         PromotionOvertaken: another promotion moved the champion meanwhile; nothing was changed.
-        PromotionHeld: another one holds the model's lock.
+        PromotionLocked: another one holds the model's lock.
     """
     uri = tracking.registry_uri(tracking.tracking_uri(spec.store))
-    seen = tracking.standing(uri, spec.model)
+    seen = tracking.read_standing(uri, spec.model)
     if spec.to is not None:
         return _give_back(uri, spec.model, spec.to, seen)
     address = f"models:/{spec.model}@candidate" if spec.version is None else f"models:/{spec.model}/{spec.version}"
@@ -75,7 +75,7 @@ def _give_back(uri: str, name: str, version: int, seen: tracking.Standing) -> tr
         return already(name, version)
     reason = f"given by hand in place of version {seen.champion}, without a comparison"
     decision = tracking.Decision(name, version, seen.champion, "rolled back", reason, {"against": seen.champion})
-    tracking.decide(uri, decision, seen)
+    tracking.apply_decision(uri, decision, seen)
     return decision
 
 
@@ -136,7 +136,7 @@ def _measured(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
         for part in narrowed(spec.task or TASKS[task].model_validate({}), split, level)
         for outcome in part.measure(table, split, spec.seed).outcomes
     ]
-    outcomes = by_gathering(found, table)
+    outcomes = group_by_gathering(found, table)
     proof = evidence(note["shards"], to_outcome_table(outcomes, identity_from_manifest(note)), spec.rule)
     if proof is None:
         known = sorted({f"{each.task}/{each.split}/{each.level}/{each.metric}" for each in outcomes})

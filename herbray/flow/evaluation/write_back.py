@@ -56,7 +56,7 @@ def record(store: Path, rule: Rule, seed: int, entries: Sequence[Entry]) -> None
         return
     uri = tracking.tracking_uri(store)
     for each in registered:
-        tracking.log_results(tracking.run_of(uri, each.name, each.version), each.entry.results)
+        tracking.log_results(tracking.training_run(uri, each.name, each.version), each.entry.results)
         _into_card(uri, each, rule)
     for each in registered:
         _crown(uri, each, registered, rule, seed)
@@ -76,10 +76,10 @@ def _into_card(uri: str, each: _Version, rule: Rule) -> None:
         each.entry.results, each.entry.outcomes, _families(each.entry.folder), rule.key, each.note["shards"]
     )
     try:
-        with tracking.exclusive(uri, each.name):
+        with tracking.promotion_lock(uri, each.name):
             card = tracking.read_card(uri, each.name, each.version)
-            tracking.write_card(uri, each.name, each.version, tracking.with_section(card, SECTION, text))
-    except tracking.PromotionHeld as error:
+            tracking.write_card(uri, each.name, each.version, tracking.replace_section(card, SECTION, text))
+    except tracking.PromotionLocked as error:
         _log.warning("%s version %d: its card lacks these results: %s", each.name, each.version, error)
 
 
@@ -97,7 +97,7 @@ def _crown(uri: str, each: _Version, registered: Sequence[_Version], rule: Rule,
     mine = _evidence(each, rule)
     if mine is None:
         return
-    seen = tracking.standing(uri, each.name)
+    seen = tracking.read_standing(uri, each.name)
     if seen.champion is not None and each.version < seen.champion:
         return
     theirs = None
@@ -113,7 +113,7 @@ def _crown(uri: str, each: _Version, registered: Sequence[_Version], rule: Rule,
             return
     try:
         consider(uri, each.name, each.version, seen, mine, theirs, rule, seed)
-    except (tracking.PromotionHeld, tracking.PromotionOvertaken) as error:  # the results stand whoever is champion
+    except (tracking.PromotionLocked, tracking.PromotionOvertaken) as error:  # the results stand whoever is champion
         _log.warning("%s", error)
 
 

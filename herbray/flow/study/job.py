@@ -31,7 +31,7 @@ from herbray.flow.training.job import train
 from herbray.flow.training.preparation import refuse_own_start, resolve_start_weights
 from herbray.flow.training.specification import Train
 from herbray.model.encoder import EncoderSpec
-from herbray.tasks import lines
+from herbray.tasks import describe_left_out
 
 PRETRAINING: Final = "pretraining"
 """The start weights in `inits` that stand for the encoder of the study's own `pretraining`."""
@@ -120,7 +120,7 @@ def study(spec: Study) -> Path:
             shard(_with(other, catalogue=names.out, out=_shards(spec, name)), said=outlook.absent)
         if refused:  # the labels that are left may allow less
             told, outlook = outlook.left_out, foresee_again(shards.out, spec.embed, spec.evaluate)
-            connection.say(lines([one for one in outlook.left_out if one not in told]))
+            connection.say(describe_left_out([one for one in outlook.left_out if one not in told]))
         spec = _with(spec, embed=_with(spec.embed, splits=outlook.splits))
         trained, frozen = grid(spec, _pretrained(spec, tell))
         folders = [*_run(frozen, tell), *_run(trained, tell)]
@@ -206,7 +206,7 @@ def _foreseen(spec: Study, shards: Shard) -> Outlook:
         catalogue.build(names := _with(before.catalogue, out=spec.out / PRETRAINING / "catalogue"))
         trainings += [(before.train, _with(before.shard, catalogue=names.out))]
     outlook = foresee(shards, spec.embed, spec.evaluate, trainings)
-    connection.say(lines(outlook.left_out, outlook.absent))
+    connection.say(describe_left_out(outlook.left_out, outlook.absent))
     return outlook
 
 

@@ -35,7 +35,7 @@ def _names(notes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     settings = {note["kind"]: note["settings"] for note in notes}
     names: dict[str, str] = {}
     for init in {note["init"] for note in notes}:
-        kinds = {Kind.of(note) for note in notes if note["init"] == init}
+        kinds = {Kind.from_row(note) for note in notes if note["init"] == init}
         names |= name_kinds(kinds, settings)
     return names
 

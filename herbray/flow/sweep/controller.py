@@ -105,7 +105,7 @@ class Sweep:
         curves.send(read_points(self.ledger.metrics(trial.number)))
         if trial.status != "running":
             if trial.score is not None:
-                tracking.log_figures(curves.run, {"score": trial.score})
+                tracking.log_run_metrics(curves.run, {"score": trial.score})
             tracking.finish(curves.run, _OUTCOMES[trial.status])
 
     def _opened(self, trial: Trial) -> tracking.History | None:

@@ -103,12 +103,12 @@ def tune(spec: Tune) -> Swept:
     with connection.connected(dashboard=True) if pending else nullcontext():
         room = _room(manned, len(pending)) if pending else None
         chooser = suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
-        with tracking.told("no trial has begun; the same command tries again"):
+        with tracking.wrap_store_errors("no trial has begun; the same command tries again"):
             run = tracking.open_run(
                 uri, spec.experiment, name, _params(manned), {"objective": spec.train.objective.name}
             )
         sweep = Sweep(ledger, functools.partial(_job, manned), chooser, run)
-        with tracking.delivered(run, sweep.deliver, _hint(spec)):
+        with tracking.deliver_in_background(run, sweep.deliver, _hint(spec)):
             if room:
                 run_trials(sweep, pending, room, _rungs(spec, ledger, earlier))
     sweep.note_runs()
@@ -244,11 +244,11 @@ def _conclude(spec: Tune, ledger: Ledger, run: tracking.Run) -> Swept:
         file = spec.out / "best.yaml"
         head = f"# {describe(leader)}\n# herbray train {file} goes on from its checkpoint and registers the encoder\n"
         storage.write_text(file, head + config.dump(_job(spec, leader.number, leader.values)))
-    with tracking.told(_hint(spec), run):
+    with tracking.wrap_store_errors(_hint(spec), run):
         tracking.log_file(run, spec.out / "trials.parquet")
         if leader is not None:
             tracking.log_file(run, file)
-            tracking.log_figures(run, {"score": leader.score or 0.0, "best_trial": float(leader.number)})
+            tracking.log_run_metrics(run, {"score": leader.score or 0.0, "best_trial": float(leader.number)})
         tracking.finish(run, "FINISHED" if leader is not None else "FAILED")
     if leader is None:
         causes = "\n".join(f"  {describe(trial)}" for trial in trials)

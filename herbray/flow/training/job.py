@@ -67,7 +67,7 @@ def train(spec: Train) -> Trained:
 
     Raises:
         ValueError: bad input.
-        tracking.StoreAway: the tracking server was unreachable when the encoder was to be registered; `herbray
+        tracking.StoreUnreachable: the tracking server was unreachable when the encoder was to be registered; `herbray
             register` registers it later.
     """
     job = prepare_training(refuse_own_start(spec))

@@ -1,6 +1,6 @@
 """The model card: a page for people that travels with a registered encoder.
 
-Its sections `Promotion` and `Results` are filled in later, by `herbray.tracking.decide` and
+Its sections `Promotion` and `Results` are filled in later, by `herbray.tracking.apply_decision` and
 `herbray.flow.evaluation.write_back`.
 """
 

@@ -63,7 +63,7 @@ def resolve_start_weights(spec: Train, store: Path) -> Train:
     """
     if not spec.encoder.init.startswith("models:/"):
         return spec
-    init = tracking.pinned(tracking.tracking_uri(store), spec.encoder.init)
+    init = tracking.pin_version(tracking.tracking_uri(store), spec.encoder.init)
     return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"init": init})})
 
 

@@ -68,13 +68,13 @@ def register(spec: Register) -> Registered:
 
     Raises:
         ValueError: no finished training in the folder, or the training used another tracking server.
-        tracking.StoreAway: the tracking server does not answer.
+        tracking.StoreUnreachable: the tracking server does not answer.
     """
     note = _read_note(spec.run)
     store = spec.store or Path(note["store"])
     uri = tracking.registry_uri(tracking.tracking_uri(store))
-    with tracking.told(_hint(spec.run)):
-        run = tracking.take_up(uri, note["run_id"])
+    with tracking.wrap_store_errors(_hint(spec.run)):
+        run = tracking.resume_run(uri, note["run_id"])
     with deliver_metrics(run, spec.run):
         pass
     return register_and_close(run, spec.run)
@@ -89,13 +89,13 @@ def open_run(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
         tags: of the run and of the version.
 
     Raises:
-        tracking.StoreAway: the tracking server does not answer.
+        tracking.StoreUnreachable: the tracking server does not answer.
     """
     spec.out.mkdir(parents=True, exist_ok=True)
     params = public_settings(spec)
     if spec.workers is None:  # a training that has ended chooses no number of workers
         del params["workers"]
-    with tracking.told("training has not started; run the same command again"):
+    with tracking.wrap_store_errors("training has not started; run the same command again"):
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
     claim(spec.out, name, run_settings(spec))
     note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
@@ -107,7 +107,7 @@ def open_run(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
 def deliver_metrics(run: tracking.Run, out: Path) -> AbstractContextManager[None]:
     """Send a run folder's metrics to MLflow while the body runs, each step once, and the rest at its end."""
     history = tracking.History(run)
-    return tracking.delivered(run, lambda: history.send(read_points(out / METRICS)), _hint(out))
+    return tracking.deliver_in_background(run, lambda: history.send(read_points(out / METRICS)), _hint(out))
 
 
 def note_end(out: Path, card: str, figures: Mapping[str, float]) -> None:
@@ -128,13 +128,13 @@ def register_and_close(run: tracking.Run, out: Path) -> Registered:
 
     Raises:
         ValueError: the folder holds no finished training.
-        tracking.StoreAway: the tracking server does not answer, or refuses.
+        tracking.StoreUnreachable: the tracking server does not answer, or refuses.
     """
     note = _read_note(out)
     card = (out / CARD).read_text(encoding="utf-8")
     identity = read_identity(out / ENCODER, read_encoder(out / ENCODER)[1])
     tags = note["tags"] | {"encoder": identity.encoder, "kind": identity.kind}  # the same as in results
-    with tracking.told(_hint(out), run):
+    with tracking.wrap_store_errors(_hint(out), run):
         version = tracking.register(run, note["model"], out / ENCODER, card, "candidate", tags)
         tracking.finish(run, "FINISHED")
     done = Registered(note["model"], version, run.run_id)

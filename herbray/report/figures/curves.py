@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from herbray.report.figures.drawing import MOST_PANELS, WIDTH, Drawing, legend, percent, render
+from herbray.report.figures.drawing import MOST_PANELS, WIDTH, Drawing, add_legend, format_percent, render
 from herbray.report.scores import Series
 from herbray.report.text import clean
 
 
-def curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing | None:
-    """Learning curves as small multiples: accuracies of all encoders together, then losses, each on its own scale.
+def draw_curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing | None:
+    """Draw learning curves: one panel with the accuracies of all encoders, then one panel of losses per model.
 
     Args:
         table: columns kind, metric, epoch (float), value.
-        name: unique in the page.
-        series: of all kinds in the table, in order.
+        name: unique on the page.
+        series: series of all kinds in the table, in order.
     """
     lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in table.select(["kind", "metric", "epoch", "value"]).to_pylist():
@@ -49,20 +49,20 @@ def curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing | No
             axes.set_xlim(0, last)
             axes.tick_params(length=0)
             if title.startswith("k-NN"):
-                percent(axes)
-        legend(figure, list(drawn.values()), None)
+                format_percent(axes)
+        add_legend(figure, list(drawn.values()), None)
         return figure
 
     alt = f"Learning curves of {', '.join(one.label for one in drawn.values())}: {', '.join(t for t, _ in panels)}."
     caption = (
-        "k-NN accuracy is the one figure that all objectives share. Losses do not compare across objectives; "
-        "solid: training, dashed: validation. Runs that differ in their seed alone are shown as their mean."
+        "k-NN accuracy is the only metric that all objectives share. Losses are not comparable across objectives; "
+        "solid lines: training, dashed lines: validation. Runs that differ only in their seed are shown as their mean."
     )
     return render(paint, name, alt, caption)
 
 
 def _mean_line(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """Epochs and values; where several runs of a model tell the same epoch, their mean."""
+    """Epochs and values, averaged over runs that report the same epoch."""
     found: dict[float, list[float]] = {}
     for epoch, value in sorted(points):
         found.setdefault(epoch, []).append(value)
@@ -72,7 +72,7 @@ def _mean_line(points: Sequence[tuple[float, float]]) -> tuple[list[float], list
 def _curve_panels(
     lines: dict[tuple[str, str], list[tuple[float, float]]], series: Sequence[Series]
 ) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(title, lines) of each panel: k-NN accuracy of all kinds first, then a panel for the losses of each model."""
+    """(title, lines) of each panel: k-NN accuracy of all kinds, then the losses of each model."""
     panels = []
     keys = [(one.model, key) for one in series for key in sorted(lines) if key[0] == one.kind]
     knn = [key for _, key in keys if "knn" in key[1]]

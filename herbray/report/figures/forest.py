@@ -1,4 +1,4 @@
-"""A forest plot: differences with their intervals, grouped by the claim that they bear on."""
+"""Forest plot: differences with intervals, grouped by claim."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,31 +7,31 @@ import matplotlib.lines
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from herbray.report.claims import VERDICTS, Judged, Judgement, Verdict
+from herbray.report.claims import VERDICTS, JudgedComparison, Judgement, Verdict
 from herbray.report.figures.drawing import INK, MUTED, WIDTH, Drawing, render
 from herbray.report.text import clean
 
 _MOST_ROWS: Final = 40
-_LOOK: Final[dict[Verdict, tuple[str, str]]] = {  # markers differ too, for those who do not tell the colours apart
+_LOOK: Final[dict[Verdict, tuple[str, str]]] = {  # markers differ, too, for readers who cannot distinguish the colours
     "agrees": ("#0072B2", "o"),
     "disagrees": ("#D55E00", "D"),
     "undecided": ("#868686", "s"),
 }
 
 
-def forest(judgements: Sequence[Judgement], name: str) -> Drawing | None:
-    """The telling measure of every claim; None where nothing was compared.
+def draw_forest(judgements: Sequence[Judgement], name: str) -> Drawing | None:
+    """Draw the main measure of every claim; None if nothing was compared.
 
     Args:
-        judgements: in the order of the groups; those without a row are left out.
-        name: unique in the page.
+        judgements: the claims in the order of the groups; claims without comparisons are left out.
+        name: unique on the page.
     """
-    every = [(one, _telling(one)) for one in judgements if one.rows]
+    every = [(one, _main_rows(one)) for one in judgements if one.rows]
     total = sum(len(rows) for _, rows in every)
     if not total:
         return None
-    room = max(1, _MOST_ROWS // len(every)) if total > _MOST_ROWS else total
-    groups = [(one, rows[:room]) for one, rows in every]
+    most_rows = max(1, _MOST_ROWS // len(every)) if total > _MOST_ROWS else total
+    groups = [(one, rows[:most_rows]) for one, rows in every]
     shown = sum(len(rows) for _, rows in groups)
 
     def paint() -> Figure:
@@ -43,22 +43,22 @@ def forest(judgements: Sequence[Judgement], name: str) -> Drawing | None:
     claims = "; ".join(f"{one.claim.about}, {one.claim.order}: {one.words}" for one, _ in groups)
     drawn = "; ".join(dict.fromkeys(f"{one.claim.about}: {rows[0].measure.label}" for one, rows in groups))
     caption = (
-        "Marks: difference of the two means; bars: its bootstrap interval, over the same specimens. Right of the line "
-        f"the first of the two is better, as the study reports. One measure a claim is drawn ({drawn}); the table has "
-        "them all."
+        "Marks: difference of the two means; bars: bootstrap interval, on the same specimens. Right of the line, "
+        "the first of the two is better, as reported by the study. One measure per claim is drawn "
+        f"({drawn}); the table shows all of them."
     )
     if shown < total:
-        caption += f" {shown} of {total} comparisons are drawn, the first of each claim."
+        caption += f" {shown} of {total} comparisons are drawn: at most {most_rows} per claim."
     return render(paint, name, f"Differences with intervals, by claim. {claims}.", caption)
 
 
-def _telling(judgement: Judgement) -> list[Judged]:
-    """Rows of the first metric that was measured, whichever task measured it."""
+def _main_rows(judgement: Judgement) -> list[JudgedComparison]:
+    """Comparisons by the first metric that was measured, from any task."""
     metric = judgement.rows[0].measure.metric
     return [one for one in judgement.rows if one.measure.metric == metric]
 
 
-def _paint(axes: Axes, groups: Sequence[tuple[Judgement, Sequence[Judged]]]) -> None:
+def _paint(axes: Axes, groups: Sequence[tuple[Judgement, Sequence[JudgedComparison]]]) -> None:
     heads, ticks, y = [], [], 0.0
     for judgement, rows in groups:
         heads.append((y, f"{judgement.claim.about}: {judgement.claim.order}"))
@@ -78,22 +78,22 @@ def _paint(axes: Axes, groups: Sequence[tuple[Judgement, Sequence[Judged]]]) -> 
     axes.tick_params(axis="x", labelcolor=MUTED)
     axes.spines["left"].set_visible(False)
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, -1.0), max(high, 1.0))  # the line stands clear of the rim
-    axes.set_xlabel("← against the study · difference in percentage points · as the study reports →")
+    axes.set_xlim(min(low, -1.0), max(high, 1.0))  # keep the zero line off the edge
+    axes.set_xlabel("← contradicts the study · difference in percentage points · supports the study →")
 
 
-def _label(one: Judged) -> str:
+def _label(one: JudgedComparison) -> str:
     probe = f" · {one.measure.task}" if one.measure.task == "transfer" else ""
     return f"{one.place}{probe} · {clean(one.start, 60)}"
 
 
-def _mark(axes: Axes, y: float, one: Judged) -> None:
+def _mark(axes: Axes, y: float, one: JudgedComparison) -> None:
     colour, marker = _LOOK[one.verdict]
     axes.plot([one.low, one.high], [y, y], "-", color=colour, linewidth=1.6, solid_capstyle="butt")
     axes.plot(one.difference, y, marker, color=colour, markersize=6.5, markeredgewidth=0)
 
 
-def _handles(groups: Sequence[tuple[Judgement, Sequence[Judged]]]) -> list[matplotlib.lines.Line2D]:
+def _handles(groups: Sequence[tuple[Judgement, Sequence[JudgedComparison]]]) -> list[matplotlib.lines.Line2D]:
     present = {one.verdict for _, rows in groups for one in rows}
     style: dict[str, Any] = {"linestyle": "-", "linewidth": 1.6, "markersize": 6.5, "markeredgewidth": 0}
     looks = [(verdict, *_LOOK[verdict]) for verdict in VERDICTS if verdict in present]

@@ -1,7 +1,7 @@
-"""The map: every model's representation of the same specimens, projected to two dimensions.
+"""The map: the representations of the same specimens by every model, projected to two dimensions.
 
-The paper draws UMAP (15 neighbours, minimum distance 0.1) fitted on the training split, the test splits projected onto
-it. Where umap-learn is not installed the map shows the first two principal components, fitted likewise.
+The paper uses UMAP (15 neighbours, minimum distance 0.1), fitted on the training split; the test splits are projected.
+If umap-learn is not installed, the map shows the first two principal components, fitted in the same way.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _MARKERS = {"train": ".", "validation": "_", "herbarium": "^", "species": "s", "
 
 @dataclass(frozen=True)
 class _Points:
-    """Specimens of one model, the ones of the fit told by `fitted`."""
+    """Specimens of one model; `fitted` marks those on which the projection is fitted."""
 
     features: Floats  # [n d]
     families: list[str]
@@ -43,27 +43,27 @@ class _Points:
 
 
 def draw_map(embeddings: Mapping[str, pa.Table], method: Literal["auto", "umap", "pca"], name: str) -> Drawing | None:
-    """One panel a model, coloured by family, marked by split.
+    """Draw one panel per model, with families as colours and splits as markers.
 
     Args:
-        embeddings: an encoder's name to a `schema.embedding_schema` table, in the order of the panels.
-        method: "umap", "pca", or "auto": UMAP where it is installed.
-        name: unique in the page.
+        embeddings: name of an encoder → `schema.embedding_schema` table, in the order of the panels.
+        method: "umap", "pca", or "auto" (UMAP if installed).
+        name: unique on the page.
 
     Returns:
-        The figure; None where no model has three specimens with finite features.
+        The figure; None if no model has three specimens with finite features.
 
     Raises:
-        ValueError: UMAP is asked for and not installed.
+        ValueError: UMAP is requested but not installed.
     """
     available = importlib.util.find_spec("umap") is not None
     if method == "umap" and not available:
         raise ValueError("projection 'umap' needs umap-learn: `pip install herbray[umap]`, or choose 'pca' or 'auto'")
-    points = {name: found for name, table in embeddings.items() if (found := _points(table)) is not None}
+    points = {name: found for name, table in embeddings.items() if (found := _select_points(table)) is not None}
     if not points:
         return None
     umap = method == "umap" or (method == "auto" and available and min(p.fitted.sum() for p in points.values()) > 16)
-    places = {model: (_umap if umap else _principal)(found) for model, found in points.items()}
+    places = {model: (_project_umap if umap else _project_pca)(found) for model, found in points.items()}
     families = Counter(family for found in points.values() for family in found.families if family)
     top = [family for family, _ in sorted(families.items(), key=lambda item: (-item[1], item[0]))[: len(_FAMILIES)]]
     colours = dict(zip(top, _FAMILIES, strict=False))
@@ -81,14 +81,14 @@ def _caption(points: Mapping[str, _Points], umap: bool) -> str:
     how = "UMAP (15 neighbours, minimum distance 0.1)" if umap else "First two principal components"
     count = max(len(found.splits) for found in points.values())
     return (
-        f"{how}, fitted on {', '.join(map(split_name, fitted))}; other splits projected onto it. At most {count:,} "
-        "specimens a panel, chosen by identifier alone; colours: the largest families. Axes have no unit"
-        + ("; read neighbourhoods, not distances." if umap else ".")
+        f"{how}, fitted on {', '.join(map(split_name, fitted))}; other splits are projected. At most {count:,} "
+        "specimens per panel, selected by their identifier; colours: the largest families. Axes have no unit"
+        + ("; only neighbourhoods are meaningful, not distances." if umap else ".")
     )
 
 
-def _points(table: pa.Table) -> _Points | None:
-    """At most `MOST_POINTS` specimens, chosen by their identifier alone, so that every model shows the same."""
+def _select_points(table: pa.Table) -> _Points | None:
+    """At most `MOST_POINTS` specimens, selected by identifier only, so that every model shows the same specimens."""
     column = table.column("embedding").combine_chunks()
     width = column.type.list_size
     features = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
@@ -105,8 +105,8 @@ def _points(table: pa.Table) -> _Points | None:
     return _Points(features[rows].astype(np.float64), families, splits, np.array(splits) == fit)
 
 
-def _principal(points: _Points) -> Floats:
-    """The first two principal components [n 2], fitted on the fitted rows; signs fixed by the largest loading."""
+def _project_pca(points: _Points) -> Floats:
+    """First two principal components [n 2] of the `fitted` rows; the largest loading determines the sign."""
     base = points.features[points.fitted]
     centred = points.features - base.mean(axis=0)
     _, axes = np.linalg.eigh(np.cov(base, rowvar=False).reshape(base.shape[1], -1))
@@ -116,10 +116,10 @@ def _principal(points: _Points) -> Floats:
     return places if places.shape[1] == 2 else np.hstack([places, np.zeros_like(places)])
 
 
-def _umap(points: _Points) -> Floats:
-    """UMAP [n 2] with the paper's settings, fitted on the fitted rows, the others projected."""
+def _project_umap(points: _Points) -> Floats:
+    """UMAP [n 2] with the settings of the paper, fitted on the `fitted` rows; other rows are projected."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the compiler's cache and threads: nothing a reader could act on
+        warnings.simplefilter("ignore")  # about compiler cache and threads, which users cannot act on
         import umap
 
         neighbours = min(15, int(points.fitted.sum()) - 1)
@@ -148,7 +148,7 @@ def _paint(points: Mapping[str, _Points], places: Mapping[str, Floats], colours:
 
 
 def _scatter(axes: Axes, points: _Points, places: Floats, colours: Mapping[str, str]) -> None:
-    """Points in the order of their lot, so that no split and no family hides another; unnamed families below."""
+    """Draw points in random order within a split, with other and unknown families below the named families."""
     shades = np.array([colours.get(family, _OTHER) for family in points.families])
     for split in sorted(set(points.splits), key=split_order):
         inside = np.array(points.splits) == split

@@ -1,4 +1,4 @@
-"""The plane of true and false positives: planted label errors found, right labels accused."""
+"""True-positive rate against false-positive rate: planted errors found, correct labels flagged."""
 
 import math
 from collections.abc import Sequence
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from herbray.report.figures.drawing import DASHES, INK, MUTED, WIDTH, Drawing, legend, percent, render
+from herbray.report.figures.drawing import DASHES, INK, MUTED, WIDTH, Drawing, add_legend, format_percent, render
 from herbray.report.scores import Scores, split_name
 from herbray.report.text import clean
 
 
-def positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[str, str], name: str) -> Drawing | None:
-    """Planted errors found against right labels accused: a faint point a draw, a large mark for the mean."""
+def draw_positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[str, str], name: str) -> Drawing | None:
+    """Draw planted errors found against correct labels flagged: a faint point per draw, a large mark for the mean."""
     panels = [
         (split, level)
         for level in titles
         for split in scores.splits(task)
-        if scores.shared(task, split, level, tpr) and scores.shared(task, split, level, fpr)
+        if scores.shared_cell(task, split, level, tpr) and scores.shared_cell(task, split, level, fpr)
     ]
     if not panels:
         return None
@@ -31,31 +31,31 @@ def positives(scores: Scores, task: str, tpr: str, fpr: str, titles: dict[str, s
         for place, axes in enumerate(grid.flat):
             axes.set_visible(place < len(shown))
         for axes, (split, level) in zip(grid.flat, shown, strict=False):
-            _positives_panel(axes, scores, task, split, level, tpr, fpr)
+            _paint_panel(axes, scores, task, split, level, tpr, fpr)
             axes.set_title(f"{clean(level, 40)}\n{split_name(split)}", fontsize=9.5)
-        grid[0, 0].set_xlim(0, min(1.02, 1.2 * _most(scores, task, shown, fpr) + 0.02))
+        grid[0, 0].set_xlim(0, min(1.02, 1.2 * _highest_value(scores, task, shown, fpr) + 0.02))
         grid[0, 0].set_ylim(0, 1.02)
-        figure.supxlabel("right labels accused (FPR)", fontsize=10, color=MUTED)
+        figure.supxlabel("correct labels flagged (FPR)", fontsize=10, color=MUTED)
         figure.supylabel("planted errors found (TPR)", fontsize=10, color=MUTED)
-        legend(figure, scores.series, "guessing")
+        add_legend(figure, scores.series, "guessing")
         return figure
 
-    alt = "True-positive against false-positive rate of finding planted label errors, a panel for each pair and split."
+    alt = "True-positive rate against false-positive rate for planted label errors, one panel per pair and split."
     caption = (
-        "True- against false-positive rate: up and left is better. Faint points: one seeded draw of planted errors "
-        "each; large marks: their mean, with bars of one standard deviation."
+        "True-positive rate against false-positive rate; the upper left is best. Faint points: one seeded draw of "
+        "planted errors each; large marks: means, with bars of one standard deviation."
     )
     if len(panels) > len(shown):
-        caption += f" The first {len(shown)} of {len(panels)} panels are drawn; the table has them all."
+        caption += f" The first {len(shown)} of {len(panels)} panels are drawn; the table shows all of them."
     return render(paint, name, alt, caption)
 
 
-def _most(scores: Scores, task: str, panels: Sequence[tuple[str, str]], metric: str) -> float:
+def _highest_value(scores: Scores, task: str, panels: Sequence[tuple[str, str]], metric: str) -> float:
     cells = (scores.cell(one, task, split, level, metric) for one in scores.series for split, level in panels)
     return max((max(cell.values) for cell in cells if cell), default=1.0)
 
 
-def _positives_panel(axes: Axes, scores: Scores, task: str, split: str, level: str, tpr: str, fpr: str) -> None:
+def _paint_panel(axes: Axes, scores: Scores, task: str, split: str, level: str, tpr: str, fpr: str) -> None:
     axes.plot([0, 1], [0, 1], **DASHES, scalex=False, scaley=False)
     for one in scores.series:
         found, accused = (scores.cell(one, task, split, level, metric) for metric in (tpr, fpr))
@@ -78,5 +78,5 @@ def _positives_panel(axes: Axes, scores: Scores, task: str, split: str, level: s
         )
     axes.grid(visible=True, axis="both")
     axes.tick_params(length=0, labelbottom=True, labelleft=True)
-    percent(axes)
-    percent(axes, "x")
+    format_percent(axes)
+    format_percent(axes, "x")

@@ -1,13 +1,19 @@
-"""The paper's three applications: which metrics are shown, drawn, compared and told in words."""
+"""The three applications of the paper: the metrics that are tabulated, drawn, compared and summarised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from herbray.report.figures.dots import dots
+from herbray.report.figures.dots import draw_dots
 from herbray.report.figures.drawing import Drawing
-from herbray.report.figures.positives import positives
+from herbray.report.figures.positives import draw_positives
 from herbray.report.scores import Scores, kinship, level_order
-from herbray.report.sections.summary import Finding, discrimination, identification, in_words, mislabels
+from herbray.report.sections.summary import (
+    Finding,
+    discrimination_findings,
+    identification_findings,
+    mislabel_findings,
+    summarise_findings,
+)
 from herbray.report.sections.tables import ScoreTable, score_table
 from herbray.report.text import clean
 
@@ -24,7 +30,7 @@ _IDENTIFY_COLUMNS = {
     "balanced_accuracy": "balanced acc.",
     "auroc": "AUROC",
 }
-_DISCRIMINATE_COLUMNS = {  # first what compares across pairs
+_DISCRIMINATE_COLUMNS = {  # metrics that are comparable across pairs come first
     "balanced_accuracy": "balanced acc.",
     "auroc": "AUROC",
     "accuracy": "accuracy",
@@ -34,7 +40,7 @@ _DISCRIMINATE_COLUMNS = {  # first what compares across pairs
     "separation": "separation",
     "similarity": "similarity",
 }
-_MEASURED = ("separation", "similarity")  # of the pair, in this representation: no merit
+_MEASURED = ("separation", "similarity")  # properties of the pair in this representation, not a quality
 _MISLABEL_COLUMNS = {
     "tpr": "true positives",
     "fpr": "false positives",
@@ -50,13 +56,13 @@ _RIVAL_COLUMNS = {
 }
 _ROWS = (("rows", "specimens", ",.0f"), ("rows_left_out", "left out", ",.0f"))
 _MAJORITY = ("majority", "majority", ".3f")
-_LEAK = "institution, a leak"  # labels and rulers betray the herbarium: a high score is no merit
+_LEAK = "institution, a leak"  # labels and rulers reveal the herbarium: a high score is no merit
 _KIN = {"same family": 0, "same order": 1, "different orders": 2, "": 3}
 
 
 @dataclass(frozen=True)
 class Application:
-    """One of the paper's three applications as the page shows it; any part may be missing."""
+    """One of the three applications as shown on the page; any part may be missing."""
 
     words: list[str]
     findings: list[Finding]
@@ -66,63 +72,63 @@ class Application:
     rivals: ScoreTable | None = None
 
 
-def identify(scores: Scores) -> Application:
+def identification_section(scores: Scores) -> Application:
     """Taxonomic identification at different scales."""
-    columns = _present(scores, IDENTIFY, _IDENTIFY_COLUMNS)
-    drawn = _present(scores, IDENTIFY, {"accuracy": "accuracy", "f1": "macro F1"})
+    columns = _measured_columns(scores, IDENTIFY, _IDENTIFY_COLUMNS)
+    drawn = _measured_columns(scores, IDENTIFY, {"accuracy": "accuracy", "f1": "macro F1"})
     titles = {level: _LEAK if level == "institution" else level for level in scores.levels(IDENTIFY)}
     notes = (("classes", "classes", ",.0f"), *_ROWS, _MAJORITY)
-    findings = identification(scores, IDENTIFY, "accuracy", "majority")
+    findings = identification_findings(scores, IDENTIFY, "accuracy", "majority")
     return Application(
-        words=in_words(findings, "accuracy"),
+        words=summarise_findings(findings, "accuracy"),
         findings=findings,
-        figure=dots(scores, IDENTIFY, drawn, titles, "identify", {"accuracy": "majority"}),
+        figure=draw_dots(scores, IDENTIFY, drawn, titles, "identify", {"accuracy": "majority"}),
         table=score_table(scores, IDENTIFY, columns, titles, notes, unranked=("institution",)),
-        warnings=_unconverged(scores, IDENTIFY),
+        warnings=_convergence_warnings(scores, IDENTIFY),
     )
 
 
-def discriminate(scores: Scores, taxonomy: Taxonomy) -> Application:
+def discrimination_section(scores: Scores, taxonomy: Taxonomy) -> Application:
     """Discrimination of similar and distinct genera."""
-    columns = _present(scores, DISCRIMINATE, _DISCRIMINATE_COLUMNS)
-    drawn = _present(scores, DISCRIMINATE, {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC"})
-    titles = _pairs(scores, DISCRIMINATE, taxonomy)
-    findings = discrimination(scores, DISCRIMINATE, "balanced_accuracy", 0.5, list(titles))
+    columns = _measured_columns(scores, DISCRIMINATE, _DISCRIMINATE_COLUMNS)
+    drawn = _measured_columns(scores, DISCRIMINATE, {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC"})
+    titles = _pair_titles(scores, DISCRIMINATE, taxonomy)
+    findings = discrimination_findings(scores, DISCRIMINATE, "balanced_accuracy", 0.5, list(titles))
     return Application(
-        words=in_words(findings, "balanced accuracy"),
+        words=summarise_findings(findings, "balanced accuracy"),
         findings=findings,
-        figure=dots(scores, DISCRIMINATE, drawn, titles, "discriminate", {"balanced_accuracy": 0.5, "auroc": 0.5}),
+        figure=draw_dots(scores, DISCRIMINATE, drawn, titles, "discriminate", {"balanced_accuracy": 0.5, "auroc": 0.5}),
         table=score_table(scores, DISCRIMINATE, columns, titles, (*_ROWS, _MAJORITY), described=_MEASURED),
-        warnings=_unconverged(scores, DISCRIMINATE),
+        warnings=_convergence_warnings(scores, DISCRIMINATE),
     )
 
 
-def mislabel(scores: Scores, taxonomy: Taxonomy) -> Application:
+def mislabel_section(scores: Scores, taxonomy: Taxonomy) -> Application:
     """Identification of mislabelled specimens."""
-    columns = _present(scores, MISLABEL, _MISLABEL_COLUMNS)
-    titles = _pairs(scores, MISLABEL, taxonomy)
-    findings = mislabels(scores, MISLABEL, "tpr", "fpr", list(titles))
+    columns = _measured_columns(scores, MISLABEL, _MISLABEL_COLUMNS)
+    titles = _pair_titles(scores, MISLABEL, taxonomy)
+    findings = mislabel_findings(scores, MISLABEL, "tpr", "fpr", list(titles))
     return Application(
-        words=in_words(findings, "true-positive rate"),
+        words=summarise_findings(findings, "true-positive rate"),
         findings=findings,
-        figure=positives(scores, MISLABEL, "tpr", "fpr", titles, "mislabel"),
+        figure=draw_positives(scores, MISLABEL, "tpr", "fpr", titles, "mislabel"),
         table=score_table(scores, MISLABEL, columns, titles, _ROWS, fewer_is_better=("fpr",)),
-        warnings=_unconverged(scores, MISLABEL),
-        rivals=_rivals(scores, titles),
+        warnings=_convergence_warnings(scores, MISLABEL),
+        rivals=_rivals_table(scores, titles),
     )
 
 
-def _rivals(scores: Scores, titles: dict[str, str]) -> ScoreTable | None:
-    """The three ways to doubt a label beside one another; None where confident learning stands alone."""
-    columns = _present(scores, MISLABEL, _RIVAL_COLUMNS)
+def _rivals_table(scores: Scores, titles: dict[str, str]) -> ScoreTable | None:
+    """Table of the three detection methods; None if only confident learning was measured."""
+    columns = _measured_columns(scores, MISLABEL, _RIVAL_COLUMNS)
     if not any(metric.startswith(("oof_", "knn_")) for metric, _ in columns):
         return None
     fewer = tuple(metric for metric, _ in columns if metric.endswith("fpr"))
     return score_table(scores, MISLABEL, columns, titles, (), fewer_is_better=fewer)
 
 
-def others(scores: Scores) -> list[tuple[str, ScoreTable]]:
-    """Tasks beyond the three: every metric in a plain table, so that no result goes unseen."""
+def other_tables(scores: Scores) -> list[tuple[str, ScoreTable]]:
+    """Tables of all other tasks with every metric, so that no result is hidden."""
     tables = []
     for task in scores.tasks():
         if task in (IDENTIFY, DISCRIMINATE, MISLABEL):
@@ -134,20 +140,20 @@ def others(scores: Scores) -> list[tuple[str, ScoreTable]]:
     return tables
 
 
-def _present(scores: Scores, task: str, columns: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+def _measured_columns(scores: Scores, task: str, columns: Mapping[str, str]) -> Sequence[tuple[str, str]]:
     measured = set(scores.metrics(task))
     return [(metric, label) for metric, label in columns.items() if metric in measured]
 
 
-def _pairs(scores: Scores, task: str, taxonomy: Taxonomy) -> dict[str, str]:
+def _pair_titles(scores: Scores, task: str, taxonomy: Taxonomy) -> dict[str, str]:
     """Title of each pair, similar genera first."""
     kin = {pair: kinship(pair, taxonomy) for pair in scores.levels(task)}
     pairs = sorted(kin, key=lambda pair: (_KIN[kin[pair]], level_order(pair)))
     return {pair: f"{pair} ({kin[pair]})" if kin[pair] else pair for pair in pairs}
 
 
-def _unconverged(scores: Scores, task: str) -> list[str]:
-    """A sentence if a probe stopped before it converged: its score is then not the protocol's."""
+def _convergence_warnings(scores: Scores, task: str) -> list[str]:
+    """A warning if a probe stopped before it converged: its score then does not follow the protocol."""
     places = [(task, split, level, "converged") for split in scores.splits(task) for level in scores.levels(task)]
     found = [
         one.label

@@ -1,4 +1,4 @@
-"""The contact sheet: small, re-encoded pictures of example specimens, by genus."""
+"""The contact sheet: small, re-encoded images of example specimens, by genus."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from herbray.report.scores import split_name
 from herbray.report.text import clean
 
 SIDE = 200
-"""Longest side of a thumbnail, pixels."""
+"""Longest side of a thumbnail, in pixels."""
 
 MOST_SHEETS = 60
 _MOST_PIXELS = 100_000_000
@@ -21,7 +21,7 @@ _MOST_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """One picture of the contact sheet; `uri` is a data URI made here."""
+    """One image of the contact sheet; `uri` is a data URI created here."""
 
     uri: str
     width: int
@@ -33,15 +33,15 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ContactSheet:
-    """Thumbnails by genus, and how many sheets are not shown."""
+    """Thumbnails by genus, and the numbers of unreadable sheets and of sheets beyond the limit."""
 
     genera: tuple[tuple[str, str, tuple[Thumbnail, ...]], ...]  # genus, family, pictures
     unreadable: int
     beyond: int
 
 
-def contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
-    """Thumbnails of at most `MOST_SHEETS` sheets, in order of genus and identifier; unreadable ones are counted."""
+def make_contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
+    """Thumbnails of at most `MOST_SHEETS` sheets, by genus, species and identifier; unreadable sheets are counted."""
     groups: dict[str, list[Sheet]] = {}
     for sheet in sorted(sheets, key=lambda sheet: (sheet.genus or "\uffff", sheet.species or "", sheet.specimen_id)):
         groups.setdefault(sheet.genus or "", []).append(sheet)
@@ -53,7 +53,7 @@ def contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
             if shown + len(pictures) >= MOST_SHEETS:
                 beyond += 1
                 continue
-            picture = _thumbnail(sheet)
+            picture = _make_thumbnail(sheet)
             unreadable += picture is None
             pictures += [picture] if picture else []
         shown += len(pictures)
@@ -62,8 +62,8 @@ def contact_sheet(sheets: Sequence[Sheet]) -> ContactSheet:
     return ContactSheet(tuple(genera), unreadable, beyond)
 
 
-def _thumbnail(sheet: Sheet) -> Thumbnail | None:
-    """The sheet's picture decoded and encoded again: nothing of the original file but its pixels reaches the page."""
+def _make_thumbnail(sheet: Sheet) -> Thumbnail | None:
+    """Decode and re-encode the image of a sheet, so that only its pixels reach the page."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -73,7 +73,7 @@ def _thumbnail(sheet: Sheet) -> Thumbnail | None:
                 image.draft("RGB", (SIDE, SIDE))  # decode at reduced scale
                 small = image.convert("RGB")
         small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        small.info.clear()  # else the comment and the profile of the file would be written too
+        small.info.clear()  # otherwise the comment and colour profile of the file would be copied
         out = io.BytesIO()
         small.save(out, "JPEG", quality=78, optimize=True)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):

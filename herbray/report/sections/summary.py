@@ -1,6 +1,6 @@
-"""The summary in plain words, computed from the results and no bolder than they are.
+"""The summary in words, computed from the results.
 
-A lead is called only where `Scores.higher` says so of every rival; otherwise the page says "undecided".
+An encoder leads only if `Scores.is_higher` is true against every rival; otherwise the page says "undecided".
 """
 
 from collections import Counter
@@ -18,19 +18,19 @@ ABOVE, BELOW = "above", "below"
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to one question: who scores highest, who comes next, what the untrained baseline scores.
+    """The result of one comparison: the best encoder, the next best, and the untrained baseline.
 
     Attributes:
         question: what is compared, e.g. "genus on H (herbarium)".
         leader: the trained series with the highest mean.
-        cell: its score.
-        rival: the next trained series and its score; None where there is no other.
+        cell: score of the leader.
+        rival: the next trained series and its score; None if there is no other.
         lead: `LEADS`, `UNDECIDED` or `ALONE`.
-        baseline: the leader's start weights, untrained, else the best untrained series, and its score.
+        baseline: the untrained start weights of the leader, else the best untrained series, and its score.
         training: `ABOVE`, `UNDECIDED` or `BELOW` the baseline; None without a baseline.
-        floor: what guessing scores, if known.
-        order: all trained series from the highest, ">" where one is clearly above the next and "≈" where not.
-        note: what else the reader must know of the leader's score.
+        floor: score of guessing, if known.
+        order: all trained series from the highest, separated by ">" if clearly above the next, else by "≈".
+        note: a remark on the score of the leader.
     """
 
     question: str
@@ -45,113 +45,117 @@ class Finding:
     note: str = ""
 
 
-def find(
+def find_leader(
     scores: Scores,
     question: str,
     place: tuple[str, str, str, str],
     floor: float | None = None,
     veto: Callable[[Series, Series], bool] | None = None,
 ) -> Finding | None:
-    """Compare all series in one (task, split, level, metric); None where no trained series has a value there.
+    """Compare all series in one (task, split, level, metric); None if no trained series has a value.
 
     Args:
         scores: the results.
-        question: how the page names the comparison.
-        place: task, split, level and metric; more is better.
-        floor: what guessing scores.
-        veto: given the leader and another, says that the lead must not be called, whatever the intervals.
+        question: name of the comparison on the page.
+        place: task, split, level and metric; higher is better.
+        floor: score of guessing.
+        veto: given the leader and another series, whether the leader must not be called better.
     """
     cells = [(one, cell) for one in scores.series if (cell := scores.cell(one, *place)) is not None]
-    ranked = sorted((pair for pair in cells if pair[0].trained), key=lambda pair: -pair[1].mean)
+    ranked = sorted((pair for pair in cells if pair[0].is_trained), key=lambda pair: -pair[1].mean)
     if not ranked:
         return None
     leader, cell = ranked[0]
     rivals = ranked[1:]
     lead = ALONE
-    if rivals:  # every rival, not the next alone: a wide interval further down may reach higher
-        clear = all(scores.higher(leader, one, place) and not (veto and veto(leader, one)) for one, _ in rivals)
+    if rivals:  # every rival, not only the next: a wide interval further down may reach higher
+        clear = all(scores.is_higher(leader, one, place) and not (veto and veto(leader, one)) for one, _ in rivals)
         lead = LEADS if clear else UNDECIDED
-    baseline = _baseline(leader, [pair for pair in cells if not pair[0].trained])
+    baseline = _find_baseline(leader, [pair for pair in cells if not pair[0].is_trained])
     training = None
     if baseline:
         vetoed = veto is not None and veto(leader, baseline[0])
-        training = ABOVE if scores.higher(leader, baseline[0], place) and not vetoed else UNDECIDED
-        training = BELOW if scores.higher(baseline[0], leader, place) else training
+        training = ABOVE if scores.is_higher(leader, baseline[0], place) and not vetoed else UNDECIDED
+        training = BELOW if scores.is_higher(baseline[0], leader, place) else training
     rival = rivals[0] if rivals else None
-    return Finding(question, leader, cell, rival, lead, baseline, training, floor, _order(scores, place, ranked))
+    return Finding(question, leader, cell, rival, lead, baseline, training, floor, _write_order(scores, place, ranked))
 
 
-def _baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
-    """Training is judged against its own start weights where they were measured, else against the best baseline.
+def _find_baseline(leader: Series, untrained: Sequence[tuple[Series, Cell]]) -> tuple[Series, Cell] | None:
+    """The baseline of the leader: its own start weights if measured, else the best untrained series.
 
-    A network that came trained, and that the leader did not begin with, is no baseline.
+    A pretrained network is a baseline only if it provided the start weights of the leader.
     """
     own = [pair for pair in untrained if pair[0].kind == leader.start_kind]
     starts = [pair for pair in untrained if pair[0].model == UNTRAINED]
     return max(own or starts, key=lambda pair: pair[1].mean, default=None)
 
 
-def _order(scores: Scores, place: tuple[str, str, str, str], ranked: Sequence[tuple[Series, Cell]]) -> str:
+def _write_order(scores: Scores, place: tuple[str, str, str, str], ranked: Sequence[tuple[Series, Cell]]) -> str:
     text = ranked[0][0].label
     for (one, _), (other, _) in pairwise(ranked):
-        text += f" {'>' if scores.higher(one, other, place) else '≈'} {other.label}"
+        text += f" {'>' if scores.is_higher(one, other, place) else '≈'} {other.label}"
     return text
 
 
-def identification(scores: Scores, task: str, metric: str, floor: str | None) -> list[Finding]:
-    """Naming the genus, on each split; the narrowest rank there is where genus was not asked."""
+def identification_findings(scores: Scores, task: str, metric: str, floor: str | None) -> list[Finding]:
+    """Findings on naming the genus, for each split; the narrowest rank if genus was not measured."""
     levels = scores.levels(task)
     level = "genus" if "genus" in levels else next(iter(levels), "")
     findings = []
     for split in scores.splits(task):
-        guess = scores.shared(task, split, level, floor) if floor else None
+        guess = scores.shared_cell(task, split, level, floor) if floor else None
         question = f"{clean(level)} on {split_name(split)}"
-        findings.append(find(scores, question, (task, split, level, metric), guess.mean if guess else None))
+        findings.append(find_leader(scores, question, (task, split, level, metric), guess.mean if guess else None))
     return [finding for finding in findings if finding]
 
 
-def discrimination(scores: Scores, task: str, metric: str, floor: float | None, pairs: Sequence[str]) -> list[Finding]:
-    """Telling two genera apart, each pair on each split."""
+def discrimination_findings(
+    scores: Scores, task: str, metric: str, floor: float | None, pairs: Sequence[str]
+) -> list[Finding]:
+    """Findings on distinguishing two genera, for each pair and split."""
     found = [
-        find(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, metric), floor)
+        find_leader(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, metric), floor)
         for pair in pairs
         for split in scores.splits(task)
     ]
     return [finding for finding in found if finding]
 
 
-def mislabels(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str]) -> list[Finding]:
-    """Finding planted errors; no lead is called for one who pays for it with clearly more false accusations."""
+def mislabel_findings(scores: Scores, task: str, tpr: str, fpr: str, pairs: Sequence[str]) -> list[Finding]:
+    """Findings on planted errors; an encoder that flags clearly more correct labels than a rival does not lead."""
 
     def judge(split: str, pair: str) -> Finding | None:
-        def dearer(leader: Series, other: Series) -> bool:
-            return scores.higher(leader, other, (task, split, pair, fpr))
+        def flags_more(leader: Series, other: Series) -> bool:
+            return scores.is_higher(leader, other, (task, split, pair, fpr))
 
-        finding = find(scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, dearer)
+        finding = find_leader(
+            scores, f"{clean(pair)} on {split_name(split)}", (task, split, pair, tpr), None, flags_more
+        )
         cost = scores.cell(finding.leader, task, split, pair, fpr) if finding else None
-        return replace(finding, note=f"accuses {100 * cost.mean:.1f}% of right labels") if finding and cost else finding
+        return replace(finding, note=f"flags {100 * cost.mean:.1f}% of correct labels") if finding and cost else finding
 
     found = [judge(split, pair) for pair in pairs for split in scores.splits(task)]
     return [finding for finding in found if finding]
 
 
-def in_words(findings: Sequence[Finding], metric: str) -> list[str]:
-    """Who leads, the best figures beside the untrained ones, and what training was worth; `metric` in words."""
+def summarise_findings(findings: Sequence[Finding], metric: str) -> list[str]:
+    """Summarise who leads, the gain over the untrained network, and the best scores; `metric` is in words."""
     if not findings:
-        return ["No result for this application."]
-    return [_who_leads(findings), *_what_training_was_worth(findings), _figures(findings, metric)]
+        return ["There are no results for this application."]
+    return [_who_leads(findings), *_what_training_was_worth(findings), _best_scores(findings, metric)]
 
 
 def _who_leads(findings: Sequence[Finding]) -> str:
     total = len(findings)
     clear = Counter(finding.leader.label for finding in findings if finding.lead == LEADS)
     if all(finding.lead == ALONE for finding in findings):
-        return f"Only {findings[0].leader.label} was measured, so there is no comparison."
+        return f"Only {findings[0].leader.label} was evaluated, so there is no comparison."
     if not clear:
         highest = Counter(finding.leader.label for finding in findings)
-        names = ", ".join(f"{name} {_times(count, total)}" for name, count in highest.most_common())
-        return f"Undecided: nowhere is one encoder clearly above all others. Highest mean: {names}."
-    parts = [f"{name} leads clearly {_times(count, total)}" for name, count in clear.most_common()]
+        names = ", ".join(f"{name} {_count_of(count, total)}" for name, count in highest.most_common())
+        return f"Undecided: in no comparison is one encoder clearly better than all others. Highest mean: {names}."
+    parts = [f"{name} leads clearly {_count_of(count, total)}" for name, count in clear.most_common()]
     rest = total - sum(clear.values())
     tail = f"; {rest} undecided" if rest else ""
     text = " and ".join(parts) + tail + "."
@@ -165,12 +169,12 @@ def _what_training_was_worth(findings: Sequence[Finding]) -> list[str]:
     above = sum(finding.training == ABOVE for finding in judged)
     below = sum(finding.training == BELOW for finding in judged)
     if above == len(judged):
-        return ["The best trained encoder is clearly above the untrained network throughout."]
-    text = f"The best trained encoder is clearly above the untrained network {_times(above, len(judged))}"
-    return [text + (f" and clearly below it {_times(below, len(judged))}." if below else ".")]
+        return [f"The best trained encoder is clearly better than the untrained network {_count_of(above, above)}."]
+    text = f"The best trained encoder is clearly better than the untrained network {_count_of(above, len(judged))}"
+    return [text + (f" and clearly worse {_count_of(below, len(judged))}." if below else ".")]
 
 
-def _figures(findings: Sequence[Finding], metric: str) -> str:
+def _best_scores(findings: Sequence[Finding], metric: str) -> str:
     text = f"Best {metric}: {_range([finding.cell for finding in findings])}"
     untrained = [finding.baseline[1] for finding in findings if finding.baseline]
     return text + (f"; untrained: {_range(untrained)}." if untrained else ".")
@@ -181,9 +185,9 @@ def _range(cells: Sequence[Cell]) -> str:
     return f"{low}%" if low == high else f"{low}–{high}%"
 
 
-def _times(count: int, total: int) -> str:
+def _count_of(count: int, total: int) -> str:
     if total == 1:
-        return "in the one comparison" if count else "in no comparison"
+        return "in the only comparison" if count else "in no comparison"
     if count == total:
-        return f"in all {total} comparisons"
+        return "in both comparisons" if total == 2 else f"in all {total} comparisons"
     return f"in {count} of {total} comparisons"

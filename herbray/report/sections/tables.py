@@ -1,4 +1,4 @@
-"""Tables of scores: a group of rows a (level, split), a row a series, a column a metric."""
+"""Tables of scores: one group of rows per (level, split), one row per series, one column per metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from herbray.report.text import clean
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One cell of a table as it is written; `best` where its mean is the best of its group.
+class TableCell:
+    """One cell of a table as written on the page; `best` marks the best mean of the group.
 
-    `interval` is that of the bootstrap over gatherings, its ends averaged over training seeds; empty if there is none.
+    `interval` is the bootstrap interval over gatherings, with ends averaged over training seeds; empty if not measured.
     """
 
     mean: str
@@ -22,16 +22,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under one heading, with a note such as the majority floor."""
+    """Rows under one heading, with a note such as the majority baseline."""
 
     heading: str
     note: str
-    rows: tuple[tuple[Series, tuple[Figure | None, ...]], ...]
+    rows: tuple[tuple[Series, tuple[TableCell | None, ...]], ...]
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A table ready to be written: column labels and groups of rows."""
+    """A table: column labels and groups of rows."""
 
     columns: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -47,20 +47,20 @@ def score_table(
     unranked: Sequence[str] = (),
     described: Sequence[str] = (),
 ) -> ScoreTable | None:
-    """Mean and standard deviation of every series.
+    """Tabulate the mean and standard deviation of every series.
 
     Args:
         scores: the results.
-        task: the task's name.
+        task: name of the task.
         metrics: (metric, label) of each column.
         titles: heading of each level, in order.
-        notes: (metric, label, format) of values that do not depend on the encoder, told beside the heading.
+        notes: (metric, label, format) of values that do not depend on the encoder, shown next to the heading.
         fewer_is_better: metrics whose best value is the lowest.
-        unranked: levels at which no value is called best.
-        described: metrics of which none is: they describe.
+        unranked: levels at which no value is marked as best.
+        described: descriptive metrics, of which no value is marked as best.
 
     Returns:
-        The table; None where there is no row.
+        The table; None if there are no rows.
     """
     groups = []
     for level, title in titles.items():
@@ -74,20 +74,20 @@ def score_table(
             best = [
                 None
                 if level in unranked or metric in described
-                else _best([row[column] for _, row in cells], metric in fewer_is_better)
+                else _best_mean([row[column] for _, row in cells], metric in fewer_is_better)
                 for column, (metric, _) in enumerate(metrics)
             ]
             ends = {
                 one: [_interval(scores, one, (task, split, level), metric) for metric, _ in metrics] for one, _ in cells
             }
-            rows = tuple((one, tuple(map(_write, row, best, ends[one]))) for one, row in cells)
+            rows = tuple((one, tuple(map(_make_cell, row, best, ends[one]))) for one, row in cells)
             groups.append(
                 Group(f"{clean(title)} · {split_name(split)}", _note(scores, task, split, level, notes), rows)
             )
     return ScoreTable(tuple(label for _, label in metrics), tuple(groups)) if groups else None
 
 
-def _best(cells: Sequence[Cell | None], fewest: bool) -> float | None:
+def _best_mean(cells: Sequence[Cell | None], fewest: bool) -> float | None:
     means = [cell.mean for cell in cells if cell]
     if len(means) < 2:
         return None
@@ -99,18 +99,18 @@ def _interval(scores: Scores, series: Series, place: tuple[str, str, str], metri
     return f"{low.mean:.3f}–{high.mean:.3f}" if low and high else ""
 
 
-def _write(cell: Cell | None, best: float | None, interval: str) -> Figure | None:
+def _make_cell(cell: Cell | None, best: float | None, interval: str) -> TableCell | None:
     if cell is None:
         return None
     sd = f"± {cell.sd:.3f}" if cell.sd is not None else ""
     mean = f"{cell.mean:.3f}"
-    return Figure(mean, sd, best is not None and mean == f"{best:.3f}", interval)
+    return TableCell(mean, sd, best is not None and mean == f"{best:.3f}", interval)
 
 
 def _note(scores: Scores, task: str, split: str, level: str, notes: Sequence[tuple[str, str, str]]) -> str:
     parts = []
     for metric, label, form in notes:
-        cell = scores.shared(task, split, level, metric)
-        if cell and cell.mean:  # nothing left out is not worth a word
+        cell = scores.shared_cell(task, split, level, metric)
+        if cell and cell.mean:  # do not mention zeros
             parts.append(f"{label} {format(cell.mean, form)}")
     return " · ".join(parts)

@@ -1,1 +1,1 @@
-"""Methods that several tasks share."""
+"""Methods shared by several tasks."""

@@ -1,4 +1,4 @@
-"""Three ways to doubt a label, scored alike: confident learning, the plain out-of-fold probe, and the neighbours."""
+"""Three methods to detect wrong labels: confident learning, the plain out-of-fold probe, and the neighbours."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,17 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
-from herbray.neighbours.search import NearestRows
-from herbray.tasks.base import Floats, Indices, Mask
+from herbray.neighbours.search import Near
+from herbray.tasks.embeddings import Floats, Indices, Mask
 
 
 @dataclass(frozen=True, eq=False)
 class Doubt:
-    """What a method says of each label.
+    """Verdict of a method on each label.
 
     Attributes:
-        flagged: [n] held for wrong.
-        rank: [n] the higher, the more doubtful; orders all labels, flagged or not.
+        flagged: [n] whether the method considers the label wrong.
+        rank: [n] higher is more doubtful; orders all labels, flagged or not.
     """
 
     flagged: Mask
@@ -24,40 +24,44 @@ class Doubt:
 
 
 METHODS = {"": "confident learning", "oof_": "plain out-of-fold probe", "knn_": "disagreement of the neighbours"}
-"""Prefix of each method's metrics, and its name."""
+"""Prefix of the metrics of each method, and the name of the method."""
 
 
-def every_doubt(given: Indices, probabilities: Floats, near: NearestRows) -> dict[str, Doubt]:
-    """All methods, by their prefix in `METHODS`.
+def doubt_by_method(given: Indices, probabilities: Floats, near: Near) -> dict[str, Doubt]:
+    """The verdicts of all methods, by their prefix in `METHODS`.
 
     Args:
         given: [n] the labels, classes 0 to k-1.
-        probabilities: [n, k] out of fold.
+        probabilities: [n, k] out-of-fold probabilities.
         near: the neighbours of all n rows.
     """
-    methods = (confident(given, probabilities), plain(given, probabilities), disagreement(given, near))
+    methods = (
+        confident_learning(given, probabilities),
+        probe_disagreement(given, probabilities),
+        neighbour_disagreement(given, near),
+    )
     return dict(zip(METHODS, methods, strict=True))
 
 
-def confident(given: Indices, probabilities: Floats) -> Doubt:
+def confident_learning(given: Indices, probabilities: Floats) -> Doubt:
     """Confident learning, pruned by noise rate (Northcutt et al. 2021, doi 10.1613/jair.1.12125).
 
-    Flagged labels come first, and within flagged and others the probability of the given label, lowest first.
+    Flagged labels rank first; within flagged and other labels, the lowest probability of the given label ranks first.
     """
     flagged: Mask = find_label_issues(given, probabilities, filter_by="prune_by_noise_rate", n_jobs=1)
     return Doubt(flagged, flagged + 1.0 - _confidence(given, probabilities))
 
 
-def plain(given: Indices, probabilities: Floats) -> Doubt:
-    """The probe that has not seen the specimen says otherwise; ranked by self-confidence, lowest first."""
+def probe_disagreement(given: Indices, probabilities: Floats) -> Doubt:
+    """Flag labels with which the out-of-fold probe disagrees; the lowest probability of the given label ranks first."""
     return Doubt(probabilities.argmax(axis=1) != given, 1.0 - _confidence(given, probabilities))
 
 
-def disagreement(given: Indices, near: NearestRows) -> Doubt:
-    """The nearest sheets bear another label (Wilson 1972's edited nearest neighbours, with weights).
+def neighbour_disagreement(given: Indices, near: Near) -> Doubt:
+    """Flag labels that the nearest sheets outvote (edited nearest neighbours, Wilson 1972, with weights).
 
-    Each neighbour votes with weight (1 + cosine) / 2. Flagged where another label has more votes than the given one;
-    ranked by the share of votes that are not for the given one. A row without neighbours is not doubted.
+    Each neighbour votes with weight (1 + cosine) / 2. A label is flagged if another label has more votes; the rank is
+    the share of votes that are not for the given label. A row without neighbours is not doubted.
     """
     voters = np.where(near.valid, given[near.neighbours], -1)
     weight = np.where(near.valid, (1.0 + near.cosine) / 2.0, 0.0)
@@ -71,16 +75,16 @@ def disagreement(given: Indices, near: NearestRows) -> Doubt:
 
 
 def detection_scores(wrong: Mask, doubt: Doubt) -> dict[str, float]:
-    """How well wrong labels are found.
+    """Scores of the detection of wrong labels.
 
     Args:
-        wrong: [n] rows whose label is wrong, some but not all.
-        doubt: of the same rows.
+        wrong: [n] whether the label is wrong; true for some but not all rows.
+        doubt: verdict on the same rows.
 
     Returns:
-        `tpr` (share of wrong labels flagged), `fpr` (share of right labels flagged), `precision` (share of the
-        flagged that is wrong; 0 where nothing is flagged); and of the ranking, `auroc` and `precision_at_n`: the share
-        of wrong labels among the n most doubtful, n being the number of wrong ones.
+        `tpr` (share of wrong labels flagged), `fpr` (share of correct labels flagged), `precision` (share of flagged
+        labels that are wrong; 0 if none is flagged); and for the ranking, `auroc` and `precision_at_n`, the share of
+        wrong labels among the n most doubtful, where n is the number of wrong labels.
     """
     hits = float((wrong & doubt.flagged).sum())
     return {
@@ -94,45 +98,46 @@ def detection_scores(wrong: Mask, doubt: Doubt) -> dict[str, float]:
 
 def precision_at(wrong: Mask, doubt: Doubt, n: int) -> float:
     """Share of wrong labels among the `n` most doubtful; ties in the order of the rows."""
-    return float(wrong[first(doubt, n)].mean())
+    return float(wrong[most_doubtful(doubt, n)].mean())
 
 
-def first(doubt: Doubt, n: int) -> Indices:
+def most_doubtful(doubt: Doubt, n: int) -> Indices:
     """The rows [n] of the most doubtful labels; ties in the order of the rows."""
     return np.argsort(-doubt.rank, kind="stable")[:n]
 
 
 def contributions(wrong: Mask, doubt: Doubt) -> dict[str, tuple[Floats, Floats]]:
-    """Each specimen's part in `detection_scores`: metric → values [n] and weights [n], whose mean is the metric."""
+    """Contribution of each specimen to `detection_scores`: metric → values and weights [n], with the metric as mean."""
     leading = np.zeros(len(wrong), dtype=bool)
-    leading[first(doubt, int(wrong.sum()))] = True
+    leading[most_doubtful(doubt, int(wrong.sum()))] = True
     flagged = doubt.flagged.astype(np.float64)
     return {
         "tpr": (flagged, wrong.astype(np.float64)),
         "fpr": (flagged, (~wrong).astype(np.float64)),
-        "auroc": area(wrong, doubt.rank),
+        "auroc": auroc_contributions(wrong, doubt.rank),
         "precision_at_n": (leading.astype(np.float64), wrong.astype(np.float64)),
     }
 
 
-def area(positive: Mask, rank: Floats) -> tuple[Floats, Floats]:
-    """The AUROC taken apart: values [n] and weights [n] whose mean is it, and varies as it does among specimens.
+def auroc_contributions(positive: Mask, rank: Floats) -> tuple[Floats, Floats]:
+    """Values [n] and weights [n] whose mean is the AUROC and has the same sampling variance.
 
-    With V a specimen's placement value, the share of the other kind on the right side of it, ties half, and A the
-    AUROC, the value is A + 2 (V - A), each kind weighing half: the variance of the mean is then the sum of both kinds'
-    own (DeLong et al. 1988, doi 10.2307/2531595). The positives' V alone would leave out what the negatives add.
+    Let V be the placement value of a specimen (the share of the other class that is ranked on the correct side of it,
+    ties counting half), and A the AUROC. The value is A + 2 (V - A), and each class has half of the weight: the
+    variance of the mean is then the sum of the variances of both classes (DeLong et al. 1988, doi 10.2307/2531595). V
+    of the positives alone would miss the variance due to the negatives.
 
     Args:
-        positive: [n], some but not all.
-        rank: [n] the higher, the more positive.
+        positive: [n] true for some but not all rows.
+        rank: [n] higher is more positive.
     """
-    placement = np.where(positive, _below(rank, rank[~positive]), _below(-rank, -rank[positive]))
+    placement = np.where(positive, _share_below(rank, rank[~positive]), _share_below(-rank, -rank[positive]))
     whole = float(placement[positive].mean())
     return whole + 2.0 * (placement - whole), np.where(positive, 1.0 / positive.sum(), 1.0 / (~positive).sum())
 
 
-def _below(rank: Floats, others: Floats) -> Floats:
-    """Share of the others that lie below each, ties half: [n]."""
+def _share_below(rank: Floats, others: Floats) -> Floats:
+    """Share of `others` below each rank, ties counting half: [n]."""
     others = np.sort(others)
     twice = np.searchsorted(others, rank, side="left") + np.searchsorted(others, rank, side="right")
     share: Floats = twice / (2.0 * len(others))

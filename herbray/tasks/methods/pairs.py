@@ -1,4 +1,4 @@
-"""Pairs of genera, one called positive: named in the settings, or chosen from the labels alone."""
+"""Pairs of genera to distinguish: named in the settings, or chosen from the labels alone."""
 
 import math
 from collections import Counter
@@ -8,18 +8,18 @@ import numpy as np
 from pydantic import model_validator
 
 from herbray.config import Spec
-from herbray.tasks.base import Embeddings, Indices, Mask, UnscorableError
-from herbray.tasks.methods.probe import usable
+from herbray.tasks.embeddings import Embeddings, Indices, Mask, UnscorableError
+from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import embeddings_units
 
 
 class Pair(Spec):
-    """Two genera to be told apart.
+    """Two genera to distinguish.
 
     Attributes:
         positive: the genus whose precision and recall are scored.
         negative: the other.
-        kind: "similar" or "distinct", for the reader; it changes no score.
+        kind: "similar" or "distinct"; only shown to readers, has no effect on scores.
     """
 
     positive: str
@@ -38,26 +38,26 @@ class Pair(Spec):
         return f"{self.positive}–{self.negative}"
 
 
-def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
-    """Pairs for embeddings of any flora, from their labels alone: every encoder of these specimens gets the same.
+def choose_pairs(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
+    """Choose pairs for any flora from the labels alone, so that every encoder of these specimens gets the same pairs.
 
-    Similar: of all two genera in one family, those whose rarer one has most specimens; the commoner is the positive.
-    Distinct: the same positive with the best represented genus of another order. Where one kind is
-    not to be had (no family has two such genera, or there is one order only), the other stands alone. Ties go
-    alphabetically. Specimens known to be filed under a wrong genus don't count.
+    Similar: among all pairs of genera in one family, the pair whose rarer genus has the most specimens; the more
+    frequent genus is the positive. Distinct: the same positive with the most frequent genus of another order. If one of
+    the two kinds is impossible (no family has two such genera, or there is only one order), only the other is returned.
+    Ties are broken alphabetically. Specimens known to be filed under a wrong genus are not counted.
 
     Args:
-        embeddings: of the split.
-        at_least: gatherings that a genus needs.
+        embeddings: specimens of the split.
+        at_least: number of gatherings that a genus needs.
 
     Raises:
-        UnscorableError: neither kind is to be had.
+        UnscorableError: neither kind is possible.
     """
-    sizes = _sizes(embeddings.take(~known_wrong(embeddings)), at_least)
+    sizes = _genus_sizes(embeddings.take(~is_known_wrong(embeddings)), at_least)
     genera = sorted(sizes, key=lambda genus: (-sizes[genus], genus))
     family, order = _parents(embeddings, "family"), _parents(embeddings, "order")
     pairs = []
-    similar = _similar(genera, sizes, family)
+    similar = _most_similar_pair(genera, sizes, family)
     if similar:
         pairs.append(Pair(positive=similar[0], negative=similar[1], kind="similar"))
     positive = similar[0] if similar else next((genus for genus in genera if genus in order), None)
@@ -67,27 +67,28 @@ def choose(embeddings: Embeddings, at_least: int) -> tuple[Pair, ...]:
             break
     if not pairs:
         raise UnscorableError(
-            f"no two of the genera {_some(genera)} share a family or differ in order, among those of {at_least} or "
-            "more gatherings",
-            way_out="name `pairs` yourself, or embed more specimens",
+            f"among the genera in {at_least} or more gatherings, no two of {_list_genera(genera)} share a family or "
+            "differ in order",
+            way_out="set `pairs`, or embed more specimens",
         )
     return tuple(pairs)
 
 
-def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
-    """How near the two genera of a pair lie in a representation.
+def measure_similarity(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
+    """Measure how close the two genera of a pair are in a representation.
 
     Args:
-        embeddings: of the split, other genera among them.
-        pair: two genera of it.
+        embeddings: specimens of the split, including other genera.
+        pair: two genera of the split.
 
     Returns:
-        `separation`: the distance of the two genera's means over the root mean square distance of their specimens
-        from the own mean, both genera weighing the same (Fisher's criterion, its root; 0 where all coincide); it has
-        no unit, and is comparable between encoders. `similarity`, where other genera of two and more specimens are
-        there: the share of them whose mean lies farther from the positive's than the negative's does, 1 for the
-        nearest of all genera. Means of few specimens scatter, and lie apart for that alone: from each squared distance
-        what both means scatter is taken off, which makes it unbiased.
+        `separation`: the distance between the means of the two genera, divided by the root mean square distance of
+        their specimens from their own mean, with equal weight for both genera (the square root of Fisher's criterion;
+        0 if all coincide). It has no unit and is comparable between encoders. `similarity`, if there are other genera
+        with two or more specimens: the share of these whose mean is farther from the mean of the positive than the mean
+        of the negative is; 1 if the negative is the nearest of all genera. Means of few specimens are noisy and thus
+        appear farther apart: the sampling variance of both means is subtracted from each squared distance, which makes
+        it unbiased.
     """
     named = np.flatnonzero([genus is not None for genus in embeddings.genus])
     names, codes, sizes = np.unique(embeddings.genus[named].astype(str), return_inverse=True, return_counts=True)
@@ -107,43 +108,43 @@ def likeness(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
     return found | ({"similarity": float((others > squared[there]).mean())} if len(others) else {})
 
 
-def members(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:
-    """Rows of a pair's two genera and their classes: 1 the positive, 0 the negative; both [m].
+def select_pair(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:
+    """Rows of the two genera of a pair [m], and their classes [m]: 1 the positive, 0 the negative.
 
     Raises:
-        UnscorableError: a genus lies in fewer than `at_least` gatherings; the message names `where` and the genera
-            there.
+        UnscorableError: a genus has fewer than `at_least` gatherings; the message contains `where` and the genera
+            present.
     """
     units = embeddings_units(embeddings)
     for genus in (pair.positive, pair.negative):
         gatherings = len(np.unique(units[embeddings.genus == genus]))
         if gatherings < at_least:
-            sizes = _sizes(embeddings, 1)
+            sizes = _genus_sizes(embeddings, 1)
             present = sorted(sizes, key=lambda name: (-sizes[name], name))
             raise UnscorableError(
                 f"{sizes[genus]} specimens of {genus!r} in {gatherings} gatherings, "
-                f"and {at_least} gatherings are needed",
+                f"but {at_least} gatherings are needed",
                 f"{where}, pair {pair.level}",
-                f"most specimens are of {_some(present)}. Choose `pairs` among them, or leave `pairs` empty",
+                f"the most frequent genera are {_list_genera(present)}: choose `pairs` from them, or leave it empty",
             )
     rows = np.flatnonzero((embeddings.genus == pair.positive) | (embeddings.genus == pair.negative))
     return rows, (embeddings.genus[rows] == pair.positive).astype(np.intp)
 
 
-def known_wrong(embeddings: Embeddings) -> Mask:
-    """Specimens whose true species is known and lies in another genus than the one they are filed under: [n]."""
+def is_known_wrong(embeddings: Embeddings) -> Mask:
+    """Whether the true species is known to be in another genus than the one under which the specimen is filed: [n]."""
     true_genus = [None if name is None else name.split(" ")[0] for name in embeddings.true_species]
     return np.array([t is not None and t != g for t, g in zip(true_genus, embeddings.genus, strict=True)], dtype=bool)
 
 
-def _sizes(embeddings: Embeddings, at_least: int) -> Counter[str]:
-    """Specimens of each genus that lies in `at_least` gatherings."""
-    rows, _, _ = usable(embeddings.genus, embeddings_units(embeddings), at_least)
+def _genus_sizes(embeddings: Embeddings, at_least: int) -> Counter[str]:
+    """Number of specimens of each genus that has `at_least` gatherings."""
+    rows, _, _ = select_classes(embeddings.genus, embeddings_units(embeddings), at_least)
     return Counter(embeddings.genus[rows])
 
 
 def _parents(embeddings: Embeddings, rank: str) -> dict[str, str]:
-    """The family or order under which most specimens of each genus are filed; genera without one are left out."""
+    """The family or order under which most specimens of each genus are filed; genera without a parent are left out."""
     votes = Counter(zip(embeddings.genus, embeddings.rank(rank), strict=True))
     parents: dict[str, str] = {}
     known = [(pair, count) for pair, count in votes.items() if None not in pair]
@@ -152,8 +153,8 @@ def _parents(embeddings: Embeddings, rank: str) -> dict[str, str]:
     return parents
 
 
-def _similar(genera: list[str], sizes: Counter[str], family: dict[str, str]) -> tuple[str, str] | None:
-    """The first two genera of the family whose second genus is largest, then whose first is."""
+def _most_similar_pair(genera: list[str], sizes: Counter[str], family: dict[str, str]) -> tuple[str, str] | None:
+    """The two largest genera of the family whose second genus is largest; ties go to the larger first genus."""
     best: dict[str, list[str]] = {}
     for genus in genera:
         if genus in family:
@@ -162,5 +163,5 @@ def _similar(genera: list[str], sizes: Counter[str], family: dict[str, str]) -> 
     return min(tops, key=lambda top: (-sizes[top[1]], -sizes[top[0]], top), default=None)
 
 
-def _some(genera: list[str]) -> str:
+def _list_genera(genera: list[str]) -> str:
     return ", ".join(genera[:12]) + (f" and {len(genera) - 12} more" if len(genera) > 12 else "") or "(none)"

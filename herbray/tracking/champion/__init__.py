@@ -1,1 +1,1 @@
-"""Which registered version is the champion."""
+"""Promotion: which registered version is the champion."""

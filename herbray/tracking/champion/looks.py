@@ -1,39 +1,39 @@
-"""How often an evaluation set has been looked at to choose a champion, remembered with the registered model."""
+"""The number of comparisons made on an evaluation set to choose a champion, stored in tags of the registered model."""
 
 import json
 from typing import Any, Final
 
-from herbray.tracking.champion.exclusive import exclusive
+from herbray.tracking.champion.lock import promotion_lock
 from herbray.tracking.registry import get_record
 from herbray.tracking.store import client, digest
 
 LOOKS_TAG: Final = "herbray.looks"
-"""Beginning of a registered model's tags that count looks: `herbray.looks.<digest of shards and metric>`, in JSON."""
+"""Prefix of the tags of a registered model that count looks: `herbray.looks.<digest of shards and metric>`, in JSON."""
 
-_REMEMBERED: Final = 200  # pairs; MLflow bounds a tag's value to 5,000 characters
+_REMEMBERED: Final = 200  # pairs; MLflow limits the value of a tag to 5,000 characters
 
 
-def take_look(uri: str, name: str, shards: str, metric: str, candidate: int, champion: int) -> int:
-    """The number of a comparison on an evaluation set, from 1; a comparison that was made before keeps its number.
+def record_look(uri: str, name: str, shards: str, metric: str, candidate: int, champion: int) -> int:
+    """Record a comparison on an evaluation set and return its number, from 1; a repeated comparison keeps its number.
 
-    An evaluation set is what one registered model is asked on one set of shards by one metric. The number is written
-    down before the comparison decides anything, so that a job that is killed has spent its look.
+    An evaluation set is the combination of a registered model, a set of shards and a metric. The number is written
+    before the comparison decides anything, so a killed job has still used its look.
 
     Args:
         uri: the store.
         name: the registered model.
         shards: fingerprint of the images.
         metric: task/split/level/metric.
-        candidate: version that is compared.
-        champion: version that it is compared with.
+        candidate: the version to compare.
+        champion: the version to compare it with.
 
     Raises:
-        ModelNotFound: no such model.
-        PromotionHeld: the lock did not become free.
-        ValueError: the tag does not hold what this function writes.
+        ModelNotFound: the model does not exist.
+        PromotionLocked: the lock was not released in time.
+        ValueError: the tag was not written by this function.
     """
     key = f"{LOOKS_TAG}.{digest(json.dumps([shards, metric]))[:16]}"
-    with exclusive(uri, name):
+    with promotion_lock(uri, name):
         looks = _read(get_record(uri, name).tags.get(key), name, key) | {"shards": shards, "metric": metric}
         pairs: list[list[int]] = looks["pairs"]
         if [candidate, champion] in pairs:
@@ -53,6 +53,6 @@ def _read(text: str | None, name: str, key: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         pass
     raise ValueError(
-        f"model {name!r}: its tag {key} does not tell which comparisons were made: {text[:80]!r}; delete the tag to "
-        "count from the beginning"
+        f"model {name!r}: its tag {key} is not a list of comparisons: {text[:80]!r}; delete the tag to start counting "
+        "again"
     )

@@ -125,7 +125,7 @@ def test_a_task_that_the_data_cannot_serve_is_told_in_its_own_words(cluster, enc
     spec = spec_of(encoders, tmp_path / "results.parquet").model_copy(
         update={"tasks": (Identify(splits=("species",)),)}
     )
-    with pytest.raises(ValueError, match=r"^task identify: species, which its `splits` name, cannot be judged"):
+    with pytest.raises(ValueError, match=r"^task identify: species, listed in `splits`, cannot be scored"):
         evaluate(spec)
     assert not spec.out.exists()
 
@@ -141,11 +141,11 @@ def test_what_the_labels_do_not_allow_is_said_once_and_stands_beside_the_results
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
     assert told == [
         "left out  identify, retrieval on species: no specimen is in this split",
-        "left out  identify, retrieval at family on herbarium, random: no specimen has a name there",
+        "left out  identify, retrieval at family on herbarium, random: no specimen has a name at this rank",
         "left out  identify at order on herbarium, random: "
-        "1 of 1 classes lie in the 5 gatherings that 5 folds need, and at least two must",
+        "1 of 1 classes have the 5 gatherings that 5 folds need, but at least two must",
         "left out  retrieval at order on herbarium, random: "
-        "all sheets bear one name, so that every sheet finds its like",
+        "all sheets have the same name, so that every sheet is a match",
     ]
     table = tables.read(left_out_file(spec.out), "", schema.LEFT_OUT)
     assert table.num_rows == 10

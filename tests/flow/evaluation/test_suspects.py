@@ -92,7 +92,7 @@ def test_a_person_reads_which_sheets_were_not_judged_and_why(folder, tmp_path):
     done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path, probe=Mislabel(folds=30)))
     head, why = str(done).splitlines()
     assert head.endswith("lists 61, most doubtful first")
-    assert why.startswith("Not judged: 29 sheets of 1 name in fewer than 30 gatherings, as many as there are folds")
+    assert why.startswith("Not judged: 29 sheets of 1 name in fewer than 30 gatherings, which is the number of folds")
 
 
 def test_several_encoders_or_an_unknown_split_are_refused(folder, tmp_path):

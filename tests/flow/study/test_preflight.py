@@ -14,7 +14,7 @@ from herbray.flow.shards.build import Shard, specimens
 from herbray.flow.study.preflight import check_training, foresee, foresee_again, split_catalogue
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
-from herbray.tasks import lines
+from herbray.tasks import describe_left_out
 
 TRAIN = config.parse(Train, {"encoder": {"size": 32}, "stream": {"batch": 8}})
 
@@ -49,7 +49,7 @@ def outlook(folder, rows, splits=None, evaluate=None, embed=None, train=TRAIN):
 
 
 def told(found):
-    return lines(found.left_out, found.absent)
+    return describe_left_out(found.left_out, found.absent)
 
 
 def test_where_all_is_there_nothing_is_left_out_but_the_rank_of_one_name(tmp_path):
@@ -65,7 +65,7 @@ def test_one_family_is_told_before_an_image_is_read(tmp_path):
         "split herbarium: all sheets are of one institution, I0",
         "identify, discriminate, mislabel on species: no specimen is in this split",
         "identify at family, order on random: "
-        "1 of 1 classes lie in the 5 gatherings that 5 folds need, and at least two must",
+        "1 of 1 classes have the 5 gatherings that 5 folds need, but at least two must",
     ]
 
 
@@ -96,13 +96,13 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         ),
         (sheets(institution="K"), {"embed": {"splits": ["herbarum"]}}, "herbarum unknown"),
         (sheets(families=1), {"evaluate": {"tasks": [{"name": "identify", "ranks": ["family"]}]}}, "identify: family"),
-        (sheets(), {"evaluate": {"preset": "walker2022"}}, "Syzygium–Eugenia, which its `pairs` name"),
+        (sheets(), {"evaluate": {"preset": "walker2022"}}, "Syzygium–Eugenia, listed in `pairs`"),
         (
             sheets(gathering="one"),
             {"splits": {"home": None}},
             r"no specimen is in herbarium, species \(without a species .*, random \(a share",
         ),
-        (sheets(genera=2, each=5, families=2), {}, "allow no task to be judged"),
+        (sheets(genera=2, each=5, families=2), {}, "no task can be scored with these labels"),
         (
             sheets(),
             {"train": config.parse(Train, {"encoder": {"size": 64}})},

@@ -58,7 +58,7 @@ def test_comparisons_and_settings_of_the_trainings_reach_the_page(spec):
     rows = pa.Table.from_pylist([comparison("classifier", "triplet")], schema=schema.COMPARISON)
     tables.write(comparisons_file(spec.results), rows)
     page = report(spec).read_text(encoding="utf-8")
-    assert "agrees in the one comparison" in page
+    assert "agrees in the only comparison" in page
     assert '<td class="ours">0.0125</td>' in page
     assert '<td class="ours">512 numbers</td>' in page
 

@@ -144,7 +144,7 @@ def test_every_objective_starts_from_imagenet_or_says_what_to_put_where(shards, 
 def test_a_registered_start_is_a_frozen_baseline(cluster, pretrained, shards, tmp_path):
     store, _ = pretrained
     start = EncoderSpec(size=32, normalise=False, stem="cifar", init="models:/walker2022-pretraining@candidate")
-    exact = tracking.pinned(tracking.tracking_uri(store), start.init)
+    exact = tracking.pin_version(tracking.tracking_uri(store), start.init)
     spec = Embed(model="start", start=start, shards=shards, splits=("random",), out=tmp_path, store=store, actors=1)
     frozen = embed(spec)
     note = read_note(frozen)

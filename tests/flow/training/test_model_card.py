@@ -4,7 +4,7 @@ from herbray import config, tables
 from herbray.flow.training.model_card import model_card
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData
-from herbray.tracking import section
+from herbray.tracking import read_section
 
 HOSTILE = "Ann\n# Not a heading\n<script>alert(1)</script> ```` <img src=x onerror=alert(1)> [x](javascript:y)"
 
@@ -31,19 +31,19 @@ def test_the_card_tells_what_it_is_and_not_where_it_was_made():
     assert "no citation was given" in text
     assert "seed: 89" in text
     assert "/home/ann" not in text
-    assert 'load_encoder("models:/herbray-triplet@champion")' in section(text, "Use")
+    assert 'load_encoder("models:/herbray-triplet@champion")' in read_section(text, "Use")
 
 
 def test_sections_wait_for_what_is_learned_later():
     text = card()
-    assert section(text, "Promotion") == "Not considered yet."
-    assert "Not evaluated yet" in section(text, "Results")
+    assert read_section(text, "Promotion") == "Not considered yet."
+    assert "Not evaluated yet" in read_section(text, "Results")
     assert text.index("## Results") < text.index("## Settings")
 
 
 def test_licences_of_the_training_specimens_are_counted(tmp_path):
     licences = ["CC0", "CC BY 4.0", "CC0", None, HOSTILE]
-    text = section(card(shards=write_shards(tmp_path, licences)), "Data")
+    text = read_section(card(shards=write_shards(tmp_path, licences)), "Data")
     assert "CC0 2; CC BY 4.0 1; none given 1; Ann" in text
     assert len(text.splitlines()) == 4
     assert "<" not in text

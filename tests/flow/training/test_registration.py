@@ -41,7 +41,7 @@ def reported(out):
 def server(mlflow_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(tracking.courier, "PATIENCE", 0.5)
+    monkeypatch.setattr(tracking.delivery, "PATIENCE", 0.5)
     yield mlflow_server
     for how in ("refuse", "full"):
         (mlflow_server.folder / how).unlink(missing_ok=True)
@@ -57,11 +57,11 @@ def test_a_store_that_goes_away_in_training_loses_nothing_and_register_makes_up_
         return fit_prepared(job)
 
     monkeypatch.setattr(train_module, "fit_prepared", fit_while_the_store_refuses)
-    with pytest.raises(tracking.StoreAway, match=f"encoder is safe in .*`herbray register {spec.out}`"):
+    with pytest.raises(tracking.StoreUnreachable, match=f"encoder is safe in .*`herbray register {spec.out}`"):
         train(spec)
     assert (spec.out / "encoder" / "encoder.safetensors").exists()
     assert not (spec.out / "trained.json").exists()
-    with pytest.raises(tracking.StoreAway, match="when the server is reachable again"):
+    with pytest.raises(tracking.StoreUnreachable, match="when the server is reachable again"):
         register(Register(run=spec.out))
     server.end("refuse")
 
@@ -113,7 +113,7 @@ def test_only_a_finished_training_is_registered_and_only_where_it_was_tracked(sh
         register(Register(run=spec.out))
     other = tracking.tracking_uri(tmp_path / "other")
     tracking.open_run(other, "herbray", "one", {})
-    with pytest.raises(ValueError, match=f"holds no run {trained.run_id}"):
+    with pytest.raises(ValueError, match=f"has no run {trained.run_id}"):
         register(Register(run=spec.out, store=tmp_path / "other"))
     del note["figures"]
     storage.write_note(spec.out / "tracked.json", note)

@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from herbray.report.figures.curves import _mean_line, curves
+from herbray.report.figures.curves import _mean_line, draw_curves
 from herbray.report.names import Kind
 from herbray.report.scores import list_series
 
@@ -9,7 +9,7 @@ def drawn(*rows):
     """Of rows of kind, metric, epoch and value; a kind is called by its part before a dash."""
     kinds = {Kind(kind.partition("-")[0], "random", kind, kind.partition("-")[0], "") for kind, *_ in rows}
     named = [dict(zip(("kind", "metric", "epoch", "value"), row, strict=True)) for row in rows]
-    return curves(pa.Table.from_pylist(named), "curves", list_series(kinds))
+    return draw_curves(pa.Table.from_pylist(named), "curves", list_series(kinds))
 
 
 def test_runs_of_one_model_are_shown_as_their_mean():

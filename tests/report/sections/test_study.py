@@ -7,10 +7,10 @@ import pytest
 
 from herbray import schema
 from herbray.report import EncoderNote, ReportData, write_report
-from herbray.report.claims import CLAIMS, STARTS, Claim, Measure, compared, judge
-from herbray.report.figures.forest import forest
+from herbray.report.claims import CLAIMS, START_CLAIMS, Claim, Measure, compared_objectives, judge_claims
+from herbray.report.figures.forest import draw_forest
 from herbray.report.sections.archive import SplitRow
-from herbray.report.sections.study import study
+from herbray.report.sections.study import study_section
 
 PAIR = "Syzygium–Eugenia"
 TPR = Measure("mislabel", "tpr", "true-positive rate")
@@ -46,7 +46,7 @@ def kinds(*models, init="imagenet"):
 
 
 def judged(row, better, worse, measure=TPR):
-    (judgement,) = judge(table(row), [Claim("Mislabels", better, worse, (measure,))])
+    (judgement,) = judge_claims(table(row), [Claim("Mislabels", better, worse, (measure,))])
     (one,) = judgement.rows
     return one
 
@@ -63,7 +63,7 @@ def judged(row, better, worse, measure=TPR):
     ],
 )
 @pytest.mark.parametrize("measure", [TPR, FPR])
-def test_a_difference_is_told_in_the_direction_of_the_claim(better, worse, difference, verdict, measure):
+def test_a_difference_has_the_direction_of_the_claim(better, worse, difference, verdict, measure):
     lower = measure is FPR
     raw = -difference if lower else difference
     row = comparison(*kinds("classifier", "triplet"), raw, metric=measure.metric, lower_is_better=lower)
@@ -75,7 +75,7 @@ def test_a_difference_is_told_in_the_direction_of_the_claim(better, worse, diffe
     assert one.seeds == ((3, 2) if better == "classifier" else (2, 3))
 
 
-def test_an_interval_that_is_not_symmetric_is_turned_whole():
+def test_an_asymmetric_interval_is_reversed_correctly():
     row = comparison(*kinds("autoencoder", "triplet"), -0.2) | {"low": -0.5, "high": -0.1}
     one = judged(row, "triplet", "autoencoder")
     assert (one.low, one.difference, one.high) == pytest.approx((10, 20, 50))
@@ -86,17 +86,17 @@ def test_only_encoders_from_the_same_start_weights_are_compared():
     same = comparison(("classifier", "random"), ("triplet", "random"), -0.2)
     kin = comparison(("triplet", "imagenet"), ("triplet", "random"), 0.2)
     claim = Claim("Mislabels", "triplet", "classifier", (TPR,))
-    (judgement,) = judge(table(mixed, same, kin), [claim])
+    (judgement,) = judge_claims(table(mixed, same, kin), [claim])
     assert [one.start for one in judgement.rows] == ["random"]
-    assert judge(table(mixed, kin), [claim])[0].words == "no start weights in common"
-    assert judge(table(kin), [claim])[0].words == "not measured"
+    assert judge_claims(table(mixed, kin), [claim])[0].words == "no start weights in common"
+    assert judge_claims(table(kin), [claim])[0].words == "not measured"
 
 
 @pytest.mark.parametrize(
     ("differences", "words"),
     [
-        ((0.1,), "agrees in the one comparison"),
-        ((-0.1, -0.1), "disagrees in all 2 comparisons"),
+        ((0.1,), "agrees in the only comparison"),
+        ((-0.1, -0.1), "disagrees in both comparisons"),
         ((0.1, 0.1, 0.1, -0.1, 0, 0), "agrees in 3, disagrees in 1, undecided in 2 of 6 comparisons"),
     ],
 )
@@ -105,7 +105,7 @@ def test_comparisons_of_a_claim_are_counted(differences, words):
         comparison(*kinds("autoencoder", "classifier"), difference, level=f"A–{place}")
         for place, difference in enumerate(differences)
     ]
-    (judgement,) = judge(table(*rows), [Claim("Mislabels", "autoencoder", "classifier", (TPR,))])
+    (judgement,) = judge_claims(table(*rows), [Claim("Mislabels", "autoencoder", "classifier", (TPR,))])
     assert judgement.words == words
 
 
@@ -121,7 +121,7 @@ def test_transfer_is_judged_at_genus_on_what_training_never_saw():
             ("transfer", "herbarium", "order"),
         ]
     ]
-    found = {one.claim: one for one in judge(table(*rows), CLAIMS) if one.rows}
+    found = {one.claim: one for one in judge_claims(table(*rows), CLAIMS) if one.rows}
     (judgement,) = found.values()
     places = [(one.measure.task, one.split, one.level) for one in judgement.rows]
     assert judgement.claim.about == "Transfer"
@@ -135,18 +135,18 @@ def test_training_is_judged_against_its_own_start():
         | {"split": "random", "level": "genus"}
         for init in ("imagenet", "random")
     ]
-    (triplet,) = [one for one in judge(table(*rows), STARTS) if one.rows]
+    (triplet,) = [one for one in judge_claims(table(*rows), START_CLAIMS) if one.rows]
     assert triplet.claim.order == "triplet > untrained"
     assert [(one.start, one.verdict) for one in triplet.rows] == [("imagenet", "agrees")]
 
 
-def test_the_own_start_is_told_by_what_it_is_and_not_by_what_it_is_called():
+def test_own_start_weights_are_recognised_by_kind_and_not_by_name():
     row = comparison(
         *kinds("triplet", "untrained"), 0.1, metric="accuracy", task="identify", split="random", level="genus"
     )
     other = row | {"start_kind_b": "untrained-imagenet at another size"}
     trained = row | {"objective_b": "triplet"}  # a training with a label that reads like a start
-    (triplet, *_) = judge(table(row, other, trained), STARTS)
+    (triplet, *_) = judge_claims(table(row, other, trained), START_CLAIMS)
     assert len(triplet.rows) == 1
 
 
@@ -156,38 +156,38 @@ def test_two_objectives_compare_if_their_weights_were_the_same_whatever_goes_in(
     claim = Claim("Mislabels", "triplet", "classifier", (TPR,))
     alike = row | {"start_kind_a": f"{weights}11111111", "start_kind_b": f"{weights}22222222"}
     other = row | {"start_kind_a": f"{weights}11111111", "start_kind_b": "fedcba987654321011111111"}
-    assert judge(table(alike), [claim])[0].rows
-    assert judge(table(other), [claim])[0].words == "no start weights in common"
+    assert judge_claims(table(alike), [claim])[0].rows
+    assert judge_claims(table(other), [claim])[0].words == "no start weights in common"
 
 
-def test_a_label_that_reads_like_an_objective_is_not_that_objective():
+def test_a_label_named_like_an_objective_is_not_that_objective():
     row = comparison(*kinds("classifier", "triplet"), -0.2) | {"objective_b": "autoencoder"}
-    assert judge(table(row), [Claim("Mislabels", "triplet", "classifier", (TPR,))])[0].words == "not measured"
-    assert compared(table(row)) == {"classifier"}
+    assert judge_claims(table(row), [Claim("Mislabels", "triplet", "classifier", (TPR,))])[0].words == "not measured"
+    assert compared_objectives(table(row)) == {"classifier"}
     labelled = replace(note(), identity=identity_of("autoencoder", "imagenet", objective="triplet"))
     assert settings_of(labelled)["learning rate"]["autoencoder"] == "–"
 
 
-def test_several_encoders_of_an_objective_are_told_apart_where_they_are_compared(tmp_path):
+def test_several_encoders_of_an_objective_are_named_in_comparisons(tmp_path):
     rows = [comparison(*kinds("classifier", "triplet"), -0.2) | {"kind_b": kind} for kind in ("k000001", "k000002")]
-    (judgement,) = judge(table(*rows), [Claim("Mislabels", "triplet", "classifier", (TPR,))])
+    (judgement,) = judge_claims(table(*rows), [Claim("Mislabels", "triplet", "classifier", (TPR,))])
     assert [one.start for one in judgement.rows] == [
         "imagenet: triplet (000001) and classifier",
         "imagenet: triplet (000002) and classifier",
     ]
 
 
-def test_an_interval_that_is_not_finite_tells_nothing():
+def test_comparisons_with_a_non_finite_interval_are_ignored():
     row = comparison(*kinds("classifier", "triplet"), 0.2) | {"high": float("nan")}
-    assert not compared(table(row))
+    assert not compared_objectives(table(row))
 
 
 def test_a_table_that_lacks_a_column_is_refused():
     with pytest.raises(ValueError, match="the comparisons lack the columns better, level"):
-        judge(table().drop_columns(["level", "better"]), CLAIMS)
+        judge_claims(table().drop_columns(["level", "better"]), CLAIMS)
 
 
-def test_a_claim_holds_an_ordering_and_no_score():
+def test_a_claim_contains_a_ranking_and_no_score():
     for claim in CLAIMS:
         assert not re.search(r"\d", repr(claim))
 
@@ -231,13 +231,13 @@ def text_of(page):
 
 
 def settings_of(*notes):
-    (shown,) = [study(TWO, notes, [], "s")]
+    (shown,) = [study_section(TWO, notes, [], "s")]
     return {
         row.label: dict(zip(shown.objectives, (ours for _, ours in row.values), strict=True)) for row in shown.settings
     }
 
 
-def test_the_section_stands_after_the_third_application_and_tells_the_verdicts(tmp_path):
+def test_the_section_follows_the_third_application_and_shows_the_verdicts(tmp_path):
     page = page_of(tmp_path, comparisons=TWO, encoders=[note()], manifest={"splits": {"train": 300, "random": 100}})
     assert re.findall(r'<section id="(\w+)"', page)[5:7] == ["mislabels", "study"]
     assert page.count('<a href="#study">') == 1
@@ -248,7 +248,7 @@ def test_the_section_stands_after_the_third_application_and_tells_the_verdicts(t
     assert "true-positive rate −20.0 −21.0 to −19.0 500 2 and 3 disagrees" in text
     assert "train 424,544 53.6% 300 75.0%" in text
     assert "H (herbarium) 139,529 17.6% – –" in text
-    assert "Above its own start" in text
+    assert "Trained encoders compared with their start weights" in text
     assert "Genus identification: triplet > untrained genus · R (random) imagenet accuracy +10.0" in text
     assert page.count("<svg") == 1
 
@@ -263,7 +263,7 @@ def test_the_section_stands_after_the_third_application_and_tells_the_verdicts(t
     ],
     ids=["none", "no row", "one objective", "one objective, two starts"],
 )
-def test_without_two_objectives_the_page_does_not_speak_of_it(tmp_path, comparisons):
+def test_without_two_objectives_there_is_no_section(tmp_path, comparisons):
     page = page_of(tmp_path, comparisons=comparisons, encoders=[note()])
     assert "#study" not in page
     assert 'id="study"' not in page
@@ -273,28 +273,28 @@ def test_objectives_without_start_weights_in_common_are_shown_and_not_judged(tmp
     mixed = table(comparison(("autoencoder", "models:/pretraining@candidate"), ("triplet", "imagenet"), -0.2))
     page = page_of(tmp_path, comparisons=mixed)
     assert "Mislabels triplet > autoencoder no start weights in common" in text_of(page)
-    assert "Every comparison" not in page
+    assert "All comparisons" not in page
     assert "<svg" not in page
 
 
-def test_our_settings_stand_beside_the_studys():
+def test_our_settings_are_shown_next_to_those_of_the_study():
     ours = settings_of(note(), note("classifier", settings={}), note("untrained"))
     triplet = {label: values["triplet"] for label, values in ours.items()}
     assert triplet["start weights"] == "ImageNet"
     assert triplet["loss"] == "margin 0.1, Euclidean, unit vectors, mining all"
     assert triplet["optimiser"] == "AdamW, weight decay 0.01"
     assert triplet["schedule"] == "cosine, warm-up 0.05 of all steps"
-    assert (triplet["learning rate"], triplet["batch, on each worker"]) == ("0.001", "48")
+    assert (triplet["learning rate"], triplet["batch per worker"]) == ("0.001", "48")
     assert ours["learning rate"]["classifier"] == ours["start weights"]["autoencoder"] == "–"
 
 
-def test_settings_as_published_read_like_the_studys():
+def test_published_settings_are_written_like_those_of_the_study():
     published = {
         "objective": {"margin": 1.0, "normalise": False, "mining": "published", "rivals": 16},
         "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0, "schedule": "constant", "warmup": 0},
         "precision": "float32",
     }
-    shown = study(TWO, [note(settings=SETTINGS | published)], [], "s")
+    shown = study_section(TWO, [note(settings=SETTINGS | published)], [], "s")
     paper_and_ours = {row.label: row.values[0] for row in shown.settings}
     for label in (
         "start weights",
@@ -308,7 +308,7 @@ def test_settings_as_published_read_like_the_studys():
         paper, ours = paper_and_ours[label]
         assert paper == ours
     assert paper_and_ours["loss"][1] == "margin 1, Euclidean, raw vectors, no mining, as published"
-    assert paper_and_ours["batch, on each worker"][1] == "48, 16 of them negatives alone"
+    assert paper_and_ours["batch per worker"][1] == "48, 16 of which only as negatives"
 
 
 def test_values_that_differ_between_runs_are_all_shown():
@@ -320,7 +320,7 @@ def test_values_that_differ_between_runs_are_all_shown():
     assert settings_of(*(note(seed=seed) for seed in range(6)))["seed"]["triplet"] == "0; 1; 2; 3; 2 more"
 
 
-def test_odd_settings_are_taken_as_they_come():
+def test_malformed_settings_are_tolerated():
     odd = {"encoder": ["x"], "objective": {"normalise": [1], "margin": None}, "optimizer": {"lr": {"a": 1}}}
     ours = settings_of(note(settings=odd))
     assert ours["network"]["triplet"] == ours["loss"]["triplet"] == "–"
@@ -329,7 +329,7 @@ def test_odd_settings_are_taken_as_they_come():
 
 def test_sizes_are_shares_of_the_five_sets_alone():
     rows = [SplitRow(name, "", count, 0.0, 3, None, None) for name, count in (("train", 30), ("unused", 70))]
-    shown = study(TWO, [], rows, "s")
+    shown = study_section(TWO, [], rows, "s")
     assert [(one.name, one.our_share) for one in shown.sets if one.ours] == [("train", 1.0)]
     assert shown.sets[0].ours.genera == 3
 
@@ -360,7 +360,7 @@ def test_the_figure_stays_legible():
         for place in range(30)
         for a, b in (("autoencoder", "triplet"), ("autoencoder", "classifier"))
     ]
-    drawing = forest(judge(table(*rows), CLAIMS), "s")
+    drawing = draw_forest(judge_claims(table(*rows), CLAIMS), "s")
     assert "40 of 60 comparisons are drawn" in drawing.caption
     assert "A–19" in drawing.svg
     assert "A–20" not in drawing.svg

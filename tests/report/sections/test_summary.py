@@ -6,7 +6,12 @@ import pytest
 
 from herbray import schema
 from herbray.report.scores import Cell, Scores, kinship, level_order
-from herbray.report.sections.summary import discrimination, identification, in_words, mislabels
+from herbray.report.sections.summary import (
+    discrimination_findings,
+    identification_findings,
+    mislabel_findings,
+    summarise_findings,
+)
 
 PAIR = "Syzygium–Eugenia"
 
@@ -33,8 +38,8 @@ def scores_of(*groups):
 
 
 def identified(*groups):
-    (finding,) = identification(scores_of(*groups), "identify", "accuracy", "majority")
-    return finding, " ".join(in_words([finding], "accuracy"))
+    (finding,) = identification_findings(scores_of(*groups), "identify", "accuracy", "majority")
+    return finding, " ".join(summarise_findings([finding], "accuracy"))
 
 
 def test_a_lead_over_all_others_is_called():
@@ -42,8 +47,8 @@ def test_a_lead_over_all_others_is_called():
     assert (finding.leader.model, finding.lead, finding.training) == ("triplet", "leads", "above")
     assert finding.order == "triplet > classifier"
     assert words == (
-        "Triplet leads clearly in the one comparison. "
-        "The best trained encoder is clearly above the untrained network throughout. "
+        "Triplet leads clearly in the only comparison. "
+        "The best trained encoder is clearly better than the untrained network in the only comparison. "
         "Best accuracy: 80.0%; untrained: 20.0%."
     )
 
@@ -51,11 +56,11 @@ def test_a_lead_over_all_others_is_called():
 def test_overlapping_intervals_are_undecided():
     finding, words = identified(spread("triplet", 0.61), spread("classifier", 0.6), spread("untrained", 0.605))
     assert (finding.lead, finding.training, finding.order) == ("undecided", "undecided", "triplet ≈ classifier")
-    assert words.startswith("Undecided: nowhere is one encoder clearly above all others.")
-    assert "clearly above the untrained network in no comparison." in words
+    assert words.startswith("Undecided: in no comparison is one encoder clearly better than all others.")
+    assert "clearly better than the untrained network in no comparison." in words
 
 
-def test_a_network_that_came_trained_is_no_merit_of_training_here():
+def test_a_pretrained_network_is_not_a_leader():
     groups = spread("efficientnet_lite0", 0.95), spread("triplet", 0.7), spread("classifier", 0.6)
     finding, words = identified(*groups, spread("untrained", 0.5))
     assert (finding.leader.model, finding.baseline[0].model) == ("triplet", "untrained")
@@ -64,8 +69,8 @@ def test_a_network_that_came_trained_is_no_merit_of_training_here():
 
 def test_intervals_that_touch_are_undecided():
     low, high, higher = Cell((0.0, 1.0, 2.0)), Cell((2.0, 3.0, 4.0)), Cell((2.1, 3.1, 4.1))
-    assert not high.above(low)
-    assert higher.above(low)
+    assert not high.is_above(low)
+    assert higher.is_above(low)
 
 
 def comparison(a, b, low, high, metric="accuracy", task="identify", level="genus"):
@@ -92,17 +97,19 @@ def test_a_paired_comparison_decides_where_there_is_one(pair, low, high, lead):
         table = pa.Table.from_pylist(rows, schema=schema.RESULT)
         scores = Scores(table, comparison(*pair, low, high))
         assert scores.paired
-        (finding,) = identification(scores, "identify", "accuracy", None)
+        (finding,) = identification_findings(scores, "identify", "accuracy", None)
         assert (finding.leader.model, finding.lead) == ("triplet", lead)
         assert finding.order == f"triplet {'>' if lead == 'leads' else '≈'} classifier"
 
 
-def test_who_accuses_clearly_more_by_the_paired_comparison_does_not_lead():
+def test_an_encoder_that_flags_clearly_more_correct_labels_does_not_lead():
     kind = {"task": "mislabel", "level": PAIR}
     rows = spread("triplet", 0.9, metric="tpr", **kind) + spread("classifier", 0.5, metric="tpr", **kind)
     rows += spread("triplet", 0.21, 0.2, metric="fpr", **kind) + spread("classifier", 0.2, 0.2, metric="fpr", **kind)
     told = [
-        mislabels(Scores(pa.Table.from_pylist(rows, schema=schema.RESULT), each), "mislabel", "tpr", "fpr", [PAIR])
+        mislabel_findings(
+            Scores(pa.Table.from_pylist(rows, schema=schema.RESULT), each), "mislabel", "tpr", "fpr", [PAIR]
+        )
         for each in (None, comparison("triplet", "classifier", 0.001, 0.02, metric="fpr", **kind))
     ]
     assert [finding.lead for (finding,) in told] == ["leads", "undecided"]
@@ -114,7 +121,7 @@ def test_a_wide_interval_further_down_keeps_the_lead_undecided():
     assert identified(spread("triplet", 0.8), near, wide)[0].lead == "undecided"
 
 
-def test_one_value_alone_calls_no_lead():
+def test_a_single_value_is_no_lead():
     finding, _ = identified([result("triplet", 0, 0.9)], [result("classifier", 0, 0.1)], [result("untrained", 0, 0.0)])
     assert (finding.lead, finding.training) == ("undecided", "undecided")
 
@@ -122,32 +129,32 @@ def test_one_value_alone_calls_no_lead():
 def test_one_model_alone_is_no_comparison():
     finding, words = identified(spread("triplet", 0.8))
     assert (finding.lead, finding.training, finding.baseline) == ("only one", None, None)
-    assert "Only triplet was measured" in words
+    assert "Only triplet was evaluated" in words
     assert "no untrained baseline" in words
 
 
-def test_an_encoder_worse_than_untrained_is_told_so():
+def test_an_encoder_below_the_untrained_network_is_reported():
     finding, words = identified(spread("triplet", 0.3), spread("untrained", 0.6))
     assert finding.training == "below"
-    assert "and clearly below it in the one comparison." in words
+    assert "and clearly worse in the only comparison." in words
 
 
-def test_the_baseline_alone_leads_nothing():
+def test_the_baseline_alone_is_no_finding():
     scores = scores_of(spread("untrained", 0.6))
-    assert identification(scores, "identify", "accuracy", None) == []
-    assert in_words([], "accuracy") == ["No result for this application."]
+    assert identification_findings(scores, "identify", "accuracy", None) == []
+    assert summarise_findings([], "accuracy") == ["There are no results for this application."]
 
 
-def test_finding_more_errors_by_accusing_more_calls_no_lead():
+def test_finding_more_errors_by_flagging_more_labels_is_no_lead():
     def judged(accused):
         kind = {"task": "mislabel", "level": PAIR}
         found = [spread(m, v, metric="tpr", **kind) for m, v in (("triplet", 0.9), ("classifier", 0.6))]
         blamed = [spread(m, v, metric="fpr", **kind) for m, v in (("triplet", accused), ("classifier", 0.1))]
-        return mislabels(scores_of(*found, *blamed), "mislabel", "tpr", "fpr", [PAIR])[0]
+        return mislabel_findings(scores_of(*found, *blamed), "mislabel", "tpr", "fpr", [PAIR])[0]
 
     assert judged(0.1).lead == "leads"
     assert judged(0.4).lead == "undecided"
-    assert judged(0.4).note == "accuses 40.0% of right labels"
+    assert judged(0.4).note == "flags 40.0% of correct labels"
 
 
 def test_training_is_judged_against_the_same_start_weights():
@@ -164,7 +171,7 @@ def test_a_network_that_came_trained_is_the_baseline_of_what_began_with_it():
     assert finding.baseline[0].model == "efficientnet_lite0"
 
 
-def test_a_label_that_reads_like_a_baseline_is_none():
+def test_a_label_named_like_a_baseline_is_not_a_baseline():
     rows = [row | {"objective": "triplet"} for row in spread("untrained", 0.7)]
     finding, _ = identified(rows, spread("classifier", 0.6))
     assert (finding.leader.model, finding.lead, finding.baseline) == ("untrained", "leads", None)
@@ -193,12 +200,14 @@ def test_values_that_are_not_finite_are_left_out_and_counted():
     assert len(scores.cell(scores.series[0], "identify", "random", "genus", "accuracy").values) == 3
 
 
-def test_several_comparisons_are_counted_and_their_range_is_told():
+def test_several_comparisons_are_counted_with_their_range():
     kind = {"task": "discriminate", "metric": "balanced_accuracy"}
     pairs = ("A–B", "A–C")
     groups = [spread("triplet", v, level=pair, **kind) for pair, v in zip(pairs, (0.9, 0.8), strict=True)]
     groups += [spread("classifier", v, level=pair, **kind) for pair, v in zip(pairs, (0.7, 0.79), strict=True)]
-    words = in_words(discrimination(scores_of(*groups), "discriminate", "balanced_accuracy", 0.5, pairs), "score")
+    words = summarise_findings(
+        discrimination_findings(scores_of(*groups), "discriminate", "balanced_accuracy", 0.5, pairs), "score"
+    )
     assert words[0] == "Triplet leads clearly in 1 of 2 comparisons; 1 undecided."
     assert words[-1] == "Best score: 80.0–90.0%."
 
@@ -224,7 +233,7 @@ def test_kinship_is_read_off_the_names_that_are_known(pair, kin):
     assert kinship(pair, taxonomy) == kin
 
 
-def test_levels_stand_in_the_order_of_their_numbers_behind_the_ranks():
+def test_levels_are_sorted_by_their_numbers_after_the_ranks():
     due = ["genus", "order", "A–B", "A–B @ 5%", "A–B @ 12.5%", "A–B @ 40%", "A–C @ 5%"]
     assert sorted(reversed(due), key=level_order) == due
     rows = [spread("triplet", 0.7, task="noise", level=level) for level in ("A–B @ 10%", "A–B @ 5%", "A–B @ 40%")]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herbray import schema
-from herbray.report import ReportData, SweepNote, logarithmic, write_report
-from herbray.report.sections.sweep import _dimension, _unit, sweep
+from herbray.report import ReportData, SweepNote, logarithmic_paths, write_report
+from herbray.report.sections.sweep import _make_dimension, _scale_to_unit, sweep_section
 
 PATHS = {"objective.margin": pa.float64(), "optimizer.lr": pa.float64(), "objective.mining": pa.string()}
 
@@ -45,7 +45,7 @@ def page_of(tmp_path, *notes):
 
 
 def test_the_best_is_a_trial_that_did_not_fail(tmp_path):
-    part = sweep(SWEEP, "s")
+    part = sweep_section(SWEEP, "s")
     assert "5 trials (2 finished, 1 stopped, 2 failed). Trial 1 scores highest, 55.0%" in part.words
     assert "objective.margin = 0.2, optimizer.lr = 0.001, objective.mining = hard" in part.words
     assert [(row["number"], best) for row, _, best in part.rows] == [
@@ -82,8 +82,8 @@ def test_without_a_sweep_the_page_does_not_speak_of_one(tmp_path):
     ],
     ids=["no score", "one trial", "nothing varies", "one finite score"],
 )
-def test_sweeps_that_leave_nothing_to_draw_are_told_in_words(tmp_path, note):
-    part = sweep(note, "s")
+def test_sweeps_without_figures_are_described_in_words(tmp_path, note):
+    part = sweep_section(note, "s")
     assert (part.parallel, part.plane) == (None, None)
     assert "<svg" not in page_of(tmp_path, note)
 
@@ -97,17 +97,17 @@ def test_hostile_names_stay_text(tmp_path):
 
 def test_a_table_without_its_columns_is_refused():
     with pytest.raises(ValueError, match="lack the columns score"):
-        sweep(SweepNote("x", SWEEP.trials.drop_columns(["score"])), "s")
+        sweep_section(SweepNote("x", SWEEP.trials.drop_columns(["score"])), "s")
 
 
 def test_logarithmic_ranges_have_logarithmic_places():
-    assert logarithmic({"a": "loguniform(1e-4, 1e-2)", "b": "uniform(0, 1)", "c": [1, 2]}) == {"a"}
-    assert _dimension("a", [1e-4, 1e-2], True).places == (-4.0, -2.0)
-    assert _dimension("b", ["x", "null", "x"], False).places == (1.0, 0.0, 1.0)
+    assert logarithmic_paths({"a": "loguniform(1e-4, 1e-2)", "b": "uniform(0, 1)", "c": [1, 2]}) == {"a"}
+    assert _make_dimension("a", [1e-4, 1e-2], True).places == (-4.0, -2.0)
+    assert _make_dimension("b", ["x", "null", "x"], False).places == (1.0, 0.0, 1.0)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
 def test_places_lie_on_their_rail(places):
-    unit = _unit(places)
+    unit = _scale_to_unit(places)
     assert all(0 <= height <= 1 for height in unit)
     assert math.isclose(max(unit), 1) or len(set(places)) == 1

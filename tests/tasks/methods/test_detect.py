@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from herbray.neighbours.search import find_all_nearest
+from herbray.neighbours.search import all_nearest
 from herbray.tasks.methods.detect import (
     Doubt,
-    area,
-    confident,
+    auroc_contributions,
+    confident_learning,
     contributions,
     detection_scores,
-    disagreement,
-    plain,
+    neighbour_disagreement,
     precision_at,
+    probe_disagreement,
 )
 
 # rows 0 and 1 are wrong; the probe disagrees with the label at rows 0 and 4
@@ -23,14 +23,14 @@ PROBABILITIES[4:] = PROBABILITIES[4:, ::-1]
 
 
 def test_rates_are_those_counted_by_hand():
-    scores = detection_scores(WRONG, plain(GIVEN, PROBABILITIES))
+    scores = detection_scores(WRONG, probe_disagreement(GIVEN, PROBABILITIES))
     assert scores["tpr"] == 1 / 2
     assert scores["fpr"] == 1 / 6
     assert scores["precision"] == 1 / 2
     assert scores["precision_at_n"] == 1 / 2  # least confident: rows 0 and 4
     assert scores["auroc"] == pytest.approx((6 + 5) / 12)  # row 0 below all six, row 1 below five
-    assert precision_at(WRONG, plain(GIVEN, PROBABILITIES), 3) == 2 / 3
-    assert precision_at(WRONG, plain(GIVEN, PROBABILITIES), 100) == 2 / 8
+    assert precision_at(WRONG, probe_disagreement(GIVEN, PROBABILITIES), 3) == 2 / 3
+    assert precision_at(WRONG, probe_disagreement(GIVEN, PROBABILITIES), 100) == 2 / 8
 
 
 def test_nothing_flagged_has_precision_zero():
@@ -41,7 +41,7 @@ def test_confident_learning_lists_the_flagged_first_and_then_the_least_confident
     generator = np.random.default_rng(2)
     given = np.repeat([0, 1, 2], 40)
     probabilities = generator.dirichlet([1, 1, 1], 120) * 0.5 + 0.5 * np.eye(3)[generator.integers(0, 3, 120)]
-    doubt = confident(given, probabilities)
+    doubt = confident_learning(given, probabilities)
     assert 0 < doubt.flagged.sum() < 120
     assert doubt.rank[doubt.flagged].min() >= doubt.rank[~doubt.flagged].max()
     confidence = probabilities[np.arange(120), given]
@@ -53,8 +53,8 @@ def test_neighbours_vote_with_their_cosine():
     # row 0 lies among rows 4 and 5, of the other label; the third neighbour of each of the three bears 0
     features = np.array([[1, 0], [0, 1], [0.1, 1], [-0.1, 1], [1, 0.1], [1, -0.1]], dtype=np.float32)
     given = np.array([0, 0, 0, 0, 1, 1])
-    near = find_all_nearest(features, np.arange(6), 3)
-    doubt = disagreement(given, near)
+    near = all_nearest(features, np.arange(6), 3)
+    doubt = neighbour_disagreement(given, near)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     for row in range(6):
         order = [r for r in np.argsort(-(unit @ unit[row]), kind="stable") if r != row][:3]
@@ -67,8 +67,8 @@ def test_neighbours_vote_with_their_cosine():
 
 
 def test_a_row_without_neighbours_is_not_doubted():
-    near = find_all_nearest(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.intp), 3)
-    doubt = disagreement(np.array([0, 1]), near)
+    near = all_nearest(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.intp), 3)
+    doubt = neighbour_disagreement(np.array([0, 1]), near)
     assert doubt.flagged.tolist() == [False, False]
     assert doubt.rank.tolist() == [0.0, 0.0]
 
@@ -92,7 +92,7 @@ def test_the_parts_of_an_area_vary_as_it_does_among_data_sets():
     areas, errors = [], []
     for _ in range(400):
         positive = np.repeat([True, False], [60, 25])
-        value, weight = area(positive, generator.normal(size=85) + positive)
+        value, weight = auroc_contributions(positive, generator.normal(size=85) + positive)
         mean = np.average(value, weights=weight)
         areas.append(mean)
         errors.append(np.sqrt(((weight * (value - mean)) ** 2).sum()) / weight.sum())

@@ -12,7 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from herbray.tasks import UnscorableError
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.probe import Fold, _folds, binary_scores, cross_validate, macro_scores, out_of_fold, usable
+from herbray.tasks.methods.classes import select_classes
+from herbray.tasks.methods.folds import _train_and_test_rows
+from herbray.tasks.methods.probe import FoldPredictions, cross_validate, predict_out_of_fold
+from herbray.tasks.methods.scores import binary_scores, macro_scores
 from herbray.tasks.mislabel import Mislabel
 
 
@@ -30,7 +33,7 @@ def test_probabilities_are_those_of_the_plain_scikit_learn_pipeline(overlapping,
     plain = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, class_weight=weights, max_iter=5000))
     folds = StratifiedKFold(5, shuffle=True, random_state=89)
     wanted = cross_val_predict(plain, features.astype(np.float64), labels, cv=folds, method="predict_proba")
-    probabilities, converged = out_of_fold(features, labels, np.arange(len(labels)), task, 89)
+    probabilities, converged = predict_out_of_fold(features, labels, np.arange(len(labels)), task, 89)
     assert np.allclose(probabilities, wanted, atol=1e-9)
     assert converged == 1.0
 
@@ -54,7 +57,7 @@ def test_too_small_a_class_and_a_single_class_are_refused(overlapping):
 def test_a_class_of_one_gathering_is_refused_whatever_its_rows(overlapping):
     features, labels = overlapping
     units = np.where(labels == 2, 1000, np.arange(75))
-    with pytest.raises(UnscorableError, match=r"gatherings a class \[40, 25, 1\].*in two gatherings or more"):
+    with pytest.raises(UnscorableError, match=r"gatherings per class \[40, 25, 1\].*in two or more gatherings"):
         next(cross_validate(features, labels, units, Identify(), 1))
 
 
@@ -66,16 +69,16 @@ def test_a_class_of_one_gathering_is_refused_whatever_its_rows(overlapping):
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=400, deadline=None)
-def test_every_fold_leaves_rows_of_every_class_and_tears_no_unit_apart(rows, classes, gatherings, folds, seed):
+def test_every_training_fold_has_every_class_and_units_stay_together(rows, classes, gatherings, folds, seed):
     generator = np.random.default_rng(seed)
     names = np.array([f"g{number}" for number in generator.integers(0, classes, rows)], dtype=object)
     every = generator.integers(0, gatherings, rows)
-    kept, labels, counts = usable(names, every, folds)
+    kept, labels, counts = select_classes(names, every, folds)
     if counts["classes"] < 2:
         return
     units = every[kept]
     try:
-        dealt = list(_folds(labels, units, folds, seed))
+        dealt = list(_train_and_test_rows(labels, units, folds, seed))
     except UnscorableError:  # allowed only where a class has no unit with few further classes
         event("cannot be dealt")
         shared = {unit: len(set(labels[units == unit])) - 1 for unit in set(units)}
@@ -99,24 +102,26 @@ def test_where_every_row_is_a_unit_the_folds_are_scikit_learn_s(rows, seed, fold
         return
     units = generator.permutation(10 * rows)[:rows]  # codes in no order
     due = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
-    for (train, test), (other_train, other_test) in zip(_folds(labels, units, folds, seed), due, strict=True):
+    for (train, test), (other_train, other_test) in zip(
+        _train_and_test_rows(labels, units, folds, seed), due, strict=True
+    ):
         assert np.array_equal(train, other_train)
         assert np.array_equal(test, other_test)
 
 
-def test_a_class_that_is_always_filed_beside_another_is_learnt_in_every_fold():
+def test_a_class_whose_units_all_contain_another_class_is_in_every_training_fold():
     """Each of the 5 units of class 1 begins with a row of class 0, by which it is dealt, so that all may meet."""
     labels = np.concatenate([np.tile([0, 1], 5), np.zeros(10, dtype=np.intp)])
     units = np.concatenate([np.repeat(np.arange(5), 2), np.arange(5, 15)])
     for seed in range(300):  # with 2 folds, one deal in eleven or so
-        for train, _ in _folds(labels, units, 2, seed):
+        for train, _ in _train_and_test_rows(labels, units, 2, seed):
             assert set(labels[train]) == {0, 1}
 
 
-def test_units_that_cannot_be_dealt_are_told():
+def test_units_that_cannot_be_assigned_to_folds_are_an_error():
     labels, units = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 1, 1, 2, 2])  # a triangle has no two colours
     with pytest.raises(UnscorableError, match="1 of 3 classes would be held out whole by one of 2 folds"):
-        list(_folds(labels, units, 2, 0))
+        list(_train_and_test_rows(labels, units, 2, 0))
 
 
 def test_a_constant_feature_does_no_harm(overlapping):
@@ -124,14 +129,14 @@ def test_a_constant_feature_does_no_harm(overlapping):
     padded = np.hstack([features, np.full((75, 1), 3.0, dtype=np.float32)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        probabilities, _ = out_of_fold(padded, labels, np.arange(len(labels)), Identify(), 89)
+        probabilities, _ = predict_out_of_fold(padded, labels, np.arange(len(labels)), Identify(), 89)
     assert np.allclose(
-        probabilities, out_of_fold(features, labels, np.arange(len(labels)), Identify(), 89)[0], atol=1e-6
+        probabilities, predict_out_of_fold(features, labels, np.arange(len(labels)), Identify(), 89)[0], atol=1e-6
     )
 
 
 def fold_of(probabilities, majority=0):
-    return Fold(0, np.arange(len(probabilities)), np.array(probabilities, dtype=float), majority, True)
+    return FoldPredictions(0, np.arange(len(probabilities)), np.array(probabilities, dtype=float), majority, True)
 
 
 def test_macro_scores_are_those_of_a_confusion_counted_by_hand():

@@ -5,20 +5,19 @@ import pytest
 from herbray.tracking import (
     Decision,
     ModelNotFound,
-    PromotionHeld,
+    PromotionLocked,
     PromotionOvertaken,
-    decide,
+    apply_decision,
     open_run,
     read_card,
+    read_section,
+    read_standing,
     register,
     resolve,
-    section,
     set_alias,
-    standing,
     write_card,
 )
-from herbray.tracking.champion import exclusive
-from herbray.tracking.champion.exclusive import LOCK_NAME, _file_lock, _named_lock
+from herbray.tracking.champion.lock import LOCK_SUFFIX, _file_lock, _model_lock, promotion_lock
 from herbray.tracking.store import client, sqlite_file
 
 CARD = "# A card\n\n## Promotion\n\nNot considered yet.\n\n## Settings\n\nseed: 89\n"
@@ -50,17 +49,17 @@ def champion(uri, name):
     return resolve(uri, f"models:/{name}@champion")[1]
 
 
-def test_a_decision_moves_the_alias_and_stands_in_tags_and_both_cards(uri, model):
-    decide(uri, decision(model, 1, None, gain=0.1, level=0.95), standing(uri, model))
+def test_a_decision_moves_the_alias_and_is_recorded_in_tags_and_both_cards(uri, model):
+    apply_decision(uri, decision(model, 1, None, gain=0.1, level=0.95), read_standing(uri, model))
     assert champion(uri, model) == 1
-    decide(uri, decision(model, 2, 1, gain=0.2), standing(uri, model))
+    apply_decision(uri, decision(model, 2, 1, gain=0.2), read_standing(uri, model))
     assert champion(uri, model) == 2
     tags = tags_of(uri, model, 2)
     assert tags["herbray.promotion"] == "promoted: because of {'gain': 0.2}"
     assert tags["herbray.promotion.gain"] == "0.2"
     assert tags["herbray.promotion.outcome"] == "promoted"
     assert "version 2 was promoted" in tags_of(uri, model, 1)["herbray.promotion"]
-    lines = section(read_card(uri, model, 1), "Promotion").splitlines()
+    lines = read_section(read_card(uri, model, 1), "Promotion").splitlines()
     assert len(lines) == 2
     assert "promoted: because of {'gain': 0.1, 'level': 0.95}" in lines[0]
     assert "no longer champion: version 2 was promoted" in lines[1]
@@ -70,12 +69,12 @@ def test_a_decision_moves_the_alias_and_stands_in_tags_and_both_cards(uri, model
 
 
 def test_a_decision_against_a_version_leaves_the_alias_and_replaces_figures(uri, model):
-    decide(uri, decision(model, 1, None), standing(uri, model))
+    apply_decision(uri, decision(model, 1, None), read_standing(uri, model))
     for _ in range(2):  # the same job twice
-        decide(uri, decision(model, 2, 1, "kept", gain=-0.1, low=-0.2), standing(uri, model))
+        apply_decision(uri, decision(model, 2, 1, "kept", gain=-0.1, low=-0.2), read_standing(uri, model))
     assert champion(uri, model) == 1
-    assert len(section(read_card(uri, model, 2), "Promotion").splitlines()) == 1
-    decide(uri, decision(model, 2, 1, "kept", gain=-0.3), standing(uri, model))
+    assert len(read_section(read_card(uri, model, 2), "Promotion").splitlines()) == 1
+    apply_decision(uri, decision(model, 2, 1, "kept", gain=-0.3), read_standing(uri, model))
     tags = tags_of(uri, model, 2)
     assert tags["herbray.promotion.gain"] == "-0.3"
     assert "herbray.promotion.low" not in tags
@@ -83,51 +82,51 @@ def test_a_decision_against_a_version_leaves_the_alias_and_replaces_figures(uri,
 
 
 def test_rolling_back_is_a_decision_too(uri, model):
-    decide(uri, decision(model, 1, None), standing(uri, model))
-    decide(uri, decision(model, 2, 1), standing(uri, model))
-    decide(uri, decision(model, 1, 2, "rolled back"), standing(uri, model))
+    apply_decision(uri, decision(model, 1, None), read_standing(uri, model))
+    apply_decision(uri, decision(model, 2, 1), read_standing(uri, model))
+    apply_decision(uri, decision(model, 1, 2, "rolled back"), read_standing(uri, model))
     assert champion(uri, model) == 1
     assert tags_of(uri, model, 1)["herbray.promotion.outcome"] == "rolled back"
     assert "no longer champion: version 1 was rolled back" in tags_of(uri, model, 2)["herbray.promotion"]
 
 
-def test_a_decision_on_an_old_standing_changes_nothing_and_says_so(uri, model):
-    seen = standing(uri, model)
-    decide(uri, decision(model, 1, None), seen)
+def test_a_decision_on_an_outdated_standing_changes_nothing(uri, model):
+    seen = read_standing(uri, model)
+    apply_decision(uri, decision(model, 1, None), seen)
     before = tags_of(uri, model, 2)
     with pytest.raises(PromotionOvertaken, match=r"was none when version 2 was compared and is version 1 now"):
-        decide(uri, decision(model, 2, None), seen)
+        apply_decision(uri, decision(model, 2, None), seen)
     assert champion(uri, model) == 1
     assert tags_of(uri, model, 2) == before
 
 
-def test_there_and_back_again_is_another_standing(uri, model):
+def test_a_standing_after_moving_back_is_a_different_standing(uri, model):
     """Who rolled back meanwhile knew something that the comparison did not."""
-    decide(uri, decision(model, 1, None), standing(uri, model))
-    seen = standing(uri, model)
-    decide(uri, decision(model, 2, 1), standing(uri, model))
-    decide(uri, decision(model, 1, 2, "rolled back"), standing(uri, model))
-    assert standing(uri, model).champion == seen.champion
+    apply_decision(uri, decision(model, 1, None), read_standing(uri, model))
+    seen = read_standing(uri, model)
+    apply_decision(uri, decision(model, 2, 1), read_standing(uri, model))
+    apply_decision(uri, decision(model, 1, 2, "rolled back"), read_standing(uri, model))
+    assert read_standing(uri, model).champion == seen.champion
     with pytest.raises(PromotionOvertaken):
-        decide(uri, decision(model, 2, 1), seen)
+        apply_decision(uri, decision(model, 2, 1), seen)
 
 
 def test_an_alias_moved_by_hand_is_noticed(uri, model):
-    seen = standing(uri, model)
+    seen = read_standing(uri, model)
     set_alias(uri, model, "champion", 2)
     with pytest.raises(PromotionOvertaken, match="version 2 now"):
-        decide(uri, decision(model, 1, None), seen)
+        apply_decision(uri, decision(model, 1, None), seen)
 
 
-def test_of_two_at_once_one_wins_and_the_other_is_told(uri, model):
-    seen = standing(uri, model)
+def test_of_two_concurrent_decisions_one_wins_and_the_other_fails(uri, model):
+    seen = read_standing(uri, model)
     together = threading.Barrier(2)
     told = []
 
     def attempt(version):
         together.wait()
         try:
-            decide(uri, decision(model, version, None), seen)
+            apply_decision(uri, decision(model, version, None), seen)
         except PromotionOvertaken as error:
             told.append((version, str(error)))
 
@@ -138,15 +137,15 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(uri, model):
         thread.join()
     [(loser, message)] = told
     assert champion(uri, model) == 3 - loser
-    assert "another promotion was quicker" in message
+    assert "another promotion was faster" in message
     assert "herbray.promotion" not in tags_of(uri, model, loser)
 
 
-def test_what_is_not_there_is_told(uri, model):
+def test_missing_models_and_versions_are_errors(uri, model):
     with pytest.raises(ModelNotFound, match="no version 7"):
-        decide(uri, decision(model, 7, None), standing(uri, model))
+        apply_decision(uri, decision(model, 7, None), read_standing(uri, model))
     with pytest.raises(ModelNotFound, match="no model 'nobody'"):
-        standing(uri, "nobody")
+        read_standing(uri, "nobody")
     with pytest.raises(ModelNotFound, match="no version 7"):
         read_card(uri, model, 7)
 
@@ -155,10 +154,10 @@ def test_what_is_not_there_is_told(uri, model):
 def test_a_lock_is_held_by_one_and_then_free(uri, model, kind):
     def lock(patience):
         database = sqlite_file(uri)
-        return _file_lock(database, model, patience) if kind == "file" else _named_lock(uri, model, patience)
+        return _file_lock(database, model, patience) if kind == "file" else _model_lock(uri, model, patience)
 
     with lock(0.3):
-        with pytest.raises(PromotionHeld, match=model), lock(0.3):
+        with pytest.raises(PromotionLocked, match=model), lock(0.3):
             pass
     with lock(0.3):
         pass
@@ -166,12 +165,12 @@ def test_a_lock_is_held_by_one_and_then_free(uri, model, kind):
         raise RuntimeError("own")
     with lock(0.3):
         pass
-    names = [each.name for each in client(uri).search_registered_models(f"name = '{model}{LOCK_NAME}'")]
+    names = [each.name for each in client(uri).search_registered_models(f"name = '{model}{LOCK_SUFFIX}'")]
     assert names == []
 
 
 def test_models_do_not_wait_for_each_other(uri, model):
-    with exclusive(uri, model), exclusive(uri, f"{model}-other", patience=0.1):
+    with promotion_lock(uri, model), promotion_lock(uri, f"{model}-other", patience=0.1):
         pass
 
 
@@ -181,7 +180,7 @@ def test_of_many_who_ask_for_the_name_one_gets_it(uri, model):
 
     def attempt():
         together.wait()
-        with _named_lock(uri, model, 30):
+        with _model_lock(uri, model, 30):
             inside.append(1)
             most.append(len(inside))
             inside.pop()
@@ -194,9 +193,9 @@ def test_of_many_who_ask_for_the_name_one_gets_it(uri, model):
     assert most == [1] * 6
 
 
-def test_a_long_card_is_whole_in_the_file_and_cut_in_the_description(uri, model, monkeypatch):
+def test_a_long_card_is_complete_in_the_file_and_shortened_in_the_description(uri, model, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter22")
     card = CARD + "long " * 2_000 + "hunter22\n"
     write_card(uri, model, 1, card)
     assert read_card(uri, model, 1) == card.replace("hunter22", "***")
-    assert client(uri).get_model_version(model, "1").description.endswith("(whole in README.md)")
+    assert client(uri).get_model_version(model, "1").description.endswith("(full text in README.md)")

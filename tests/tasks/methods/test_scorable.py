@@ -9,7 +9,7 @@ import pytest
 from herbray import schema
 from herbray.config import parse
 from herbray.flow.evaluation.job import Evaluate
-from herbray.tasks import TASKS, Embeddings, UnscorableError, judgeable, lines, to_left_out_table
+from herbray.tasks import TASKS, Embeddings, UnscorableError, describe_left_out, select_scorable, to_left_out_table
 from herbray.tasks.identify import Identify
 from herbray.tasks.methods.pairs import Pair
 
@@ -35,7 +35,7 @@ def table(sheets=16, splits=("herbarium", "species", "random"), genera=GENERA, *
 
 
 def labels_of(rows):
-    return Embeddings.of_labels(rows)
+    return Embeddings.from_labels(rows)
 
 
 def embedded(rows, seed=0):
@@ -79,15 +79,15 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", TASKS)
-def test_what_is_kept_can_be_measured_and_what_is_left_out_cannot(name, case):
+def test_kept_parts_can_be_measured_and_left_out_parts_cannot(name, case):
     """One truth: `check` refuses what `measure` refuses, in the same words."""
     task, rows = TASKS[name](**SETTINGS.get(name, {})), CASES[case]
     labels, embeddings = labels_of(rows), embedded(rows)
     there = set(rows["split"].to_pylist())
-    for split, part in itertools.product(sorted(there), task.each_checked()):
+    for split, part in itertools.product(sorted(there), task.split_for_check()):
         if name == "transfer" and split == part.fitted_on:
             continue
-        with_split = part.narrowed(splits=(split,))
+        with_split = part.narrow_to(splits=(split,))
         try:
             with_split.check(labels, split)
             refused = None
@@ -104,12 +104,12 @@ def test_what_is_kept_can_be_measured_and_what_is_left_out_cannot(name, case):
 
 def left_out(case, **tasks):
     spec = parse(Evaluate, {"tasks": [{"name": name, **settings} for name, settings in tasks.items()]})
-    found = judgeable(spec.tasks, labels_of(CASES[case]))
+    found = select_scorable(spec.tasks, labels_of(CASES[case]))
     kept = {(task.name, split): getattr(task, task.checked_over or "name") for task, split in found.pieces}
     return kept, [(one.task, one.split, one.level) for one in found.left_out]
 
 
-def test_ranks_that_cannot_be_judged_are_left_out_and_the_others_kept():
+def test_ranks_that_cannot_be_scored_are_left_out_and_others_kept():
     kept, out = left_out("one family", identify={}, retrieval={})
     assert kept == {(task, split): ("genus",) for task in ("identify", "retrieval") for split in schema.TEST_SPLITS}
     assert out == [
@@ -144,26 +144,34 @@ def test_a_task_of_which_nothing_is_left_is_left_out():
         (
             "one family",
             {"identify": {"ranks": ["genus", "family"]}},
-            "identify: family, which its `ranks` name.*1 of 1",
+            "identify: family, listed in `ranks`.*1 of 1",
         ),
-        ("one split", {"identify": {"splits": ["random", "species"]}}, "identify: species, which its `splits` name"),
-        ("one split", {"retrieval": {}, "identify": {"splits": ["herbarium+species"]}}, "herbarium[+]species, which"),
+        ("one split", {"identify": {"splits": ["random", "species"]}}, "identify: species, listed in `splits`"),
+        (
+            "one split",
+            {"retrieval": {}, "identify": {"splits": ["herbarium+species"]}},
+            "herbarium[+]species, listed in",
+        ),
         (
             "all is there",
             {"mislabel": {"pairs": [{"positive": "Alba", "negative": "Rosa", "kind": "similar"}]}},
-            "mislabel: Alba–Rosa, which its `pairs` name, .*0 specimens of 'Rosa'",
+            "mislabel: Alba–Rosa, listed in `pairs`, .*0 specimens of 'Rosa'",
         ),
-        ("one sheet", {"identify": {}, "leakage": {}}, "no task to be judged: .*\n  .*identify at genus on herbarium"),
-        ("one genus", {"identify": {}, "discriminate": {}}, "no task to be judged"),
+        (
+            "one sheet",
+            {"identify": {}, "leakage": {}},
+            "no task can be scored with these labels: .*\n  .*identify at genus on herbarium",
+        ),
+        ("one genus", {"identify": {}, "discriminate": {}}, "no task can be scored"),
         ("no truth", {"planted": {}}, "no specimen's true name is known"),
     ],
 )
-def test_what_is_named_must_be_judged_and_something_must_be_left(case, tasks, message):
+def test_named_parts_must_be_scorable_and_at_least_one_part_must_remain(case, tasks, message):
     with pytest.raises(UnscorableError, match=f"(?s){message}"):
         left_out(case, **tasks)
 
 
-def test_all_faults_are_told_at_once():
+def test_all_errors_are_reported_together():
     tasks = {"identify": {"ranks": ["family", "order"]}, "silhouette": {"splits": ["train"]}}
     with pytest.raises(UnscorableError) as told:
         left_out("one family", **tasks)
@@ -174,13 +182,13 @@ def test_all_faults_are_told_at_once():
     ]
 
 
-def test_a_named_rank_that_is_judged_somewhere_is_no_error():
+def test_a_named_rank_that_can_be_scored_on_one_split_is_accepted():
     """Where both splits and ranks are named, some of their combinations may be left out."""
     few = table(splits=("random",)).to_pylist()
     few += table(splits=("species",), genera=("Alba", "Borea")).to_pylist()
     rows = pa.Table.from_pylist(few, schema=table().schema)
     task = Identify(splits=("random", "species"), ranks=("genus", "order"))
-    found = judgeable([task], labels_of(rows))
+    found = select_scorable([task], labels_of(rows))
     assert [(piece.ranks, split) for piece, split in found.pieces] == [
         (("genus", "order"), "random"),
         (("genus",), "species"),
@@ -188,12 +196,12 @@ def test_a_named_rank_that_is_judged_somewhere_is_no_error():
     assert found.pieces[0][0].model_fields_set == {"splits", "ranks"}
 
 
-def test_a_pair_is_left_out_beside_another():
+def test_one_pair_is_left_out_and_another_kept():
     pairs = [Pair(positive="Alba", negative=other, kind="distinct") for other in ("Borea", "Dolia")]
     rows = table(splits=("random",), genera=("Alba", "Borea")).to_pylist()
     rows += table(splits=("species",), genera=("Alba", "Borea", "Dolia")).to_pylist()
     task = TASKS["noise"](splits=("random", "species"), pairs=pairs, draws=1)
-    found = judgeable([task], labels_of(pa.Table.from_pylist(rows, schema=table().schema)))
+    found = select_scorable([task], labels_of(pa.Table.from_pylist(rows, schema=table().schema)))
     assert [[pair.level for pair in piece.pairs] for piece, _ in found.pieces] == [
         ["Alba–Borea"],
         ["Alba–Borea", "Alba–Dolia"],
@@ -201,23 +209,23 @@ def test_a_pair_is_left_out_beside_another():
     assert [(each.split, each.level) for each in found.left_out] == [("random", "Alba–Dolia")]
 
 
-def test_a_preset_writes_out_what_it_says():
+def test_entries_of_a_preset_count_as_written_by_the_user():
     spec = parse(Evaluate, {"preset": "walker2022"})
-    with pytest.raises(UnscorableError, match="Syzygium–Eugenia, which its `pairs` name"):
-        judgeable(spec.tasks, labels_of(CASES["all is there"]))
+    with pytest.raises(UnscorableError, match="Syzygium–Eugenia, listed in `pairs`"):
+        select_scorable(spec.tasks, labels_of(CASES["all is there"]))
 
 
-def test_lines_join_tasks_and_splits_that_are_told_already():
+def test_left_out_parts_with_one_reason_share_a_line():
     spec = parse(Evaluate, {"tasks": [{"name": name} for name in ("identify", "silhouette", "retrieval")]})
-    found = judgeable(spec.tasks, labels_of(table(splits=("random",), genera=("Alba", "Borea"))))
-    told = lines(found.left_out, {"herbarium": "all sheets are of one institution, K"})
+    found = select_scorable(spec.tasks, labels_of(table(splits=("random",), genera=("Alba", "Borea"))))
+    told = describe_left_out(found.left_out, {"herbarium": "all sheets are of one institution, K"})
     assert told == [
         "split herbarium: all sheets are of one institution, K",
         "identify, silhouette, retrieval on species: no specimen is in this split",
         "identify at family, order on random: "
-        "1 of 1 classes lie in the 5 gatherings that 5 folds need, and at least two must",
-        "silhouette at family, order on random: 1 names lie in two gatherings or more, and two must",
-        "retrieval at family, order on random: all sheets bear one name, so that every sheet finds its like",
+        "1 of 1 classes have the 5 gatherings that 5 folds need, but at least two must",
+        "silhouette at family, order on random: 1 names have two or more gatherings; at least two must",
+        "retrieval at family, order on random: all sheets have the same name, so that every sheet is a match",
     ]
     rows = to_left_out_table(found.left_out)
     assert rows.schema == schema.LEFT_OUT
