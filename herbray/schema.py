@@ -12,7 +12,7 @@ RANKS: Final = ("order", "family", "genus", "species")
 """Taxonomic ranks, from the widest to the narrowest."""
 
 SPLITS: Final = ("train", "validation", "herbarium", "species", "random", "unused")
-"""Walker et al. 2022: H is `herbarium`, S is `species`, R is `random`; `unused` rows are in no split."""
+"""Walker et al. 2022: H is `make_herbarium`, S is `species`, R is `random`; `unused` rows are in no split."""
 
 TEST_SPLITS: Final = ("herbarium", "species", "random")
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours.search import Near, all_nearest
+from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.base import PAPER_SEED
 from herbray.tasks.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
 from herbray.tasks.methods.classes import select_classes
@@ -87,7 +87,7 @@ class Leakage(ProbeTask):
 
     def _neighbours(self, place: Place, chosen: Embeddings, labels: Indices) -> Measurement:
         units = embeddings_units(chosen)
-        near = all_nearest(chosen.features, units, self.neighbours)
+        near = find_all_nearest(chosen.features, units, self.neighbours)
         counts = near.valid.sum(axis=1)
         has_neighbours = counts > 0
         if not has_neighbours.any():
@@ -102,7 +102,7 @@ class Leakage(ProbeTask):
         )
 
 
-def expected_same_institution(near: Near, genera: Indices, institutions: Indices, units: Indices) -> Floats:
+def expected_same_institution(near: NearestRows, genera: Indices, institutions: Indices, units: Indices) -> Floats:
     """Expected share of neighbours in a row's institution if institutions were permuted within each genus: [n].
 
     Each row keeps its institution and its neighbours' genera. The institution of each neighbour is that of a sheet

@@ -43,7 +43,7 @@ def register(
     Args:
         run: the run that trained the encoder.
         name: model name; letters, digits, `_ . -`.
-        folder: written by `herbray.model.checkpoint.save_encoder`.
+        folder: written by `herbray.model.encoder_card.save_encoder`.
         card: the model card in Markdown; stored in full as README.md and, shortened if necessary, as the description.
         alias: set on the version, unless a later version already has it.
         tags: tags of the version.
@@ -54,13 +54,13 @@ def register(
     Raises:
         ValueError: the name is not allowed, or a file is missing or is not a readable encoder.
     """
-    from herbray.model.checkpoint import read_encoder
+    from herbray.model.encoder_card import read_encoder
 
     if not _NAME.fullmatch(name):
         raise ValueError(f"model name {name!r}: use 1 to 100 letters, digits, '_', '.' and '-'")
     if missing := [file for file in ENCODER_FILES if not (folder / file).is_file()]:
         raise ValueError(
-            f"{folder}: lacks {' and '.join(missing)}; write the folder with herbray.model.checkpoint.save_encoder"
+            f"{folder}: lacks {' and '.join(missing)}; write the folder with herbray.model.encoder_card.save_encoder"
         )
     dim = read_encoder(folder)[0].dim  # an encoder that cannot be loaded must not be registered
     content = encoder_digest(folder)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from herbray.model.checkpoint import EncoderRefused
+from herbray.model.encoder_card import EncoderRefused
 from herbray.tracking import ModelNotFound, open_run, register, resolve, set_alias, training_run
 from herbray.tracking.store import client
 

@@ -120,7 +120,7 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -
 
 
 def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _Form, root: str) -> dict[str, Any]:
-    """Write one file of the plan unless it stands there already, whole, and return its note (see `_note`).
+    """Write one file of the plan unless it stands there already, whole, and return its note (see `_record_step`).
 
     Where the archive lies does not bear on it: see `catalogue.name_images`.
     """

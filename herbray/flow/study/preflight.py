@@ -136,7 +136,7 @@ def _index(genera: pa.ChunkedArray, bag: int) -> pa.Table:
 
 
 def _outlook(specimens: pa.Table, missing: Mapping[str, str], embed: Embed, evaluate: Evaluate) -> Outlook:
-    """What labels allow; `specimens` has the columns of `schema.SPECIMEN` and `split`."""
+    """What labels allow; `unique_specimens` has the columns of `schema.SPECIMEN` and `split`."""
     sizes = {row["values"]: row["counts"] for row in pc.value_counts(specimens["split"]).to_pylist()}
     known = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
     splits = splits_there(embed.splits, "splits" in embed.model_fields_set, known, missing)

@@ -23,9 +23,9 @@ from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.registration import ENCODER, read_trained
 from herbray.model.encoder_card import EncoderCard
 from herbray.model.portable import CARD_FILE, read_card
-from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
+from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic_paths, write_report
 from herbray.report.names import Kind
-from herbray.tasks import LeftOut, lines
+from herbray.tasks import LeftOut, describe_left_out
 
 
 class Report(Spec):
@@ -101,7 +101,7 @@ def _left_out(results: Path, manifest: Mapping[str, Any]) -> list[str]:
     """What the labels did not allow to be judged, in words."""
     file = left_out_file(results)
     rows = tables.read(file, remedy(results), schema.LEFT_OUT).to_pylist() if file.exists() else []
-    return lines([LeftOut(**row) for row in rows], manifest.get("absent", {}))
+    return describe_left_out([LeftOut(**row) for row in rows], manifest.get("absent", {}))
 
 
 def _trained(paths: Sequence[Path]) -> dict[str, _Run]:
@@ -151,7 +151,7 @@ def _sweep(folder: Path) -> SweepNote:
     way_out = f"run `herbray tune` with out={folder} again: it goes on from the trials that have ended"
     note = storage.read_note(folder / "sweep.json", way_out)
     trials = tables.read(folder / "trials.parquet", way_out)
-    return SweepNote(f"{note['objective']}, {folder.name}", trials, logarithmic(note["space"]))
+    return SweepNote(f"{note['objective']}, {folder.name}", trials, logarithmic_paths(note["space"]))
 
 
 def _seconds(reports: Sequence[dict[str, float]]) -> Iterator[float]:

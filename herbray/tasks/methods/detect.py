@@ -6,7 +6,7 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
-from herbray.neighbours.search import Near
+from herbray.neighbours.search import NearestRows
 from herbray.tasks.embeddings import Floats, Indices, Mask
 
 
@@ -27,7 +27,7 @@ METHODS = {"": "confident learning", "oof_": "plain out-of-fold probe", "knn_": 
 """Prefix of the metrics of each method, and the name of the method."""
 
 
-def doubt_by_method(given: Indices, probabilities: Floats, near: Near) -> dict[str, Doubt]:
+def doubt_by_method(given: Indices, probabilities: Floats, near: NearestRows) -> dict[str, Doubt]:
     """The verdicts of all methods, by their prefix in `METHODS`.
 
     Args:
@@ -57,7 +57,7 @@ def probe_disagreement(given: Indices, probabilities: Floats) -> Doubt:
     return Doubt(probabilities.argmax(axis=1) != given, 1.0 - _confidence(given, probabilities))
 
 
-def neighbour_disagreement(given: Indices, near: Near) -> Doubt:
+def neighbour_disagreement(given: Indices, near: NearestRows) -> Doubt:
     """Flag labels that the nearest sheets outvote (edited nearest neighbours, Wilson 1972, with weights).
 
     Each neighbour votes with weight (1 + cosine) / 2. A label is flagged if another label has more votes; the rank is

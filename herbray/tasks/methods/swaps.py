@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from herbray.neighbours.search import Near, all_nearest
+from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.embeddings import Embeddings, Floats, Indices
 from herbray.tasks.methods.detect import contributions, detection_scores, doubt_by_method
 from herbray.tasks.methods.folds import deal_folds
@@ -68,7 +68,7 @@ class SwapTask(ProbeTask, ABC):
         """Measure every pair at every share; each share comes with the suffix of its level."""
         found = Measurement()
         for pair, sound, truth, left_out in self._sound(embeddings, split):
-            near = all_nearest(sound.features, embeddings_units(sound), self.neighbours)
+            near = find_all_nearest(sound.features, embeddings_units(sound), self.neighbours)
             counts = {"rows": len(truth), "rows_left_out": left_out, "similar": pair.kind == "similar"}
             for share, suffix in shares:
                 place = Place(self.name, split, pair.level + suffix)
@@ -77,7 +77,7 @@ class SwapTask(ProbeTask, ABC):
         return found
 
     def _measure_draws(
-        self, place: Place, sound: Embeddings, truth: Indices, near: Near, share: float, seed: int
+        self, place: Place, sound: Embeddings, truth: Indices, near: NearestRows, share: float, seed: int
     ) -> Measurement:
         scores = []
         sums: dict[str, Floats] = defaultdict(lambda: np.zeros((2, len(truth))))
