@@ -1,4 +1,4 @@
-"""The benchmarks. A new one is a file in this folder and a line in `BENCHMARKS` and `AnyBenchmark`."""
+"""The list of benchmarks. A new one is a file in `contests/` and a line in `BENCHMARKS` and `AnyBenchmark`."""
 
 from typing import Annotated, Final
 
@@ -26,9 +26,9 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "knn": Knn,
     "scale": Scale,
 }
-"""Every benchmark by its name."""
+"""Name of a benchmark → its settings."""
 
 AnyBenchmark = Annotated[
     Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")
 ]
-"""Type of a configuration key that takes any of them."""
+"""Type of a setting that may be any benchmark."""

@@ -200,8 +200,8 @@ def evaluate_job(folder: Path) -> Found:
 def tune_driver(folder: Path) -> Found:
     """The driver of a sweep, in its second trial; the same command again."""
     from herbray import config
-    from herbray.flow.sweep.job import Tune, _job
-    from herbray.flow.sweep.trials import Ledger
+    from herbray.flow.sweep.job import Tune, make_trial_job
+    from herbray.flow.sweep.trials import TrialFiles
     from herbray.flow.training.metrics_log import read_metrics
 
     log, env = folder / "log", {}
@@ -209,24 +209,24 @@ def tune_driver(folder: Path) -> Found:
     train |= {"stream": {"batch": 16, "window": 2, "align": 2}, "shards": ground(folder.parent)}
     tree = {"train": train, "space": {"objective.margin": [0.1, 0.4, 0.8]}, "searcher": "grid", "concurrent": 1}
     spec = config.parse(Tune, tree | {"halving": None, "out": folder / "sweep", "store": folder})
-    ledger = Ledger(spec.out, "best")
+    ledger = TrialFiles(spec.out, "best")
     command = job(folder, "tune", spec)
 
     def second_under_way() -> bool:
         trials = ledger.read()
-        return 1 in trials and trials[0].status == "finished" and len(ledger.reports(1)) == 1
+        return 1 in trials and trials[0].status == "finished" and len(ledger.read_metrics(1)) == 1
 
     at = killed(command, log, env, second_under_way)
-    finished = {n: ledger.metrics(n).read_bytes() for n, t in ledger.read().items() if t.status == "finished"}
-    reports = len(ledger.reports(1))
+    finished = {n: ledger.metrics_path(n).read_bytes() for n, t in ledger.read().items() if t.status == "finished"}
+    reports = len(ledger.read_metrics(1))
     time.sleep(3)
     carried_out(command, log, env, 240)
     trials = ledger.read()
-    times = [json.loads(line)["time"] for line in ledger.metrics(1).read_text().splitlines()]
+    times = [json.loads(line)["time"] for line in ledger.metrics_path(1).read_text().splitlines()]
     recovery = min((t for t in times if t > at + 1), default=at) - at
-    again = [n for n, data in finished.items() if ledger.metrics(n).read_bytes() != data]
-    alone = _job(spec, 1, trials[1].values).model_copy(update={"workers": 0, "out": folder / "alone"})
-    equal = same_scores(alone, read_metrics(ledger.metrics(1)))
+    again = [n for n, data in finished.items() if ledger.metrics_path(n).read_bytes() != data]
+    alone = make_trial_job(spec, 1, trials[1].values).model_copy(update={"workers": 0, "out": folder / "alone"})
+    equal = same_scores(alone, read_metrics(ledger.metrics_path(1)))
     runs = runs_of(folder, ledger, len(trials))
     ended_all = [trial.status for trial in trials.values()] == ["finished"] * 3
     good = ended_all and not again and equal and not runs
@@ -259,7 +259,7 @@ def runs_of(folder: Path, ledger, trials: int) -> str:
         return f"{len(runs)} runs, not {trials} and one"
     for number, trial in ledger.read().items():
         steps = [point.step for point in store.get_metric_history(trial.run_id, "val_knn")]
-        if steps != [int(row["images"]) for row in ledger.reports(number)]:
+        if steps != [int(row["images"]) for row in ledger.read_metrics(number)]:
             return f"trial {number} has steps {steps}"
     return ""
 

@@ -1,4 +1,4 @@
-"""The embed job's worker, JPEG shards in and vectors out, against a bare inference loop on decoded tensors."""
+"""The embed benchmark: the embed job's worker, from JPEG shards to vectors, against bare loops on decoded tensors."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,21 +25,21 @@ _TOLERANCE: Final = {"cpu": 1e-4, "cuda": 5e-2}  # of the largest feature: round
 
 
 class EmbedRate(BenchmarkSpec):
-    """One process and as many threads for each contender; ours reads, decodes and writes besides.
+    """Each contender has one process and the same number of threads; only ours also reads, decodes and writes.
 
-    On a GPU the bare loops compute in bf16 as ours does, and all wait for the device at the end of a lap.
+    On a GPU the bare loops compute in bf16, as ours does, and all wait for the device at the end of a lap.
     """
 
     name: Literal["embed"] = "embed"
     sizes: tuple[int, ...] = Field((64, 128), min_length=1, description="pixels, one case each")
     images: int = Field(
-        384, ge=32, description="in a lap at the smallest size; fewer at larger ones, as their cost grows"
+        384, ge=32, description="images per lap at the smallest size; fewer at larger sizes, which cost more"
     )
-    batch: int | None = Field(None, ge=1, description="None: what the embed job takes on this device")
-    threads: int = Field(1, ge=1, description="that compute on a CPU; decode for a GPU")
+    batch: int | None = Field(None, ge=1, description="images per batch; None: as in the embed job on this device")
+    threads: int = Field(1, ge=1, description="threads that compute on a CPU, or decode for a GPU")
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """One a size; the vectors of all contenders are compared first."""
+        """One case per size; the vectors of all contenders are compared first."""
         for size in self.sizes:
             folder = work / f"encoder-{size}"
             encoder = draw_encoder(folder, size, self.seed)
@@ -49,7 +49,7 @@ class EmbedRate(BenchmarkSpec):
             )
 
     def targets(self) -> Sequence[Promise]:
-        """Faster than the plain loop on a CPU; on a GPU no slower than the forward pass."""
+        """On a CPU, faster than the bare loop; on a GPU, nearly as fast as the forward pass alone."""
         if torch.cuda.is_available():
             return [Target(self._name(size), _OURS, _READY, "rate", 0.9) for size in self.sizes]
         return [Target(self._name(size), _OURS, _PLAIN, "cpu_ms", 1.3) for size in self.sizes]
@@ -74,15 +74,15 @@ class EmbedRate(BenchmarkSpec):
         }
         contenders = [
             Contender(_OURS, lambda: ours.file(shard, "train", out)),
-            *(Contender(name, _counted(loop)) for name, loop in loops.items()),
+            *(Contender(name, _count_rows(loop)) for name, loop in loops.items()),
         ]
-        return Case(self._name(size), "images", contenders, lambda: _same(ours, jpegs, loops), least_s=0.5)
+        return Case(self._name(size), "images", contenders, lambda: _check_same(ours, jpegs, loops), least_s=0.5)
 
 
 def draw_encoder(folder: Path, size: int, seed: int) -> Encoder:
-    """Save an encoder of random weights, in evaluation mode, and return it."""
+    """Save an encoder with random weights, in evaluation mode, and return it."""
     encoder = build_encoder(EncoderSpec(size=size), seed)
-    with torch.no_grad():  # running statistics other than the start's, so that folding is put to the test
+    with torch.no_grad():  # changes the running statistics, so that folding the norms is tested
         encoder(torch.rand(16, 3, size, size, generator=torch.Generator().manual_seed(seed)))
     save_encoder(folder, encoder.eval(), _card(encoder, seed))
     return encoder
@@ -103,13 +103,13 @@ def _loop(encoder: Encoder, batches: Sequence[torch.Tensor], layout: torch.memor
     return torch.cat(parts)
 
 
-def _counted(loop: Callable[[], torch.Tensor]) -> Callable[[], int]:
-    """Fetching the vectors waits for the device."""
+def _count_rows(loop: Callable[[], torch.Tensor]) -> Callable[[], int]:
+    """A contender that counts the vectors; copying them to the CPU waits for the device."""
     return lambda: len(loop().cpu())
 
 
-def _same(ours: Embedder, jpegs: Sequence[Any], loops: dict[str, Callable[[], torch.Tensor]]) -> None:
-    """Raise ValueError where contenders give other vectors than ours."""
+def _check_same(ours: Embedder, jpegs: Sequence[Any], loops: dict[str, Callable[[], torch.Tensor]]) -> None:
+    """Raise ValueError if a contender's vectors differ from ours."""
     mine = ours.features(jpegs)
     for name, loop in loops.items():
         gap = float(np.abs(loop().cpu().numpy() - mine).max() / np.abs(mine).max())

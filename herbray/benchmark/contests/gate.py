@@ -1,4 +1,4 @@
-"""Training runs that stand still between laps, so that contenders take turns though each trains only once."""
+"""Training runs that pause between laps, so that contenders can take turns although each run starts only once."""
 
 import os
 import threading
@@ -16,21 +16,24 @@ from herbray.benchmark.harness.race import Measured, cpu_seconds
 
 T = TypeVar("T")
 
-_LOOK_S: Final = 0.005
+_POLL_S: Final = 0.005
 _OPEN: Final = "open"
 _RAY: Final = {"raylet", "gcs_server"}  # its workers are the raylet's children
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A worker's side: lets so many batches pass a lap. The sides meet in a folder, since Ray starts the workers."""
+    """A worker's side of a gated run: lets `steps` batches pass in each lap.
+
+    Worker and driver exchange files in `folder`, because the workers are started by Ray.
+    """
 
     folder: Path
     rank: int
     steps: int
 
     def through(self, batches: Iterable[T]) -> Iterator[T]:
-        """The batches, held back after every `steps` of them until the next lap is called."""
+        """The batches, with a pause after every `steps` batches until the driver starts the next lap."""
         for number, batch in enumerate(batches):
             if number % self.steps == 0:
                 self._meet(number // self.steps)
@@ -40,7 +43,7 @@ class Gate:
     def _meet(self, laps: int) -> None:
         self._tell(str(laps))
         while not (self.folder / f"go-{laps + 1}").exists() and not (self.folder / _OPEN).exists():
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def _tell(self, lap: str) -> None:
         import torch
@@ -51,19 +54,19 @@ class Gate:
         storage.write_text(path, str(time.process_time()))
 
 
-class Held:
-    """The driver's side of a run whose workers stand behind gates.
+class GatedRun:
+    """The driver's side of a gated run.
 
     Args:
-        folder: to be made, where the sides meet.
-        start: starts the run; returns when it is over. Called in a thread.
+        folder: folder for the files that driver and workers exchange; must not exist.
+        start: runs the training; returns when it has ended. Called in a thread.
         ranks: number of workers.
-        images: in a lap, of all workers together.
-        whole: count the CPU time of every process below this one, Ray's too, not that of the workers alone.
+        images: images per lap, of all workers together.
+        whole: count the CPU time of all descendants of this process, Ray's included, instead of the workers' only.
     """
 
     def __init__(self, folder: Path, start: Callable[[], None], ranks: int, images: int, whole: bool) -> None:
-        """Start nothing yet."""
+        """Do not start the run yet."""
         folder.mkdir(parents=True)
         self.folder, self.start, self.ranks, self.images, self.whole = folder, start, ranks, images, whole
         self.laps = 0
@@ -72,7 +75,7 @@ class Held:
         self.startup: Measured | None = None
 
     def lap(self) -> Measured:
-        """Let the run go on for one lap; the first call starts it and waits until every worker stands at its gate."""
+        """Let the run continue for one lap. The first call starts the run and waits until every worker has paused."""
         if self.thread is None:
             self.startup = self._measured(self._begin, 1, whole=True)
         self._freeze(False)
@@ -82,14 +85,14 @@ class Held:
             self._freeze(True)
 
     def close(self) -> None:
-        """Open the gates and wait for the end of the run."""
+        """Let all workers continue and wait for the end of the run."""
         self._freeze(False)
         (self.folder / _OPEN).touch()
         if self.thread is not None:
             self.thread.join()
 
     def _freeze(self, frozen: bool) -> None:
-        """Stop a local Ray between laps: its schedulers turn even when nothing passes, at the others' expense."""
+        """Suspend a local Ray between laps: even idle schedulers use CPU time, which slows the other contenders."""
         if not self.whole:
             return
         for process in psutil.Process().children(recursive=True):
@@ -122,10 +125,10 @@ class Held:
     def _wait(self) -> None:
         while not all(path.exists() for path in self._marks()):
             if self.error is not None:
-                raise RuntimeError("the run that is measured failed") from self.error
+                raise RuntimeError("the measured run failed; its error is above") from self.error
             if self.thread is None or not self.thread.is_alive():
-                raise RuntimeError("the run that is measured ended early: too few images for so many laps")
-            time.sleep(_LOOK_S)
+                raise RuntimeError("the measured run ended early: there are too few images for this number of laps")
+            time.sleep(_POLL_S)
 
     def _marks(self) -> list[Path]:
         return [self.folder / f"done-{self.laps}-{rank}" for rank in range(self.ranks)]
@@ -134,8 +137,8 @@ class Held:
         return cpu_seconds() if whole else sum(float(path.read_text(encoding="utf-8")) for path in self._marks())
 
 
-def threads(count: int) -> None:
-    """Compute on so many threads in this process, which has just begun."""
+def set_threads(count: int) -> None:
+    """Set the number of compute threads of this process, which must have just started."""
     import torch
 
     os.environ["OMP_NUM_THREADS"] = str(count)

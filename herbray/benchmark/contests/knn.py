@@ -1,4 +1,4 @@
-"""Exact k nearest neighbours among the rows themselves, as tasks and validation look for them, beside two libraries."""
+"""The knn benchmark: exact k nearest neighbours among the rows, as in tasks and validation, against two libraries."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,11 +25,11 @@ _LEARN, _LEARN_UNIT, _FAISS = "scikit-learn", "scikit-learn, unit vectors", "fai
 
 
 class Knn(BenchmarkSpec):
-    """Search by cosine among random points in clusters, which is how embeddings lie; the first points ask.
+    """Search by cosine among random points in clusters, like embeddings; the first points are the queries.
 
-    A point is not its own neighbour: the libraries look for one more and leave it out. `points=2260000` is the whole of
-    the Half-Earth collection. Copies at once: the points, their unit vectors, faiss's own, and the unit vectors that
-    scikit-learn's cosine makes in each search.
+    A point is not its own neighbour: the libraries search for k + 1 and drop the point itself. `points=2260000` is the
+    size of the whole Half-Earth collection. Up to four copies are in memory at once: the points, their unit vectors,
+    faiss's own, and the unit vectors that scikit-learn's cosine makes in each search.
     """
 
     name: Literal["knn"] = "knn"
@@ -81,7 +81,7 @@ class Knn(BenchmarkSpec):
 
 
 def _searches(points: Floats, asked: Indices, k: int, cpu: bool) -> dict[str, Search | Missing]:
-    """The ways to find neighbours, each prepared as it likes best; preparation is not measured, but ours is within."""
+    """The searches, each with the preparation that suits it; only for ours is the preparation part of the lap."""
     found: dict[str, Search | Missing] = {_OURS: _ours(points, asked, k, "cpu")} if cpu else {}
     if torch.cuda.is_available():
         there = torch.from_numpy(points).to("cuda")
@@ -133,7 +133,7 @@ def _faiss(points: Floats, asked: Indices, k: int) -> Search | Missing:
 
 
 def _without_own(places: Ints, asked: Indices) -> Ints:
-    """Places [m, k + 1] without the row that asks, or without the last where duplicates have crowded it out."""
+    """Places [m, k + 1] without the query itself, or without the last place if duplicates have displaced the query."""
     own = places == asked[:, None]
     own[~own.any(axis=1), -1] = True
     others: Ints = places[~own].reshape(len(places), -1)
@@ -159,21 +159,21 @@ def _agreement(points: Floats, asked: Indices, searches: dict[str, Search | Miss
             due = found if due is None else due
             if not np.allclose(found, due, rtol=0, atol=2e-6):
                 worst = int(np.abs(found - due).max(axis=1).argmax())
-                raise ValueError(f"{name} finds other neighbours than herbray, as for row {worst}")
+                raise ValueError(f"{name} finds other neighbours than herbray, for example for row {worst}")
 
     return check
 
 
 def cosines(points: Floats, asked: Indices, places: Ints) -> npt.NDArray[np.float64]:
-    """Cosines of the chosen points in 64 bits, ascending: equal where the neighbours are, ties aside.
+    """Cosines of neighbours in 64 bits, ascending: equal if the neighbours are equal or tied.
 
     Args:
         points: [n, d].
-        asked: [m] rows of `points`.
-        places: [m, k] rows of `points` that were found for each.
+        asked: [m] rows of `points` that are the queries.
+        places: [m, k] rows of `points` that were found for each query.
     """
-    told = np.empty(places.shape)
+    found = np.empty(places.shape)
     for row, (one, chosen) in enumerate(zip(asked, places, strict=True)):
         near, here = points[chosen].astype(np.float64), points[one].astype(np.float64)
-        told[row] = near @ here / (np.linalg.norm(near, axis=1) * np.linalg.norm(here))
-    return np.sort(told, axis=1)
+        found[row] = near @ here / (np.linalg.norm(near, axis=1) * np.linalg.norm(here))
+    return np.sort(found, axis=1)

@@ -1,4 +1,4 @@
-"""What a chip can do at most, for shares of it: from its maker's data sheet, else measured."""
+"""The peak performance of chips, from the maker's data sheet or, if there is none, measured."""
 
 import functools
 import time
@@ -22,8 +22,7 @@ _SHEETS: Final[tuple[tuple[str, float], ...]] = (
 )
 """Part of the device's name → dense TFLOP/s at bfloat16 with tensor cores (V100 and T4, which have none: float16).
 
-From NVIDIA's data sheets of each product; where a sheet gives the figure "with sparsity", half of it. The first name
-that fits counts.
+From NVIDIA's data sheets; if a sheet gives the figure "with sparsity", half of it. The first matching name counts.
 """
 
 _MATRIX: Final = {"cpu": 2048, "cuda": 8192}
@@ -31,25 +30,25 @@ _MATRIX: Final = {"cpu": 2048, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Peak:
-    """At most so many 10¹² operations a second, and where that is known from."""
+    """Peak performance in 10¹² operations per second, and the source of the figure."""
 
     tflops: float
-    told: str
+    source: str
 
 
 @functools.cache
 def peak_of(device: torch.device) -> Peak:
-    """Of a GPU by its name; of a CPU, or of a GPU that is not listed, the best of several matrix products."""
+    """The peak of a listed GPU; for a CPU or another GPU, the fastest of several matrix products."""
     if device.type == "cuda" and (listed := listed_peak(torch.cuda.get_device_name(device))):
         return listed
     kind = torch.bfloat16 if device.type == "cuda" else torch.float32
     name = "bfloat16" if device.type == "cuda" else "float32"
     side = _MATRIX[device.type]
-    return Peak(_product(device, kind, side), f"the best product of {side}² matrices in {name} here")
+    return Peak(_measure_product(device, kind, side), f"the best product of {side}² matrices in {name} here")
 
 
 def listed_peak(name: str) -> Peak | None:
-    """By the name that CUDA tells of a device; None where it is not listed."""
+    """The peak of a device by the name that CUDA gives it; None if it is not listed."""
     words = name.replace("-", " ").split()
     for part, tflops in _SHEETS:
         if all(any(word == piece for word in words) for piece in part.split()):
@@ -57,13 +56,13 @@ def listed_peak(name: str) -> Peak | None:
     return None
 
 
-def _product(device: torch.device, kind: torch.dtype, side: int, times: int = 6) -> float:
-    """10¹² operations a second of a product of two square matrices: the fastest of several, the first one dropped."""
-    one, other = (torch.rand(side, side, device=device, dtype=kind) for _ in range(2))
+def _measure_product(device: torch.device, kind: torch.dtype, side: int, times: int = 6) -> float:
+    """10¹² operations per second of a product of two square matrices: the fastest of several after a warm-up."""
+    left, right = (torch.rand(side, side, device=device, dtype=kind) for _ in range(2))
     spent = []
     for _ in range(times):
         start = time.perf_counter()
-        product = one @ other
+        product = left @ right
         product[0, 0].item()  # waits for the device
         spent.append(time.perf_counter() - start)
     return 2 * side**3 / min(spent[1:]) / 1e12

@@ -1,4 +1,4 @@
-"""A shards folder of any size within seconds: few distinct pictures, many rows."""
+"""Synthetic shards folders of any size, written within seconds: few distinct pictures, many rows."""
 
 from pathlib import Path
 from typing import Final
@@ -14,15 +14,15 @@ _PICTURES: Final = 64
 
 
 def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40, validation: int = 0) -> Path:
-    """Write one training file of at least `rows` images, in whole bags, and a validation file if one is asked for.
+    """Write one training file of at least `rows` images, in whole bags, and a validation file if `validation` > 0.
 
     Args:
-        folder: to be made.
-        rows: images for training.
-        side: pixels, height and width.
-        seed: of the pictures.
-        genera: the bags take turns.
-        validation: images for validation.
+        folder: folder to write.
+        rows: number of training images.
+        side: height and width in pixels.
+        seed: seed of the pictures.
+        genera: number of genera, assigned to the bags in turn.
+        validation: number of validation images.
 
     Returns:
         The training file.
@@ -46,7 +46,7 @@ def _file_of(split: str) -> str:
 def _write_split(
     folder: Path, split: str, bags: range, pictures: list[bytes], side: int, genera: int
 ) -> list[dict[str, object]]:
-    """One file of whole bags; its rows of the index."""
+    """Write one file of whole bags; returns its rows of the index."""
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
     chosen = {"compression": compression, "use_dictionary": False, "write_statistics": False}
     index: list[dict[str, object]] = []
@@ -59,7 +59,7 @@ def _write_split(
 
 
 def _pictures(side: int, seed: int) -> list[bytes]:
-    """Soft patches under fine grain: about as many bytes a pixel as a photographed sheet."""
+    """Soft patches under fine grain, with about as many bytes per pixel as a photographed sheet."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(60, 230, (_PICTURES, side // 8 + 1, side // 8 + 1, 3))
     soft = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :side, :side]

@@ -1,4 +1,4 @@
-"""The jobs of `scale`, each at one size in a process of its own, so that its peak memory is its own."""
+"""The jobs of the scale benchmark. Each runs at one size in a separate process, whose peak memory is measured."""
 
 import json
 import sys
@@ -25,17 +25,17 @@ from herbray.data.splits import Splits, split
 Job = Callable[[], object]
 
 READY: Final = "ready"
-"""What a job's process says when its input is prepared; it begins when it is sent a line."""
+"""The line that a job's process prints when its input is prepared; it starts the job when it receives a line."""
 
 _BAG: Final = 32
 _QUERIES: Final = 500
 _DIM: Final = 512  # as long as the default encoder's
 _PIXELS: Final = 32
-_PICTURES: Final = 64  # distinct images on disk; more rows than that share them
+_PICTURES: Final = 64  # distinct images on disk, used by the rows in turn
 
 
 def write_labels(folder: Path, rows: int, seed: int) -> None:
-    """A `labels.csv` of a flora that grows with the collection: 20 sheets a species, 10 species a genus."""
+    """Write `labels.csv` of a flora that grows with the collection: 20 sheets per species, 10 species per genus."""
     rng = np.random.default_rng(seed)
     species = rng.integers(0, max(40, rows // 20), rows)
     numbers = {
@@ -52,7 +52,7 @@ def write_labels(folder: Path, rows: int, seed: int) -> None:
 
 
 def write_pictures(folder: Path, side: int, seed: int) -> None:
-    """The images that `labels.csv` names."""
+    """Write the images that `labels.csv` names."""
     import simplejpeg
 
     rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def write_pictures(folder: Path, side: int, seed: int) -> None:
 
 
 def _letters(number: int) -> str:
-    """A number in lower-case letters, as a name would have them."""
+    """A number written in lower-case letters, for use in a name."""
     text = ""
     while number or not text:
         number, digit = divmod(number, 26)
@@ -143,12 +143,12 @@ JOBS: Final[dict[str, Callable[[int, Path], Job]]] = {
     "embed": _embed,
     "shard": _shard,
 }
-"""Each prepares its input from (rows, folder) and returns what is measured."""
+"""Name of a job → a function of (rows, folder) that prepares the input and returns the job to measure."""
 
 
 @contextmanager
-def _ready(name: str) -> Iterator[None]:
-    """A cluster for the job that needs one: its start is not measured."""
+def _cluster_for(name: str) -> Iterator[None]:
+    """Start a cluster if the job needs one, so that the start is not measured."""
     if name != "shard":
         yield
         return
@@ -158,33 +158,33 @@ def _ready(name: str) -> Iterator[None]:
         yield
 
 
-class Peak:
-    """Most memory above the start, of a process and all below it, looked at twenty times a second.
+class PeakMemory:
+    """Peak memory of a process and its descendants, above the memory at the start; sampled twenty times per second.
 
-    A look costs about 6 ms, more than a tenth of the time between two: it is another process that looks, so that
-    neither the clock nor the CPU time of the job holds any of it.
+    A sample takes about 6 ms, more than a tenth of the interval. It is taken from another process, so neither the wall
+    time nor the CPU time of the job includes it.
     """
 
     def __init__(self, pid: int) -> None:
-        """Start to look at the process of that number."""
+        """Start to sample the process with this id."""
         self.process = psutil.Process(pid)
-        self.first = self.most = self._held()
+        self.first = self.most = self._unique_bytes()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
 
     def _watch(self) -> None:
         while not self.done.wait(0.05):
-            self.most = max(self.most, self._held())
+            self.most = max(self.most, self._unique_bytes())
 
     def mib(self) -> float:
-        """Stop, and tell the most that there was in MiB."""
+        """Stop sampling and return the peak in MiB."""
         self.done.set()
         self.thread.join()
-        return (max(self.most, self._held()) - self.first) / 2**20
+        return (max(self.most, self._unique_bytes()) - self.first) / 2**20
 
-    def _held(self) -> int:
-        """Bytes that would be free if these processes ended; what they share counts for none of them, see `uss`."""
+    def _unique_bytes(self) -> int:
+        """Bytes that would be freed if these processes ended, without memory that they share; see psutil's `uss`."""
         total = 0
         with suppress(psutil.NoSuchProcess):
             for process in (self.process, *self.process.children(recursive=True)):
@@ -194,15 +194,15 @@ class Peak:
 
 
 def measure(name: str, rows: int, folder: Path, watched: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Run one job at one size in this process: seconds by the clock and of CPU.
+    """Run one job at one size in this process and measure its wall time and CPU time in seconds.
 
     Args:
-        name: of the job.
-        rows: its size.
-        folder: of its input.
-        watched: returns when someone looks at this process's memory; called between preparation and job.
+        name: name of the job.
+        rows: size of the job.
+        folder: folder of the input.
+        watched: called between the preparation and the job; returns when the memory of this process is being sampled.
     """
-    with _ready(name):
+    with _cluster_for(name):
         job = JOBS[name](rows, folder)
         watched()
         cpu, start = cpu_seconds(), time.perf_counter()
@@ -210,17 +210,17 @@ def measure(name: str, rows: int, folder: Path, watched: Callable[[], None] = la
         return {"wall_s": time.perf_counter() - start, "cpu_s": cpu_seconds() - cpu}
 
 
-def _watched() -> None:
-    """Tell that the job may begin, and wait for the word."""
+def _wait_for_start() -> None:
+    """Print that the input is ready, and wait for the signal to start."""
     print(READY, flush=True)
     sys.stdin.readline()
 
 
-def _told(found: dict[str, float]) -> None:
-    """Tell the figures, and live until the last look at this process's memory."""
+def _print_figures(found: dict[str, float]) -> None:
+    """Print the figures, and wait until the memory of this process has been sampled for the last time."""
     print(json.dumps(found), flush=True)
     sys.stdin.readline()
 
 
 if __name__ == "__main__":
-    _told(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), _watched))
+    _print_figures(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), _wait_for_start))

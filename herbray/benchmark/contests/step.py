@@ -1,4 +1,4 @@
-"""The training step of each objective: how much of the chip it uses, and what feeding it from shards costs."""
+"""The step benchmark: how much of the chip each objective's training step uses, and what reading shards costs."""
 
 import functools
 import itertools
@@ -32,12 +32,12 @@ from herbray.flow.training.world import World
 from herbray.model.compilation import CompileMode, should_compile
 from herbray.model.denormals import flush_denormals
 
-FED: Final = "herbray"
-READY: Final = "herbray: decoded tensors on the device"
+FROM_SHARDS: Final = "herbray"
+FROM_MEMORY: Final = "herbray: decoded tensors on the device"
 PAPER_IMAGES: Final = 424_544 * 25
-"""Images of a training run of Walker et al. 2022: specimens × epochs."""
+"""Images in a training run of Walker et al. 2022: specimens × epochs."""
 _PAPER_PX: Final = 256
-_HELD: Final = 4  # batches that `READY` takes turns with
+_READY_BATCHES: Final = 4  # batches that `FROM_MEMORY` repeats
 _GENERA: Final = 40
 _AUTOENCODER_BATCH: Final = 128  # on a GPU
 
@@ -45,28 +45,28 @@ Objectives = Literal["autoencoder", "triplet", "classifier"]
 
 
 @dataclass(frozen=True)
-class Share:
-    """How much of the chip's peak the step reaches. Told, not judged: no share is promised."""
+class PeakShare:
+    """The share of the chip's peak that the step reaches. It is printed, not judged: no share is promised."""
 
     case: str
     contender: str
-    flops: float  # an image
+    flops: float  # per image
     device: torch.device
 
     def judge(self, laps: Sequence[Lap]) -> Verdict:
-        """By the clock; convolutions and matrix products are counted, nothing else."""
+        """Compute from wall time; only convolutions and matrix products are counted."""
         promise = f"{self.contender}: share of the peak at {self.flops / 1e9:.2f} GFLOP an image"
         rate = spread(laps, self.case, self.contender, "rate")
         if rate is None:
             return Verdict(self.case, promise, "not measured", None)
         done, peak = rate.median * self.flops / 1e12, peak_of(self.device)
-        told = f"{done:.3g} TFLOP/s, {done / peak.tflops:.0%} of {peak.tflops:.3g} ({peak.told})"
-        return Verdict(self.case, promise, told, None)
+        measured = f"{done:.3g} TFLOP/s, {done / peak.tflops:.0%} of {peak.tflops:.3g} ({peak.source})"
+        return Verdict(self.case, promise, measured, None)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The paper's training of 424,544 × 25 images at 256 px, at the rate that was measured."""
+    """The time of the paper's training, 424,544 × 25 images at 256 px, at the measured rate."""
 
     case: str
     contender: str
@@ -75,58 +75,58 @@ class Budget:
     minutes: float
 
     def judge(self, laps: Sequence[Lap]) -> Verdict:
-        """On an H200 at 256 px alone; elsewhere the projection is told and not judged."""
+        """Judge only on an H200 at 256 px; elsewhere the projected time is printed, not judged."""
         promise = f"{self.contender}: {PAPER_IMAGES:,} images at {_PAPER_PX} px in ≤ {self.minutes:g} minutes, one H200"
         rate = spread(laps, self.case, self.contender, "rate")
         if rate is None:
             return Verdict(self.case, promise, "not measured", None)
         minutes = PAPER_IMAGES / rate.median / 60
-        told = f"{minutes:,.1f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
+        duration = f"{minutes:,.1f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
         if "H200" not in self.device or self.size != _PAPER_PX:
-            return Verdict(self.case, promise, f"{told} projected, on {self.device} at {self.size} px", None)
-        return Verdict(self.case, promise, told, minutes <= self.minutes)
+            return Verdict(self.case, promise, f"{duration} projected, on {self.device} at {self.size} px", None)
+        return Verdict(self.case, promise, duration, minutes <= self.minutes)
 
 
 class Step(BenchmarkSpec):
-    """The step as in training: channels-last, and bfloat16 and torch.compile where the device has them.
+    """The step as in training: channels-last, with bfloat16 and torch.compile if the device supports them.
 
-    Both contenders augment on the device. One gets its batches from JPEG shards, read and decoded in this process
-    without Ray while the device computes; the other has them decoded in the device's memory.
+    Both contenders augment on the device. One reads and decodes its batches from JPEG shards, in this process and
+    without Ray, while the device computes; the other has decoded batches in the device's memory.
     """
 
     name: Literal["step"] = "step"
     objectives: tuple[Objectives, ...] = Field(("autoencoder", "triplet", "classifier"), min_length=1)
     size: int | None = Field(None, ge=32, description="pixels; None: 256 on a GPU, 64 on a CPU")
     batch: int | None = Field(
-        None, ge=8, multiple_of=8, description="images; None: 512 on a GPU (the autoencoder 128), 32 on a CPU"
+        None, ge=8, multiple_of=8, description="images; None: 512 on a GPU (autoencoder: 128), 32 on a CPU"
     )
-    steps: int | None = Field(None, ge=1, description="of a lap; None: 40 on a GPU, 4 on a CPU")
+    steps: int | None = Field(None, ge=1, description="steps per lap; None: 40 on a GPU, 4 on a CPU")
     compile: CompileMode = "auto"
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """One an objective."""
+        """One case per objective."""
         most = max(self._sizes(name)[1] for name in self.objectives)
-        write_shards(work / "shards", 2 * _HELD * most, self._sizes()[0], self.seed, _GENERA)
+        write_shards(work / "shards", 2 * _READY_BATCHES * most, self._sizes()[0], self.seed, _GENERA)
         for name in self.objectives:
             with flush_denormals():
                 yield self._case(self._spec(name, work))
 
     def targets(self) -> Sequence[Promise]:
-        """Feeding hides behind the step; the paper's whole budget in minutes."""
+        """Reading shards costs almost nothing, and the paper's whole training takes minutes."""
         size, device = self._sizes()[0], _device()
         chip = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
         kept: list[Promise] = []
         for name in self.objectives:
             case, flops = self._title(name), flops_an_image(self._spec(name, Path()))
-            kept.append(Target(case, FED, READY, "rate", 0.95))
-            kept += [Share(case, contender, flops, device) for contender in (READY, FED)]
-            kept.append(Budget(case, FED, size, chip, 20))
+            kept.append(Target(case, FROM_SHARDS, FROM_MEMORY, "rate", 0.95))
+            kept += [PeakShare(case, contender, flops, device) for contender in (FROM_MEMORY, FROM_SHARDS)]
+            kept.append(Budget(case, FROM_SHARDS, size, chip, 20))
         return kept
 
     def _sizes(self, name: str = "") -> tuple[int, int, int]:
-        """Pixels, images of a step and steps of a lap.
+        """Pixels, images per step and steps per lap.
 
-        An image of 256 px holds 250 MB of the autoencoder's activations, and torch enlarges no 256 of them at once.
+        At 256 px the autoencoder's activations take 250 MB per image, and torch cannot upsample 256 images at once.
         """
         many = _AUTOENCODER_BATCH if name == "autoencoder" else 512
         usual = (256, many, 40) if _device().type == "cuda" else (64, 32, 4)
@@ -137,15 +137,15 @@ class Step(BenchmarkSpec):
         return f"{name}, {batch} images of {size} px a step"
 
     def _spec(self, name: str, work: Path) -> Train:
-        """Of a run that is long enough for all laps."""
+        """The specification of a run that is long enough for all laps."""
         size, batch, steps = self._sizes(name)
-        needed = (self.rounds + 1) * (steps + _ahead()) + _HELD
+        needed = (self.rounds + 1) * (steps + _batches_ahead()) + _READY_BATCHES
         tree = {
             "shards": work / "shards",
             "objective": {"name": name},
             "encoder": {"size": size},
             "stream": {"batch": batch, "window": max(1, batch // 32), "align": 1},
-            "epochs": math.ceil(needed / _HELD),
+            "epochs": math.ceil(needed / _READY_BATCHES),
             "compile": self.compile,
             "workers": 0,
             "seed": self.seed,
@@ -154,23 +154,23 @@ class Step(BenchmarkSpec):
 
     def _case(self, spec: Train) -> Case:
         device, data = _device(), read_training_data(spec)
-        train = functools.partial(_lap, _Run(spec, data, device), self._sizes()[2])
-        ready, fed = _ready(spec, data, device), _fed(spec, data, device)
+        train = functools.partial(_measure_lap, _Run(spec, data, device), self._sizes()[2])
+        ready, fed = _repeat_batches(spec, data, device), _stream_batches(spec, data, device)
         contenders = [
-            Contender(FED, lambda: train(fed, _ahead()), fed.close),
-            Contender(READY, lambda: train(ready, 0)),
+            Contender(FROM_SHARDS, lambda: train(fed, _batches_ahead()), fed.close),
+            Contender(FROM_MEMORY, lambda: train(ready, 0)),
         ]
         return Case(self._title(spec.objective.name), "images", contenders)
 
 
 class _Run:
-    """A learner and its optimizer, as `flow.learn` has them; both contenders train the same."""
+    """A learner and its optimizer, as in training; both contenders train the same learner."""
 
     def __init__(self, spec: Train, data: TrainingData, device: torch.device) -> None:
         self.spec, self.device = spec, device
         learner = build_learner(spec, len(data.classes), None).to(device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(spec.optimizer, learner)
-        steps = PAPER_IMAGES // spec.stream.batch  # what a run takes for which speed matters
+        steps = PAPER_IMAGES // spec.stream.batch  # as in a run that is long enough for speed to matter
         self.model: nn.Module = wrap_model(learner, World(device=device), should_compile(spec.compile, device, steps))
 
     def step(self, batch: Placed) -> None:
@@ -181,8 +181,8 @@ class _Run:
             torch.cuda.synchronize(self.device)
 
 
-def _lap(run: _Run, steps: int, batches: Iterator[Placed], before: int) -> Measured:
-    """So many steps, after some that are not measured: what was decoded between laps would flatter."""
+def _measure_lap(run: _Run, steps: int, batches: Iterator[Placed], before: int) -> Measured:
+    """Measure `steps` steps after `before` others, which use up the batches that were decoded between laps."""
     for batch in itertools.islice(batches, before):
         run.step(batch)
     run.wait()
@@ -194,14 +194,14 @@ def _lap(run: _Run, steps: int, batches: Iterator[Placed], before: int) -> Measu
     return Measured(images, time.perf_counter() - start, max(1e-9, cpu_seconds() - spent))
 
 
-def _ready(spec: Train, data: TrainingData, device: torch.device) -> Iterator[Placed]:
-    """The same few batches for ever."""
-    decoded = itertools.islice(local(data.windows, WindowReader(spec.shards, data.manifest["side"])), _HELD)
+def _repeat_batches(spec: Train, data: TrainingData, device: torch.device) -> Iterator[Placed]:
+    """A few decoded batches, repeated without end."""
+    decoded = itertools.islice(local(data.windows, WindowReader(spec.shards, data.manifest["side"])), _READY_BATCHES)
     return itertools.cycle(list(placed(decoded, device)))
 
 
-def _fed(spec: Train, data: TrainingData, device: torch.device) -> Generator[Placed, None, None]:
-    """Batches from shards, one stream over all laps; begun when the first is asked for."""
+def _stream_batches(spec: Train, data: TrainingData, device: torch.device) -> Generator[Placed, None, None]:
+    """Batches from shards, as one stream over all laps, which starts when the first batch is requested."""
     reader = WindowReader(spec.shards, data.manifest["side"])
     batches = feed(data.windows, reader, spec.loader, data.manifest["fingerprint"])
     with closing(cast("Generator[Batch, None, None]", batches)):
@@ -209,9 +209,9 @@ def _fed(spec: Train, data: TrainingData, device: torch.device) -> Generator[Pla
 
 
 def flops_an_image(spec: Train, rows: int = 16) -> float:
-    """Operations of a step for one image, counted by torch while a small batch goes forward and back on the CPU.
+    """Operations of a step per image, counted by torch in a forward and backward pass of a small batch on the CPU.
 
-    A multiplication and an addition are two. Augmentation, norms, activations and the optimizer are not counted.
+    A multiply-add counts as two. Augmentation, norms, activations and the optimizer are not counted.
     """
     learner = build_learner(spec, _GENERA, None)
     images = torch.rand(rows, 3, spec.encoder.size, spec.encoder.size)
@@ -221,8 +221,8 @@ def flops_an_image(spec: Train, rows: int = 16) -> float:
     return float(counter.get_total_flops()) / rows
 
 
-def _ahead() -> int:
-    """Batches that may lie decoded when a lap begins: the loader's, those in hand, and the one on the device."""
+def _batches_ahead() -> int:
+    """Most batches that can be decoded when a lap starts: those of the loader, in transfer, and on the device."""
     return Loader().ahead + 3
 
 

@@ -1,4 +1,4 @@
-"""The whole `fit` against a bare PyTorch loop on tensors in memory: the difference is what herbray costs."""
+"""The train benchmark: the whole `fit` against a bare PyTorch loop on tensors in memory; the gap is herbray's cost."""
 
 import functools
 import importlib.util
@@ -14,7 +14,7 @@ import torch.distributed as dist
 from pydantic import Field
 from torch.multiprocessing.spawn import spawn
 
-from herbray.benchmark.contests.gate import Gate, Held, threads
+from herbray.benchmark.contests.gate import Gate, GatedRun, set_threads
 from herbray.benchmark.contests.shards import write_shards
 from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, Missing
@@ -34,12 +34,12 @@ from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
 
 _BARE: Final = "bare DDP loop, tensors in memory"
-_ALONE: Final = "herbray: workers=0, without Ray"
+_WITHOUT_RAY: Final = "herbray: workers=0, without Ray"
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """So many workers are at least so many times as fast as one, where there are cores enough."""
+    """A bound on scaling: several workers are at least `at_least` times as fast as one, given enough cores."""
 
     one: str
     many: str
@@ -47,35 +47,35 @@ class Scaling:
     at_least: float
 
     def judge(self, laps: Sequence[Lap]) -> Verdict:
-        """By the clock; the bare loop's own gain is told beside it."""
+        """Judge by wall time; the bare loop's gain is printed too."""
         gains = {}
         for name in (self.contender, _BARE):
             rates = [spread(laps, case, name, "rate") for case in (self.one, self.many)]
             if rates[0] is None or rates[1] is None:
                 return Verdict(self.many, f"≥ {self.at_least:g} × one worker", "not measured", None)
             gains[name] = rates[1].median / rates[0].median
-        told = f"{gains[self.contender]:.2f} × (bare loop {gains[_BARE]:.2f} ×)"
+        measured = f"{gains[self.contender]:.2f} × (bare loop {gains[_BARE]:.2f} ×)"
         met = gains[self.contender] >= self.at_least
-        return Verdict(self.many, f"{self.contender} ≥ {self.at_least:g} × one worker", told, met)
+        return Verdict(self.many, f"{self.contender} ≥ {self.at_least:g} × one worker", measured, met)
 
 
 class TrainLoop(BenchmarkSpec):
-    """Steady state: each run starts once and stands still while the others have their lap; starts are told apart.
+    """Steady state: each run starts once and pauses during the laps of the others; starts are a separate case.
 
-    The bare loop has the same model, loss, augmentation, optimizer, batches and threads, and no input, no reports and
-    no checkpoints. Its CPU time is its workers', ours is that of all processes, Ray's too.
+    The bare loop has the same model, loss, augmentation, optimizer, batches and threads, but no input, metrics or
+    checkpoints. Its CPU time is that of its workers; ours is that of all processes, Ray's included.
     """
 
     name: Literal["train"] = "train"
     objective: AnyObjective = Triplet()
     size: int = Field(64, ge=32, description="pixels")
-    batch: int = Field(32, ge=8, description="images of a step on each worker")
-    steps: int = Field(8, ge=1, description="steps of a lap")
-    workers: tuple[int, ...] = Field((1, 2), min_length=1, description="one case each")
-    threads: int = Field(1, ge=1, description="that compute, of each worker")
+    batch: int = Field(32, ge=8, description="images per step on each worker")
+    steps: int = Field(8, ge=1, description="steps per lap")
+    workers: tuple[int, ...] = Field((1, 2), min_length=1, description="numbers of workers, one case each")
+    threads: int = Field(1, ge=1, description="compute threads of each worker")
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """For each number of workers the steady state, then what the starts took."""
+        """For each number of workers, the steady state and then the starts."""
         for workers in self.workers:
             rows = (self.rounds + 2) * self.steps * self.batch * workers
             write_shards(work / f"shards-{workers}", rows, self.size * 9 // 8, self.seed)
@@ -85,11 +85,11 @@ class TrainLoop(BenchmarkSpec):
             if "herbray" not in runs:
                 contenders.insert(0, Missing("herbray", "Ray is not installed; pip install herbray"))
             yield Case(self._case(workers), "images", contenders)
-            starts = [Contender(n, functools.partial(_told, run)) for n, run in runs.items()]
+            starts = [Contender(n, functools.partial(_startup_of, run)) for n, run in runs.items()]
             yield Case(f"start, {_workers(workers)} (measured once)", "starts", starts, measures="seconds")
 
     def targets(self) -> Sequence[Promise]:
-        """Little above the bare loop, and a second worker worth its core."""
+        """Nearly as fast as the bare loop; two workers are nearly twice as fast as one."""
         kept: list[Promise] = [Target(self._case(n), "herbray", _BARE, "rate", 0.95) for n in self.workers]
         if {1, 2} <= set(self.workers):
             kept.append(Scaling(self._case(1), self._case(2), "herbray", 1.8))
@@ -114,19 +114,19 @@ class TrainLoop(BenchmarkSpec):
         }
         return parse(Train, tree)
 
-    def _runs(self, gates: Path, spec: Train, workers: int) -> dict[str, Held]:
-        runs: dict[str, Held] = {}
+    def _runs(self, gates: Path, spec: Train, workers: int) -> dict[str, GatedRun]:
+        runs: dict[str, GatedRun] = {}
         images = self.steps * self.batch * workers
         if importlib.util.find_spec("ray"):
             around = functools.partial(_gated, gates / "ray", self.steps)
             fit = functools.partial(job.fit_prepared, prepare_training(spec), (), around)
-            runs["herbray"] = Held(gates / "ray", lambda: _ignore(fit()), workers, images, whole=True)
+            runs["herbray"] = GatedRun(gates / "ray", lambda: _ignore(fit()), workers, images, whole=True)
         if workers == 1:
-            runs[_ALONE] = self._spawned(gates / "alone", _alone, spec, 1, images)
-        runs[_BARE] = self._spawned(gates / "bare", _bare, spec, workers, images)
+            runs[_WITHOUT_RAY] = self._spawned(gates / "alone", _without_ray, spec, 1, images)
+        runs[_BARE] = self._spawned(gates / "bare", _bare_loop, spec, workers, images)
         return runs
 
-    def _spawned(self, gates: Path, target: Any, spec: Train, workers: int, images: int) -> Held:  # noqa: ANN401
+    def _spawned(self, gates: Path, target: Any, spec: Train, workers: int, images: int) -> GatedRun:  # noqa: ANN401
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -135,7 +135,7 @@ class TrainLoop(BenchmarkSpec):
         def start() -> None:
             spawn(target, settings, nprocs=workers)  # type: ignore[no-untyped-call]
 
-        return Held(gates, start, workers, images, whole=False)
+        return GatedRun(gates, start, workers, images, whole=False)
 
 
 def _workers(count: int) -> str:
@@ -143,17 +143,17 @@ def _workers(count: int) -> str:
 
 
 def _ignore(_: object) -> None:
-    """A run is over; what it made is of no use here."""
+    """Discard the result of a run."""
 
 
-def _told(run: Held) -> Measured:
+def _startup_of(run: GatedRun) -> Measured:
     if run.startup is None:
-        raise ValueError("a run whose start is asked for was never started")
+        raise ValueError("the run was never started, so its start was not measured")
     return run.startup
 
 
 def _gated(folder: Path, steps: int, rank: int, batches: Iterable[Any]) -> Iterator[Any]:
-    """Around the stream of a worker on Ray."""
+    """The batches of a worker on Ray, passed through a gate."""
     return Gate(folder, rank, steps).through(batches)
 
 
@@ -161,9 +161,9 @@ def _device(rank: int) -> torch.device:
     return torch.device("cuda", rank) if torch.cuda.device_count() > rank else torch.device("cpu")
 
 
-def _alone(rank: int, folder: Path, spec: Train, steps: int, count: int, workers: int, port: int) -> None:
-    """Herbray's worker in a process of its own: reads and decodes the shards, without Ray."""
-    threads(count)
+def _without_ray(rank: int, folder: Path, spec: Train, steps: int, count: int, workers: int, port: int) -> None:
+    """Herbray's training loop in a separate process without Ray; reads and decodes the shards."""
+    set_threads(count)
     gate = Gate(folder, rank, steps)
 
     def report(figures: Mapping[str, float]) -> None:
@@ -176,9 +176,9 @@ def _alone(rank: int, folder: Path, spec: Train, steps: int, count: int, workers
 
 
 @flush_denormals()
-def _bare(rank: int, folder: Path, spec: Train, steps: int, count: int, workers: int, port: int) -> None:
-    """What an engineer writes without a framework: a loop over tensors that lie on the device."""
-    threads(count)
+def _bare_loop(rank: int, folder: Path, spec: Train, steps: int, count: int, workers: int, port: int) -> None:
+    """What an engineer writes without a framework: a loop over tensors in the device's memory."""
+    set_threads(count)
     device = _device(rank)
     data = read_training_data(spec)
     model: torch.nn.Module = loop.build_learner(spec, len(data.classes), None)
@@ -191,9 +191,9 @@ def _bare(rank: int, folder: Path, spec: Train, steps: int, count: int, workers:
         model = wrap_ddp(model)
     reader = WindowReader(spec.shards, data.manifest["side"])
     decoded = list(itertools.islice(local(share(data.windows, rank, workers), reader), 16))
-    held = [(torch.from_numpy(b.images).to(device), torch.from_numpy(b.labels).to(device), b.seed) for b in decoded]
+    batches = [(torch.from_numpy(b.images).to(device), torch.from_numpy(b.labels).to(device), b.seed) for b in decoded]
     total = len(data.windows) // workers * data.windows[0].batches
-    for images, labels, seed in Gate(folder, rank, steps).through(itertools.islice(itertools.cycle(held), total)):
+    for images, labels, seed in Gate(folder, rank, steps).through(itertools.islice(itertools.cycle(batches), total)):
         views = augment(images, seed, spec.encoder.size, spec.augment, spec.objective.views)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             inputs = views.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Triplets: a training step in three forms, and mining and loss alone against pytorch-metric-learning."""
+"""The triplet benchmark: a training step in three forms, and mining and loss against pytorch-metric-learning."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +25,9 @@ _MININGS: Final[tuple[Literal["all", "hard"], ...]] = ("all", "hard")
 
 
 class TripletStep(BenchmarkSpec):
-    """A useful triplet is an anchor with a positive and a negative: three images in the published form, one in ours.
+    """A triplet is an anchor with a positive and a negative: three images in the published form, one in ours.
 
-    Ours counts one triplet an image, though mining "all" learns from every triplet of the batch.
+    Ours is counted as one triplet per image, although mining "all" learns from every triplet of the batch.
     """
 
     name: Literal["triplet"] = "triplet"
@@ -37,20 +37,23 @@ class TripletStep(BenchmarkSpec):
     batches: tuple[int, ...] = Field((256, 512, 1024, 2048, 4096), description="rows, mining and loss alone")
     dim: int = Field(512, ge=1, description="length of a row, mining and loss alone")
     margin: float = Field(0.1, gt=0)
-    peer_gib: float = Field(6.0, gt=0, description="a peer that needs more for its n³ triplets is left out")
+    peer_gib: float = Field(6.0, gt=0, description="GiB; a peer that needs more for its n³ triplets is left out")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         wrong = [n for n in (self.images, *self.batches) if n % self.group or n < 2 * self.group]
         if wrong:
-            raise ValueError(f"{wrong[0]} rows are not two or more groups of {self.group}: choose a multiple")
+            raise ValueError(
+                f"{wrong[0]} rows do not make two or more groups of {self.group}: choose a larger multiple of "
+                f"{self.group}"
+            )
         return self
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """The step first, then mining and loss by size; everything is in memory, on the GPU where there is one."""
+        """The step, then mining and loss by batch size; all inputs are in memory, on the GPU if there is one."""
         del work
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with flush_denormals():  # for all alike
+        with flush_denormals():  # for all contenders
             yield Case(self._step_case(), "triplets", self._steps(device), least_s=0.5)
             for batch in self.batches:
                 for mining in _MININGS:
@@ -128,7 +131,7 @@ def _gradient(loss: Loss, rows: Tensor) -> Callable[[], int]:
 
 
 def _library(spec: TripletStep, batch: int, mining: Literal["all", "hard"], labels: Tensor) -> Loss | Missing:
-    """The same mean in the library's words: of all triplets inside the margin, or of each anchor's hardest."""
+    """The library's equivalent: the mean over all triplets inside the margin, or over each anchor's hardest triplet."""
     try:
         from pytorch_metric_learning.losses import TripletMarginLoss
         from pytorch_metric_learning.miners import BatchHardMiner
@@ -138,7 +141,7 @@ def _library(spec: TripletStep, batch: int, mining: Literal["all", "hard"], labe
     triplets = batch * (spec.group - 1) * (batch - spec.group)
     needed = (batch**3 + 60 * triplets) / 2**30  # its mask of all triplets, then about 60 bytes for each of them
     if mining == "all" and needed > spec.peer_gib:
-        return Missing(_PML, f"needs about {needed:.0f} GiB for its n³ mask; set peer_gib to allow it")
+        return Missing(_PML, f"needs about {needed:.0f} GiB for its n³ mask; raise peer_gib to allow it")
     if mining == "all":
         every: Any = TripletMarginLoss(margin=spec.margin, reducer=AvgNonZeroReducer())
         return lambda features: every(features, labels)
@@ -148,7 +151,7 @@ def _library(spec: TripletStep, batch: int, mining: Literal["all", "hard"], labe
 
 
 def _ours(spec: TripletStep, images: Tensor, labels: Tensor) -> Callable[[], int]:
-    """What `flow.learn` does with a batch: one forward an image, channels last, a fused optimizer."""
+    """The step of herbray's training: one forward per image, channels last, a fused optimizer."""
     encoder = build_encoder(EncoderSpec(size=spec.size), spec.seed)
     objective = Triplet(margin=spec.margin, group=spec.group).build(encoder.dim, spec.size, 1)
     learner = Learner(encoder, objective).to(images.device).to(memory_format=torch.channels_last)
@@ -165,9 +168,9 @@ def _ours(spec: TripletStep, images: Tensor, labels: Tensor) -> Callable[[], int
 
 
 def _published(spec: TripletStep, images: Tensor, joined: bool) -> Callable[[], int]:
-    """Anchor, positive and negative in three streams (Walker et al. 2022), or side by side through one forward.
+    """Anchor, positive and negative in three forward passes (Walker et al. 2022), or joined in one forward pass.
 
-    Layout and optimizer are those of ours, so that the forms alone differ.
+    Layout and optimizer are the same as ours, so that only the form of the step differs.
     """
     encoder = build_encoder(EncoderSpec(size=spec.size), spec.seed).to(images.device)
     encoder = encoder.to(memory_format=torch.channels_last)
@@ -186,7 +189,7 @@ def _published(spec: TripletStep, images: Tensor, joined: bool) -> Callable[[], 
 
 
 def _optimizer(module: torch.nn.Module) -> torch.optim.Optimizer:
-    """Of all forms alike."""
+    """The optimizer of all forms."""
     return torch.optim.AdamW(module.parameters(), lr=1e-4, fused=True)
 
 
@@ -198,7 +201,7 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def _fast(device: torch.device) -> torch.autocast:
-    """Half precision on a GPU, for all alike."""
+    """Half precision on a GPU, for all forms."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 

@@ -1,1 +1,1 @@
-"""How benchmarks are run, judged and told. Nothing is imported here: a measured process stays small."""
+"""Running, judging and printing benchmarks. Nothing is imported here, so measured processes stay small."""

@@ -1,4 +1,4 @@
-"""From laps to figures: medians, spreads, and ratios of contenders within a round."""
+"""The figures computed from laps: medians, spreads, ratios of contenders within a round, and growth exponents."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ from herbray.benchmark.harness.race import Lap
 Figure = Literal["cpu_ms", "cpu_s", "rate", "seconds", "wall"]
 
 FIGURES: Final[dict[Figure, Callable[[Lap], float | None]]] = {
-    "cpu_ms": lambda lap: None if lap.cpu_s is None else 1000 * lap.cpu_s / lap.units,  # a unit: smaller is better
-    "cpu_s": lambda lap: None if lap.cpu_s is None else lap.cpu_s / lap.units,  # a unit: smaller is better
-    "rate": lambda lap: lap.units / lap.wall_s,  # units a second by the clock: larger is better
-    "seconds": lambda lap: lap.wall_s / lap.units,  # by the clock, a unit: smaller is better
-    "wall": lambda lap: lap.wall_s,  # seconds of a lap: smaller is better
+    "cpu_ms": lambda lap: None if lap.cpu_s is None else 1000 * lap.cpu_s / lap.units,  # per unit; smaller is better
+    "cpu_s": lambda lap: None if lap.cpu_s is None else lap.cpu_s / lap.units,  # per unit; smaller is better
+    "rate": lambda lap: lap.units / lap.wall_s,  # units per second of wall time; larger is better
+    "seconds": lambda lap: lap.wall_s / lap.units,  # wall time per unit; smaller is better
+    "wall": lambda lap: lap.wall_s,  # seconds per lap; smaller is better
 }
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, least and most over the rounds."""
+    """Median, minimum and maximum over the rounds."""
 
     median: float
     low: float
@@ -29,17 +29,17 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> "Spread":
-        """Of at least one value."""
+        """The spread of one or more values."""
         return Spread(median(values), min(values), max(values))
 
 
 def laps_of(laps: Sequence[Lap], case: str, contender: str) -> list[Lap]:
-    """A contender's laps in a case, by round."""
+    """The laps of a contender in a case, in the order of the rounds."""
     return sorted((lap for lap in laps if (lap.case, lap.contender) == (case, contender)), key=lambda lap: lap.round)
 
 
 def spread(laps: Sequence[Lap], case: str, contender: str, figure: Figure) -> Spread | None:
-    """A contender's figure; None without a lap that has it."""
+    """The spread of a contender's figure; None if no lap has the figure."""
     values = _by_round(laps, case, contender, figure).values()
     return Spread.of([*values]) if values else None
 
@@ -50,23 +50,23 @@ def _by_round(laps: Sequence[Lap], case: str, contender: str, figure: Figure) ->
 
 
 def ratio(laps: Sequence[Lap], case: str, ours: str, peer: str, figure: Figure) -> Spread | None:
-    """How many times better `ours` is than `peer`, taken within each round, so that slow drift cancels.
+    """How many times better `ours` is than `peer`, computed within each round so that slow drift cancels.
 
-    For "rate" it is ours ÷ peer, for those that count cost it is peer ÷ ours: above 1, ours is better.
+    The ratio is ours ÷ peer for "rate" and peer ÷ ours for figures of cost: above 1, ours is better.
 
     Returns:
-        The median over rounds with its spread; None where one of them has no lap with that figure.
+        The spread over rounds; None if one of the two has no lap with the figure.
     """
     mine, theirs = (_by_round(laps, case, name, figure) for name in (ours, peer))
     pairs = [(mine[number], theirs[number]) for number in mine if number in theirs]
     if not pairs:
         return None
-    return Spread.of([one / other if figure == "rate" else other / one for one, other in pairs])
+    return Spread.of([own / peers if figure == "rate" else peers / own for own, peers in pairs])
 
 
 @dataclass(frozen=True)
 class Slope:
-    """The b of seconds = a · unitsᵇ between two sizes of one job."""
+    """The exponent b in seconds = a · unitsᵇ, between two sizes of one job."""
 
     exponent: float
     smaller: int
@@ -74,9 +74,9 @@ class Slope:
 
 
 def slope(laps: Sequence[Lap], case: str, figure: Literal["cpu", "wall"]) -> Slope | None:
-    """How time grows between the two largest sizes, by their medians; None with fewer than two sizes.
+    """How time grows between the two largest sizes, from their medians; None with fewer than two sizes.
 
-    Smaller sizes are left out: what a start costs is a large part of their time, which would make growth look slower.
+    Smaller sizes are left out, because the start-up is a large part of their time and would hide growth.
     """
     sizes: dict[int, list[float]] = {}
     for lap in laps:

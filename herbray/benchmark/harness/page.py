@@ -1,12 +1,12 @@
-"""`docs/benchmark.md` from the records in a folder; remarks written by hand come from a folder of their own."""
+"""The page `docs/benchmark.md`, written from the records in one folder and handwritten remarks in another."""
 
 import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from herbray.benchmark.harness.record import Entry, Record, read
-from herbray.benchmark.harness.table import MARKS, busy, header, rows
+from herbray.benchmark.harness.record import Entry, Record, read_record
+from herbray.benchmark.harness.table import MARKS, describe_load, header, rows
 from herbray.benchmark.registry import BENCHMARKS
 
 _HEAD = """# Benchmark
@@ -22,23 +22,23 @@ def write_page(records: Path, page: Path, remarks: Path) -> int:
     """Write the page.
 
     Args:
-        records: a folder; every `*.json` in it or below is a record.
+        records: a folder; every `*.json` in it or in its subfolders is a record.
         page: the Markdown file to write.
-        remarks: a folder; `NAME.md` in it, where there is one, follows the tables of benchmark NAME.
+        remarks: a folder; its file `NAME.md`, if it exists, follows the tables of benchmark NAME.
 
     Returns:
-        How many records there were.
+        The number of records.
 
     Raises:
-        ValueError: there is none, or a file is no record.
+        ValueError: there is no record, or a file is not a record.
     """
-    done = [read(path) for path in sorted(records.rglob("*.json"))]
+    done = [read_record(path) for path in sorted(records.rglob("*.json"))]
     if not done:
-        raise ValueError(f"{records}: no record here; `herbray benchmark NAME out={records}` writes one")
+        raise ValueError(f"{records}: no records in this folder; `herbray benchmark NAME out={records}` writes one")
     parts = [_HEAD]
-    for name in sorted({one.benchmark for one in done}):
+    for name in sorted({each.benchmark for each in done}):
         parts.append(f"## {name}\n")
-        parts += [_section(one) for one in done if one.benchmark == name]
+        parts += [_section(each) for each in done if each.benchmark == name]
         note = remarks / f"{name}.md"
         if note.is_file():
             parts.append(note.read_text(encoding="utf-8").strip() + "\n")
@@ -48,29 +48,31 @@ def write_page(records: Path, page: Path, remarks: Path) -> int:
 
 
 def _section(done: Record) -> str:
-    return "\n".join([*_about(done), *(line for entry in done.cases for line in _case(entry, done)), *_promises(done)])
+    return "\n".join(
+        [*_describe_run(done), *(line for entry in done.cases for line in _case(entry, done)), *_verdicts(done)]
+    )
 
 
-def _about(done: Record) -> Iterator[str]:
+def _describe_run(done: Record) -> Iterator[str]:
     here = done.machine
     gpu = f", {here.gpu}" if here.gpu else ", no GPU"
     versions = ", ".join(f"{name} {number}" for name, number in done.versions.items())
     yield f"**{here.cores} cores of {here.cpu}, {here.memory_gib:g} GiB{gpu}**, {here.system}; {done.when[:10]}.  "
     yield f"`{command(done)}`  "
     yield f"{versions}.\n"
-    if warning := busy(done):
+    if warning := describe_load(done):
         yield f"> {warning}\n"
 
 
 def command(done: Record) -> str:
-    """What measures the same again, for a shell: the settings that are not today's defaults, values as JSON.
+    """The shell command that repeats a measurement: the settings that differ from today's defaults, as JSON.
 
-    Of a benchmark that is not known here, all that are set.
+    For a benchmark that no longer exists, all settings are given.
     """
     kind = BENCHMARKS.get(done.benchmark)
-    usual = {} if kind is None else kind(name=done.benchmark).model_dump(mode="json")
-    told = {key: value for key, value in done.settings.items() if key != "name" and value != usual.get(key)}
-    words = [shlex.quote(f"{key}={json.dumps(value)}") for key, value in told.items()]
+    defaults = {} if kind is None else kind(name=done.benchmark).model_dump(mode="json")
+    changed = {key: value for key, value in done.settings.items() if key != "name" and value != defaults.get(key)}
+    words = [shlex.quote(f"{key}={json.dumps(value)}") for key, value in changed.items()]
     return " ".join(["herbray benchmark", done.benchmark, *words])
 
 
@@ -80,15 +82,15 @@ def _case(entry: Entry, done: Record) -> Iterator[str]:
     yield from _table([list(row) for row in table])
 
 
-def _promises(done: Record) -> Iterator[str]:
+def _verdicts(done: Record) -> Iterator[str]:
     if done.verdicts:
         yield "Promises:\n"
-        told = [[v.case, v.promise, v.measured, f"**{MARKS[v.met]}**"] for v in done.verdicts]
-        yield from _table([["case", "promise", "measured", ""], *told])
+        cells = [[v.case, v.promise, v.measured, f"**{MARKS[v.met]}**"] for v in done.verdicts]
+        yield from _table([["case", "promise", "measured", ""], *cells])
 
 
 def _table(cells: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table; columns that are empty below their name are left out."""
+    """A Markdown table without the columns that have only a heading."""
     kept = [i for i in range(len(cells[0])) if i == 0 or any(row[i] for row in cells[1:])]
     for number, row in enumerate(cells):
         yield "| " + " | ".join(row[i].replace("|", "\\|") for i in kept) + " |"

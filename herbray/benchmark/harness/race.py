@@ -1,4 +1,4 @@
-"""Contenders measured on the same work, round by round in turn, by wall clock and by CPU time."""
+"""The race: contenders do the same work in turn, round by round, and each lap's wall time and CPU time are measured."""
 
 import os
 import resource
@@ -11,21 +11,21 @@ from typing import Literal
 import psutil
 
 Measures = Literal["rate", "seconds"]
-"""What a case compares: units a second, or seconds a unit where no work is repeated, as in a start."""
+"""What a case compares: units per second, or seconds per unit if the work is not repeated, such as a start."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a contender measured itself, because its work went on in another process."""
+    """A measurement that a contender made itself, because its work ran in another process."""
 
     units: int
     wall_s: float
-    cpu_s: float | None  # None: not told apart from that of other work
+    cpu_s: float | None  # None: could not be separated from the CPU time of other work
     peak_mib: float | None = None
 
 
-def _nothing() -> None:
-    """A contender that has nothing to close."""
+def _close_nothing() -> None:
+    """The `close` of a contender that holds nothing."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Contender:
     """One way to do a case's work.
 
     Attributes:
-        name: "herbray", or "herbray: …" for a variant of ours; else the peer's name.
-        run: does the work once on prepared inputs and returns how many units it handled, or its own measurement.
-        close: gives back what `run` holds: processes, files.
+        name: "herbray", or "herbray: …" for a variant of ours; otherwise the peer's name.
+        run: does the work once on prepared inputs; returns the number of units processed, or its own measurement.
+        close: releases what `run` holds: processes, files.
     """
 
     name: str
     run: Callable[[], int | Measured]
-    close: Callable[[], None] = _nothing
+    close: Callable[[], None] = _close_nothing
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A peer that cannot be had here; `reason` tells why and the way out. It is printed, never hidden."""
+    """A peer that is not available; `reason` says why and what to do. Missing peers are always printed."""
 
     name: str
     reason: str
@@ -56,12 +56,12 @@ class Case:
     """The same work for all contenders.
 
     Attributes:
-        name: what is done, such as "decode to 256 px, 24 megapixels".
+        name: the work, such as "decode to 256 px, 24 megapixels".
         unit: what is counted: "images", "triplets", "queries".
-        contenders: who competes, and who cannot.
-        check: raises when the contenders do not compute the same thing; called once, before the first round.
-        least_s: a contender that is done sooner does its work again until so many seconds have passed.
-        measures: how its figures are printed.
+        contenders: the contenders, and the peers that are missing.
+        check: raises if the contenders do not compute the same result; called once, before the first round.
+        least_s: a contender repeats its work until so many seconds have passed.
+        measures: which figures are printed.
     """
 
     name: str
@@ -79,13 +79,13 @@ class Lap:
     Attributes:
         case: name of the case.
         contender: name of the contender.
-        round: from 1; the warm-up is not kept.
-        units: handled in the lap.
-        wall_s: seconds by the clock on the wall.
-        cpu_s: user and system seconds of this process and of everything below it, Ray's workers too; None where the
+        round: number of the round, from 1; the warm-up is not kept.
+        units: units processed in the lap.
+        wall_s: seconds of wall time.
+        cpu_s: user and system seconds of this process and its descendants, Ray's workers included; None if the
             contender did not measure them.
-        load: one-minute load average divided by the cores, at the lap's end.
-        peak_mib: most memory above the start, where the contender measured it.
+        load: one-minute load average divided by the number of cores, at the end of the lap.
+        peak_mib: peak memory minus the memory at the start, if the contender measured it.
     """
 
     case: str
@@ -99,33 +99,33 @@ class Lap:
 
 
 def race(case: Case, rounds: int) -> list[Lap]:
-    """Let the contenders of a case run in turn.
+    """Measure the contenders of a case in turn.
 
-    Every round each contender runs once, so that whatever else the machine does meets all of them alike; who comes
-    first changes from round to round. One round before the first is a warm-up and dropped.
+    In each round every contender runs once, so that other work on the machine affects all contenders alike. The
+    contender that runs first changes from round to round. A warm-up round comes first and is not kept.
 
     Args:
         case: the work.
-        rounds: how many laps each contender gets.
+        rounds: number of laps of each contender.
 
     Returns:
-        Laps in the order in which they were run.
+        The laps, in the order in which they were run.
 
     Raises:
-        ValueError: a contender handled nothing, or two have one name.
-        Exception: whatever `check` or a contender raises; all contenders are closed first.
+        ValueError: a contender processed no unit, or two contenders have the same name.
+        Exception: an error of `check` or of a contender; all contenders are closed first.
     """
     entered = [contender for contender in case.contenders if isinstance(contender, Contender)]
     names = [contender.name for contender in case.contenders]
     if len(set(names)) < len(names):
-        raise ValueError(f"{case.name}: two contenders have one name among {', '.join(names)}")
+        raise ValueError(f"{case.name}: two contenders have the same name: {', '.join(names)}")
     laps: list[Lap] = []
     try:
         if case.check is not None:
             case.check()
         for number in range(rounds + 1):
-            for contender in _turn(entered, number):
-                lap = _lap(case, contender, number)
+            for contender in _rotate(entered, number):
+                lap = _measure_lap(case, contender, number)
                 laps += [lap] if number else []
     finally:
         for contender in entered:
@@ -133,13 +133,13 @@ def race(case: Case, rounds: int) -> list[Lap]:
     return laps
 
 
-def _turn(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
+def _rotate(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
     first = number % max(1, len(contenders))
     yield from contenders[first:]
     yield from contenders[:first]
 
 
-def _lap(case: Case, contender: Contender, number: int) -> Lap:
+def _measure_lap(case: Case, contender: Contender, number: int) -> Lap:
     before, start = cpu_seconds(), time.perf_counter()
     units, own = 0, None
     while own is None and (units == 0 or time.perf_counter() - start < case.least_s):
@@ -147,7 +147,7 @@ def _lap(case: Case, contender: Contender, number: int) -> Lap:
         own = done if isinstance(done, Measured) else None
         handled = done.units if isinstance(done, Measured) else done
         if handled < 1:
-            raise ValueError(f"{case.name}: {contender.name} handled {handled} {case.unit}; nothing can be measured")
+            raise ValueError(f"{case.name}: {contender.name} processed {handled} {case.unit}: nothing to measure")
         units += handled
     wall = time.perf_counter() - start
     cpu = cpu_seconds() - before
@@ -158,13 +158,14 @@ def _lap(case: Case, contender: Contender, number: int) -> Lap:
 
 
 def cpu_seconds() -> float:
-    """User and system seconds spent so far by this process, its children and theirs, living or waited for.
+    """User and system seconds spent so far by this process and its descendants, running or ended.
 
-    This process is read to the microsecond; living descendants, Ray's workers say, to the kernel's tick of 10 ms.
+    The time of this process is exact to a microsecond; that of running descendants, such as Ray's workers, to the
+    kernel's tick of 10 ms.
     """
     total = 0.0
     for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # ended since: then its parent's account holds it
+        with suppress(psutil.NoSuchProcess):  # it has just ended: its parent's figures include it
             times = process.cpu_times()
             total += times.user + times.system
             total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)

@@ -1,4 +1,4 @@
-"""A benchmark's record: every lap, the machine and the versions, in one JSON file."""
+"""The record of a benchmark: every lap, the machine and the versions of packages, in one JSON file."""
 
 import os
 import platform
@@ -35,7 +35,7 @@ _PACKAGES: Final = (
 
 
 class Machine(Spec):
-    """Where it was measured."""
+    """The machine on which a benchmark was run."""
 
     cpu: str
     cores: int
@@ -45,17 +45,17 @@ class Machine(Spec):
 
 
 class Entry(Spec):
-    """One case: what is counted and compared, who competed in which order, who was missing and why."""
+    """One case: the unit, what is compared, the contenders in order, and the missing peers with the reasons."""
 
     case: str
     unit: str
-    measures: Measures = "rate"  # records written before it was kept have none
-    contenders: tuple[str, ...] = ()  # the same
+    measures: Measures = "rate"  # default for older records, which lack this field
+    contenders: tuple[str, ...] = ()  # likewise
     missing: dict[str, str]
 
 
 class Record(Spec):
-    """All that a run of a benchmark leaves behind."""
+    """All that is kept of a run of a benchmark."""
 
     benchmark: str
     settings: dict[str, Any]
@@ -68,12 +68,12 @@ class Record(Spec):
 
     @property
     def load(self) -> float:
-        """The highest one-minute load average over the cores that any lap saw."""
+        """The highest load of all laps; see `Lap`."""
         return max((lap.load for lap in self.laps), default=0.0)
 
 
-def record(spec: BenchmarkSpec, cases: Sequence[Case], laps: Sequence[Lap]) -> Record:
-    """Put together what was measured with where, when and with what."""
+def make_record(spec: BenchmarkSpec, cases: Sequence[Case], laps: Sequence[Lap]) -> Record:
+    """Make the record of a benchmark that was run on this machine just now."""
     entries = tuple(
         Entry(
             case=case.name,
@@ -88,45 +88,47 @@ def record(spec: BenchmarkSpec, cases: Sequence[Case], laps: Sequence[Lap]) -> R
         benchmark=spec.name,
         settings=spec.model_dump(mode="json"),
         when=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine(),
-        versions=_versions(),
+        machine=describe_machine(),
+        versions=_read_versions(),
         cases=entries,
         laps=tuple(laps),
         verdicts=tuple(target.judge(laps) for target in spec.targets()),
     )
 
 
-def write(done: Record, path: Path) -> None:
-    """Write the JSON file; what stood there is replaced in one step."""
+def write_record(done: Record, path: Path) -> None:
+    """Write the JSON file, replacing an existing file in one step."""
     storage.write_text(path, done.model_dump_json(indent=1) + "\n")
 
 
-def read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        ValueError: the file is no record of a benchmark.
+        ValueError: the file is not a record of a benchmark.
     """
     try:
         return Record.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        told = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no record of a benchmark ({told}); `herbray benchmark NAME` writes one") from None
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path}: not a record of a benchmark ({reason}); `herbray benchmark NAME` writes one"
+        ) from None
 
 
-def machine() -> Machine:
-    """This machine, without its name or address."""
+def describe_machine() -> Machine:
+    """Describe this machine, without its name or address."""
     return Machine(
-        cpu=_cpu(),
+        cpu=_describe_cpu(),
         cores=os.cpu_count() or 1,
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-        gpu=_gpu(),
+        gpu=_describe_gpu(),
         system=f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}",
     )
 
 
-def _cpu() -> str:
-    """The processor's name; on Linux the family and model too, because clouds give them one name for all."""
+def _describe_cpu() -> str:
+    """Name of the processor; on Linux also its family and model, because some clouds give all processors one name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -138,7 +140,7 @@ def _cpu() -> str:
     return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
-def _gpu() -> str | None:
+def _describe_gpu() -> str | None:
     import torch
 
     if not torch.cuda.is_available():
@@ -147,11 +149,11 @@ def _gpu() -> str | None:
     return f"{count} × {torch.cuda.get_device_name(0)}"
 
 
-def _versions() -> dict[str, str]:
+def _read_versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # an optional peer: its case names it as missing
+        except PackageNotFoundError:  # an optional peer that is not installed: its case lists it as missing
             continue
     return found

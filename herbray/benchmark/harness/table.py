@@ -1,4 +1,4 @@
-"""The outcome as tables: one layout, drawn on the terminal by rich and in Markdown by `page`."""
+"""The tables of a record: one layout for the terminal, drawn with rich, and for Markdown, written by `page`."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -17,39 +17,39 @@ _COLUMNS: Final[dict[Measures, tuple[Figure, ...]]] = {
     "rate": ("rate", "cpu_ms", "wall"),
     "seconds": ("seconds", "cpu_s"),
 }
-"""Figures of a row: by the clock, by CPU time, and others."""
+"""Figures of a row: by wall time, by CPU time, and others."""
 MARKS: Final = {True: "met", False: "not met", None: "–"}
 
 
 def contenders(entry: Entry, laps: Sequence[Lap]) -> list[str]:
-    """Names of those that ran: herbray, its variants, then the peers, each in the case's order."""
+    """Names of the contenders that ran: herbray, its variants, then the peers, each group in the case's order."""
     ran = list(dict.fromkeys(lap.contender for lap in laps if lap.case == entry.case))
     if entry.contenders:
         names = [name for name in entry.contenders if name in ran]
-    else:  # an older record: the case's first contender came last in the first round that was kept, see `race`
+    else:  # an older record: in the first round that was kept, the case's first contender ran last, see `race`
         names = ran[-1:] + ran[:-1]
     return sorted(names, key=lambda name: (name != _OURS, not _is_ours(name)))
 
 
 def header(entry: Entry) -> tuple[str, ...]:
-    """Column names of a case's table: a rate is printed only where the case measures one."""
-    one = _singular(entry.unit)
-    rate, seconds = (f"{entry.unit}/s", f"CPU ms/{one}", "s/lap"), (f"s/{one}", f"CPU s/{one}")
+    """Column names of a case's table, with a rate only if the case measures one."""
+    unit = _singular(entry.unit)
+    rate, seconds = (f"{entry.unit}/s", f"CPU ms/{unit}", "s/lap"), (f"s/{unit}", f"CPU s/{unit}")
     figures = rate if entry.measures == "rate" else seconds
     return ("contender", *figures, "peak MiB", "CPU, ours = 1", "time, ours = 1")
 
 
 def rows(entry: Entry, laps: Sequence[Lap]) -> list[tuple[str, ...]]:
-    """One row a contender; the missing ones last, with their reasons in place of figures.
+    """One row per contender; the missing peers come last, with their reasons instead of figures.
 
-    Each figure is the median over rounds with the least and the most; the two ratios compare with the contender named
-    "herbray", else with the first of ours, as medians of the rounds' own ratios.
+    Each figure is the median over rounds with minimum and maximum. The two ratios are medians of the ratios within
+    rounds; they compare with the contender named "herbray", or with our first variant if there is none.
     """
     names = contenders(entry, laps)
     ours = next((name for name in names if _is_ours(name)), None)
-    told = [_row(entry, laps, name, ours) for name in names]
+    ran = [_row(entry, laps, name, ours) for name in names]
     blank = ("",) * (len(header(entry)) - 2)
-    return told + [(name, f"missing: {reason}", *blank) for name, reason in entry.missing.items()]
+    return ran + [(name, f"missing: {reason}", *blank) for name, reason in entry.missing.items()]
 
 
 def _row(entry: Entry, laps: Sequence[Lap], name: str, ours: str | None) -> tuple[str, ...]:
@@ -57,10 +57,10 @@ def _row(entry: Entry, laps: Sequence[Lap], name: str, ours: str | None) -> tupl
     peaks = [lap.peak_mib for lap in laps_of(laps, entry.case, name) if lap.peak_mib is not None]
     return (
         name,
-        *(_figure(spread(laps, entry.case, name, figure)) for figure in figures),
+        *(_format_spread(spread(laps, entry.case, name, figure)) for figure in figures),
         f"{max(peaks):,.0f}" if peaks else "",
-        _ratio(None if ours is None else ratio(laps, entry.case, ours, name, figures[1])),
-        _ratio(None if ours is None else ratio(laps, entry.case, ours, name, figures[0])),
+        _format_ratio(None if ours is None else ratio(laps, entry.case, ours, name, figures[1])),
+        _format_ratio(None if ours is None else ratio(laps, entry.case, ours, name, figures[0])),
     )
 
 
@@ -70,8 +70,8 @@ def _singular(unit: str) -> str:
     return unit.removesuffix("s")
 
 
-def show(done: Record, console: Console | None = None) -> None:
-    """Print a record: a table a case, the promises, and a warning where the machine was busy."""
+def print_record(done: Record, console: Console | None = None) -> None:
+    """Print a record: a table per case, the promises, and a warning if the machine was busy."""
     console = console or Console()
     for entry in done.cases:
         table = Table(title=entry.case, title_justify="left")
@@ -87,12 +87,12 @@ def show(done: Record, console: Console | None = None) -> None:
         colour = {True: "green", False: "red", None: "yellow"}[verdict.met]
         line = escape(f"{verdict.case}: {verdict.promise}: measured {verdict.measured}")
         console.print(f"[{colour}]{MARKS[verdict.met]:>7}[/] {line}", soft_wrap=True)
-    if warning := busy(done):
+    if warning := describe_load(done):
         console.print(f"[yellow]{escape(warning)}[/]")
 
 
-def busy(done: Record) -> str:
-    """A remark on a run under more load than the machine has cores, else nothing."""
+def describe_load(done: Record) -> str:
+    """A warning if the load was higher than the number of cores; otherwise ""."""
     if done.load <= 1:
         return ""
     return f"Under load: up to {done.load:.2f} runnable processes a core during the laps; compare CPU time, not rates."
@@ -102,14 +102,14 @@ def _is_ours(name: str) -> bool:
     return name == _OURS or name.startswith(f"{_OURS}: ")
 
 
-def _figure(value: Spread | None) -> str:
+def _format_spread(value: Spread | None) -> str:
     if value is None:
         return ""
-    return f"{_short(value.median)} ({_short(value.low)}–{_short(value.high)})"
+    return f"{_format_number(value.median)} ({_format_number(value.low)}–{_format_number(value.high)})"
 
 
-def _short(number: float) -> str:
-    """Three significant digits, no exponent; what is below the resolution of a measurement is not told."""
+def _format_number(number: float) -> str:
+    """Three significant digits without an exponent; values below the resolution of a measurement are not shown."""
     if number < _LEAST:
         return f"< {_LEAST:g}"
     if number >= 100:
@@ -117,5 +117,5 @@ def _short(number: float) -> str:
     return f"{number:.1f}" if number >= 10 else f"{number:.2f}" if number >= 1 else f"{number:.3g}"
 
 
-def _ratio(value: Spread | None) -> str:
+def _format_ratio(value: Spread | None) -> str:
     return "" if value is None else f"{value.median:.2f} ×"

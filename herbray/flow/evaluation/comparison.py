@@ -1,4 +1,4 @@
-"""Candidate against champion: what earns the alias, and the paired comparison on the same specimens."""
+"""The comparison of a candidate with the champion on the same specimens, and the rule that decides which one wins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from herbray import tracking
 from herbray.config import Spec
 from herbray.schema import Identity
 from herbray.tasks import TASKS, Outcome, TaskSpec
-from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare_kinds
-from herbray.tasks.methods.looks import Interval, one_sided_error, widen_interval
-from herbray.tasks.validators import suggest_name
+from herbray.tasks.base import nearest
+from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare
+from herbray.tasks.methods.looks import Interval, one_sided, widened
 
 
-class Rule(Spec):
-    """What earns the alias `champion`: the interval of a paired difference, on one metric of one evaluation set."""
+class PromotionRule(Spec):
+    """When a candidate becomes champion: if the interval of its paired gain in one metric lies above a bound."""
 
     metric: str = Field("identify/random/genus/accuracy", description="task/split/level/metric")
-    above: float = Field(0.0, description="the lower end of the interval of the gain must lie above it")
+    above: float = Field(0.0, description="the lower end of the interval of the gain must be above this value")
     bootstrap: Bootstrap = Bootstrap()
 
     @model_validator(mode="after")
-    def _usable(self) -> Self:
+    def _check_metric(self) -> Self:
         parts = self.metric.split("/")
         if len(parts) != 4 or not all(parts):
             raise ValueError(f"metric {self.metric!r}: write task/split/level/metric")
         if parts[0] not in TASKS:
-            raise ValueError(f"metric {self.metric!r}: no task {parts[0]!r}; {suggest_name(parts[0], tuple(TASKS))}")
+            raise ValueError(f"metric {self.metric!r}: no task {parts[0]!r}; {nearest(parts[0], tuple(TASKS))}")
         if self.bootstrap.resamples < 100:
-            raise ValueError(f"bootstrap.resamples={self.bootstrap.resamples}: an interval takes 100 or more")
+            raise ValueError(f"bootstrap.resamples={self.bootstrap.resamples}: an interval needs 100 or more")
         return self
 
     @property
@@ -42,34 +42,34 @@ class Rule(Spec):
         return task, split, level, metric
 
 
-def _rule(value: object) -> object:
+def _parse_rule(value: object) -> object:
     return {"metric": value} if isinstance(value, str) else value
 
 
-AnyRule = Annotated[Rule, BeforeValidator(_rule)]
-"""A rule, or its metric alone as a text."""
+AnyRule = Annotated[PromotionRule, BeforeValidator(_parse_rule)]
+"""A rule, or only its metric as text."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One version's answers on the evaluation set.
+    """What the comparison uses of one version.
 
     Attributes:
-        shards: fingerprint of the images that were asked about.
-        outcome: what each specimen contributed to the rule's metric.
+        shards: fingerprint of the shards of the evaluation set.
+        outcome: the contribution of each specimen to the rule's metric.
     """
 
     shards: str
     outcome: Outcome
 
 
-def evidence(shards: str, outcomes: pa.Table, rule: Rule) -> Evidence | None:
-    """The outcome of the rule's metric; None where it was not measured.
+def find_evidence(shards: str, outcomes: pa.Table, rule: PromotionRule) -> Evidence | None:
+    """The evidence in an encoder's outcomes; None if the rule's metric was not measured.
 
     Args:
-        shards: fingerprint.
-        outcomes: of one encoder, in `schema.OUTCOME`.
-        rule: names the metric.
+        shards: fingerprint of the shards of the evaluation set.
+        outcomes: outcomes of one encoder, in `schema.OUTCOME`.
+        rule: the rule that names the metric.
     """
     for name, value in zip(("task", "split", "level", "metric"), rule.key, strict=True):
         outcomes = outcomes.filter(pc.equal(outcomes[name], value))
@@ -79,103 +79,115 @@ def evidence(shards: str, outcomes: pa.Table, rule: Rule) -> Evidence | None:
     return Evidence(shards, Outcome(*rule.key, **arrays, lower_is_better=outcomes["lower_is_better"][0].as_py()))
 
 
-def consider(
+def judge_candidate(
     uri: str,
     name: str,
     version: int,
-    seen: tracking.Standing,
+    standing: tracking.Standing,
     mine: Evidence | None,
     theirs: Evidence | None,
-    rule: Rule,
+    rule: PromotionRule,
     seed: int,
 ) -> tracking.Decision:
-    """Decide whether a version becomes champion, and carry it out: the one way in which evidence moves the alias.
+    """Decide whether a version becomes champion, and move the alias if it does.
+
+    This is the only place where evidence moves the alias.
 
     Args:
-        uri: the store.
-        name: the registered model.
+        uri: address of the registry.
+        name: name of the registered model.
         version: the candidate.
-        seen: the standing before the evidence was gathered.
-        mine: the candidate's evidence; may be None only where there is no champion.
-        theirs: the champion's, on the same shards; None where there is no champion, or it is the candidate.
-        rule: what is compared.
-        seed: of the bootstrap.
+        standing: the standing before the evidence was computed.
+        mine: the candidate's evidence; may be None only if there is no champion.
+        theirs: the champion's evidence on the same shards; None if there is no champion, or the champion is the
+            candidate.
+        rule: the rule of promotion.
+        seed: seed of the bootstrap.
 
     Raises:
         ValueError: the evidence does not allow a comparison.
-        tracking.PromotionOvertaken: the champion was moved meanwhile.
+        tracking.PromotionOvertaken: the alias was moved in the meantime.
     """
-    if seen.champion == version:
-        return already(name, version)
-    if seen.champion is None:
-        decision = _first(name, version, mine, rule)
+    if standing.champion == version:
+        return already_champion(name, version)
+    if standing.champion is None:
+        decision = _first_champion(name, version, mine, rule)
     elif mine is None or theirs is None:
-        raise ValueError(f"{rule.metric} is not known of both version {version} and version {seen.champion} of {name}")
+        raise ValueError(
+            f"{rule.metric} was not measured for both version {version} and version {standing.champion} of {name}"
+        )
     else:
-        decision = _compared(uri, name, version, seen.champion, mine, theirs, rule, seed)
-    tracking.apply_decision(uri, decision, seen)
+        decision = _compare(uri, name, version, standing.champion, mine, theirs, rule, seed)
+    tracking.decide(uri, decision, standing)
     return decision
 
 
-def already(name: str, version: int) -> tracking.Decision:
-    """There is nothing to decide of the champion itself, and nothing is written: how it was earned stays on record."""
+def already_champion(name: str, version: int) -> tracking.Decision:
+    """The decision about the champion itself. It is not written, so the record of its promotion stays."""
     return tracking.Decision(name, version, version, "kept", "it is champion already")
 
 
-def _first(name: str, version: int, mine: Evidence | None, rule: Rule) -> tracking.Decision:
-    """A model without a champion gets its first one without a comparison."""
+def _first_champion(name: str, version: int, mine: Evidence | None, rule: PromotionRule) -> tracking.Decision:
+    """The decision for a model without a champion: the candidate is promoted without a comparison."""
     if mine is None:
         return tracking.Decision(name, version, None, "promoted", "the first champion, not compared")
     reason = f"the first champion, {rule.metric} {mine.outcome.mean:.4f} on shards {mine.shards[:8]}"
-    return tracking.Decision(name, version, None, "promoted", reason, _own(mine, rule))
+    return tracking.Decision(name, version, None, "promoted", reason, _own_figures(mine, rule))
 
 
-def _own(mine: Evidence, rule: Rule) -> dict[str, float | int | str]:
+def _own_figures(mine: Evidence, rule: PromotionRule) -> dict[str, float | int | str]:
     return {"metric": rule.metric, "shards": mine.shards, "value": mine.outcome.mean}
 
 
-def _compared(
-    uri: str, name: str, version: int, champion: int, mine: Evidence, theirs: Evidence, rule: Rule, seed: int
+def _compare(
+    uri: str, name: str, version: int, champion: int, mine: Evidence, theirs: Evidence, rule: PromotionRule, seed: int
 ) -> tracking.Decision:
-    """Promoted if the interval, widened for the looks that were taken before, lies above what the rule asks for."""
-    found, units = _paired(mine, theirs, rule, seed)
-    look = tracking.record_look(uri, name, mine.shards, rule.metric, version, champion)
-    interval = widen_interval(found, rule.bootstrap.level, look, units)
-    chance = one_sided_error(rule.bootstrap.level, look)
-    figures = _own(mine, rule) | {"against": champion, "champion_value": theirs.outcome.mean, "above": rule.above}
+    """Promote the candidate if the interval, widened for earlier looks at the evaluation set, is above the bound."""
+    found, units = _paired_gain(mine, theirs, rule, seed)
+    look = tracking.take_look(uri, name, mine.shards, rule.metric, version, champion)
+    interval = widened(found, rule.bootstrap.level, look, units)
+    chance = one_sided(rule.bootstrap.level, look)
+    figures = _own_figures(mine, rule) | {
+        "against": champion,
+        "champion_value": theirs.outcome.mean,
+        "above": rule.above,
+    }
     figures |= {"gain": interval.value, "low": interval.low, "high": interval.high, "level": 1.0 - 2.0 * chance}
-    figures |= {"look": look, "alpha": chance, "specimens": len(_shared(mine, theirs))}
+    figures |= {"look": look, "alpha": chance, "specimens": len(_common_specimens(mine, theirs))}
     outcome = "promoted" if interval.low > rule.above else "kept"
-    return tracking.Decision(name, version, champion, outcome, _told(rule, interval, figures), figures)
+    return tracking.Decision(name, version, champion, outcome, _explain(rule, interval, figures), figures)
 
 
-def _paired(mine: Evidence, theirs: Evidence, rule: Rule, seed: int) -> tuple[Interval, int]:
-    """The candidate's gain over the champion, above 0 where it is better, and how many gatherings were resampled."""
+def _paired_gain(mine: Evidence, theirs: Evidence, rule: PromotionRule, seed: int) -> tuple[Interval, int]:
+    """The interval of the candidate's gain, above 0 if it is better, and the number of gatherings resampled."""
     if mine.shards != theirs.shards:
-        raise ValueError(f"shards {mine.shards[:8]} and {theirs.shards[:8]} differ: these figures cannot be compared")
-    samples = [Sample(_called("candidate"), mine.outcome), Sample(_called("champion"), theirs.outcome)]
-    rows = compare_kinds(samples, rule.bootstrap, seed).to_pylist()
+        raise ValueError(
+            f"the versions were evaluated on different shards, {mine.shards[:8]} and {theirs.shards[:8]}: evaluate "
+            "both on the same shards"
+        )
+    samples = [Sample(_side("candidate"), mine.outcome), Sample(_side("champion"), theirs.outcome)]
+    rows = compare(samples, rule.bootstrap, seed).to_pylist()
     if not rows:
-        raise ValueError(f"{rule.metric}: fewer than two gatherings in common: no interval")
+        raise ValueError(f"{rule.metric}: the versions have fewer than two gatherings in common: no interval")
     ends = [rows[0][name] for name in ("difference", "low", "high")]
     if mine.outcome.lower_is_better:
         ends = [-ends[0], -ends[2], -ends[1]]
-    shared = _shared(mine, theirs)
-    units = {unit for one, unit in zip(mine.outcome.specimen_id, mine.outcome.units, strict=True) if one in shared}
+    shared = _common_specimens(mine, theirs)
+    units = {unit for key, unit in zip(mine.outcome.specimen_id, mine.outcome.units, strict=True) if key in shared}
     return Interval(*ends), len(units)
 
 
-def _called(name: str) -> Identity:
-    """One of two versions that are compared, whatever is known of them."""
+def _side(name: str) -> Identity:
+    """A stand-in identity for one side of the comparison."""
     return Identity(model=name, encoder=name, objective="", kind=name, init="", start_kind="", seed=0)
 
 
-def _shared(mine: Evidence, theirs: Evidence) -> set[str]:
-    """Specimens that both were asked about."""
+def _common_specimens(mine: Evidence, theirs: Evidence) -> set[str]:
+    """Specimens in the evidence of both versions."""
     return set(mine.outcome.specimen_id) & set(theirs.outcome.specimen_id)
 
 
-def _told(rule: Rule, found: Interval, figures: Mapping[str, float | int | str]) -> str:
+def _explain(rule: PromotionRule, found: Interval, figures: Mapping[str, float | int | str]) -> str:
     level, chance = (100 * float(figures[name]) for name in ("level", "alpha"))
     verdict = "above" if found.low > rule.above else "not above"
     return (
@@ -187,11 +199,11 @@ def _told(rule: Rule, found: Interval, figures: Mapping[str, float | int | str])
     )
 
 
-def narrowed(task: TaskSpec, split: str, level: str) -> tuple[TaskSpec, ...]:
-    """The parts of a task that may score `level` on `split`: one where the level names a part, else all of them.
+def narrow_task(task: TaskSpec, split: str, level: str) -> tuple[TaskSpec, ...]:
+    """The parts of a task that may score `level` on `split`: one part if the level names it, otherwise all parts.
 
     Raises:
-        ValueError: the split is none, or the task's settings do not allow it.
+        ValueError: there is no such split, or the task's settings do not allow it.
     """
     field = type(task).parallel_over
     settings = task.model_dump()
@@ -199,7 +211,7 @@ def narrowed(task: TaskSpec, split: str, level: str) -> tuple[TaskSpec, ...]:
         try:
             return (type(task).model_validate(settings | {"splits": (split,), field: (level,)}),)
         except ValidationError:
-            pass  # the parts are not named by their levels
+            pass  # the task's parts do not have the names of levels
     try:
         return type(task).model_validate(settings | {"splits": (split,)}).parts()
     except ValidationError as error:

@@ -1,6 +1,6 @@
-"""Embeddings → results: every task on every split for every encoder, as Ray tasks; the champion earned by a figure.
+"""The evaluation job: runs every task on every split for every encoder, as Ray tasks, and updates the registry.
 
-Beside the results lie the outcomes of each specimen and the comparisons of encoders that follow from them.
+Next to the results it writes the outcomes of each specimen and the comparisons of encoders computed from them.
 """
 
 import logging
@@ -19,26 +19,31 @@ from herbray.config import Spec
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
 from herbray.flow.embedding.job import read_embeddings, read_labels, read_note
-from herbray.flow.evaluation.comparison import AnyRule, Rule
-from herbray.flow.evaluation.outcomes import comparisons, comparisons_file, write_outcomes
-from herbray.flow.evaluation.partial_results import Found, Pieces, code_print, embeddings_print
-from herbray.flow.evaluation.write_back import Entry, record
+from herbray.flow.evaluation.comparison import AnyRule, PromotionRule
+from herbray.flow.evaluation.outcomes import compare_encoders, comparisons_file, write_outcomes
+from herbray.flow.evaluation.partial_results import (
+    PartialResult,
+    PartialResults,
+    fingerprint_code,
+    fingerprint_embeddings,
+)
+from herbray.flow.evaluation.write_back import EncoderResults, write_back
 from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import (
     AnyTask,
     Embeddings,
+    Judgeable,
     LeftOut,
-    ScorableTasks,
     TaskSpec,
-    describe_left_out,
-    select_scorable,
+    judgeable,
+    lines,
     to_left_out_table,
     to_outcome_table,
-    to_result_table,
+    to_table,
 )
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals, group_by_gathering
+from herbray.tasks.methods.bootstrap import Bootstrap, by_gathering, intervals
 from herbray.tasks.mislabel import Mislabel
 
 _log = logging.getLogger(__name__)
@@ -47,113 +52,120 @@ _log = logging.getLogger(__name__)
 class Evaluate(Spec):
     """The evaluation job. Reads embeddings folders, writes one table of results in long form.
 
-    Beside `results.parquet` it writes `results-outcomes/`, what each specimen contributed, and
-    `results-comparisons.parquet`, every two kinds of encoder compared on the same specimens.
+    Next to `results.parquet` it writes `results-outcomes/`, the contribution of each specimen to the results, and
+    `results-comparisons.parquet`, the comparison of each pair of kinds of encoder on the same specimens.
     """
 
     embeddings: tuple[Path, ...] = Field((Path("runs/embeddings"),), description="folders, or folders of such folders")
     tasks: tuple[AnyTask, ...] = (Identify(), Discriminate(), Mislabel())
     out: Path = Path("runs/results.parquet")
-    bootstrap: Bootstrap = Field(Bootstrap(), description="of the intervals and comparisons; resamples: 0 for neither")
-    champion: AnyRule = Field(Rule(), description="what earns the alias; see `herbray promote`")
+    bootstrap: Bootstrap = Field(Bootstrap(), description="for intervals and comparisons; resamples=0 omits both")
+    champion: AnyRule = Field(PromotionRule(), description="when a version becomes champion; see `herbray promote`")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = 89
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """One encoder, one narrow task, one split: what a Ray task computes."""
+class _Part:
+    """The work of one Ray task: one encoder, one part of a task, one split."""
 
     folder: Path
     task: TaskSpec
     split: str
 
 
-def evaluate(spec: Evaluate, said: Collection[LeftOut] = ()) -> pa.Table:
-    """Compute the results, write them, log them to each encoder's run, and move `champion` where it was earned.
+def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
+    """Compute the results, write them, log them to each encoder's run, and update the alias `champion`.
 
-    What the labels do not allow to be judged is left out, which is said before anything is computed and stands in
-    `results-left-out.parquet`; see `tasks.select_scorable` for what is an error instead.
+    Parts of tasks that the labels do not allow are left out. They are printed before anything is computed, and listed
+    in `results-left-out.parquet`. `tasks.judgeable` says which cases are errors instead.
 
-    Tasks that have ended are kept beside the results until all is done: a killed evaluation goes on with the others.
+    The results of finished Ray tasks are kept next to `out` until all results are written, so an evaluation that was
+    killed resumes.
 
-    A model without a champion gets its first one; another version takes its place as with `herbray promote`, where
-    the champion is evaluated here too.
+    A model without a champion gets its first one. Another version replaces the champion by the rule of
+    `herbray promote`, if the champion is evaluated in the same job.
 
     Args:
-        spec: of the job.
-        said: what the user has been told is left out.
+        spec: the job.
+        announced: what has already been printed as left out.
+
+    Returns:
+        The results, in `schema.RESULT`.
 
     Raises:
-        ValueError: no embeddings, an unknown split, or a task that the data cannot serve.
+        ValueError: no embeddings, an unknown split, or a task that the labels do not allow.
     """
     folders = embeddings_folders(spec.embeddings)
     distinct = distinct_encoders(folders)
-    allowed = {folder: select_scorable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
-    left_out = _left_out(allowed)
-    connection.say(describe_left_out([one for one in left_out if one not in said]))
-    pieces = [_Piece(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
+    allowed = {folder: judgeable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
+    left_out = _merge_left_out(allowed)
+    connection.say(lines([each for each in left_out if each not in announced]))
+    parts = [_Part(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
     with connection.connected():
-        found = _measured(spec, folders, pieces)
-        results = pa.concat_tables(one.results for folder in distinct for one in found[folder])
+        found = _measure_parts(spec, folders, parts)
+        results = pa.concat_tables(partial.results for folder in distinct for partial in found[folder])
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
-        files = write_outcomes(spec.out, {str(f): [one.outcomes for one in found[f]] for f in distinct})
-        compared = comparisons(files, spec.bootstrap, spec.seed)
+        files = write_outcomes(spec.out, {str(f): [partial.outcomes for partial in found[f]] for f in distinct})
+        compared = compare_encoders(files, spec.bootstrap, spec.seed)
     tables.write(comparisons_file(spec.out), compared)
     tables.write(left_out_file(spec.out), to_left_out_table(left_out))
     tables.write(spec.out, results)
-    record(spec.store, spec.champion, spec.seed, [_entry(folder, found[folder]) for folder in folders])
-    Pieces(spec.out).clear()
+    write_back(spec.store, spec.champion, spec.seed, [_collect(folder, found[folder]) for folder in folders])
+    PartialResults(spec.out).clear()
     return results
 
 
-def _left_out(allowed: Mapping[Path, ScorableTasks]) -> list[LeftOut]:
-    """What is left out of all encoders, or of some, which are then named."""
-    where: dict[LeftOut, list[str]] = {}
-    for folder, each in allowed.items():
-        for one in each.left_out:
-            where.setdefault(one, []).append(folder.name)
+def _merge_left_out(allowed: Mapping[Path, Judgeable]) -> list[LeftOut]:
+    """The parts left out; if a part is left out for some encoders only, its reason names their folders."""
+    folders: dict[LeftOut, list[str]] = {}
+    for folder, judged in allowed.items():
+        for each in judged.left_out:
+            folders.setdefault(each, []).append(folder.name)
     return [
-        one if len(names) == len(allowed) else replace(one, reason=f"{one.reason} (of {', '.join(names)})")
-        for one, names in where.items()
+        each if len(names) == len(allowed) else replace(each, reason=f"{each.reason} (of {', '.join(names)})")
+        for each, names in folders.items()
     ]
 
 
-def _entry(folder: Path, found: Sequence[Found]) -> Entry:
-    """All that was found of one encoder."""
-    return Entry(folder, *(pa.concat_tables(getattr(one, name) for one in found) for name in ("results", "outcomes")))
+def _collect(folder: Path, found: Sequence[PartialResult]) -> EncoderResults:
+    """All results of one encoder."""
+    return EncoderResults(
+        folder, *(pa.concat_tables(getattr(each, name) for each in found) for name in ("results", "outcomes"))
+    )
 
 
 def left_out_file(results: Path) -> Path:
-    """Where it is told what was not judged: `results.parquet` → `results-left-out.parquet`."""
+    """The file that lists the parts left out: `results.parquet` → `results-left-out.parquet`."""
     return results.with_name(f"{results.stem}-left-out.parquet")
 
 
 def distinct_encoders(folders: Sequence[Path]) -> list[Path]:
-    """The folders without repeated encoders: of several that hold the same encoder of the same kind, the first.
+    """The folders without duplicates: of several folders with the same encoder of the same kind, only the first.
 
     Raises:
-        ValueError: they hold its embeddings of different shards, which results could not tell apart.
+        ValueError: two such folders hold embeddings of different shards, which the results could not distinguish.
     """
     first: dict[tuple[str, str], tuple[Path, str]] = {}
     for folder in folders:
         note = read_note(folder)
-        there, shards = first.setdefault((note["encoder"], note["kind"]), (folder, note["shards"]))
+        earlier, shards = first.setdefault((note["encoder"], note["kind"]), (folder, note["shards"]))
         if shards != note["shards"]:
             raise ValueError(
-                f"{there} and {folder} hold the same encoder on different shards, which results cannot tell apart: "
-                f"evaluate them apart, e.g. `herbray evaluate embeddings={folder} out={folder.name}.parquet`"
+                f"{earlier} and {folder} hold embeddings of different shards by the same encoder, which the results "
+                "cannot distinguish: evaluate them separately, e.g. "
+                f"`herbray evaluate embeddings={folder} out={folder.name}.parquet`"
             )
-        if there != folder:
-            _log.warning("%s holds the same encoder as %s: results contain it once", folder.name, there.name)
+        if earlier != folder:
+            _log.warning("%s holds the same encoder as %s: the results contain it once", folder.name, earlier.name)
     return [folder for folder, _ in first.values()]
 
 
 def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
-    """Folders that hold embeddings: each path itself, or its children.
+    """The folders with embeddings among the paths: each path itself, or its subfolders.
 
     Raises:
-        ValueError: a path holds none.
+        ValueError: a path holds no finished embeddings.
     """
     found: list[Path] = []
     for path in paths:
@@ -164,54 +176,56 @@ def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _measured(spec: Evaluate, folders: Sequence[Path], pieces: Sequence[_Piece]) -> dict[Path, list[Found]]:
-    """What every piece of each folder gave, in the order of the pieces; those that were measured before are read."""
-    kept = Pieces(spec.out)
-    prints = {folder: embeddings_print(folder) for folder in folders}
-    keys = [_key(spec, piece, prints[piece.folder]) for piece in pieces]
-    ended = {number: found for number, key in enumerate(keys) if (found := kept.read(key))}
-    left = [number for number in range(len(pieces)) if number not in ended]
+def _measure_parts(spec: Evaluate, folders: Sequence[Path], parts: Sequence[_Part]) -> dict[Path, list[PartialResult]]:
+    """The result of every part, by folder, in the order of the parts. Parts measured earlier are read from files."""
+    kept = PartialResults(spec.out)
+    prints = {folder: fingerprint_embeddings(folder) for folder in folders}
+    keys = [_part_key(spec, part, prints[part.folder]) for part in parts]
+    done = {number: found for number, key in enumerate(keys) if (found := kept.read(key))}
+    left = [number for number in range(len(parts)) if number not in done]
     with connection.progress() as bar:
-        job = bar.add_task("evaluate", total=len(pieces), completed=len(ended), begun=len(ended), unit="task")
-        for number, found in _as_they_end(spec, pieces, left):
-            ended[number] = found
+        job = bar.add_task("evaluate", total=len(parts), completed=len(done), begun=len(done), unit="task")
+        for number, found in _measure_on_ray(spec, parts, left):
+            done[number] = found
             kept.write(keys[number], found)
             bar.advance(job)
-    return {folder: [ended[n] for n, piece in enumerate(pieces) if piece.folder == folder] for folder in folders}
+    return {folder: [done[n] for n, part in enumerate(parts) if part.folder == folder] for folder in folders}
 
 
-def _as_they_end(spec: Evaluate, pieces: Sequence[_Piece], left: Sequence[int]) -> Iterator[tuple[int, Found]]:
-    """Numbers of the pieces that are left, and what they gave, whichever ends first.
+def _measure_on_ray(spec: Evaluate, parts: Sequence[_Part], left: Sequence[int]) -> Iterator[tuple[int, PartialResult]]:
+    """Numbers and results of the parts that are left, in the order in which they finish.
 
-    So many are given out that each CPU has its next one; only the embeddings that these ask for are in memory.
+    Two tasks per CPU are submitted at once, so that no CPU waits. Only the embeddings that submitted tasks need are in
+    memory.
     """
-    run = ray.remote(num_cpus=1, max_retries=2)(_run_piece)
+    run = ray.remote(num_cpus=1, max_retries=2)(_measure)
     most = 2 * max(1, int(connection.resource("CPU")))
     waiting = deque(left)
-    given: dict[Any, int] = {}
+    submitted: dict[Any, int] = {}
     folder: Path | None = None
     stored: Any = None
     note: dict[str, Any] = {}
-    while waiting or given:
-        while waiting and len(given) < most:
-            piece = pieces[number := waiting.popleft()]
-            if piece.folder != folder:  # pieces of a folder stand together; Ray keeps those of running tasks
-                folder = piece.folder
+    while waiting or submitted:
+        while waiting and len(submitted) < most:
+            part = parts[number := waiting.popleft()]
+            if part.folder != folder:  # the parts of a folder are consecutive; Ray keeps what running tasks use
+                folder = part.folder
                 stored, note = ray.put(Embeddings.from_table(read_embeddings(folder))), read_note(folder)
-            given[run.remote(piece, stored, note, spec.bootstrap, spec.seed)] = number
-        ended, _ = ray.wait(list(given), num_returns=1)
-        yield given.pop(ended[0]), connection.got(ended[0])
+            submitted[run.remote(part, stored, note, spec.bootstrap, spec.seed)] = number
+        ended, _ = ray.wait(list(submitted), num_returns=1)
+        yield submitted.pop(ended[0]), connection.got(ended[0])
 
 
-def _key(spec: Evaluate, piece: _Piece, embeddings: str) -> str:
-    settings = [each.model_dump(mode="json") for each in (piece.task, spec.bootstrap)]
-    return fingerprint_json(embeddings, settings, piece.split, spec.seed, __version__, code_print())
+def _part_key(spec: Evaluate, part: _Part, embeddings: str) -> str:
+    settings = [each.model_dump(mode="json") for each in (part.task, spec.bootstrap)]
+    return fingerprint_json(embeddings, settings, part.split, spec.seed, __version__, fingerprint_code())
 
 
-def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> Found:
-    measured = piece.task.measure(embeddings, piece.split, seed)
-    outcomes = group_by_gathering(measured.outcomes, embeddings)
-    scores = measured.scores + bootstrap_intervals(outcomes, bootstrap, seed)
-    return Found(
-        to_result_table(scores, identity_from_manifest(note)), to_outcome_table(outcomes, identity_from_manifest(note))
-    )
+def _measure(
+    part: _Part, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int
+) -> PartialResult:
+    measured = part.task.measure(embeddings, part.split, seed)
+    outcomes = by_gathering(measured.outcomes, embeddings)
+    scores = measured.scores + intervals(outcomes, bootstrap, seed)
+    identity = identity_from_manifest(note)
+    return PartialResult(to_table(scores, identity), to_outcome_table(outcomes, identity))

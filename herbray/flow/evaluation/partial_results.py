@@ -1,4 +1,4 @@
-"""What an evaluation has measured so far, kept beside its results until these are whole: a killed one goes on."""
+"""The partial results of an evaluation, kept in files until all results are written, so that it can be resumed."""
 
 import functools
 import hashlib
@@ -12,55 +12,58 @@ from herbray import storage, tables, tasks
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one task found of one encoder on one split: rows of `schema.RESULT` and of `schema.OUTCOME`."""
+class PartialResult:
+    """The result of one task for one encoder on one split: rows of `schema.RESULT` and of `schema.OUTCOME`."""
 
     results: pa.Table
     outcomes: pa.Table
 
 
-class Pieces:
-    """Files in `results-unfinished/` beside `results.parquet`, two a piece, named by all that a piece follows from."""
+class PartialResults:
+    """The files in `results-unfinished/`, next to `results.parquet`: two per partial result, named by its fingerprint.
+
+    The fingerprint covers everything that the partial result depends on.
+    """
 
     def __init__(self, results: Path) -> None:
-        """Make nothing yet."""
+        """Create no file yet."""
         self.folder = results.with_name(f"{results.stem}-unfinished")
 
-    def read(self, key: str) -> Found | None:
-        """What was measured under this fingerprint; None if nothing was, or the files are damaged."""
+    def read(self, key: str) -> PartialResult | None:
+        """The partial result with this fingerprint; None if the files do not exist or are damaged."""
         try:
-            return Found(*(tables.read(path, "") for path in self._files(key)))
+            return PartialResult(*(tables.read(path, "") for path in self._files(key)))
         except (OSError, storage.DamagedFile):
             return None
 
-    def write(self, key: str, found: Found) -> None:
-        """Keep a piece; each file is seen whole or not at all."""
+    def write(self, key: str, found: PartialResult) -> None:
+        """Write a partial result, each file in one step."""
         for path, table in zip(self._files(key), (found.results, found.outcomes), strict=True):
             tables.write(path, table)
 
     def clear(self) -> None:
-        """The results are whole."""
+        """Remove all partial results."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self, key: str) -> tuple[Path, Path]:
         return self.folder / f"{key}-results.parquet", self.folder / f"{key}-outcomes.parquet"
 
 
-def embeddings_print(folder: Path) -> str:
-    """Fingerprint of an embeddings folder: of its files as they are."""
-    seen = hashlib.sha256()
+def fingerprint_embeddings(folder: Path) -> str:
+    """Fingerprint of the content of an embeddings folder."""
+    digest = hashlib.sha256()
     for path in [folder / "manifest.json", *sorted(folder.glob("split=*/part-*.parquet"))]:
         with path.open("rb") as file:
-            seen.update(
+            digest.update(
                 f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
             )
-    return seen.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
 @functools.cache
-def code_print() -> str:
-    """Fingerprint of the tasks' code: after a change to it, nothing that was measured before counts."""
-    seen = hashlib.sha256()
-    for path in sorted(Path(tasks.__file__).parent.glob("*.py")):
-        seen.update(path.read_bytes())
-    return seen.hexdigest()[:16]
+def fingerprint_code() -> str:
+    """Fingerprint of the tasks' code: a change to the code makes all earlier partial results invalid."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(tasks.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The alias `champion`: earned against the present one on the same specimens, or given back by hand."""
+"""The promotion job: makes a candidate champion if it beats the present champion, or rolls back by hand."""
 
 from pathlib import Path
 from typing import Self
@@ -8,31 +8,41 @@ from pydantic import Field, model_validator
 from herbray import schema, tracking
 from herbray.config import Spec
 from herbray.flow.embedding.job import read_embeddings, read_note
-from herbray.flow.evaluation.comparison import AnyRule, Evidence, Rule, already, consider, evidence, narrowed
+from herbray.flow.evaluation.comparison import (
+    AnyRule,
+    Evidence,
+    PromotionRule,
+    already_champion,
+    find_evidence,
+    judge_candidate,
+    narrow_task,
+)
 from herbray.flow.evaluation.job import embeddings_folders
 from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
 from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.methods.bootstrap import group_by_gathering
+from herbray.tasks.methods.bootstrap import by_gathering
 
 
 class Promote(Spec):
     """The promotion job. Reads two embeddings folders of one evaluation set, moves an alias of the registry."""
 
-    model: str = Field(description="the registered model")
-    version: int | None = Field(None, ge=1, description="the candidate; None: what the alias `candidate` names")
+    model: str = Field(description="name of the registered model")
+    version: int | None = Field(None, ge=1, description="the candidate; None: the version with the alias `candidate`")
     to: int | None = Field(None, ge=1, description="make this version champion without a comparison: roll back")
     embeddings: tuple[Path, ...] = Field((Path("runs/embeddings"),), description="folders, or folders of such folders")
-    shards: str | None = Field(None, description="fingerprint, or its beginning, where both have several in common")
-    rule: AnyRule = Rule()
+    shards: str | None = Field(
+        None, description="fingerprint, or its beginning; needed if both versions were embedded from several shards"
+    )
+    rule: AnyRule = PromotionRule()
     task: AnyTask | None = Field(None, description="settings of the rule's task; None: its defaults")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = PAPER_SEED
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _check_mode(self) -> Self:
         if self.to is not None and self.version is not None:
-            raise ValueError("to gives the alias back by hand, version lets one earn it: set one of them")
+            raise ValueError("`to` rolls back by hand, `version` names a candidate to compare: set only one of them")
         if self.task is not None and self.task.name != self.rule.key[0]:
             raise ValueError(f"task.name={self.task.name}, but rule.metric is {self.rule.metric}")
         return self
@@ -41,66 +51,69 @@ class Promote(Spec):
 def promote(spec: Promote) -> tracking.Decision:
     """Make the candidate champion if it is better, or say why not; with `to`, roll back.
 
-    Better: the paired bootstrap's interval of the gain, over the specimens of one evaluation set that both encoders
-    embedded, lies above `rule.above`. What each specimen contributes is computed from the two embeddings folders. A
-    model without a champion gets its first one without a comparison.
+    The candidate is better if the paired bootstrap interval of its gain lies above `rule.above`. The gain is computed
+    from the two embeddings folders, over the specimens of one evaluation set that both encoders embedded. A model
+    without a champion gets its first one without a comparison.
 
-    A decision against the candidate is a decision, not an error: the verb's exit code is 0 then, too.
+    A decision against the candidate is not an error: the command exits with 0.
 
     Raises:
         ModelNotFound: no such model, version or alias.
-        ValueError: no evaluation set in common, or a metric that no specimen contributes to.
-        PromotionOvertaken: another promotion moved the champion meanwhile; nothing was changed.
-        PromotionLocked: another one holds the model's lock.
+        ValueError: the versions have no evaluation set in common, or no specimen contributes to the metric.
+        PromotionOvertaken: another promotion moved the alias in the meantime; nothing was changed.
+        PromotionHeld: another promotion holds the model's lock.
     """
     uri = tracking.registry_uri(tracking.tracking_uri(spec.store))
-    seen = tracking.read_standing(uri, spec.model)
+    standing = tracking.standing(uri, spec.model)
     if spec.to is not None:
-        return _give_back(uri, spec.model, spec.to, seen)
+        return _roll_back(uri, spec.model, spec.to, standing)
     address = f"models:/{spec.model}@candidate" if spec.version is None else f"models:/{spec.model}/{spec.version}"
     version = tracking.resolve(uri, address)[1]
     mine, theirs = None, None
-    if seen.champion is not None and seen.champion != version:
-        mine, theirs = _gather(spec, uri, version, seen.champion)
-    return consider(uri, spec.model, version, seen, mine, theirs, spec.rule, spec.seed)
+    if standing.champion is not None and standing.champion != version:
+        mine, theirs = _measure_both(spec, uri, version, standing.champion)
+    return judge_candidate(uri, spec.model, version, standing, mine, theirs, spec.rule, spec.seed)
 
 
-def _give_back(uri: str, name: str, version: int, seen: tracking.Standing) -> tracking.Decision:
+def _roll_back(uri: str, name: str, version: int, standing: tracking.Standing) -> tracking.Decision:
     tracking.get_version(uri, name, version)
-    if seen.champion is None:
+    if standing.champion is None:
         raise tracking.ModelNotFound(
-            f"model {name!r} has no champion to roll back from; `herbray promote {name} version={version}` makes one"
+            f"model {name!r} has no champion to roll back from; `herbray promote {name} version={version}` makes "
+            f"version {version} champion"
         )
-    if seen.champion == version:
-        return already(name, version)
-    reason = f"given by hand in place of version {seen.champion}, without a comparison"
-    decision = tracking.Decision(name, version, seen.champion, "rolled back", reason, {"against": seen.champion})
-    tracking.apply_decision(uri, decision, seen)
+    if standing.champion == version:
+        return already_champion(name, version)
+    reason = f"set by hand in place of version {standing.champion}, without a comparison"
+    figures = {"against": standing.champion}
+    decision = tracking.Decision(name, version, standing.champion, "rolled back", reason, figures)
+    tracking.decide(uri, decision, standing)
     return decision
 
 
-def _gather(spec: Promote, uri: str, version: int, champion: int) -> tuple[Evidence, Evidence]:
-    """The evidence of candidate and champion, on the one evaluation set that both have."""
-    mine, theirs = _folders(spec, version), _folders(spec, champion)
+def _measure_both(spec: Promote, uri: str, version: int, champion: int) -> tuple[Evidence, Evidence]:
+    """The evidence of candidate and champion on their common evaluation set."""
+    mine, theirs = _find_folders(spec, version), _find_folders(spec, champion)
     common = sorted(set(mine) & set(theirs))
     if not common:
         missing = champion if mine else version
         raise ValueError(
-            f"no evaluation set that versions {version} and {champion} of {spec.model} have in common in "
-            f"{', '.join(map(str, spec.embeddings))}: {_known(version, mine)}; {_known(champion, theirs)}; embed both "
-            f"from the same shards with split {spec.rule.key[1]}: `herbray embed model=models:/{spec.model}/{missing}`"
+            f"versions {version} and {champion} of {spec.model} have no evaluation set in common in "
+            f"{', '.join(map(str, spec.embeddings))}: {_describe_folders(version, mine)}; "
+            f"{_describe_folders(champion, theirs)}; embed both from the same shards with split {spec.rule.key[1]}: "
+            f"`herbray embed model=models:/{spec.model}/{missing}`"
         )
     if len(common) > 1:
         raise ValueError(
             f"versions {version} and {champion} of {spec.model} have several evaluation sets in common: choose one "
             f"with shards={' or shards='.join(each[:8] for each in common)}"
         )
-    place = common[0]
-    return _measured(spec, uri, version, mine[place]), _measured(spec, uri, champion, theirs[place])
+    shards = common[0]
+    return _measure(spec, uri, version, mine[shards]), _measure(spec, uri, champion, theirs[shards])
 
 
-def _folders(spec: Promote, version: int) -> dict[str, Path]:
-    """Embeddings of a version that hold the rule's split, by fingerprint of their shards."""
+def _find_folders(spec: Promote, version: int) -> dict[str, Path]:
+    """The embeddings folders of a version that contain the rule's split, by fingerprint of their shards."""
     wanted = set(spec.rule.key[1].split("+"))
     found: dict[str, Path] = {}
     for folder in embeddings_folders(spec.embeddings):
@@ -111,37 +124,38 @@ def _folders(spec: Promote, version: int) -> dict[str, Path]:
     return found
 
 
-def _known(version: int, folders: dict[str, Path]) -> str:
-    return f"version {version} was embedded from shards {', '.join(sorted(folders)) or 'none that fit'}"
+def _describe_folders(version: int, folders: dict[str, Path]) -> str:
+    shards = f"shards {', '.join(sorted(folders))}" if folders else "no shards that fit"
+    return f"version {version} was embedded from {shards}"
 
 
-def _measured(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
-    """Ask the rule's task about an embeddings folder.
+def _measure(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
+    """Run the rule's task on an embeddings folder.
 
     Raises:
-        ValueError: the folder was made by other weights than the version's, or no specimen contributes to the metric.
+        ValueError: the folder was made with other weights than the version's, or no specimen contributes to the metric.
     """
     note = read_note(folder)
-    made = note["encoder"][: schema.WEIGHTS_DIGITS]
+    weights = note["encoder"][: schema.WEIGHTS_DIGITS]
     registered = tracking.get_version(uri, spec.model, version).tags.get(tracking.WEIGHTS_TAG)
-    if registered and made != registered:
+    if registered and weights != registered:
         raise ValueError(
-            f"{folder}: made by weights {made}, but version {version} of {spec.model} has {registered}: it belongs to "
-            "another registry; embed this version into another folder and name that in embeddings"
+            f"{folder}: made with weights {weights}, but version {version} of {spec.model} has {registered}: "
+            "it belongs to another registry; embed this version into another folder and set embeddings to that folder"
         )
     task, split, level, _ = spec.rule.key
     table = Embeddings.from_table(read_embeddings(folder))
     found = [
         outcome
-        for part in narrowed(spec.task or TASKS[task].model_validate({}), split, level)
+        for part in narrow_task(spec.task or TASKS[task].model_validate({}), split, level)
         for outcome in part.measure(table, split, spec.seed).outcomes
     ]
-    outcomes = group_by_gathering(found, table)
-    proof = evidence(note["shards"], to_outcome_table(outcomes, identity_from_manifest(note)), spec.rule)
-    if proof is None:
-        known = sorted({f"{each.task}/{each.split}/{each.level}/{each.metric}" for each in outcomes})
+    outcomes = by_gathering(found, table)
+    evidence = find_evidence(note["shards"], to_outcome_table(outcomes, identity_from_manifest(note)), spec.rule)
+    if evidence is None:
+        measured = sorted({f"{each.task}/{each.split}/{each.level}/{each.metric}" for each in outcomes})
         raise ValueError(
-            f"{spec.rule.metric}: no mean over specimens, so it cannot be compared in pairs; there are "
-            f"{', '.join(known[:12]) or 'none of this task'}"
+            f"{spec.rule.metric}: not a mean over specimens, so it cannot be compared in pairs; choose one of "
+            f"{', '.join(measured[:12]) or 'another task: this task has no such metric'}"
         )
-    return proof
+    return evidence

@@ -1,4 +1,4 @@
-"""Embeddings → a curators' list: sheets whose filed name is doubted, as a table and as CSV for a spreadsheet."""
+"""The suspects job: lists sheets that may be filed under a wrong name, as a table and as CSV for a spreadsheet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,29 +17,29 @@ from herbray.flow.evaluation.job import embeddings_folders
 from herbray.spreadsheet import write_csv
 from herbray.tasks import Embeddings
 from herbray.tasks import suspects as task
+from herbray.tasks.base import Pooled
 from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.validators import PooledSplit
 
-_SAID_BY_THE_SHEET = ("institution", "catalog_number", "reference")
+_SHEET_COLUMNS = ("institution", "catalog_number", "reference")
 
 
 class Suspects(Spec):
     """The job that lists doubtful names. Reads one embeddings folder, writes `suspects.csv` and `suspects.parquet`."""
 
-    embeddings: Path = Field(Path("runs/embeddings"), description="of one encoder")
-    split: PooledSplit = Field("herbarium+species+random", description="not those that trained the encoder")
+    embeddings: Path = Field(Path("runs/embeddings"), description="embeddings folder of one encoder")
+    split: Pooled = Field("herbarium+species+random", description="splits that the encoder was not trained on")
     rank: Literal["order", "family", "genus", "species"] = "genus"
-    catalogue: Path | None = Field(None, description="tells where each image lies")
-    neighbours: int = Field(5, ge=1, le=100, description="similar sheets that are named as evidence")
-    most: int | None = Field(None, ge=1, description="rows of the list; None: every specimen")
-    probe: Mislabel = Field(Mislabel(), description="its folds, C, class_weight and max_iter are used")
+    catalogue: Path | None = Field(None, description="catalogue folder, for the column with the path of each image")
+    neighbours: int = Field(5, ge=1, le=100, description="number of similar sheets listed as evidence")
+    most: int | None = Field(None, ge=1, description="most rows of the list; None: every specimen")
+    probe: Mislabel = Field(Mislabel(), description="only folds, C, class_weight and max_iter are used")
     out: Path = Path("runs/suspects")
     seed: int = 89
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
-    """The list that was written, in `schema.SUSPECT`, and what a person is told of it."""
+class SuspectList:
+    """The list, in `schema.SUSPECT`, and a summary of it."""
 
     table: pa.Table
     summary: str
@@ -49,30 +49,30 @@ class Written:
         return self.summary
 
 
-def suspects(spec: Suspects) -> Written:
-    """Make the list, most doubtful first, and write it in both forms.
+def suspects(spec: Suspects) -> SuspectList:
+    """Make the list, most doubtful first, and write it as Parquet and as CSV.
 
     Raises:
-        ValueError: no embeddings or several encoders' in the folder, no such split, fewer than two names that can be
-            learnt, or an unreadable catalogue.
+        ValueError: the folder holds no embeddings or those of several encoders, there is no such split, fewer than two
+            names can be learned, or the catalogue cannot be read.
     """
-    table = read_embeddings(_only(spec.embeddings))
-    embeddings = Embeddings.from_table(table).select_splits(spec.split)
-    found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
-    listed = _with_sheet(found.table.slice(0, spec.most), table, spec.catalogue)
+    table = read_embeddings(_single_folder(spec.embeddings))
+    embeddings = Embeddings.from_table(table).of_split(spec.split)
+    found = task.suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
+    listed = _add_sheet_columns(found.table.slice(0, spec.most), table, spec.catalogue)
     spec.out.mkdir(parents=True, exist_ok=True)
     tables.write(spec.out / "suspects.parquet", listed)
-    write_csv(_flat(listed), spec.out / "suspects.csv")
-    return Written(listed, _summary(found, len(listed), spec.out))
+    write_csv(_flatten_lists(listed), spec.out / "suspects.csv")
+    return SuspectList(listed, _summarise(found, len(listed), spec.out))
 
 
-def _summary(found: task.SuspectList, listed: int, out: Path) -> str:
+def _summarise(found: task.Listed, listed: int, out: Path) -> str:
     suspected = pc.sum(found.table["suspected"]).as_py()
     head = f"{suspected:,} of {len(found.table):,} sheets are suspected; {out / 'suspects.csv'} lists {listed:,}"
     return "\n".join(filter(None, (f"{head}, most doubtful first", found.not_judged)))
 
 
-def _only(folder: Path) -> Path:
+def _single_folder(folder: Path) -> Path:
     folders = embeddings_folders([folder])
     if len(folders) > 1:
         names = ", ".join(each.name for each in folders[:8])
@@ -80,24 +80,23 @@ def _only(folder: Path) -> Path:
     return folders[0]
 
 
-def _with_sheet(listed: pa.Table, table: pa.Table, folder: Path | None) -> pa.Table:
-    """The list in `schema.SUSPECT`: what the sheet says of itself and, where a catalogue is at hand, its image."""
+def _add_sheet_columns(listed: pa.Table, table: pa.Table, folder: Path | None) -> pa.Table:
+    """The list in `schema.SUSPECT`, with the columns of the sheet and, if there is a catalogue, the image's path."""
     columns = {name: listed[name] for name in listed.column_names}
-    columns |= {name: _looked_up(listed["specimen_id"], table, name) for name in _SAID_BY_THE_SHEET}
-    known = catalogue.read(folder) if folder else None
-    columns["image"] = (
-        _looked_up(listed["specimen_id"], known, "image") if known else pa.nulls(len(listed), pa.string())
-    )
+    columns |= {name: _look_up(listed["specimen_id"], table, name) for name in _SHEET_COLUMNS}
+    specimens = catalogue.read(folder) if folder else None
+    images = _look_up(listed["specimen_id"], specimens, "image") if specimens else pa.nulls(len(listed), pa.string())
+    columns["image"] = images
     return pa.table({name: columns[name] for name in schema.SUSPECT.names}, schema=schema.SUSPECT)
 
 
-def _looked_up(ids: pa.ChunkedArray, table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column of `table` in the order of `ids`; null where an id is not there."""
+def _look_up(ids: pa.ChunkedArray, table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of `table` in the order of `ids`; null for ids that `table` does not have."""
     return table[name].take(pc.index_in(ids, table["specimen_id"].combine_chunks()))
 
 
-def _flat(listed: pa.Table) -> pa.Table:
-    """Lists as one text each, for a spreadsheet; probabilities to four places."""
+def _flatten_lists(listed: pa.Table) -> pa.Table:
+    """The table for a spreadsheet: each list as one text, probabilities to four decimal places."""
     for at, field in enumerate(listed.schema):
         if pa.types.is_list(field.type):
             listed = listed.set_column(at, field.name, pc.binary_join(listed[field.name], "; "))

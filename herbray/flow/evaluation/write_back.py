@@ -1,4 +1,4 @@
-"""An evaluation written up where its encoders are registered: run, model card, and who is champion."""
+"""The write-back of an evaluation to the registry: each encoder's run and model card, and the alias `champion`."""
 
 import logging
 import re
@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 
 from herbray import tables, tracking
 from herbray.flow.embedding.job import read_note, remedy
-from herbray.flow.evaluation.card_section import findings
-from herbray.flow.evaluation.comparison import Evidence, Rule, consider, evidence
+from herbray.flow.evaluation.card_section import format_section
+from herbray.flow.evaluation.comparison import Evidence, PromotionRule, find_evidence, judge_candidate
 
 SECTION: Final = "Results"
-"""The section of the model card that an evaluation writes."""
+"""Heading of the model card's section that an evaluation writes."""
 
 _URI: Final = re.compile(r"models:/(?P<name>[^/@:]+)/(?P<version>\d{1,9})")
 
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What was found of one embeddings folder: `schema.RESULT` and `schema.OUTCOME`."""
+class EncoderResults:
+    """The results of one embeddings folder, in `schema.RESULT` and `schema.OUTCOME`."""
 
     folder: Path
     results: pa.Table
@@ -33,57 +33,57 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class _Version:
+class _EvaluatedVersion:
     name: str
     version: int
-    entry: Entry
+    entry: EncoderResults
     note: dict[str, Any]
 
 
-def record(store: Path, rule: Rule, seed: int, entries: Sequence[Entry]) -> None:
-    """Log each registered encoder's results to its run and its card, and let the better ones be champion.
+def write_back(store: Path, rule: PromotionRule, seed: int, entries: Sequence[EncoderResults]) -> None:
+    """Log each registered encoder's results to its run and its model card, and promote versions that are better.
 
-    A model without a champion gets its first: the lowest version with the rule's metric. A later version becomes
-    champion as with `herbray promote`, if the champion's embeddings of the same shards are among the entries. Versions
-    before the champion are not compared with it: that would use up looks at the evaluation set. Where
-    another job holds a model's lock, a warning says what was left out: the results stand without it.
+    The first champion of a model is the lowest version with the rule's metric. A later version becomes champion by the
+    rule of `herbray promote`, if the champion's embeddings of the same shards are among the entries. Versions older
+    than the champion are not compared with it, because each comparison uses up a look at the evaluation set. If another
+    job holds a model's lock, a warning says what was left out; the results are complete without it.
 
     Raises:
-        ModelNotFound: embeddings name a model or version that the registry does not hold.
+        ModelNotFound: embeddings name a model or version that is not in the registry.
     """
-    registered = sorted(_registered(entries), key=lambda each: (each.name, each.version, each.note["shards"]))
+    registered = sorted(_find_versions(entries), key=lambda each: (each.name, each.version, each.note["shards"]))
     if not registered:
         return
     uri = tracking.tracking_uri(store)
     for each in registered:
-        tracking.log_results(tracking.training_run(uri, each.name, each.version), each.entry.results)
-        _into_card(uri, each, rule)
+        tracking.log_results(tracking.run_of(uri, each.name, each.version), each.entry.results)
+        _write_section(uri, each, rule)
     for each in registered:
-        _crown(uri, each, registered, rule, seed)
+        _judge(uri, each, registered, rule, seed)
 
 
-def _registered(entries: Sequence[Entry]) -> list[_Version]:
+def _find_versions(entries: Sequence[EncoderResults]) -> list[_EvaluatedVersion]:
     found = []
     for entry in entries:
         note = read_note(entry.folder)
         if match := _URI.fullmatch(note["uri"]):
-            found.append(_Version(match["name"], int(match["version"]), entry, note))
+            found.append(_EvaluatedVersion(match["name"], int(match["version"]), entry, note))
     return found
 
 
-def _into_card(uri: str, each: _Version, rule: Rule) -> None:
-    text = findings(
-        each.entry.results, each.entry.outcomes, _families(each.entry.folder), rule.key, each.note["shards"]
+def _write_section(uri: str, each: _EvaluatedVersion, rule: PromotionRule) -> None:
+    text = format_section(
+        each.entry.results, each.entry.outcomes, _read_families(each.entry.folder), rule.key, each.note["shards"]
     )
     try:
-        with tracking.promotion_lock(uri, each.name):
+        with tracking.exclusive(uri, each.name):
             card = tracking.read_card(uri, each.name, each.version)
-            tracking.write_card(uri, each.name, each.version, tracking.replace_section(card, SECTION, text))
-    except tracking.PromotionLocked as error:
-        _log.warning("%s version %d: its card lacks these results: %s", each.name, each.version, error)
+            tracking.write_card(uri, each.name, each.version, tracking.with_section(card, SECTION, text))
+    except tracking.PromotionHeld as error:
+        _log.warning("%s version %d: these results are not in its model card: %s", each.name, each.version, error)
 
 
-def _families(folder: Path) -> dict[str, str]:
+def _read_families(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(folder.glob("split=*/part-*.parquet")):
         rows = tables.read(file, remedy(folder), columns=["specimen_id", "family"])
@@ -92,30 +92,32 @@ def _families(folder: Path) -> dict[str, str]:
     return found
 
 
-def _crown(uri: str, each: _Version, registered: Sequence[_Version], rule: Rule, seed: int) -> None:
-    """Consider one version, if there is something to go by."""
-    mine = _evidence(each, rule)
+def _judge(
+    uri: str, each: _EvaluatedVersion, registered: Sequence[_EvaluatedVersion], rule: PromotionRule, seed: int
+) -> None:
+    """Judge one version, if its results contain the rule's metric."""
+    mine = _evidence_of(each, rule)
     if mine is None:
         return
-    seen = tracking.read_standing(uri, each.name)
-    if seen.champion is not None and each.version < seen.champion:
+    standing = tracking.standing(uri, each.name)
+    if standing.champion is not None and each.version < standing.champion:
         return
     theirs = None
-    if seen.champion not in (None, each.version):
-        others = [other for other in registered if (other.name, other.version) == (each.name, seen.champion)]
-        found = [_evidence(other, rule) for other in others if other.note["shards"] == each.note["shards"]]
-        theirs = next((one for one in found if one is not None), None)
+    if standing.champion not in (None, each.version):
+        others = [other for other in registered if (other.name, other.version) == (each.name, standing.champion)]
+        found = [_evidence_of(other, rule) for other in others if other.note["shards"] == each.note["shards"]]
+        theirs = next((evidence for evidence in found if evidence is not None), None)
         if theirs is None:
-            asked = f"was not evaluated here; `herbray promote {each.name}` compares them"
-            why = "was evaluated on other shards" if others else asked
-            said = "%s version %d: not compared with the champion, version %s, which %s"
-            _log.warning(said, each.name, each.version, seen.champion, why)
+            missing = f"was not evaluated in this job; `herbray promote {each.name}` compares them"
+            why = "was evaluated on other shards" if others else missing
+            message = "%s version %d: not compared with the champion, version %s, which %s"
+            _log.warning(message, each.name, each.version, standing.champion, why)
             return
     try:
-        consider(uri, each.name, each.version, seen, mine, theirs, rule, seed)
-    except (tracking.PromotionLocked, tracking.PromotionOvertaken) as error:  # the results stand whoever is champion
+        judge_candidate(uri, each.name, each.version, standing, mine, theirs, rule, seed)
+    except (tracking.PromotionHeld, tracking.PromotionOvertaken) as error:  # the results do not depend on the champion
         _log.warning("%s", error)
 
 
-def _evidence(each: _Version, rule: Rule) -> Evidence | None:
-    return evidence(each.note["shards"], each.entry.outcomes, rule)
+def _evidence_of(each: _EvaluatedVersion, rule: PromotionRule) -> Evidence | None:
+    return find_evidence(each.note["shards"], each.entry.outcomes, rule)

@@ -1,4 +1,4 @@
-"""Where a study's trainings lie, and that no two of them are the same."""
+"""The folders of a study's trainings, and a check that no two trainings are the same."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,47 +9,46 @@ from herbray.flow.training.runs.identity import encoder_settings
 from herbray.flow.training.specification import Train
 
 
-def refuse_repeated(
-    trainings: Sequence[Train], shard: Shard, other_shards: Mapping[str, Shard], given: Sequence[str]
+def check_distinct(
+    trainings: Sequence[Train], shard: Shard, other_shards: Mapping[str, Shard], shared: Sequence[str]
 ) -> None:
-    """Refuse trainings that differ in nothing but their names.
+    """Refuse trainings that differ only in their labels.
 
     Args:
-        trainings: in the order of the settings.
-        shard: that they learn from.
-        other_shards: that those of these labels learn from.
-        given: of "seed" and "init", what the study sets for all trainings alike.
+        trainings: the trainings, in the order of the settings.
+        shard: the shards that trainings read.
+        other_shards: label of a training: the other shards that it reads.
+        shared: "seed" and "init", if the study sets them for all trainings.
 
     Raises:
-        ValueError: two of them would make the same encoder.
+        ValueError: two trainings would make the same encoder.
     """
     first: dict[str, int] = {}
     for place, each in enumerate(trainings):
-        settings = encoder_settings(each) | {"seed": None if "seed" in given else each.seed}
-        if "init" in given:
+        settings = encoder_settings(each) | {"seed": None if "seed" in shared else each.seed}
+        if "init" in shared:
             settings["encoder"] = settings["encoder"] | {"init": None}
         shards = other_shards.get(each.result_name, shard)
-        there = first.setdefault(fingerprint_json(settings, shards.model_dump(mode="json")), place)
-        if there != place:
+        earlier = first.setdefault(fingerprint_json(settings, shards.model_dump(mode="json")), place)
+        if earlier != place:
             raise ValueError(
-                f"train.{place} ({each.result_name}) is the same training as train.{there} "
-                f"({trainings[there].result_name}): "
-                "change a setting of one, or leave it out"
+                f"train.{place} ({each.result_name}) is the same training as train.{earlier} "
+                f"({trainings[earlier].result_name}): change a setting of one, or remove one"
             )
 
 
-def run_folders(trainings: Sequence[Train], inits: bool, seeds: bool) -> list[str]:
-    """A folder's name for each training; of several with the same name all but the first bear what they are made of.
+def name_run_folders(trainings: Sequence[Train], inits: bool, seeds: bool) -> list[str]:
+    """A folder name for each training. If several names are equal, all but the first get a fingerprint of the settings.
 
     Args:
-        trainings: the cells of the grid.
-        inits: whether start weights are a part of the name.
-        seeds: whether the seed is.
+        trainings: the trainings of the grid.
+        inits: whether the start weights are part of the name.
+        seeds: whether the seed is part of the name.
     """
     names: list[str] = []
     for each in trainings:
-        parts = [folder(each.result_name)]
-        parts += [_plain(each.encoder.init)] if inits else []
+        parts = [folder_name(each.result_name)]
+        parts += [_replace_special(each.encoder.init)] if inits else []
         parts += [f"seed{each.seed}"] if seeds else []
         if "-".join(parts) in names:
             parts.append(fingerprint_json(encoder_settings(each), each.seed)[:6])
@@ -57,12 +56,12 @@ def run_folders(trainings: Sequence[Train], inits: bool, seeds: bool) -> list[st
     return names
 
 
-def folder(label: str) -> str:
-    """A folder's name for a label; two labels that differ in odd signs only have two."""
-    plain = _plain(label)
+def folder_name(label: str) -> str:
+    """A folder name for a label. Labels that differ only in special characters get different names."""
+    plain = _replace_special(label)
     return plain if plain == label else f"{plain}-{fingerprint_json(label)[:6]}"
 
 
-def _plain(text: str) -> str:
-    """As part of a folder's name."""
+def _replace_special(text: str) -> str:
+    """Replace all characters that are unsafe in a folder name."""
     return re.sub(r"[^A-Za-z0-9._]+", "_", text)

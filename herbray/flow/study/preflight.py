@@ -1,4 +1,4 @@
-"""What would stop a study hours after it began, told before anything is trained."""
+"""The checks before a study trains anything: errors that would otherwise stop the study hours later."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,48 +18,48 @@ from herbray.flow.shards.chosen_splits import splits_there
 from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
 from herbray.model.encoder import EncoderSpec, build_encoder
-from herbray.tasks import Embeddings, LeftOut, select_scorable
+from herbray.tasks import Embeddings, LeftOut, judgeable
 
 
 def check_start(job: Train) -> None:
-    """Start weights that do not go with an encoder, or cannot be had. Those of a registry are looked at when pulled.
+    """Check that a training's start weights fit its encoder. Weights from a registry are checked when they are pulled.
 
     Raises:
-        ValueError: for such.
+        ValueError: the start weights do not fit the encoder, or are not available.
     """
     if not job.encoder.init.startswith("models:/"):
         build_learner(job, 2, None)
 
 
 def check_frozen(start: EncoderSpec, seed: int) -> None:
-    """`check_start` of an encoder that is evaluated as it is."""
+    """Like `check_start`, for an encoder that is evaluated without training."""
     if not start.init.startswith("models:/"):
         build_encoder(start, seed)
 
 
-def check_handed_over(job: Train, made: EncoderSpec) -> None:
-    """Whether an encoder that is yet to be pretrained will fit the training that is to start from it.
+def check_pretraining_fits(job: Train, pretraining: EncoderSpec) -> None:
+    """Check that the encoder of a pretraining will fit a training that starts from it.
 
     Raises:
-        ValueError: it will not.
+        ValueError: the encoders differ in architecture, stem or normalisation.
     """
     for key in ("arch", "stem", "normalise"):
-        have, want = getattr(made, key), getattr(job.encoder, key)
+        have, want = getattr(pretraining, key), getattr(job.encoder, key)
         if have != want:
             raise ValueError(
-                f"{job.result_name}: encoder.{key}={want}, but the pretraining that it starts from has {key}={have}: "
-                f"set both alike"
+                f"{job.result_name}: encoder.{key}={want}, but the pretraining has encoder.{key}={have}: "
+                "set both to the same value"
             )
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What the labels allow of a study's later stages.
+class Preflight:
+    """What the later stages of a study can do with the labels of its specimens.
 
     Attributes:
-        splits: to embed.
-        absent: splits that the settings allow for and that hold no specimen, and why.
-        left_out: of the tasks.
+        splits: the splits to embed.
+        absent: empty splits, with the reason.
+        left_out: parts of tasks that the labels do not allow.
     """
 
     splits: tuple[str, ...]
@@ -67,56 +67,56 @@ class Outlook:
     left_out: tuple[LeftOut, ...]
 
 
-def foresee(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequence[tuple[Train, Shard]]) -> Outlook:
-    """What a catalogue and its splits allow to train, to embed and to judge; no image is read.
+def preflight(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequence[tuple[Train, Shard]]) -> Preflight:
+    """Check the stages of a study against the catalogue and its splits; no image is read.
 
     Args:
-        shard: of the specimens that are embedded.
-        embed: of all encoders.
-        evaluate: of them.
-        trainings: with the shards that each learns from.
+        shard: the shard job of the specimens that are embedded.
+        embed: the embedding job of all encoders.
+        evaluate: the evaluation job.
+        trainings: each training with the shard job whose shards it reads.
 
     Raises:
-        ValueError: shards cannot be cut into a training's batches, too few genera would train, or a split, or a part of
-            a task, that the settings name cannot be had.
+        ValueError: a training cannot make batches from its shards, a training would see too few genera, or the settings
+            name a split or a part of a task that the labels do not allow.
     """
     specimens = split_catalogue(shard)
     for job, source in trainings:
         same = (source.catalogue, source.splits, source.seed) == (shard.catalogue, shard.splits, shard.seed)
         check_training(job, source, specimens if same else split_catalogue(source))
-    return _outlook(specimens, explain_empty_splits(specimens, specimens["split"], shard.splits), embed, evaluate)
+    return _check_labels(specimens, explain_empty_splits(specimens, specimens["split"], shard.splits), embed, evaluate)
 
 
-def foresee_again(shards: Path, embed: Embed, evaluate: Evaluate) -> Outlook:
-    """The outlook on finished shards, which lack the specimens whose images were refused."""
+def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Preflight:
+    """Like `preflight`, on finished shards, which lack the specimens whose images were refused."""
     manifest = read_manifest(shards)
     tables = [specimens(shards, name).append_column("split", [[name] * n]) for name, n in manifest["splits"].items()]
-    return _outlook(pa.concat_tables(tables), manifest["absent"], embed, evaluate)
+    return _check_labels(pa.concat_tables(tables), manifest["absent"], embed, evaluate)
 
 
 def split_catalogue(shard: Shard) -> pa.Table:
-    """The catalogue of a shard job, and the split of each row."""
+    """The catalogue of a shard job, with a column `split`."""
     table = catalogue.read(shard.catalogue)
     return table.append_column("split", split(table, shard.splits, shard.seed))
 
 
 def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
-    """Whether the shards that will be made can be cut into the batches of a training.
+    """Check that a training will be able to make batches from shards that do not exist yet.
 
     Args:
         job: the training.
-        shard: of its shards.
-        specimens: from `split_catalogue`.
+        shard: the shard job of its shards.
+        specimens: the table from `split_catalogue`.
 
     Raises:
-        ValueError: they cannot, or their images will be smaller than the encoder's input.
+        ValueError: the shards do not allow these batches, or the images are smaller than the encoder's input.
     """
     if job.encoder.size > shard.side:
         raise ValueError(
-            f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards are made with side={shard.side} "
-            f"px: make them with side={job.encoder.size} or larger, or lower encoder.size"
+            f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards have side={shard.side} px: "
+            f"set side={job.encoder.size} or larger, or lower encoder.size"
         )
-    index = _index(specimens.filter(pc.equal(specimens["split"], "train"))["genus"], shard.bag)
+    index = _planned_index(specimens.filter(pc.equal(specimens["split"], "train"))["genus"], shard.bag)
     group, rivals = job.objective.group, job.objective.rivals
     try:
         plan.plan_epoch(index, plan.list_genera(index), job.stream, group, job.seed, 0, rivals=rivals)
@@ -124,8 +124,8 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
         raise ValueError(f"{job.result_name}: {error}") from None
 
 
-def _index(genera: pa.ChunkedArray, bag: int) -> pa.Table:
-    """The bags in which training specimens of these genera will lie, as `schema.INDEX` of one file."""
+def _planned_index(genera: pa.ChunkedArray, bag: int) -> pa.Table:
+    """The bags that training specimens of these genera will form, as `schema.INDEX` of one file."""
     counts = {row["values"]: row["counts"] for row in pc.value_counts(genera).to_pylist()}
     sizes = [(genus, min(bag, n - at)) for genus, n in sorted(counts.items()) for at in range(0, n, bag)]
     rows = [
@@ -135,11 +135,11 @@ def _index(genera: pa.ChunkedArray, bag: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema.INDEX)
 
 
-def _outlook(specimens: pa.Table, missing: Mapping[str, str], embed: Embed, evaluate: Evaluate) -> Outlook:
-    """What labels allow; `unique_specimens` has the columns of `schema.SPECIMEN` and `split`."""
+def _check_labels(specimens: pa.Table, missing: Mapping[str, str], embed: Embed, evaluate: Evaluate) -> Preflight:
+    """The preflight of specimens with the columns of `schema.SPECIMEN` and `split`."""
     sizes = {row["values"]: row["counts"] for row in pc.value_counts(specimens["split"]).to_pylist()}
-    known = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
-    splits = splits_there(embed.splits, "splits" in embed.model_fields_set, known, missing)
+    present = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
+    splits = splits_there(embed.splits, "splits" in embed.model_fields_set, present, missing)
     embedded = specimens.filter(pc.is_in(specimens["split"], pa.array(splits)))
-    found = select_scorable(evaluate.tasks, Embeddings.from_labels(embedded), evaluate.seed)
-    return Outlook(splits, missing, found.left_out)
+    found = judgeable(evaluate.tasks, Embeddings.of_labels(embedded), evaluate.seed)
+    return Preflight(splits, missing, found.left_out)

@@ -1,46 +1,46 @@
-"""Which values a trial gets: laid out beforehand, or asked for by Optuna in the light of earlier trials."""
+"""The suggesters, which give each trial its values: fixed in advance, or chosen by Optuna from earlier scores."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from herbray.data.draws import draw_numbers
-from herbray.flow.sweep.search_space import Choice, Int, LogUniform, Space, Value, drawn, every
+from herbray.flow.sweep.search_space import Choice, Int, LogUniform, Space, Value, draw_trials, list_combinations
 from herbray.flow.sweep.trials import Trial
 
-Searcher = Literal["random", "grid", "optuna"]
+SearcherName = Literal["random", "grid", "optuna"]
 
 
 class Suggester(Protocol):
     """Gives trials their values."""
 
-    def values(self, number: int) -> Mapping[str, Value]:
-        """The values of a trial; asked once a number."""
+    def suggest(self, number: int) -> Mapping[str, Value]:
+        """The values of a trial; called once for each number."""
 
-    def told(self, trial: Trial) -> None:
-        """A trial ended."""
+    def observe(self, trial: Trial) -> None:
+        """Take note of how a trial ended."""
 
 
-class Laid:
-    """Trials that were known before the first began."""
+class FixedSuggester:
+    """Gives values that were fixed before the first trial started."""
 
     def __init__(self, trials: Sequence[Mapping[str, Value]]) -> None:
-        """`trials` by number."""
+        """`trials` holds the values of each trial, by number."""
         self.trials = trials
 
-    def values(self, number: int) -> Mapping[str, Value]:
+    def suggest(self, number: int) -> Mapping[str, Value]:
         """See `Suggester`."""
         return self.trials[number]
 
-    def told(self, trial: Trial) -> None:
-        """Nothing follows from it."""
+    def observe(self, trial: Trial) -> None:
+        """Do nothing."""
 
 
-class Optuna:
-    """Tree-structured Parzen estimators (Bergstra et al. 2011), as Optuna has them. Earlier trials are points known."""
+class OptunaSuggester:
+    """Gives values chosen by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) from earlier scores."""
 
     def __init__(self, space: Space, trials: int, seed: int, earlier: Iterable[Trial]) -> None:
-        """Begin a study, or go on with one whose trials are `earlier`.
+        """Start a study that knows the trials of `earlier`.
 
         Raises:
             ValueError: Optuna is not installed.
@@ -52,29 +52,30 @@ class Optuna:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna = optuna
         earlier = list(earlier)
-        self.distributions = {path: _distribution(optuna, each) for path, each in space.items()}
-        chance = int(draw_numbers(seed, "optuna", [str(len(earlier))])[0] >> 33)  # another than before an interruption
-        first = min(10, max(2, math.ceil(trials / 3)))
+        self.distributions = {path: _to_distribution(optuna, each) for path, each in space.items()}
+        sampler_seed = int(draw_numbers(seed, "optuna", [str(len(earlier))])[0] >> 33)  # differs after an interruption
+        random_trials = min(10, max(2, math.ceil(trials / 3)))
         self.study = optuna.create_study(
-            direction="maximize", sampler=optuna.samplers.TPESampler(seed=chance, n_startup_trials=first)
+            direction="maximize", sampler=optuna.samplers.TPESampler(seed=sampler_seed, n_startup_trials=random_trials)
         )
-        self.asked: dict[int, Any] = {}
+        self.open_trials: dict[int, Any] = {}
         for trial in earlier:
             if trial.status != "running":
-                self.told(trial)
+                self.observe(trial)
 
-    def values(self, number: int) -> Mapping[str, Value]:
+    def suggest(self, number: int) -> Mapping[str, Value]:
         """See `Suggester`."""
-        self.asked[number] = self.study.ask(self.distributions)
-        return dict(self.asked[number].params)
+        self.open_trials[number] = self.study.ask(self.distributions)
+        return dict(self.open_trials[number].params)
 
-    def told(self, trial: Trial) -> None:
-        """A trial without a score counts as failed; one that was asked for before an interruption is added."""
-        state = self.optuna.trial.TrialState.COMPLETE if trial.scored else self.optuna.trial.TrialState.FAIL
-        value = trial.score if trial.scored else None
-        if trial.number in self.asked:
-            self.study.tell(self.asked.pop(trial.number), value, state=state)
+    def observe(self, trial: Trial) -> None:
+        """Tell Optuna the score of a trial; a trial without a score counts as failed."""
+        state = self.optuna.trial.TrialState.COMPLETE if trial.is_ranked else self.optuna.trial.TrialState.FAIL
+        value = trial.score if trial.is_ranked else None
+        if trial.number in self.open_trials:
+            self.study.tell(self.open_trials.pop(trial.number), value, state=state)
             return
+        # Optuna was asked for the trial's values before an interruption, so this study does not know it.
         self.study.add_trial(
             self.optuna.trial.create_trial(
                 params=dict(trial.values), distributions=self.distributions, value=value, state=state
@@ -82,14 +83,14 @@ class Optuna:
         )
 
 
-def suggester(kind: Searcher, space: Space, trials: int, seed: int, earlier: Iterable[Trial]) -> Suggester:
-    """The searcher that a sweep names."""
+def make_suggester(kind: SearcherName, space: Space, trials: int, seed: int, earlier: Iterable[Trial]) -> Suggester:
+    """The suggester for a sweep's `searcher`."""
     if kind == "optuna":
-        return Optuna(space, trials, seed, earlier)
-    return Laid(every(space) if kind == "grid" else drawn(space, trials, seed))
+        return OptunaSuggester(space, trials, seed, earlier)
+    return FixedSuggester(list_combinations(space) if kind == "grid" else draw_trials(space, trials, seed))
 
 
-def _distribution(optuna: Any, each: object) -> Any:  # noqa: ANN401  (Optuna is optional: its types may be missing)
+def _to_distribution(optuna: Any, each: object) -> Any:  # noqa: ANN401  (Optuna is optional: its types may be missing)
     kinds = optuna.distributions
     if isinstance(each, Choice):
         return kinds.CategoricalDistribution(each.values)

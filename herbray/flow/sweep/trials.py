@@ -1,7 +1,7 @@
-"""What became of a sweep's trials, kept in files: a sweep that is interrupted at any moment loses nothing.
+"""The trials of a sweep and their files, from which a sweep that was interrupted at any moment resumes without loss.
 
-Each trial has a folder `trials/NNN` with `trial.json` (its values and how it ended) and `metrics.jsonl` (what its
-training reported). All figures are read from the latter.
+Each trial has a folder `trials/NNN` with `trial.json` (the trial's values and how it ended) and `metrics.jsonl` (the
+metrics of its training). All figures of a trial are computed from `metrics.jsonl`.
 """
 
 import json
@@ -26,14 +26,14 @@ class Trial:
     """A trial and its figures.
 
     Attributes:
-        number: from 0; the trial's name.
+        number: number of the trial, from 0.
         values: settings by dotted path.
-        status: "running" also means interrupted: the same command goes on with it.
-        cause: why it failed.
-        run_id: of its tracking run.
-        epochs: that it has trained.
-        score: k-NN genus accuracy of validation: the best, or the last where that checkpoint is kept; None before any.
-        seconds: in training steps.
+        status: "running" includes interrupted trials, which the same command resumes.
+        cause: why the trial failed; "" if it did not.
+        run_id: id of the MLflow run; "" before the run is complete.
+        epochs: epochs trained so far.
+        score: k-NN genus accuracy on validation: the best one, or the last one with `keep=last`; None before the first.
+        seconds: time spent in training steps.
     """
 
     number: int
@@ -46,93 +46,95 @@ class Trial:
     seconds: float = 0.0
 
     @property
-    def scored(self) -> bool:
-        """Whether it may be the best one."""
+    def is_ranked(self) -> bool:
+        """Whether the trial has ended with a score, so that it can be the best one."""
         return self.status in ("finished", "stopped") and self.score is not None
 
 
-class Ledger:
-    """All trials of a sweep's folder."""
+class TrialFiles:
+    """The files of all trials in a sweep's folder."""
 
     def __init__(self, out: Path, keep: Literal["best", "last"]) -> None:
-        """`keep` as in `Train`: whose checkpoint counts."""
+        """`keep` as in `Train`: which checkpoint, and so which score, counts."""
         self.out, self.keep = out, keep
 
     def folder(self, number: int) -> Path:
-        """Where a trial writes."""
+        """The folder of a trial."""
         return self.out / "trials" / f"{number:03d}"
 
     def write(self, trial: Trial) -> Trial:
-        """Note a trial's values, status and cause at once; returns it with its figures."""
-        folder = self.folder(trial.number)
-        noted = {"number": trial.number, "values": dict(trial.values), "status": trial.status}
-        noted |= {"cause": trial.cause, "run_id": trial.run_id}
-        storage.write_note(folder / "trial.json", noted)
-        return self._figured(trial)
+        """Write `trial.json` in one step; returns the trial with its figures."""
+        note = {"number": trial.number, "values": dict(trial.values), "status": trial.status}
+        note |= {"cause": trial.cause, "run_id": trial.run_id}
+        storage.write_note(self.folder(trial.number) / "trial.json", note)
+        return self._with_figures(trial)
 
     def read(self) -> dict[int, Trial]:
-        """Every trial that was begun, by number."""
-        notes = [_noted(file) for file in self.out.glob("trials/*/trial.json")]
-        return {note.number: self._figured(note) for note in sorted(notes, key=lambda note: note.number)}
+        """Read every trial that was started, by number."""
+        trials = [_read_note(file) for file in self.out.glob("trials/*/trial.json")]
+        return {trial.number: self._with_figures(trial) for trial in sorted(trials, key=lambda trial: trial.number)}
 
-    def begun(self, number: int) -> Trial:
-        """A trial as it was noted, without figures."""
-        return _noted(self.folder(number) / "trial.json")
+    def read_one(self, number: int) -> Trial:
+        """Read one trial, without its figures."""
+        return _read_note(self.folder(number) / "trial.json")
 
-    def metrics(self, number: int) -> Path:
-        """Where a trial's training reports to."""
+    def metrics_path(self, number: int) -> Path:
+        """The file to which a trial's training writes its metrics."""
         return self.folder(number) / "metrics.jsonl"
 
-    def reports(self, number: int) -> list[dict[str, float]]:
-        """What a trial's training reported, in order."""
-        return read_metrics(self.metrics(number))
+    def read_metrics(self, number: int) -> list[dict[str, float]]:
+        """The rows of a trial's metrics, in order."""
+        return read_metrics(self.metrics_path(number))
 
-    def prune(self, trials: Iterable[Trial], spare: int | None = None) -> None:
-        """Remove checkpoints of trials that ended and are not the best; each holds as much as three encoders."""
+    def prune_checkpoints(self, trials: Iterable[Trial], spare: int | None = None) -> None:
+        """Remove the checkpoints of trials that have ended, except the best trial's and those of `spare`.
+
+        A checkpoint is three times as large as an encoder.
+        """
         trials = list(trials)
-        leader = best(trials)
+        leader = best_trial(trials)
         for trial in trials:
             if trial.status != "running" and trial is not leader and trial.number != spare:
                 for name in ("checkpoints", "ray"):
                     shutil.rmtree(self.folder(trial.number) / name, ignore_errors=True)
 
-    def _figured(self, trial: Trial) -> Trial:
-        reports = self.reports(trial.number)
-        scores = [row["val_knn"] for row in reports if "val_knn" in row]
+    def _with_figures(self, trial: Trial) -> Trial:
+        rows = self.read_metrics(trial.number)
+        scores = [row["val_knn"] for row in rows if "val_knn" in row]
         score = (max(scores) if self.keep == "best" else scores[-1]) if scores else None
         return replace(
             trial,
-            epochs=max((row["epoch"] for row in reports), default=0.0),
+            epochs=max((row["epoch"] for row in rows), default=0.0),
             score=score,
-            seconds=_seconds(reports),
+            seconds=_step_seconds(rows),
         )
 
 
-def best(trials: Iterable[Trial]) -> Trial | None:
-    """The trial with the highest score, the first of equals; None where none has a score."""
-    return max((t for t in trials if t.scored), key=lambda t: (t.score, -t.number), default=None)
+def best_trial(trials: Iterable[Trial]) -> Trial | None:
+    """The trial with the highest score, the first one if several are equal; None if no trial has a score."""
+    return max((t for t in trials if t.is_ranked), key=lambda t: (t.score, -t.number), default=None)
 
 
-def table(trials: Sequence[Trial], space: Space) -> pa.Table:
-    """Trials as rows of `schema.TRIAL` and, after those, a column for each path of the space."""
+def to_table(trials: Sequence[Trial], space: Space) -> pa.Table:
+    """Trials as a table with the columns of `schema.TRIAL` and a further column for each path of the space."""
     fixed = [pa.array([getattr(t, field.name) for t in trials], field.type) for field in TRIAL]
-    paths = [pa.array(*_column([t.values.get(path) for t in trials], space[path])) for path in space]
+    paths = [pa.array(*_to_column([t.values.get(path) for t in trials], space[path])) for path in space]
     fields = [*TRIAL, *(pa.field(path, column.type) for path, column in zip(space, paths, strict=True))]
     return pa.Table.from_arrays([*fixed, *paths], schema=pa.schema(fields))
 
 
 def write_table(trials: Sequence[Trial], space: Space, path: Path) -> None:
-    """Write `table`, whole or not at all."""
-    tables.write(path, table(trials, space))
+    """Write the table of `to_table` in one step."""
+    tables.write(path, to_table(trials, space))
 
 
-def _noted(file: Path) -> Trial:
-    way_out = f"remove {file.parent} and run the same `herbray tune` again: this trial begins anew"
+def _read_note(file: Path) -> Trial:
+    way_out = f"remove {file.parent} and run the same `herbray tune` again: this trial starts from the beginning"
     return Trial(**storage.read_note(file, way_out))
 
 
-def _column(values: Sequence[Value], given: object) -> tuple[list[Value], pa.DataType]:
-    """A path's values and their type: numbers where all choices are numbers, else text as YAML writes it."""
+def _to_column(values: Sequence[Value], given: object) -> tuple[list[Value], pa.DataType]:
+    """A path's values and their type: numbers if all choices are numbers, else text as in YAML."""
     if isinstance(given, Uniform | LogUniform):
         return list(values), pa.float64()
     if not isinstance(given, Choice) or all(type(value) is int for value in given.values):
@@ -142,10 +144,10 @@ def _column(values: Sequence[Value], given: object) -> tuple[list[Value], pa.Dat
     return [value if isinstance(value, str) else json.dumps(value) for value in values], pa.string()
 
 
-def _seconds(reports: Sequence[Mapping[str, float]]) -> float:
-    """Time in training steps, from each report's images and rate."""
+def _step_seconds(rows: Sequence[Mapping[str, float]]) -> float:
+    """Seconds spent in training steps, from the images and the rate of each row of metrics."""
     before, total = 0.0, 0.0
-    for row in reports:
+    for row in rows:
         total += (row["images"] - before) / row["images_per_s"]
         before = row["images"]
     return total

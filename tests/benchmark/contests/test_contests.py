@@ -99,7 +99,7 @@ def test_a_peer_that_would_not_fit_is_missing_and_says_so(tmp_path):
 
 
 def test_rows_that_are_no_groups_are_refused():
-    with pytest.raises(ValueError, match="30 rows are not two or more groups of 4"):
+    with pytest.raises(ValueError, match="30 rows do not make two or more groups of 4"):
         TripletStep(batches=(30,))
 
 
@@ -115,7 +115,7 @@ def test_each_job_of_scale_runs_at_a_small_size(name, tmp_path):
 
 
 def test_peak_memory_sees_what_is_held_for_a_moment():
-    peak = sizes.Peak(os.getpid())
+    peak = sizes.PeakMemory(os.getpid())
     with mmap.mmap(-1, 64 << 20) as held:
         held.write(b"x" * (64 << 20))
         time.sleep(0.3)
@@ -138,7 +138,7 @@ def test_looking_at_memory_costs_the_job_nothing(tmp_path, monkeypatch):
 
 def test_a_job_that_fails_says_why(tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)no-such-job at 5 rows failed.*KeyError"):
-        scale._child("no-such-job", 5, tmp_path, 60)()
+        scale._in_process("no-such-job", 5, tmp_path, 60)()
 
 
 def test_scale_ends_in_exponents(monkeypatch):
@@ -147,7 +147,7 @@ def test_scale_ends_in_exponents(monkeypatch):
     def here(name, rows, folder, timeout):
         return lambda: Measured(units=rows, peak_mib=1.0, **sizes.measure(name, rows, folder))
 
-    monkeypatch.setattr(scale, "_child", here)
+    monkeypatch.setattr(scale, "_in_process", here)
     done = measure(Scale(rows=200, embedded=0, images=0, rounds=1))
     assert len(done.verdicts) == 4
     assert all(verdict.met is not None for verdict in done.verdicts)

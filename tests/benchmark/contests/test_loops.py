@@ -5,7 +5,7 @@ import time
 import pytest
 
 from herbray.benchmark.contests.embed import EmbedRate
-from herbray.benchmark.contests.gate import Gate, Held
+from herbray.benchmark.contests.gate import Gate, GatedRun
 from herbray.benchmark.contests.shards import write_shards
 from herbray.benchmark.contests.train import TrainLoop
 from herbray.benchmark.harness.race import race
@@ -56,7 +56,7 @@ def test_training_stands_still_between_laps_and_counts_its_images(tmp_path):
 
         train_loop(spec, read_training_data(spec), None, World(), feed, None, dict)
 
-    held = Held(gates, start, 1, loop.steps * loop.batch, whole=False)
+    held = GatedRun(gates, start, 1, loop.steps * loop.batch, whole=False)
     for lap in (1, 2):
         measured = held.lap()
         assert measured.units == 16
@@ -73,7 +73,7 @@ def test_a_run_that_fails_tells_why(tmp_path):
     def start():
         raise ValueError("no such thing")
 
-    held = Held(tmp_path / "gates", start, 1, 1, whole=False)
+    held = GatedRun(tmp_path / "gates", start, 1, 1, whole=False)
     with pytest.raises(RuntimeError, match="failed") as caught:
         held.lap()
     assert "no such thing" in str(caught.value.__cause__)

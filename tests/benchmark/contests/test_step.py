@@ -7,7 +7,15 @@ import torch
 
 from herbray.benchmark.contests import step
 from herbray.benchmark.contests.peaks import listed_peak, peak_of
-from herbray.benchmark.contests.step import FED, PAPER_IMAGES, READY, Budget, Share, Step, flops_an_image
+from herbray.benchmark.contests.step import (
+    FROM_MEMORY,
+    FROM_SHARDS,
+    PAPER_IMAGES,
+    Budget,
+    PeakShare,
+    Step,
+    flops_an_image,
+)
 from herbray.benchmark.harness.race import Lap, race
 
 TINY = Step(rounds=1, size=32, batch=8, steps=2)
@@ -19,7 +27,7 @@ def lap(contender, rate):
 
 def test_each_objective_trains_from_shards_and_from_memory(tmp_path):
     laps = [lap for case in TINY.cases(tmp_path) for lap in race(case, 1)]
-    assert {(lap.contender, lap.units) for lap in laps} == {(FED, 16), (READY, 16)}
+    assert {(lap.contender, lap.units) for lap in laps} == {(FROM_SHARDS, 16), (FROM_MEMORY, 16)}
     assert len(laps) == 6
     verdicts = [target.judge(laps) for target in TINY.targets()]
     assert len(verdicts) == 12
@@ -53,17 +61,20 @@ def test_a_chip_is_known_by_its_whole_name():
 
 def test_a_share_is_rate_times_operations_over_the_peak():
     device = torch.device("cpu")
-    told = Share("case", READY, 2e9, device).judge([lap(READY, 1000)])
+    told = PeakShare("case", FROM_MEMORY, 2e9, device).judge([lap(FROM_MEMORY, 1000)])
     assert told.met is None
     assert told.measured.startswith("2 TFLOP/s")
     assert peak_of(device).tflops > 0
 
 
 def test_the_budget_is_judged_on_an_h200_at_the_papers_size_alone():
-    slow, fast = [lap(FED, PAPER_IMAGES // 1500)], [lap(FED, PAPER_IMAGES // 1100)]
-    budget = Budget("case", FED, 256, "NVIDIA H200", 20)
+    slow, fast = [lap(FROM_SHARDS, PAPER_IMAGES // 1500)], [lap(FROM_SHARDS, PAPER_IMAGES // 1100)]
+    budget = Budget("case", FROM_SHARDS, 256, "NVIDIA H200", 20)
     assert budget.judge(fast).met
     assert not budget.judge(slow).met
-    for other in (Budget("case", FED, 128, "NVIDIA H200", 20), Budget("case", FED, 256, "NVIDIA L4", 20)):
+    for other in (
+        Budget("case", FROM_SHARDS, 128, "NVIDIA H200", 20),
+        Budget("case", FROM_SHARDS, 256, "NVIDIA L4", 20),
+    ):
         assert other.judge(fast).met is None
         assert "projected" in other.judge(fast).measured

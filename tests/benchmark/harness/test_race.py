@@ -97,7 +97,7 @@ def test_a_check_that_fails_stops_the_case_before_the_first_lap():
 
 @pytest.mark.parametrize(
     ("entered", "told"),
-    [([Contender("a", lambda: 0)], "a handled 0"), ([Contender("a", lambda: 1), Missing("a", "")], "one name")],
+    [([Contender("a", lambda: 0)], "a processed 0"), ([Contender("a", lambda: 1), Missing("a", "")], "the same name")],
 )
 def test_a_case_that_measures_nothing_is_refused(entered, told):
     with pytest.raises(ValueError, match=told):

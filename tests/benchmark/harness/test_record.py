@@ -12,9 +12,9 @@ from herbray import cli, config
 from herbray.benchmark.contests.knn import Knn
 from herbray.benchmark.harness.page import command, write_page
 from herbray.benchmark.harness.race import Case, Contender, Lap, Missing
-from herbray.benchmark.harness.record import read, record, write
+from herbray.benchmark.harness.record import make_record, read_record, write_record
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
-from herbray.benchmark.harness.table import header, rows, show
+from herbray.benchmark.harness.table import header, print_record, rows
 from herbray.benchmark.job import Benchmark, benchmark, measure
 from herbray.benchmark.registry import BENCHMARKS
 
@@ -47,19 +47,19 @@ def toy(load=0.4):
         for i in (1, 2, 3)
         for name, wall, cpu in (("peer", 1.0, 4.0), ("herbray", 1.0, 2.0))
     ]
-    return record(Toy(), CASES, laps)
+    return make_record(Toy(), CASES, laps)
 
 
 def printed(done):
     text = io.StringIO()
-    show(done, Console(file=text, width=200))
+    print_record(done, Console(file=text, width=200))
     return text.getvalue()
 
 
 def test_a_record_comes_back_from_its_file_as_it_was(tmp_path):
     done = toy()
-    write(done, tmp_path / "deep" / "toy.json")
-    assert read(tmp_path / "deep" / "toy.json") == done
+    write_record(done, tmp_path / "deep" / "toy.json")
+    assert read_record(tmp_path / "deep" / "toy.json") == done
     assert len(done.laps) == 6
     assert done.versions["torch"]
     assert done.machine.cores >= 1
@@ -68,8 +68,8 @@ def test_a_record_comes_back_from_its_file_as_it_was(tmp_path):
 
 def test_a_file_that_is_no_record_is_named(tmp_path):
     (tmp_path / "x.json").write_text('{"laps": []}')
-    with pytest.raises(ValueError, match=r"x\.json: no record of a benchmark"):
-        read(tmp_path / "x.json")
+    with pytest.raises(ValueError, match=r"x\.json: not a record of a benchmark"):
+        read_record(tmp_path / "x.json")
 
 
 def test_the_table_tells_ratios_promises_and_missing_peers():
@@ -92,7 +92,7 @@ def test_a_case_of_seconds_has_no_rate_and_no_exponent():
     contenders = [Contender(name, lambda: 1) for name in ("herbray", "peer")]
     case = Case("wait at a border", "borders", contenders, measures="seconds")
     laps = [Lap(case.name, name, 1, 3, wall, None, 0.1) for name, wall in (("herbray", 1e-9), ("peer", 0.06))]
-    done = record(Toy(), [case], laps)
+    done = make_record(Toy(), [case], laps)
     assert header(done.cases[0])[1] == "s/border"
     table = printed(done).partition("count [to] ten")[0]
     assert "borders/s" not in table
@@ -108,7 +108,7 @@ def test_a_run_under_load_is_marked():
 
 
 def test_the_page_holds_machine_tables_promises_and_remarks(tmp_path):
-    write(toy(), tmp_path / "records" / "toy.json")
+    write_record(toy(), tmp_path / "records" / "toy.json")
     (tmp_path / "remarks").mkdir()
     (tmp_path / "remarks" / "toy.md").write_text("Counting is bound by the tongue.\n")
     assert write_page(tmp_path / "records", tmp_path / "benchmark.md", tmp_path / "remarks") == 1
@@ -119,7 +119,7 @@ def test_the_page_holds_machine_tables_promises_and_remarks(tmp_path):
     assert "Counting is bound by the tongue." in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in rows[:5]} == {rows[0].count("|")}
-    with pytest.raises(ValueError, match="no record here"):
+    with pytest.raises(ValueError, match="no records in this folder"):
         write_page(tmp_path / "remarks", tmp_path / "benchmark.md", tmp_path / "remarks")
 
 
@@ -129,7 +129,7 @@ def test_ours_is_the_contender_named_herbray_whoever_ran_first():
     laps = [  # the order of a race: the first round that is kept begins with the second contender
         Lap("sort", name, 1, 10, 1.0, 1.0 + names.index(name), 0.1) for name in [*names[1:], names[0]]
     ]
-    done = record(Toy(), [case], laps)
+    done = make_record(Toy(), [case], laps)
     for entry in (done.cases[0], done.cases[0].model_copy(update={"contenders": ()})):
         told = {row[0]: row[5] for row in rows(entry, laps)}
         assert tuple(told) == names
@@ -153,7 +153,7 @@ OTHER = {  # settings that are not the defaults
 def test_the_command_on_the_page_gives_back_the_settings(name):
     for settings in ({}, OTHER[name]):
         spec = BENCHMARKS[name](**settings)
-        words = shlex.split(command(record(spec, [], [])))
+        words = shlex.split(command(make_record(spec, [], [])))
         assert words[:2] == ["herbray", "benchmark"]
         assert len(words) == 3 + len(settings)
         path, overrides = cli._named(Path(words[2]), words[3:])

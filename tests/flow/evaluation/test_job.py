@@ -149,7 +149,7 @@ def test_what_the_labels_do_not_allow_is_said_once_and_stands_beside_the_results
     ]
     table = tables.read(left_out_file(spec.out), "", schema.LEFT_OUT)
     assert table.num_rows == 10
-    evaluate(spec, said=[LeftOut(**row) for row in table.to_pylist()])
+    evaluate(spec, announced=[LeftOut(**row) for row in table.to_pylist()])
     assert "left out" not in capsys.readouterr().err
 
 
@@ -196,7 +196,7 @@ def test_an_encoder_that_is_there_twice_counts_once(cluster, tmp_path, caplog):
 def test_an_encoder_on_two_sets_of_shards_is_evaluated_apart(tmp_path):
     for name, shards in (("old", "5a5a"), ("new", "beef")):
         write_folder(tmp_path / name, "triplet", 1, 3.0, encoder="0a1b", shards=shards)
-    told = r"new and .*old hold the same encoder on different shards.* `herbray evaluate embeddings=\S+old out=old"
+    told = r"new and .*old hold embeddings of different shards .* `herbray evaluate embeddings=\S+old out=old"
     with pytest.raises(ValueError, match=told):
         distinct_encoders([tmp_path / "new", tmp_path / "old"])
 
@@ -212,7 +212,7 @@ def test_embeddings_of_an_earlier_version_are_refused_and_what_to_do_is_told(enc
 
 def test_an_interrupted_evaluation_goes_on_with_what_is_left_and_ends_alike(cluster, encoders, tmp_path, monkeypatch):
     spec, whole = (spec_of(encoders, tmp_path / name / "results.parquet") for name in ("broken", "whole"))
-    ends, asked = evaluate_module._as_they_end, []
+    ends, asked = evaluate_module._measure_on_ray, []
 
     def until(most):
         def some(spec, pieces, left):
@@ -222,7 +222,7 @@ def test_an_interrupted_evaluation_goes_on_with_what_is_left_and_ends_alike(clus
                     raise KeyboardInterrupt
                 yield ended
 
-        monkeypatch.setattr(evaluate_module, "_as_they_end", some)
+        monkeypatch.setattr(evaluate_module, "_measure_on_ray", some)
 
     for most in (2, 3):
         until(most)

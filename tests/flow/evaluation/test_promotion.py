@@ -9,20 +9,21 @@ import pytest
 
 from herbray import cli, config, schema, storage, tables, tracking
 from herbray.flow.embedding.job import read_note
-from herbray.flow.evaluation.comparison import Evidence, Rule, consider, narrowed
+from herbray.flow.evaluation.comparison import Evidence, PromotionRule, judge_candidate, narrow_task
 from herbray.flow.evaluation.promotion import Promote, promote
-from herbray.flow.evaluation.write_back import Entry, record
+from herbray.flow.evaluation.write_back import EncoderResults, write_back
 from herbray.flow.training.fingerprints import weights_fingerprint
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.encoder_card import EncoderCard, save_encoder
-from herbray.tasks import Embeddings, Outcome, to_outcome_table, to_result_table
+from herbray.tasks import Embeddings, Outcome, to_outcome_table, to_table
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals
+from herbray.tasks.methods.bootstrap import Bootstrap, intervals
 from herbray.tracking.store import client
 
 GENERA = ("Alba", "Borea", "Cirra")
 SHARDS = "5a5a5a5a5a5a"
 LUCKY = 45  # of `equal_candidates`: 95 % intervals of the second and the sixth lie above 0
+RULE = PromotionRule()
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,11 @@ class World:
         return client(self.uri).get_model_version(self.name, str(version)).tags
 
     def card(self, version):
-        return tracking.read_section(tracking.read_card(self.uri, self.name, version), "Promotion")
+        return tracking.section(tracking.read_card(self.uri, self.name, version), "Promotion")
 
     @property
     def champion(self):
-        return tracking.read_standing(self.uri, self.name).champion
+        return tracking.standing(self.uri, self.name).champion
 
 
 def embed_as(root, name, version, separation, shards=SHARDS, rows=180, weights=None, splits=("random",)):
@@ -186,15 +187,18 @@ def test_the_champion_itself_is_left_alone(world):
         ({"model": "nobody"}, "no model 'nobody' in this registry; it holds"),
         ({"version": 7}, "no version 7; it has 1, 2, 3"),
         ({"to": 7}, "no version 7; it has 1, 2, 3"),
-        ({"to": 2, "version": 3}, "set one of them"),
+        ({"to": 2, "version": 3}, "set only one of them"),
         ({"rule": "identify/genus/accuracy"}, "write task/split/level/metric"),
         ({"rule": "identfy/random/genus/accuracy"}, "did you mean 'identify'"),
-        ({"rule": {"bootstrap": {"resamples": 0}}}, "takes 100 or more"),
-        ({"rule": "identify/random/genus/auroc"}, "cannot be compared in pairs; there are identify/random/genus/acc"),
-        ({"rule": "identify/randon/genus/accuracy"}, "no evaluation set"),
+        ({"rule": {"bootstrap": {"resamples": 0}}}, "needs 100 or more"),
+        (
+            {"rule": "identify/random/genus/auroc"},
+            "cannot be compared in pairs; choose one of identify/random/genus/acc",
+        ),
+        ({"rule": "identify/randon/genus/accuracy"}, "no evaluation set in common"),
         ({"task": {"name": "transfer"}}, "task.name=transfer, but rule.metric is identify"),
         ({"embeddings": ["nowhere"]}, "run `herbray embed`"),
-        ({"shards": "beef"}, "version 3 was embedded from shards none that fit"),
+        ({"shards": "beef"}, "version 3 was embedded from no shards that fit"),
     ],
 )
 def test_bad_input_is_told_and_moves_nothing(world, values, message):
@@ -238,7 +242,7 @@ def test_of_two_evaluation_sets_one_must_be_chosen(world):
 def test_embeddings_of_other_weights_are_refused(world):
     world.promote(1)
     other = world.embed("other", 2, 4.0, weights="0123456789abcdef")
-    with pytest.raises(ValueError, match="made by weights 0123456789abcdef, but version 2"):
+    with pytest.raises(ValueError, match="made with weights 0123456789abcdef, but version 2"):
         world.promote(2, embeddings=[other, world.folder / f"v1-{SHARDS}"])
     right = world.embed("right", 2, 4.0, weights=world.tags(2)["herbray.weights"])
     assert world.promote(2, embeddings=[right, world.folder / f"v1-{SHARDS}"]).outcome == "promoted"
@@ -278,7 +282,7 @@ def equal_candidates(seed, many=8, gatherings=60):
     skill = generator.beta(2, 1, gatherings)
     ids = np.array([f"{number:03d}" for number in range(gatherings)], dtype=object)
     hits = (generator.random((many + 1, gatherings)) < skill).astype(float)
-    return [Evidence(SHARDS, Outcome(*Rule().key, ids, hit, np.ones(gatherings))) for hit in hits]
+    return [Evidence(SHARDS, Outcome(*RULE.key, ids, hit, np.ones(gatherings))) for hit in hits]
 
 
 def test_of_many_candidates_as_good_as_the_champion_none_is_promoted_by_chance(world):
@@ -290,8 +294,15 @@ def test_of_many_candidates_as_good_as_the_champion_none_is_promoted_by_chance(w
     world.promote(1)
     champion, *candidates = equal_candidates(LUCKY)
     decisions = [
-        consider(
-            world.uri, world.name, version, tracking.read_standing(world.uri, world.name), each, champion, Rule(), 89
+        judge_candidate(
+            world.uri,
+            world.name,
+            version,
+            tracking.standing(world.uri, world.name),
+            each,
+            champion,
+            RULE,
+            89,
         )
         for version, each in enumerate(candidates, 2)
     ]
@@ -349,26 +360,26 @@ def entries(world, *versions):
     found = []
     for version in versions:
         measured = Identify(splits=("random",), ranks=("genus",)).measure(table_of(world, version), "random")
-        scores = measured.scores + bootstrap_intervals(measured.outcomes, Bootstrap(resamples=100))
+        scores = measured.scores + intervals(measured.outcomes, Bootstrap(resamples=100))
         folder = world.folder / f"v{version}-{SHARDS}"
         found.append(
-            Entry(folder, to_result_table(scores, who(version)), to_outcome_table(measured.outcomes, who(version)))
+            EncoderResults(folder, to_table(scores, who(version)), to_outcome_table(measured.outcomes, who(version)))
         )
     return found
 
 
 def test_an_evaluation_crowns_the_first_and_then_decides_as_promote_does(world, caplog):
-    record(world.store, Rule(), 89, entries(world, 1))
+    write_back(world.store, RULE, 89, entries(world, 1))
     assert world.champion == 1
-    record(world.store, Rule(), 89, entries(world, 3))
+    write_back(world.store, RULE, 89, entries(world, 3))
     assert world.champion == 1
     assert f"`herbray promote {world.name}` compares them" in caplog.text
     assert "herbray.promotion" not in world.tags(3)
-    record(world.store, Rule(), 89, entries(world, 3, 2, 1))
+    write_back(world.store, RULE, 89, entries(world, 3, 2, 1))
     assert world.champion == 2
     assert world.tags(3)["herbray.promotion.outcome"] == "kept"
     evaluated = {key: world.tags(2)[key] for key in world.tags(2) if key.startswith("herbray.promotion.")}
-    record(world.store, Rule(), 89, entries(world, 2, 1))  # what was champion before is not compared again
+    write_back(world.store, RULE, 89, entries(world, 2, 1))  # what was champion before is not compared again
     assert world.tags(1)["herbray.promotion"].startswith("no longer champion")
     world.promote(to=1)
     promoted = world.promote(2)
@@ -377,17 +388,17 @@ def test_an_evaluation_crowns_the_first_and_then_decides_as_promote_does(world, 
 
 
 def test_an_evaluation_goes_into_card_and_run_of_each_version(world):
-    record(world.store, Rule(), 89, entries(world, 1, 2))
-    results = {v: tracking.read_section(tracking.read_card(world.uri, world.name, v), "Results") for v in (1, 2)}
+    write_back(world.store, RULE, 89, entries(world, 1, 2))
+    results = {v: tracking.section(tracking.read_card(world.uri, world.name, v), "Results") for v in (1, 2)}
     assert results[1] != results[2]
     assert "| identify | random | genus | accuracy |" in results[1]
     assert "Family 0" in results[1]
-    run = tracking.training_run(world.uri, world.name, 1)
+    run = tracking.run_of(world.uri, world.name, 1)
     assert "identify/random/genus/accuracy" in client(world.uri).get_run(run.run_id).data.metrics
 
 
 def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, caplog, monkeypatch):
-    exclusive, other = tracking.promotion_lock, f"{world.name}-other"
+    exclusive, other = tracking.exclusive, f"{world.name}-other"
     locks = []
 
     def impatient(uri, name):
@@ -404,17 +415,17 @@ def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, ca
     storage.write_note(world.folder / "other" / "manifest.json", note)
     free = dataclasses.replace(free, folder=world.folder / "other")
     with exclusive(world.uri, world.name):
-        record(world.store, Rule(), 89, [*entries(world, 1), free])
+        write_back(world.store, RULE, 89, [*entries(world, 1), free])
     assert locks == [world.name, other, world.name, other]
     assert caplog.text.count("is being promoted by") == 2
     assert "version 1: its card lacks these results" in caplog.text
     assert world.champion is None
-    assert tracking.read_standing(world.uri, other).champion == 1
-    assert "identify" in tracking.read_section(tracking.read_card(world.uri, other, 1), "Results")
+    assert tracking.standing(world.uri, other).champion == 1
+    assert "identify" in tracking.section(tracking.read_card(world.uri, other, 1), "Results")
 
 
 def test_a_metric_that_was_not_measured_crowns_nobody(world):
-    record(world.store, Rule(metric="transfer/herbarium/genus/accuracy"), 89, entries(world, 1))
+    write_back(world.store, PromotionRule(metric="transfer/herbarium/genus/accuracy"), 89, entries(world, 1))
     assert world.champion is None
 
 
@@ -422,11 +433,20 @@ def test_embeddings_without_a_registered_version_need_no_registry(tmp_path):
     folder = embed_as(tmp_path, "x", 1, 1.0)
     note = read_note(folder) | {"uri": ""}
     storage.write_note(folder / "manifest.json", note)
-    record(tmp_path / "nowhere", Rule(), 89, [Entry(folder, schema.RESULT.empty_table(), schema.OUTCOME.empty_table())])
+    write_back(
+        tmp_path / "nowhere",
+        RULE,
+        89,
+        [EncoderResults(folder, schema.RESULT.empty_table(), schema.OUTCOME.empty_table())],
+    )
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_task_is_narrowed_to_what_the_metric_needs():
-    [part] = narrowed(Identify(), "random", "species")
+    [part] = narrow_task(Identify(), "random", "species")
     assert (part.splits, part.ranks) == (("random",), ("species",))
-    assert [part.ranks for part in narrowed(Identify(), "random", "no rank")] == [("genus",), ("family",), ("order",)]
+    assert [part.ranks for part in narrow_task(Identify(), "random", "no rank")] == [
+        ("genus",),
+        ("family",),
+        ("order",),
+    ]

@@ -12,8 +12,10 @@ from herbray import config, schema, storage
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.flow.embedding.job import read_embeddings
-from herbray.flow.study.job import Study, grid, study
-from herbray.flow.study.setting_effects import differences
+from herbray.flow.study.cells import list_cells
+from herbray.flow.study.job import study
+from herbray.flow.study.setting_effects import describe_differences
+from herbray.flow.study.specification import Study
 from herbray.model.encoder_card import read_encoder
 
 SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 240, "size": 48, "genera": 8, "species": 24}
@@ -44,7 +46,7 @@ PRETRAINING = {
 
 
 def test_the_grid_is_every_objective_from_every_start_with_every_seed():
-    trained, frozen = grid(
+    trained, frozen = list_cells(
         spec(inits=["random", "pretraining"], seeds=[1, 2], pretraining=PRETRAINING), "models:/before/1"
     )
     cells = [(c.train.objective.name, c.train.encoder.init, c.train.seed) for c in trained]
@@ -60,7 +62,7 @@ def test_the_grid_is_every_objective_from_every_start_with_every_seed():
 
 
 def test_one_start_and_one_seed_are_the_trainings_own():
-    trained, frozen = grid(spec(frozen=[{"size": 40, "stem": "cifar"}, {"size": 32}]), None)
+    trained, frozen = list_cells(spec(frozen=[{"size": 40, "stem": "cifar"}, {"size": 32}]), None)
     assert [c.train.out.name for c in trained] == ["triplet", "classifier"]
     assert [c.train.seed for c in trained] == [89, 89]
     assert [c.embed.start.size for c in frozen] == [32, 40]
@@ -76,25 +78,25 @@ def test_a_study_that_names_no_folder_stays_out_of_the_demos():
 def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"resnet18-f37072fd\.pth"):
-        grid(spec(inits=["imagenet"]), None)
+        list_cells(spec(inits=["imagenet"]), None)
 
 
 def test_every_training_has_its_own_start_beside_it_each_once():
     drawn = TRAIN | {"objective": {"name": "autoencoder", "width": 8}, "encoder": {"size": 32, "stem": "cifar"}}
-    _, frozen = grid(spec(train=[TRAIN, drawn]), None)
+    _, frozen = list_cells(spec(train=[TRAIN, drawn]), None)
     assert [(c.embed.start.init, c.embed.start.stem) for c in frozen] == [("random", "standard"), ("random", "cifar")]
     smaller = TRAIN | {"encoder": {"size": 24}}
-    _, frozen = grid(spec(train=[TRAIN, smaller, drawn], frozen=[{"size": 40}, {"size": 24}]), None)
+    _, frozen = list_cells(spec(train=[TRAIN, smaller, drawn], frozen=[{"size": 40}, {"size": 24}]), None)
     assert [c.embed.start.size for c in frozen] == [32, 24, 32, 40]
 
 
 def test_trainings_of_one_objective_need_no_label_and_have_folders_of_their_own():
     faster = TRAIN | {"optimizer": {"lr": 0.01}}
     settings = {"train": [TRAIN, faster, TRAIN | {"label": "triplet", "epochs": 2}], "seeds": [1, 2]}
-    first, *others = (Path(c.train.out.name) for c in grid(spec(**settings), None)[0])
+    first, *others = (Path(c.train.out.name) for c in list_cells(spec(**settings), None)[0])
     assert first.name == "triplet-seed1"
     assert len({first, *others}) == 6
-    again = [c.train.out.name for c in grid(spec(**settings | {"train": [TRAIN, faster]}), None)[0]]
+    again = [c.train.out.name for c in list_cells(spec(**settings | {"train": [TRAIN, faster]}), None)[0]]
     assert again == [first.name, *(each.name for each in others[:3])]  # a further training moves no other
 
 
@@ -109,7 +111,7 @@ def test_trainings_of_one_objective_need_no_label_and_have_folders_of_their_own(
                 "pretraining": PRETRAINING,
                 "train": [TRAIN | {"encoder": {"normalise": False}}],
             },
-            "triplet: encoder.normalise=False, but the pretraining that it starts from has normalise=True",
+            "triplet: encoder.normalise=False, but the pretraining has encoder.normalise=True",
         ),
     ],
 )
@@ -122,22 +124,22 @@ def test_what_a_study_lacks_is_told_before_its_catalogue_is_built(tmp_path, monk
 
 def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_is_trained():
     with pytest.raises(ValueError, match="a multiple of 32 px, not 40"):
-        grid(spec(train=[TRAIN | {"objective": {"name": "autoencoder"}, "encoder": {"size": 40}}]), None)
+        list_cells(spec(train=[TRAIN | {"objective": {"name": "autoencoder"}, "encoder": {"size": 40}}]), None)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seeds": [1, 1]}, "1 twice"),
-        ({"inits": ["random", "random"]}, "random twice"),
+        ({"seeds": [1, 1]}, "1 given twice"),
+        ({"inits": ["random", "random"]}, "random given twice"),
         ({"train": [TRAIN, TRAIN]}, r"train\.1 \(triplet\) is the same training as train\.0 \(triplet\): change a"),
-        ({"inits": ["pretraining"]}, "go together"),
-        ({"pretraining": PRETRAINING}, "go together"),
+        ({"inits": ["pretraining"]}, "`pretraining` is not set"),
+        ({"pretraining": PRETRAINING}, "no init is .pretraining."),
         ({"train": []}, "at least 1"),
         ({"train": [TRAIN, TRAIN | {"label": "other"}]}, r"train\.1 \(other\) is the same training as train\.0"),
         ({"train": [TRAIN, TRAIN | {"seed": 7}], "seeds": [1, 2]}, "is the same training"),
         ({"other_shards": {"tripled": {}}}, "no training is called 'tripled'; there are triplet, classifier"),
-        ({"other_shards": {"triplet": {"side": 40}}}, "other splits than shard's"),
+        ({"other_shards": {"triplet": {"side": 40}}}, "splits or seed differ from those of shard"),
         (
             {"train": [TRAIN | {"encoder": {"size": 32, "stem": "cifar"}}], "inits": ["random", "imagenet"]},
             "triplet from imagenet.*set encoder.stem=standard",
@@ -152,7 +154,7 @@ def test_what_results_could_not_tell_apart_is_refused(settings, message):
 def test_each_cell_with_other_shards_learns_from_them_and_is_embedded_from_them():
     settings = spec().shard.model_dump()
     two = spec(train=[TRAIN, TRAIN | {"label": "whole sheets"}], other_shards={"whole sheets": settings | {"side": 64}})
-    trained, frozen = grid(two, None)
+    trained, frozen = list_cells(two, None)
     assert [cell.train.shards.name for cell in trained] == ["shards", "shards-whole_sheets-1ddd88"]
     assert [cell.embed.shards for cell in trained] == [cell.train.shards for cell in trained]
     assert [cell.train.out.name for cell in trained] == ["triplet", "whole_sheets-1ddd88"]
@@ -162,11 +164,11 @@ def test_each_cell_with_other_shards_learns_from_them_and_is_embedded_from_them(
 def test_labels_that_differ_in_signs_only_have_folders_of_their_own():
     labels = {"+decay": 0.1, "-decay": 0.0}
     two = spec(train=[TRAIN | {"label": name, "optimizer": {"weight_decay": value}} for name, value in labels.items()])
-    assert len({cell.train.out for cell in grid(two, None)[0]}) == 2
+    assert len({cell.train.out for cell in list_cells(two, None)[0]}) == 2
 
 
 def embedded(folder, model, objective, init, settings):
-    """What `differences` reads of an embeddings folder."""
+    """What `describe_differences` reads of an embeddings folder."""
     identity = schema.Identity(model, folder.name, objective, f"kind of {folder.name}", init, "", 1)
     folder.mkdir()
     storage.write_note(folder / "manifest.json", asdict(identity) | {"settings": settings})
@@ -194,9 +196,11 @@ def test_a_difference_is_the_first_setting_less_the_second_from_one_start(tmp_pa
         for end, name in zip("ab", pair, strict=True):
             row |= {f"{key}_{end}": value for key, value in asdict(encoders[name]).items()}
         rows.append(row)
-    (line,) = differences(pa.Table.from_pylist(rows, schema=schema.COMPARISON), [tmp_path / name for name in encoders])
+    (line,) = describe_differences(
+        pa.Table.from_pylist(rows, schema=schema.COMPARISON), [tmp_path / name for name in encoders]
+    )
     assert line == (
-        "triplet (lr=0.5) less triplet (lr=0.25) from random, identify genus on random, accuracy: "
+        "triplet (lr=0.5) minus triplet (lr=0.25) from random, identify genus on random, accuracy: "
         "+2.0 (1.0 to 3.0) points, triplet (lr=0.5) is better; 2 and 3 seeds"
     )
 
@@ -209,7 +213,7 @@ def test_an_experiment_on_settings_has_one_table_and_tells_the_paired_difference
     study(spec(tmp_path, catalogue=few, train=train, other_shards={"padded": shards}, evaluate=task))
     assert set(results(tmp_path)["model"].to_pylist()) == {"cropped", "padded", "untrained"}
     said = " ".join(capsys.readouterr().err.split())
-    assert "cropped less padded from random, identify genus on random, accuracy:" in said
+    assert "cropped minus padded from random, identify genus on random, accuracy:" in said
     cards = {read_encoder(file.parent)[1].geometry for file in tmp_path.glob("train/*/encoder/encoder.json")}
     assert cards == {"crop", "pad"}
 

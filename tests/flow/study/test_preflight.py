@@ -11,7 +11,7 @@ from herbray.data.catalogue import Catalogue
 from herbray.flow.embedding.job import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard, specimens
-from herbray.flow.study.preflight import check_training, foresee, foresee_again, split_catalogue
+from herbray.flow.study.preflight import check_training, preflight, preflight_on_shards, split_catalogue
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.tasks import describe_left_out
@@ -42,10 +42,10 @@ def sheets(genera=6, species=3, each=30, families=3, institutions=3, **fixed):
     return rows
 
 
-def outlook(folder, rows, splits=None, evaluate=None, embed=None, train=TRAIN):
+def preflight_of(folder, rows, splits=None, evaluate=None, embed=None, train=TRAIN):
     shard = config.parse(Shard, {"catalogue": str(catalogue_of(folder, rows)), "side": 48, "splits": splits or {}})
     evaluate = config.parse(Evaluate, evaluate or {})
-    return foresee(shard, config.parse(Embed, embed or {}), evaluate, [(train, shard)])
+    return preflight(shard, config.parse(Embed, embed or {}), evaluate, [(train, shard)])
 
 
 def told(found):
@@ -53,7 +53,7 @@ def told(found):
 
 
 def test_where_all_is_there_nothing_is_left_out_but_the_rank_of_one_name(tmp_path):
-    found = outlook(tmp_path, sheets(each=150), {"random": 0.3})
+    found = preflight_of(tmp_path, sheets(each=150), {"random": 0.3})
     assert found.splits == schema.TEST_SPLITS
     assert {each.level for each in found.left_out if each.split == "random"} == {"order"}
 
@@ -61,7 +61,7 @@ def test_where_all_is_there_nothing_is_left_out_but_the_rank_of_one_name(tmp_pat
 def test_one_family_is_told_before_an_image_is_read(tmp_path):
     """Before: minutes of training, then "identify, split 'random', rank 'family': 1 of 1 classes have the 5 rows"."""
     rows = sheets(families=1, institutions=1)
-    assert told(outlook(tmp_path, rows, {"random": 0.4, "species": 0})) == [
+    assert told(preflight_of(tmp_path, rows, {"random": 0.4, "species": 0})) == [
         "split herbarium: all sheets are of one institution, I0",
         "identify, discriminate, mislabel on species: no specimen is in this split",
         "identify at family, order on random: "
@@ -70,7 +70,7 @@ def test_one_family_is_told_before_an_image_is_read(tmp_path):
 
 
 def test_no_order_and_no_family_leave_the_genus(tmp_path):
-    found = outlook(tmp_path, sheets(order="", family=""), {"random": 0.3})
+    found = preflight_of(tmp_path, sheets(order="", family=""), {"random": 0.3})
     left_out = {(each.task, each.level) for each in found.left_out if each.split != "species"}
     assert {("identify", "family"), ("identify", "order")} <= left_out
     assert {task for task, level in left_out if not level} == {"discriminate", "mislabel"}
@@ -79,7 +79,7 @@ def test_no_order_and_no_family_leave_the_genus(tmp_path):
 def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
     """Before: EmptySplit, "split 'herbarium' is empty; set splits.home to another institution"."""
     for number, institution in enumerate(("K", "")):
-        found = outlook(tmp_path / str(number), sheets(institution=institution), {"random": 0.3})
+        found = preflight_of(tmp_path / str(number), sheets(institution=institution), {"random": 0.3})
         assert found.splits == ("species", "random")
         assert set(found.absent) == {"herbarium"}
 
@@ -117,7 +117,7 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
 )
 def test_what_cannot_be_had_is_an_error_before_an_image_is_read(tmp_path, rows, settings, message):
     with pytest.raises(ValueError, match=message):
-        outlook(tmp_path, rows, **settings)
+        preflight_of(tmp_path, rows, **settings)
 
 
 def test_finished_shards_allow_what_their_catalogue_does(shards, herbarium):
@@ -125,7 +125,8 @@ def test_finished_shards_allow_what_their_catalogue_does(shards, herbarium):
     spec = config.parse(
         Shard, {"catalogue": str(herbarium), "splits": {"species": 0.1, "random": 0.2, "validation": 0.25}, "side": 40}
     )
-    first, again = foresee(spec, Embed(), Evaluate(), [(TRAIN, spec)]), foresee_again(shards, Embed(), Evaluate())
+    first = preflight(spec, Embed(), Evaluate(), [(TRAIN, spec)])
+    again = preflight_on_shards(shards, Embed(), Evaluate())
     assert (first.splits, first.absent) == (again.splits, again.absent)
     assert told(first) == told(again)
 

@@ -9,12 +9,12 @@ from mlflow.exceptions import MlflowException
 
 from herbray import config, schema, tables, tracking
 from herbray.flow.cluster.placement import Node
-from herbray.flow.sweep.capacity import share
-from herbray.flow.sweep.controller import DRIVER_CPUS, Sweep
+from herbray.flow.sweep.capacity import DRIVER_CPUS, allocate
+from herbray.flow.sweep.controller import Sweep
 from herbray.flow.sweep.job import SweepFailed, Tune, tune
 from herbray.flow.sweep.search_space import Choice, Int, LogUniform, Uniform
-from herbray.flow.sweep.suggestions import suggester
-from herbray.flow.sweep.trials import Ledger, Trial, best, table
+from herbray.flow.sweep.suggestions import make_suggester
+from herbray.flow.sweep.trials import Trial, TrialFiles, best_trial, to_table
 from herbray.flow.training.job import train
 from herbray.flow.training.metrics_log import append_metrics
 from herbray.flow.training.specification import Train
@@ -67,8 +67,11 @@ def test_a_scale_fills_in_only_what_is_not_set(tmp_path):
         ({"space": {"objective.group": [2, 3]}, "trials": 2}, "groups of 3"),
         ({"space": {"encoder.size": [32, 64]}, "trials": 2}, "encoder.size=64 px, but"),
         ({"train": {"workers": 0}}, r"train\.workers must be at least 1"),
-        ({"searcher": "grid", "trials": None}, "needs grids or choices"),
-        ({"searcher": "grid", "space": {"objective.group": [2, 4]}, "trials": 5}, "the grid has 2 points, trials=5"),
+        ({"searcher": "grid", "trials": None}, "needs a grid or a list of choices"),
+        (
+            {"searcher": "grid", "space": {"objective.group": [2, 4]}, "trials": 5},
+            "2 points, but trials=5",
+        ),
         ({"train": {"shards": "nowhere"}}, "run `herbray shard`"),
     ],
 )
@@ -85,7 +88,8 @@ def test_without_a_validation_split_no_trial_would_have_a_score(shards, tmp_path
     kept = index.filter([split != "validation" for split in index["split"].to_pylist()])
     tables.write(tmp_path / "index.parquet", kept)
     with pytest.raises(
-        ValueError, match="no trial would report val_knn, by which they are compared: there is no validation split"
+        ValueError,
+        match=r"no trial would report val_knn, [^:]*: there is no validation split",
     ):
         tune(spec_of(tmp_path, tmp_path / "out"))
 
@@ -95,13 +99,13 @@ def test_a_validation_sample_without_pairs_gives_no_trial_a_score(write_shards, 
     train = [(f"t{genus}-{n}", f"Genus{genus}", None) for genus in range(5) for n in range(9)]
     shards = write_shards(tmp_path / "shards", {"train": train, "validation": validation})
     with pytest.raises(
-        ValueError, match="no trial would report val_knn, by which they are compared: none of the 5 genera"
+        ValueError, match="no trial would report val_knn, the score by which trials are compared: none of the 5 genera"
     ):
         tune(spec_of(shards, tmp_path))
     assert not (tmp_path / "sweep").exists()
 
 
-# The cluster's room
+# The capacity of the cluster
 
 
 @pytest.mark.parametrize(
@@ -120,14 +124,14 @@ def test_a_validation_sample_without_pairs_gives_no_trial_a_score(write_shards, 
     ],
 )
 def test_as_many_trials_run_at_once_as_the_cluster_holds(nodes, workers, pending, at_once, cpus):
-    room = share(Train(workers=workers), nodes, 1.0, pending)
-    assert (room.concurrent, room.cpus) == (at_once, cpus)
+    allocation = allocate(Train(workers=workers), nodes, 1.0, pending)
+    assert (allocation.concurrent, allocation.cpus) == (at_once, cpus)
 
 
 @pytest.mark.parametrize(
     ("nodes", "values", "concurrent", "message"),
     [
-        ([Node(2)], {"workers": 4}, None, "1 at once, each trial 4 workers of 0.25 CPUs.*need 2.01 CPUs and"),
+        ([Node(2)], {"workers": 4}, None, "1 trials at once, each with 4 workers of 0.25 CPUs.*need 2.01 CPUs and"),
         (
             [Node(4)],
             {"workers": 1, "cpus_per_worker": 2},
@@ -135,16 +139,16 @@ def test_as_many_trials_run_at_once_as_the_cluster_holds(nodes, workers, pending
             "need 6.02 CPUs and the cluster has 4",
         ),
         ([Node(3)] * 3, {"workers": 2, "cpus_per_worker": 4}, None, "need 9.01 CPUs and the cluster has 9"),
-        ([Node(3)] * 4, {"workers": 2, "cpus_per_worker": 4}, None, "2 places of 4 CPUs .* 4 nodes have 0"),
+        ([Node(3)] * 4, {"workers": 2, "cpus_per_worker": 4}, None, "2 workers of 4 CPUs .* 4 nodes hold 0"),
         ([Node(64, 4)], {"workers": 2}, 3, "need 6 GPUs and the cluster has 4"),
         # drivers: each node has the CPUs of its worker and not a hundredth more
-        ([Node(4), Node(4), Node(2)], {"workers": 2, "cpus_per_worker": 4}, None, "2 places .* 3 nodes have 0"),
+        ([Node(4), Node(4), Node(2)], {"workers": 2, "cpus_per_worker": 4}, None, "2 workers .* 3 nodes hold 0"),
         # GPUs: four workers, four GPUs, and three of them where the CPUs are not
         (
             [Node(16, 1), Node(1.5, 3)],
             {"workers": 4, "cpus_per_worker": 1},
             None,
-            "4 places of 1 CPUs and a GPU .* 2 nodes have 2",
+            "4 workers of 1 CPUs and a GPU .* 2 nodes hold 2",
         ),
         # the feed: two CPUs are left, half a CPU on each node
         ([Node(2.5)] * 4, {"workers": 4, "cpus_per_worker": 2}, None, "no node with 1 CPUs for a task"),
@@ -152,7 +156,7 @@ def test_as_many_trials_run_at_once_as_the_cluster_holds(nodes, workers, pending
 )
 def test_what_is_missing_is_told_where_they_do_not_fit(nodes, values, concurrent, message):
     with pytest.raises(ValueError, match=message):
-        share(config.parse(Train, values), nodes, 1.0, 8, concurrent)
+        allocate(config.parse(Train, values), nodes, 1.0, 8, concurrent)
 
 
 @settings(max_examples=300, deadline=None)
@@ -169,22 +173,24 @@ def test_what_is_missing_is_told_where_they_do_not_fit(nodes, values, concurrent
 def test_trials_that_share_a_cluster_all_find_room_wherever_ray_puts_them(nodes, workers, feed, where):
     """The drivers first, then the workers, each on any node that has room; one task that feeds them must fit beside."""
     try:
-        room = share(Train(workers=workers), nodes, feed, 8)
+        allocation = allocate(Train(workers=workers), nodes, feed, 8)
     except ValueError:
         return
     gpu = sum(node.gpus for node in nodes) >= workers
     free = [[node.cpus, node.gpus] for node in nodes]
-    for cpus, gpus in [(DRIVER_CPUS, 0)] * room.concurrent + [(room.cpus, int(gpu))] * room.concurrent * workers:
+    for cpus, gpus in [(DRIVER_CPUS, 0)] * allocation.concurrent + [
+        (allocation.cpus, int(gpu))
+    ] * allocation.concurrent * workers:
         place = where.choice([each for each in free if each[0] + 1e-9 >= cpus and each[1] >= gpus])
         place[0], place[1] = place[0] - cpus, place[1] - gpus
     assert max(each[0] for each in free) + 1e-9 >= feed
 
 
-# The ledger
+# The files of trials
 
 
-def reported(ledger, number, *scores):
-    folder = ledger.folder(number)
+def reported(files, number, *scores):
+    folder = files.folder(number)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ray").mkdir(exist_ok=True)
     for epoch, score in enumerate(scores, 1):
@@ -195,25 +201,25 @@ def reported(ledger, number, *scores):
 
 
 def test_a_trials_figures_come_from_its_reports(tmp_path):
-    ledger = Ledger(tmp_path, "best")
-    reported(ledger, 3, 0.2, 0.6, 0.5)
-    trial = ledger.write(Trial(3, {"objective.margin": 0.1}, "stopped", run_id="r"))
+    files = TrialFiles(tmp_path, "best")
+    reported(files, 3, 0.2, 0.6, 0.5)
+    trial = files.write(Trial(3, {"objective.margin": 0.1}, "stopped", run_id="r"))
     assert (trial.epochs, trial.score, trial.seconds) == (3.0, 0.6, 6.0)
-    assert ledger.read() == {3: trial}
-    assert Ledger(tmp_path, "last").read()[3].score == 0.5
+    assert files.read() == {3: trial}
+    assert TrialFiles(tmp_path, "last").read()[3].score == 0.5
 
 
 def test_the_best_trial_keeps_its_checkpoint_and_running_ones_do(tmp_path):
-    ledger = Ledger(tmp_path, "best")
+    files = TrialFiles(tmp_path, "best")
     ended = {0: "finished", 1: "stopped", 2: "failed", 3: "running", 4: "finished"}
     for number in ended:
-        reported(ledger, number, {2: 0.9}.get(number, 0.1 * number))
-    trials = [ledger.write(Trial(number, {}, status)) for number, status in ended.items()]
-    assert best(trials).number == 4
-    assert best(trials[:1] + trials[2:3]).number == 0
-    assert best([]) is None
-    ledger.prune(trials, spare=1)
-    assert {n for n in ended if (ledger.folder(n) / "ray").exists()} == {1, 3, 4}
+        reported(files, number, {2: 0.9}.get(number, 0.1 * number))
+    trials = [files.write(Trial(number, {}, status)) for number, status in ended.items()]
+    assert best_trial(trials).number == 4
+    assert best_trial(trials[:1] + trials[2:3]).number == 0
+    assert best_trial([]) is None
+    files.prune_checkpoints(trials, spare=1)
+    assert {n for n in ended if (files.folder(n) / "ray").exists()} == {1, 3, 4}
 
 
 def test_the_table_has_a_typed_column_for_each_path():
@@ -229,7 +235,7 @@ def test_the_table_has_a_typed_column_for_each_path():
         {"a": 0.5, "b": 2, "c": 1, "d": "x", "e": 1.5, "f": 2},
         {"a": 0.6, "b": 1, "c": 0.5, "d": None, "e": 1.2, "f": 4},
     ]
-    found = table([Trial(n, v, "finished", score=None if n else 0.5) for n, v in enumerate(values)], space)
+    found = to_table([Trial(n, v, "finished", score=None if n else 0.5) for n, v in enumerate(values)], space)
     assert found.column_names == [*schema.TRIAL.names, *"abcdef"]
     assert [str(field.type) for field in found.schema][-6:] == [
         "double",
@@ -258,11 +264,11 @@ def test_optuna_goes_on_from_the_trials_that_there_are():
         return 1 - abs(values["margin"] - 0.3) - 0.1 * abs(math.log10(values["lr"]) + 3)
 
     def search(earlier, numbers):
-        chooser, found = suggester("optuna", space, 30, 5, earlier), []
+        suggester, found = make_suggester("optuna", space, 30, 5, earlier), []
         for number in numbers:
-            values = chooser.values(number)
+            values = suggester.suggest(number)
             found.append(Trial(number, values, "finished", score=score(values)))
-            chooser.told(found[-1])
+            suggester.observe(found[-1])
         return found
 
     first = search([], range(20))
@@ -273,17 +279,17 @@ def test_optuna_goes_on_from_the_trials_that_there_are():
     assert sum(t.score for t in later) / 8 > sum(t.score for t in first[:8]) / 8
 
 
-def laid_sweep(tmp_path, uri):
+def fixed_sweep(tmp_path, uri):
     """Three trials, of which the second has values that make no job."""
 
-    def specified(number, values):
+    def make_job(number, values):
         return config.parse(Train, {"objective": {"name": "triplet"} | dict(values)})
 
     parent = tracking.open_run(uri, "tests", tmp_path.name, {})
 
-    def sweep(chooser=None):
-        laid = chooser or suggester("grid", {"margin": Choice(values=(0.1, -1.0, 0.3))}, 3, 0, ())
-        return Sweep(Ledger(tmp_path / "sweep", "best"), specified, laid, parent)
+    def sweep(suggester=None):
+        fixed = suggester or make_suggester("grid", {"margin": Choice(values=(0.1, -1.0, 0.3))}, 3, 0, ())
+        return Sweep(TrialFiles(tmp_path / "sweep", "best"), make_job, fixed, parent)
 
     return parent, sweep
 
@@ -296,45 +302,45 @@ def runs_of(uri, parent):
 
 def test_a_trial_under_way_keeps_its_values_and_run_when_the_sweep_is_given_again(tmp_path):
     uri = tracking.tracking_uri(tmp_path)
-    parent, make = laid_sweep(tmp_path, uri)
+    parent, make = fixed_sweep(tmp_path, uri)
     sweep = make()
-    ledger = sweep.ledger
-    assert [sweep.begin(number) for number in range(3)] == [True, False, True]  # a margin below zero makes no job
-    reported(ledger, 0, 0.4)
-    sweep.deliver()
-    sweep.end(0, "stopped")
-    sweep.deliver()
-    again = make(suggester("random", {"margin": Uniform(low=5, high=6)}, 3, 0, ()))
-    assert again.begin(2)
+    files = sweep.files
+    assert [sweep.start_trial(number) for number in range(3)] == [True, False, True]  # a margin below zero makes no job
+    reported(files, 0, 0.4)
+    sweep.update_runs()
+    sweep.end_trial(0, "stopped")
+    sweep.update_runs()
+    again = make(make_suggester("random", {"margin": Uniform(low=5, high=6)}, 3, 0, ()))
+    assert again.start_trial(2)
     assert again.trials[2].values == sweep.trials[2].values
-    assert [t.status for t in ledger.read().values()] == ["stopped", "failed", "running"]
-    assert "margin" in ledger.read()[1].cause
-    again.deliver()
-    again.note_runs()
+    assert [t.status for t in files.read().values()] == ["stopped", "failed", "running"]
+    assert "margin" in files.read()[1].cause
+    again.update_runs()
+    again.record_run_ids()
     runs = runs_of(uri, parent)
     assert {n: run.info.status for n, run in runs.items()} == {0: "KILLED", 2: "RUNNING"}
-    assert {n: run.info.run_id for n, run in runs.items()} == {n: t.run_id for n, t in ledger.read().items() if n != 1}
+    assert {n: run.info.run_id for n, run in runs.items()} == {n: t.run_id for n, t in files.read().items() if n != 1}
     assert runs[0].data.metrics["score"] == 0.4
     assert runs[0].data.params["objective.margin"] == "0.1"
 
 
 def test_the_store_may_be_away_while_trials_run_and_hears_of_each_step_once(tmp_path, mlflow_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    parent, make = laid_sweep(tmp_path, mlflow_server.uri)
+    parent, make = fixed_sweep(tmp_path, mlflow_server.uri)
     sweep = make()
     with mlflow_server.out_of_order("refuse"):
-        sweep.begin(0)
-        reported(sweep.ledger, 0, 0.2, 0.4)
+        sweep.start_trial(0)
+        reported(sweep.files, 0, 0.2, 0.4)
         with pytest.raises(MlflowException):
-            sweep.deliver()
-        sweep.begin(2)
-        sweep.end(0, "finished")
-        reported(sweep.ledger, 2, 0.3)
+            sweep.update_runs()
+        sweep.start_trial(2)
+        sweep.end_trial(0, "finished")
+        reported(sweep.files, 2, 0.3)
         with pytest.raises(MlflowException):
-            sweep.deliver()
+            sweep.update_runs()
     interrupted = make()  # the driver was killed before the store was back
     for _ in range(2):
-        interrupted.deliver()
+        interrupted.update_runs()
     runs = runs_of(mlflow_server.uri, parent)
     assert {n: run.info.status for n, run in runs.items()} == {0: "FINISHED", 2: "RUNNING"}
     for number, steps in ((0, [64, 128]), (2, [64])):
@@ -345,9 +351,9 @@ def test_the_store_may_be_away_while_trials_run_and_hears_of_each_step_once(tmp_
 def test_where_every_trial_failed_the_causes_are_listed(shards, tmp_path):
     spec = spec_of(shards, tmp_path, trials=2)
     for number in range(2):
-        ledger = Ledger(spec.out, "best")
-        ledger.write(Trial(number, {path: 0.5 for path in SPACE}, "failed", f"FloatingPointError: number {number}"))
-    with pytest.raises(SweepFailed, match=r"(?s)not one of 2 trials has a score:.*trial 1: failed .*Error: number 1"):
+        files = TrialFiles(spec.out, "best")
+        files.write(Trial(number, {path: 0.5 for path in SPACE}, "failed", f"FloatingPointError: number {number}"))
+    with pytest.raises(SweepFailed, match=r"(?s)none of the 2 trials has a score:.*trial 1: failed .*Error: number 1"):
         tune(spec)
     assert pq.read_table(spec.out / "trials.parquet").num_rows == 2
 
@@ -369,7 +375,7 @@ def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(clust
     assert [t.status for t in swept.trials] == ["finished", "failed"]
     assert "FloatingPointError: the training loss is" in swept.trials[1].cause
     assert swept.best.number == 0
-    assert swept.best.score == best(swept.trials).score
+    assert swept.best.score == best_trial(swept.trials).score
     assert pq.read_table(spec.out / "trials.parquet")["status"].to_pylist() == ["finished", "failed"]
 
     before = {file: file.stat().st_mtime_ns for file in spec.out.glob("trials/*/metrics.jsonl")}

@@ -13,12 +13,12 @@ from herbray.flow.sweep.search_space import (
     LogUniform,
     Range,
     Uniform,
-    drawn,
-    every,
-    read,
-    size,
-    specified,
-    text,
+    apply_values,
+    count_points,
+    draw_trials,
+    format_range,
+    list_combinations,
+    parse_range,
 )
 from herbray.flow.training.specification import Train
 
@@ -40,12 +40,12 @@ spaces = st.dictionaries(st.sampled_from(["a", "b.c", "b.d"]), ranges, min_size=
 
 @given(ranges)
 def test_a_range_is_what_its_text_says(each):
-    assert read(text(each)) == each
+    assert parse_range(format_range(each)) == each
 
 
 @given(ranges, st.floats(0, 1, exclude_max=True))
-def test_what_is_drawn_lies_in_the_range(each, share):
-    value = each.at(share)
+def test_what_is_drawn_lies_in_the_range(each, fraction):
+    value = each.at(fraction)
     if isinstance(each, Choice):
         assert value in each.values
     else:
@@ -55,33 +55,33 @@ def test_what_is_drawn_lies_in_the_range(each, share):
 
 @given(spaces, st.integers(1, 6), st.integers(0, 5))
 def test_trials_follow_from_space_and_seed_and_differ(space, trials, seed):
-    trials = int(min(trials, size(space)))
+    trials = int(min(trials, count_points(space)))
     try:
-        found = drawn(space, trials, seed)
+        found = draw_trials(space, trials, seed)
     except ValueError as error:
         assert "too narrow" in str(error)  # noqa: PT017
         return
-    assert found == drawn(space, trials, seed)
-    assert found[:-1] == (drawn(space, trials - 1, seed) if trials > 1 else [])
+    assert found == draw_trials(space, trials, seed)
+    assert found[:-1] == (draw_trials(space, trials - 1, seed) if trials > 1 else [])
     assert len({repr(values) for values in found}) == trials
     assert all(list(values) == list(space) for values in found)
 
 
 @given(st.dictionaries(st.sampled_from("abc"), (numbers | words).map(lambda v: Grid(values=tuple(v))), min_size=1))
 def test_a_grid_is_every_combination_once(space):
-    found = every(space)
-    assert len(found) == size(space) == len({repr(values) for values in found})
+    found = list_combinations(space)
+    assert len(found) == count_points(space) == len({repr(values) for values in found})
 
 
 def test_grids_are_gone_through_in_turn_where_the_rest_is_drawn():
     space = {"margin": Grid(values=(0.1, 0.2)), "lr": LogUniform(low=1e-4, high=1e-2)}
-    found = drawn(space, 6, 0)
+    found = draw_trials(space, 6, 0)
     assert [values["margin"] for values in found] == [0.1, 0.2] * 3
     assert len({values["lr"] for values in found}) == 6
 
 
 def test_loguniform_gives_each_order_of_magnitude_alike():
-    rates = [values["lr"] for values in drawn({"lr": LogUniform(low=1e-4, high=1e-2)}, 400, 0)]
+    rates = [values["lr"] for values in draw_trials({"lr": LogUniform(low=1e-4, high=1e-2)}, 400, 0)]
     assert 160 < sum(rate < 1e-3 for rate in rates) < 240
     assert {float(f"{rate:.4g}") for rate in rates} == set(rates)
 
@@ -94,18 +94,18 @@ def test_loguniform_gives_each_order_of_magnitude_alike():
         ("loguniform(0, 1)", "low: Input should be greater than 0"),
         ("loguniform(-1, 1)", "greater than 0"),
         ("int(1, 1)", "the range is empty"),
-        ("int(1, 2.5)", "int takes two whole numbers"),
+        ("int(1, 2.5)", "int takes two integers"),
         ("uniform(1)", "uniform takes two numbers"),
         ("uniform(a, b)", "uniform takes two numbers"),
         ("uniform(0, 1e999)", "high: Input should be a finite number"),
-        ("normal(0, 1)", r"normal\(…\) is not known: write uniform\(low, high\)"),
-        ("__import__('os').system('true')", "is not known"),
+        ("normal(0, 1)", r"normal\(…\) is no kind of range: write uniform\(low, high\)"),
+        ("__import__('os').system('true')", "is no kind of range"),
         ("0.1", "not a range"),
         (0.1, "not a range"),
         ([], "at least 1 item"),
         ("grid()", "at least 1 item"),
         ([1, 1], "a choice is given twice"),
-        ([[1]], "a choice is a number, a word"),
+        ([[1]], "a choice is a number, a text"),
     ],
 )
 def test_what_is_no_range_is_refused_in_words(given_text, message):
@@ -114,26 +114,26 @@ def test_what_is_no_range_is_refused_in_words(given_text, message):
 
 
 def test_yaml_words_that_are_numbers_are_numbers():
-    assert read(["1e-4", "true", "hard", 3]).values == (1e-4, True, "hard", 3)
+    assert parse_range(["1e-4", "true", "hard", 3]).values == (1e-4, True, "hard", 3)
 
 
 def test_a_search_space_too_small_for_the_trials_is_refused():
     with pytest.raises(ValueError, match="the space has 4 points, fewer than trials=5"):
-        drawn({"a": Int(low=1, high=2), "b": Choice(values=(1, 2))}, 5, 0)
-    with pytest.raises(ValueError, match="too narrow for trials=9"):
-        drawn({"a": Uniform(low=1.0, high=1.0001)}, 9, 0)
-    with pytest.raises(ValueError, match="needs grids or choices, and a has a range"):
-        every({"a": Uniform(low=0, high=1)})
-    assert math.isinf(size({"a": Uniform(low=0, high=1)}))
+        draw_trials({"a": Int(low=1, high=2), "b": Choice(values=(1, 2))}, 5, 0)
+    with pytest.raises(ValueError, match="too narrow: they do not give trials=9"):
+        draw_trials({"a": Uniform(low=1.0, high=1.0001)}, 9, 0)
+    with pytest.raises(ValueError, match="needs a grid or a list of choices for each path, but a is an interval"):
+        list_combinations({"a": Uniform(low=0, high=1)})
+    assert math.isinf(count_points({"a": Uniform(low=0, high=1)}))
 
 
 def test_a_trial_is_the_base_with_its_values():
     base = Train.model_validate({"objective": {"name": "triplet", "group": 2}, "optimizer": {"weight_decay": 0.1}})
-    job = specified(base, {"objective.margin": 0.4, "optimizer.lr": 0.002, "augment.flip": 0.0}, 0)
+    job = apply_values(base, {"objective.margin": 0.4, "optimizer.lr": 0.002, "augment.flip": 0.0}, 0)
     assert (job.objective.margin, job.objective.group) == (0.4, 2)
     assert (job.optimizer.lr, job.optimizer.weight_decay, job.augment.flip) == (0.002, 0.1, 0.0)
-    assert specified(Train(), {"objective.margin": 0.4}, 0).objective.margin == 0.4
-    assert specified(Train(), {"objective.name": "classifier"}, 0).objective.name == "classifier"
+    assert apply_values(Train(), {"objective.margin": 0.4}, 0).objective.margin == 0.4
+    assert apply_values(Train(), {"objective.name": "classifier"}, 0).objective.name == "classifier"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_trial_is_the_base_with_its_values():
     [
         ("objective.margn", "objective.margn: unknown key; did you mean 'margin'"),
         ("objectiv.margin", "objectiv: unknown key; did you mean 'objective'"),
-        ("seed.more", "seed holds one value"),
+        ("seed.more", "seed is a single value"),
         ("shards", "all trials learn from the same shards"),
         ("epochs", "compared at equal epochs"),
         ("loader.threads", "loader.threads cannot be searched: it says how the work is done, not what is learned"),
@@ -156,4 +156,4 @@ def test_a_trial_is_the_base_with_its_values():
 )
 def test_a_path_or_value_that_makes_no_job_is_refused(path, message):
     with pytest.raises(ConfigError, match=message):
-        specified(Train.model_validate({"seed": 3}), {path: -1.0}, 7)
+        apply_values(Train.model_validate({"seed": 3}), {path: -1.0}, 7)

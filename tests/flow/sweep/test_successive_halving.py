@@ -47,21 +47,21 @@ def test_interrupted_anywhere_and_rebuilt_from_reports_it_decides_as_if_it_had_n
     whole, before, heard = Rungs(spec, EPOCHS), Rungs(spec, EPOCHS), {}
     sequence = list(reports(turns))
     for trial, epochs, score in sequence[:cut]:
-        whole.tell(trial, epochs, score)
+        whole.admit(trial, epochs, score)
         heard.setdefault(trial, []).append({"epochs_done": float(epochs), "val_knn": score})
         heard[trial].append({"epochs_done": float(epochs), "train_loss": 1.0})  # between epochs there is no score
     for trial in sorted(heard):
-        before.remember(trial, heard[trial])
+        before.restore(trial, heard[trial])
     assert before.scores == whole.scores
     for trial, epochs, score in sequence[cut:]:
-        assert before.tell(trial, epochs, score) == whole.tell(trial, epochs, score)
+        assert before.admit(trial, epochs, score) == whole.admit(trial, epochs, score)
 
 
 def test_a_report_told_twice_changes_nothing():
     rungs = Rungs(Halving(grace=1, factor=2), 8)
-    assert all(rungs.tell(trial, 1, trial / 10) for trial in range(4))
+    assert all(rungs.admit(trial, 1, trial / 10) for trial in range(4))
     before = {epochs: dict(scores) for epochs, scores in rungs.scores.items()}
-    assert rungs.tell(3, 1, 0.0)
+    assert rungs.admit(3, 1, 0.0)
     assert rungs.scores == before
 
 

@@ -1,1 +1,1 @@
-"""Ingest: from large sheets to small JPEGs."""
+"""The ingest benchmark: from large sheets to small JPEGs."""

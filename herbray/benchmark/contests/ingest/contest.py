@@ -1,4 +1,4 @@
-"""Ingest: large sheets to small JPEGs, image by image from memory, and whole files of shards from files."""
+"""The cases of the ingest benchmark: large sheets to small JPEGs, one by one in memory, and image files to shards."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from rich.console import Console
 
 from herbray import schema
 from herbray.benchmark.contests.ingest import peers
-from herbray.benchmark.contests.ingest.data import sheets
+from herbray.benchmark.contests.ingest.data import draw_sheets
 from herbray.benchmark.harness.race import Case, Contender
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
 from herbray.config import Spec
 from herbray.data import images
 
 _FAITHFUL_DB: Final = 46.0
-_LARGE: Final = 8_000_000  # pixels from which the decoder's own reduction pays
+_LARGE: Final = 8_000_000  # pixels; from this size the decoder's own reduction saves time
 _OURS, _PLAIN, _DRAFT, _TORCH, _POOL = "herbray", "Pillow", "Pillow draft, tuned", "torchvision", "Pillow pool"
 
 
@@ -29,36 +29,36 @@ class Size(Spec):
 
     width: int = Field(ge=64)
     height: int = Field(ge=64)
-    images: int = Field(ge=1, description="distinct sheets; each is handled once a lap")
+    images: int = Field(ge=1, description="distinct sheets; each is processed once per lap")
 
     def __str__(self) -> str:
-        """As it stands in the name of a case."""
+        """As in the name of a case."""
         return f"{self.width}×{self.height} px"
 
 
 class Ingest(BenchmarkSpec):
-    """JPEG originals of several sizes made small, against Pillow, Pillow's draft mode and torchvision."""
+    """Resizing JPEG originals of several sizes, against Pillow, Pillow's draft mode and torchvision."""
 
     name: Literal["ingest"] = "ingest"
-    side: int = Field(256, ge=16, description="pixels of the short side afterwards")
+    side: int = Field(256, ge=16, description="pixels of the short side after resizing")
     sizes: tuple[Size, ...] = (
         Size(width=700, height=1000, images=24),
         Size(width=2400, height=3600, images=6),
         Size(width=4000, height=6000, images=3),
     )
-    files: int = Field(96, ge=0, description="files of the first size that are made into shards; 0 leaves it out")
-    grain: float = Field(3.0, ge=0, description="of the sheets, in levels: decides their bytes a pixel")
+    files: int = Field(96, ge=0, description="files of the first size for the case with shards; 0 leaves it out")
+    grain: float = Field(3.0, ge=0, description="noise of the sheets, in grey levels; determines the bytes per pixel")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="processes of each pool")
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """One case a size, then the files."""
+        """One case per size, then the case with files and shards."""
         for size in self.sizes:
             yield self._images(size, self._sheets(size, size.images, work))
         if self.files:
             yield self._shards(work)
 
     def targets(self) -> Sequence[Promise]:
-        """Several times as fast as plain Pillow, and level with its draft mode where that reduces."""
+        """Several times as fast as plain Pillow, and about as fast as its draft mode on large sheets."""
         promised: list[Promise] = []
         for size in self.sizes:
             large = size.width * size.height >= _LARGE
@@ -74,7 +74,7 @@ class Ingest(BenchmarkSpec):
         return f"files of {self.sizes[0]} to shards"
 
     def _sheets(self, size: Size, number: int, work: Path) -> list[bytes]:
-        return list(sheets(work / f"drawn-{number}", size.width, size.height, number, self.grain, self.seed))
+        return list(draw_sheets(work / f"drawn-{number}", size.width, size.height, number, self.grain, self.seed))
 
     def _images(self, size: Size, originals: list[bytes]) -> Case:
         import simplejpeg
@@ -88,11 +88,11 @@ class Ingest(BenchmarkSpec):
                 peers.torchvision(data, side), quality=peers.QUALITY, colorsubsampling="420"
             ),
         }
-        contenders = [Contender(name, _lap(way, originals)) for name, way in ways.items()]
-        return Case(str(size), "images", contenders, lambda: _compare(size, originals, side))
+        contenders = [Contender(name, _run_all(way, originals)) for name, way in ways.items()]
+        return Case(str(size), "images", contenders, lambda: _check_likeness(size, originals, side))
 
     def _shards(self, work: Path) -> Case:
-        from herbray.flow.shards.build import _write_file  # the task of a file, without Ray around it
+        from herbray.flow.shards.build import _write_file  # the task that writes one file, without Ray
 
         size, side = self.sizes[0], self.side
         folder, rounds = work / "files", count()
@@ -125,11 +125,11 @@ class Ingest(BenchmarkSpec):
         return Case(self._files_case, "images", contenders)
 
 
-def _lap(way: Callable[[bytes], object], originals: Sequence[bytes]) -> Callable[[], int]:
+def _run_all(way: Callable[[bytes], object], originals: Sequence[bytes]) -> Callable[[], int]:
     def run() -> int:
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):  # as in a worker that has one CPU
+        with threadpool_limits(1):  # as in a worker with one CPU
             for data in originals:
                 way(data)
         return len(originals)
@@ -137,8 +137,8 @@ def _lap(way: Callable[[bytes], object], originals: Sequence[bytes]) -> Callable
     return run
 
 
-def _compare(size: Size, originals: Sequence[bytes], side: int) -> None:
-    """Print how near each contender comes to plain Pillow, and refuse to race when ours does not come near enough.
+def _check_likeness(size: Size, originals: Sequence[bytes], side: int) -> None:
+    """Print how similar each contender's images are to plain Pillow's, and refuse to race if ours differ too much.
 
     Raises:
         ValueError: an image of ours is below 46 dB.
@@ -156,10 +156,14 @@ def _compare(size: Size, originals: Sequence[bytes], side: int) -> None:
         for name, pixels in found.items():
             worst[name] = min(worst[name], peers.psnr(pixels, reference))
     density = sum(map(len, originals)) / (len(originals) * size.width * size.height)
-    told = ", ".join(f"{name} {value:.1f} dB" for name, value in worst.items())
-    Console(stderr=True).print(f"  {density:.2f} bytes a pixel; least likeness to Pillow: {told}", highlight=False)
+    lowest = ", ".join(f"{name} {value:.1f} dB" for name, value in worst.items())
+    Console(stderr=True).print(
+        f"  {density:.2f} bytes per pixel; lowest PSNR against Pillow: {lowest}", highlight=False
+    )
     if worst[_OURS] < _FAITHFUL_DB:
-        raise ValueError(f"{size}: an image of ours is {worst[_OURS]:.1f} dB like Pillow's; {_FAITHFUL_DB:g} needed")
+        raise ValueError(
+            f"{size}: an image of ours has a PSNR of {worst[_OURS]:.1f} dB against Pillow's; {_FAITHFUL_DB:g} needed"
+        )
 
 
 def _parts(paths: Sequence[str], parts: int) -> Iterator[pa.Table]:

@@ -1,4 +1,4 @@
-"""Sheets as a scanner leaves them: drawn ones, enlarged, under grain that costs as many bytes as real paper."""
+"""The data of the ingest benchmark: drawn sheets, enlarged, with grain that takes as many bytes as that of scans."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,22 +9,22 @@ from PIL import Image
 
 from herbray.data.sources.synthetic import Synthetic
 
-_DRAWN: int = 1000  # pixels of the short side: larger sheets are enlarged from it
+_DRAWN: int = 1000  # pixels of the short side, from which sheets are resized
 _OCTAVES: int = 5
 _QUALITY: int = 88
 
 
-def sheets(folder: Path, width: int, height: int, count: int, grain: float, seed: int) -> Iterator[bytes]:
+def draw_sheets(folder: Path, width: int, height: int, count: int, grain: float, seed: int) -> Iterator[bytes]:
     """JPEG files of upright sheets.
 
     Args:
-        folder: where the drawn originals are kept; those that stand there are not drawn again.
-        width: pixels.
-        height: pixels.
-        count: how many; all differ.
-        grain: levels that each octave of the noise deviates by. Noise of equal strength in every octave has the
-            spectrum of photographs; with 3 levels a pixel costs .15 to .2 bytes, as it does on digitised sheets.
-        seed: of sheets and grain.
+        folder: folder for the drawn originals; originals that exist are not drawn again.
+        width: width in pixels.
+        height: height in pixels.
+        count: number of sheets; all differ.
+        grain: standard deviation, in grey levels, of each octave of the noise. Noise of equal strength in every octave
+            has the spectrum of photographs; with 3 levels a pixel takes 0.15 to 0.2 bytes, as on digitised sheets.
+        seed: seed of sheets and grain.
     """
     source = Synthetic(path=folder, sheets=count, size=_DRAWN, seed=seed)
     paths = [path for part in source.read(_refuse) for path in part.column("image").to_pylist()]
@@ -46,7 +46,7 @@ def _jpeg(pixels: npt.NDArray[np.uint8], noise: npt.NDArray[np.float32]) -> byte
 
 
 def _noise(width: int, height: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Unit noise in octaves, half as much in the finest, where lenses blur."""
+    """Noise in octaves of unit strength, and half as strong in the finest octave, which lenses blur."""
     total: npt.NDArray[np.float32] = rng.standard_normal((height, width), dtype=np.float32) / np.float32(2)
     for octave in range(1, _OCTAVES):
         size = (width >> octave) + 1, (height >> octave) + 1

@@ -1,4 +1,4 @@
-"""The usual ways to make a large JPEG small, each from bytes to bytes, and the processes that do it to files."""
+"""The peers of the ingest benchmark: common ways to resize a large JPEG, and a pool of processes for files."""
 
 import io
 import warnings
@@ -15,18 +15,18 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 QUALITY: Final = 90
-_AMPLE: Final = 1.9  # of the wanted size: the least that Pillow's draft needs for 46 dB on 8 and 24 megapixels
+_AMPLE: Final = 1.9  # times the target size: the least that Pillow's draft mode needs for 46 dB on 8 and 24 megapixels
 
 
 def plain(data: bytes, side: int) -> Image.Image:
-    """Pillow as everybody writes it: decode all of it, then Lanczos. What the others are compared with."""
+    """Pillow as most people use it: decode the whole image, then resize with Lanczos. The reference for the others."""
     with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
     return image.resize(_wanted(image.size, side), Image.Resampling.LANCZOS)
 
 
 def draft(data: bytes, side: int) -> Image.Image:
-    """Pillow as its best user writes it: the decoder reduces, though not too far, and Lanczos does the rest."""
+    """Pillow as an expert uses it: the decoder reduces the image part of the way, and Lanczos does the rest."""
     with Image.open(io.BytesIO(data)) as opened:
         wanted = _wanted(opened.size, side)
         opened.draft("RGB", (round(_AMPLE * wanted[0]), round(_AMPLE * wanted[1])))
@@ -34,7 +34,7 @@ def draft(data: bytes, side: int) -> Image.Image:
 
 
 def torchvision(data: bytes, side: int) -> Pixels:
-    """A full decode and torchvision's antialiased resize with its default, bilinear, which is softer than Lanczos."""
+    """A full decode, then torchvision's antialiased resize; its default, bilinear, is softer than Lanczos."""
     import torch
     from torchvision.io import decode_jpeg
     from torchvision.transforms.v2 import functional
@@ -49,7 +49,7 @@ def torchvision(data: bytes, side: int) -> Pixels:
 
 
 def compress(image: Image.Image) -> bytes:
-    """Pillow's encoder."""
+    """Encode an image as JPEG with Pillow."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=QUALITY)
     return out.getvalue()
@@ -62,7 +62,7 @@ def psnr(pixels: Pixels, reference: Pixels) -> float:
 
 
 def one_thread() -> None:
-    """Keep this process, which a pool has begun, to one core: BLAS would start a thread for each."""
+    """Limit this process of a pool to one thread: BLAS would start one thread per core."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -72,12 +72,12 @@ class Workers:
     """A pool of processes that lives as long as its case."""
 
     def __init__(self, processes: int) -> None:
-        """Start none yet."""
+        """Start no process yet."""
         self.processes = processes
         self.pool: Pool | None = None
 
     def map(self, work: Callable[..., object], tasks: Sequence[tuple[object, ...]]) -> None:
-        """Do all tasks, each handed over as soon as a process is free."""
+        """Run all tasks, each as soon as a process is free."""
         if self.pool is None:
             self.pool = get_context("spawn").Pool(self.processes, one_thread)
         self.pool.starmap(work, tasks, chunksize=1)
@@ -90,7 +90,7 @@ class Workers:
 
 
 def small_file(path: str, out: str, side: int) -> None:
-    """What a plain Pillow pool does to one file."""
+    """Resize one file with plain Pillow."""
     Path(out).write_bytes(compress(plain(Path(path).read_bytes(), side)))
 
 

@@ -1,1 +1,1 @@
-"""Input: from shards to batches in the trainer."""
+"""The input benchmark: from shards to batches in the trainer."""

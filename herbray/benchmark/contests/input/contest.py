@@ -1,4 +1,4 @@
-"""Shards to shuffled uint8 batches in the trainer, against the loaders that others would use."""
+"""The cases of the input benchmark: shards to shuffled uint8 batches in the trainer, against common data loaders."""
 
 import functools
 import time
@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from herbray.benchmark.contests.input import peers
-from herbray.benchmark.contests.input.data import draw, write_files, write_shards
+from herbray.benchmark.contests.input.data import draw_pictures, write_files, write_shards
 from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, cpu_seconds
 from herbray.benchmark.harness.spec import BenchmarkSpec, Limit, Promise, Target, Verdict
@@ -31,7 +31,7 @@ FIRST: Final = "first batch"
 GAP: Final = "time lost between epochs"
 RAY, HERE, CACHE, TASKS = "herbray", "herbray: in process", "herbray: decoded cache", "herbray: decoded in tasks"
 BORDERS: Final = 3
-_CPUS: Final = 0.25  # what a task that fetches reserves in training
+_CPUS: Final = 0.25  # what a task that reads windows reserves in training
 
 Windows = Sequence[plan.Window]
 Way = Callable[[Windows], Iterable[Batch]]
@@ -39,7 +39,7 @@ Way = Callable[[Windows], Iterable[Batch]]
 
 @dataclass(frozen=True)
 class Gap:
-    """What a border between epochs costs, as a share of an epoch."""
+    """A bound on the time lost at a border between epochs, as a share of an epoch."""
 
     contender: str
     rows: int
@@ -47,7 +47,7 @@ class Gap:
     at_most: float
 
     def judge(self, laps: Sequence[Lap]) -> Verdict:
-        """From the seconds lost at all borders of a lap and the rate of the main case."""
+        """Compute from the seconds lost at all borders of a lap and the rate of the main case."""
         promise = f"{self.contender}: between epochs ≤ {self.at_most:.0%} of an epoch"
         lost, rate = spread(laps, GAP, self.contender, "wall"), spread(laps, BATCHES, self.contender, "rate")
         if lost is None or rate is None:
@@ -60,18 +60,20 @@ class Input(BenchmarkSpec):
     """A lap of the main case is `epochs` epochs of `rows` images; every loader shuffles and yields whole batches."""
 
     name: Literal["input"] = "input"
-    sheets: int = Field(192, ge=1, description="drawn; each stands several times in the shards, under other ids")
-    rows: int = Field(2048, ge=256, description="images of an epoch")
-    epochs: int = Field(2, ge=1, description="of a lap")
+    sheets: int = Field(192, ge=1, description="sheets to draw; each is several times in the shards, under other ids")
+    rows: int = Field(2048, ge=256, description="images per epoch")
+    epochs: int = Field(2, ge=1, description="epochs per lap")
     side: int = Field(256, ge=32, description="pixels")
     batch: int = Field(128, ge=1)
-    threads: int | None = Field(None, ge=1, description="and worker processes of the peers; None: one a core")
+    threads: int | None = Field(
+        None, ge=1, description="our threads, and worker processes of the peers; None: one per core"
+    )
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """The batches, plain and augmented, the floor of the engine, the first batch, the border between epochs."""
+        """Batches, augmented batches, the engine without decoding, the first batch, and the border between epochs."""
         from herbray.flow.cluster import connection
 
-        pictures = draw(work / "sheets", self.sheets, self.side, self.seed)
+        pictures = draw_pictures(work / "sheets", self.sheets, self.side, self.seed)
         write_shards(work / "shards", pictures, self.rows, self.side)
         files = write_files(work / "files", pictures, self.rows)
         jpegs = [pictures[row % len(pictures)].jpeg for row in range(self.rows)]
@@ -87,7 +89,7 @@ class Input(BenchmarkSpec):
             yield self._gap(root, ways[RAY])
 
     def targets(self) -> Sequence[Promise]:
-        """CPU time against the best JPEG peer and the usual idiom; floor, first batch and gap by themselves."""
+        """Ratios of CPU time to the best JPEG peer and to the usual idiom; bounds on floor, first batch and gap."""
         return [
             Target(BATCHES, RAY, peers.PARQUET, "cpu_ms", 1.0),
             Target(BATCHES, RAY, peers.USUAL, "cpu_ms", 4.0),
@@ -106,7 +108,7 @@ class Input(BenchmarkSpec):
         ]
 
     def _ways(self, root: Path, workers: int) -> dict[str, Way]:
-        """Our own contenders, each from windows to batches."""
+        """Our contenders, each a function from windows to batches."""
         reader = WindowReader(root, self.side)
         mark = read_manifest(root)["fingerprint"]
 
@@ -122,15 +124,15 @@ class Input(BenchmarkSpec):
 
     def _batches(self, other: peers.Work, root: Path, ways: dict[str, Way]) -> Case:
         windows = self._windows(root, self.epochs)
-        ours = [Contender(name, functools.partial(_read, way, windows)) for name, way in ways.items()]
+        ours = [Contender(name, functools.partial(_count_images, way, windows)) for name, way in ways.items()]
         reader, few = WindowReader(root, self.side), windows[:1]
         theirs = peers.peers(other, reader, self._windows(root, 1))
-        return Case(BATCHES, "images", [*ours, *theirs], functools.partial(_equal, ways, reader, few))
+        return Case(BATCHES, "images", [*ours, *theirs], functools.partial(_check_equal, ways, reader, few))
 
     def _augmented(self, other: peers.Work, root: Path, way: Way) -> Case:
-        """An epoch as the step gets it. Ours and Parquet's are changed by whole batches in the trainer, as in training.
+        """One epoch with augmentation. Ours and Parquet's augment whole batches in the trainer, as in training.
 
-        The usual idiom crops and flips, one image at a time; ours turns, zooms, warps and lights besides.
+        The usual idiom crops and flips one image at a time; ours also rotates, zooms, warps and changes the light.
         """
         windows, reader = self._windows(root, 1), WindowReader(root, self.side)
 
@@ -149,7 +151,7 @@ class Input(BenchmarkSpec):
         return Case(AUGMENTED, "images", [Contender(RAY, ours), *theirs])
 
     def _floor(self, root: Path) -> Case:
-        """Bytes in the trainer, ordered, none decoded."""
+        """Images as bytes in the trainer, in order, none decoded."""
         windows, reader = self._windows(root, 4 * self.epochs), WindowReader(root, self.side)
 
         def by_ray() -> int:
@@ -162,18 +164,18 @@ class Input(BenchmarkSpec):
         return Case(FLOOR, "images", [Contender(RAY, by_ray), Contender(HERE, alone)])
 
     def _first(self, other: peers.Work, root: Path, ways: dict[str, Way]) -> Case:
-        """From nothing but a warm cluster to a batch; a DataLoader starts its workers."""
+        """From a running cluster to the first batch; a DataLoader starts its workers."""
         windows = self._windows(root, 25)
-        ours = [Contender(name, functools.partial(_start, way, windows)) for name, way in ways.items()]
+        ours = [Contender(name, functools.partial(_measure_first, way, windows)) for name, way in ways.items()]
 
         def peer() -> Measured:
             data = peers.Windows(WindowReader(root, self.side), windows)
-            return _start(lambda _: peers.loader(data, other, batch_size=None), windows)
+            return _measure_first(lambda _: peers.loader(data, other, batch_size=None), windows)
 
         return Case(FIRST, "batches", [*ours, Contender(peers.PARQUET, peer)], measures="seconds")
 
     def _gap(self, root: Path, way: Way) -> Case:
-        """Seconds by which the wait at a border between epochs exceeds the wait for any other batch."""
+        """Seconds by which the wait at a border between epochs exceeds the mean wait for other batches."""
         windows = self._windows(root, BORDERS + 1)
 
         def run() -> Measured:
@@ -187,12 +189,12 @@ class Input(BenchmarkSpec):
         return Case(GAP, "borders", [Contender(RAY, run)], measures="seconds")
 
 
-def _read(way: Way, windows: Windows) -> int:
+def _count_images(way: Way, windows: Windows) -> int:
     return sum(len(batch.labels) for batch in way(windows))
 
 
-def _start(way: Callable[[Windows], Iterable[Any]], windows: Windows) -> Measured:
-    """The first batch alone; what was started for it is stopped outside the measurement."""
+def _measure_first(way: Callable[[Windows], Iterable[Any]], windows: Windows) -> Measured:
+    """Measure the time to the first batch; stopping what was started for it is not measured."""
     before, start = cpu_seconds(), time.perf_counter()
     batches = iter(way(windows))
     next(batches)
@@ -202,14 +204,14 @@ def _start(way: Callable[[Windows], Iterable[Any]], windows: Windows) -> Measure
     return done
 
 
-def _equal(ways: dict[str, Way], reader: WindowReader, windows: Windows) -> None:
-    """Ours make the same batches, bit for bit.
+def _check_equal(ways: dict[str, Way], reader: WindowReader, windows: Windows) -> None:
+    """Check that all our contenders make the same batches, bit for bit.
 
     Raises:
-        ValueError: they do not.
+        ValueError: a contender makes other batches.
     """
-    oracle = list(local(windows, reader))
+    expected = list(local(windows, reader))
     for name, way in ways.items():
-        for one, two in zip(way(windows), oracle, strict=True):
-            if not (np.array_equal(one.images, two.images) and np.array_equal(one.rows, two.rows)):
-                raise ValueError(f"{name}: other batches than the plan's")
+        for batch, due in zip(way(windows), expected, strict=True):
+            if not (np.array_equal(batch.images, due.images) and np.array_equal(batch.rows, due.rows)):
+                raise ValueError(f"{name}: its batches differ from the plan's")

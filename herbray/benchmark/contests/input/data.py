@@ -1,4 +1,4 @@
-"""What the `input` benchmark reads: drawn sheets, each a few times under other ids, as shards and as files."""
+"""The data of the input benchmark: drawn sheets, each used several times under other ids, as shards and as files."""
 
 from pathlib import Path
 from typing import Final
@@ -14,15 +14,15 @@ BAG: Final = 32
 _BAGS_A_FILE: Final = 64
 
 
-def draw(folder: Path, sheets: int, side: int, seed: int) -> list[images.JpegImage]:
-    """So many synthetic sheets, made small as the shard job does it."""
+def draw_pictures(folder: Path, sheets: int, side: int, seed: int) -> list[images.JpegImage]:
+    """Draw synthetic sheets and resize them as the shard job does."""
     source = Synthetic(path=folder, sheets=sheets, size=side, seed=seed)
     paths = [name for part in source.read(_refuse) for name in part.column("image").to_pylist()]
     return [images.shrink_to_jpeg(images.read_bytes(path), side) for path in paths]
 
 
 def write_files(folder: Path, pictures: list[images.JpegImage], rows: int) -> list[str]:
-    """One JPEG file a row."""
+    """Write one JPEG file per row; returns the paths."""
     folder.mkdir(parents=True)
     paths = [folder / f"{row:07d}.jpg" for row in range(rows)]
     for row, path in enumerate(paths):
@@ -31,7 +31,7 @@ def write_files(folder: Path, pictures: list[images.JpegImage], rows: int) -> li
 
 
 def write_shards(folder: Path, pictures: list[images.JpegImage], rows: int, side: int) -> None:
-    """A shards folder of at least `rows` rows, in whole bags of `BAG`, as the shard job leaves it."""
+    """Write a shards folder of at least `rows` rows, in whole bags of `BAG`, in the layout of the shard job."""
     bags = -(-rows // BAG)
     index = []
     for first in range(0, bags, _BAGS_A_FILE):

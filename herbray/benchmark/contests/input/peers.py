@@ -1,4 +1,4 @@
-"""The loaders that herbray's stream is measured against, each with its best sensible settings."""
+"""The data loaders that herbray is compared with, each with the best settings that a user would choose."""
 
 import importlib.util
 import io
@@ -18,7 +18,7 @@ from herbray.data import images, plan
 from herbray.flow.input.window_reader import WindowReader
 
 Loop = Callable[[], Iterator[Any]]
-"""One epoch: yields batches."""
+"""Yields the batches of one epoch."""
 
 Change = Callable[[Tensor], Tensor]
 
@@ -28,23 +28,23 @@ PARQUET_AUGMENTED: Final = f"{PARQUET}, our augmentation"
 SAMPLES_A_TAR: Final = 512
 
 
-def _kept(images: Tensor) -> Tensor:
+def _unchanged(images: Tensor) -> Tensor:
     return images
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every peer gets.
+    """The work that every peer does.
 
     Attributes:
-        folder: for its own layout.
-        files: JPEG files, one a row.
-        jpegs: their bytes.
-        batch: rows a batch.
-        side: pixels.
-        workers: processes: one a core.
-        epochs: that a lap reads.
-        seed: of the order.
+        folder: folder for files in the peer's own format.
+        files: JPEG files, one per row.
+        jpegs: the bytes of these files.
+        batch: rows per batch.
+        side: height and width in pixels.
+        workers: number of processes.
+        epochs: epochs per lap.
+        seed: seed of the shuffle.
     """
 
     folder: Path
@@ -58,13 +58,13 @@ class Work:
 
     @property
     def order(self) -> "torch.Generator":
-        """Of a shuffle."""
+        """The random generator of a shuffle."""
         return torch.Generator().manual_seed(self.seed)
 
 
 def peers(work: Work, reader: WindowReader, windows: Sequence[plan.Window]) -> Iterator[Contender | Missing]:
-    """All loaders that can be had."""
-    few = replace(work, files=work.files[: len(work.files) // 4], epochs=1)  # it is slow, and needs no more to tell
+    """All peers, or `Missing` for those that are not available."""
+    few = replace(work, files=work.files[: len(work.files) // 4], epochs=1)  # this peer is slow; a quarter is enough
     yield usual(few, USUAL, augmented=False)
     yield row_groups(work, reader, windows)
     for name, package, make in (
@@ -79,8 +79,8 @@ def peers(work: Work, reader: WindowReader, windows: Sequence[plan.Window]) -> I
     yield Missing("FFCV", "unmaintained since 2023; no wheel, it builds where OpenCV's and libjpeg-turbo's headers are")
 
 
-def contender(name: str, loader: "DataLoader[Any]", work: Work, change: Change = _kept) -> Contender:
-    """A loader whose workers stay from epoch to epoch; a lap is `epochs` epochs, each batch changed by `change`."""
+def contender(name: str, loader: "DataLoader[Any]", work: Work, change: Change = _unchanged) -> Contender:
+    """A contender that reads `epochs` epochs per lap and applies `change` to each batch; workers are kept running."""
 
     def run() -> int:
         return sum(len(change(batch[0])) for _ in range(work.epochs) for batch in loader)
@@ -94,7 +94,7 @@ def contender(name: str, loader: "DataLoader[Any]", work: Work, change: Change =
 
 
 def loader(data: Any, work: Work, **more: Any) -> "DataLoader[Any]":  # noqa: ANN401
-    """Processes that stay, clean of this process's threads."""
+    """A DataLoader with persistent workers, forked from a server so that they inherit no threads of this process."""
     return DataLoader(
         data, num_workers=work.workers, persistent_workers=True, multiprocessing_context="forkserver", **more
     )
@@ -104,11 +104,11 @@ class Files(Dataset[tuple[Tensor, int]]):
     """The usual idiom: Pillow and torchvision's transforms, float."""
 
     def __init__(self, files: Sequence[str], side: int, augmented: bool) -> None:
-        """Without `augmented` a square as ours, normalised; with it the usual random crop and flip before."""
+        """Images are cropped to a normalised square; with `augmented`, by the usual random crop and flip."""
         self.files, self.side, self.augmented = files, side, augmented
 
     def __len__(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return len(self.files)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
@@ -124,7 +124,7 @@ class Files(Dataset[tuple[Tensor, int]]):
 
 
 def usual(work: Work, name: str, augmented: bool) -> Contender:
-    """DataLoader over files."""
+    """A contender: DataLoader over files."""
     data = Files(work.files, work.side, augmented)
     return contender(
         name, loader(data, work, batch_size=work.batch, shuffle=True, drop_last=True, generator=work.order), work
@@ -132,10 +132,10 @@ def usual(work: Work, name: str, augmented: bool) -> Contender:
 
 
 class Windows(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of our own windows, read and decoded by our own reader in DataLoader's processes."""
+    """Batches of our windows, read and decoded by our reader in DataLoader's processes."""
 
     def __init__(self, reader: WindowReader, windows: Sequence[plan.Window]) -> None:
-        """Worker i of n takes every n-th window."""
+        """Worker i of n reads every n-th window, from the i-th."""
         self.reader, self.windows = reader, windows
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -147,15 +147,15 @@ class Windows(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 def row_groups(
-    work: Work, reader: WindowReader, windows: Sequence[plan.Window], name: str = PARQUET, change: Change = _kept
+    work: Work, reader: WindowReader, windows: Sequence[plan.Window], name: str = PARQUET, change: Change = _unchanged
 ) -> Contender:
-    """DataLoader over Parquet."""
+    """A contender: DataLoader over the row groups of Parquet files."""
     return contender(name, loader(Windows(reader, windows), work, batch_size=None), work, change)
 
 
 @dataclass(frozen=True)
 class Squares:
-    """The fast decoder as a collate function: pairs (JPEG, row) to a batch."""
+    """Our decoder as a collate function, from pairs (JPEG, row) to a batch."""
 
     side: int
 
@@ -166,7 +166,7 @@ class Squares:
 
 
 def tars(work: Work) -> Contender:
-    """WebDataset: tar shards, a shuffle buffer, batches made in the workers."""
+    """A contender: WebDataset with tar shards, a shuffle buffer, and batches made in the workers."""
     import webdataset as wds
 
     folder = work.folder / "tars"
@@ -185,7 +185,7 @@ def tars(work: Work) -> Contender:
 
 
 def litdata(work: Work) -> Contender:
-    """LitData: chunks of 64 MB of JPEG bytes, decoded in the workers."""
+    """A contender: LitData with chunks of 64 MB of JPEG bytes, decoded in the workers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from litdata import StreamingDataLoader, StreamingDataset
@@ -210,20 +210,20 @@ def litdata(work: Work) -> Contender:
     return contender("LitData", batches, work)
 
 
-class Taken(Dataset[tuple[Tensor, Tensor]]):
-    """Lance's random access: the rows of a batch in one call."""
+class LanceRows(Dataset[tuple[Tensor, Tensor]]):
+    """A dataset over a Lance file that reads the rows of a batch in one call."""
 
     def __init__(self, path: str, rows: int, side: int) -> None:
-        """Open in the worker."""
+        """The file is opened in the worker, on first use."""
         self.path, self.rows, self.squares = path, rows, Squares(side)
         self.table: Any = None
 
     def __len__(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return self.rows
 
     def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """A batch."""
+        """Read and decode a batch."""
         import lance
 
         self.table = self.table or lance.dataset(self.path)
@@ -232,13 +232,13 @@ class Taken(Dataset[tuple[Tensor, Tensor]]):
 
 
 def lance(work: Work) -> Contender:
-    """Lance: a batch sampler and `take`."""
+    """A contender: Lance with a batch sampler and `take`."""
     import lance
     import pyarrow as pa
     from torch.utils.data import BatchSampler, RandomSampler
 
     path = str(work.folder / "rows.lance")
     lance.write_dataset(pa.table({"jpeg": pa.array(work.jpegs, pa.large_binary())}), path)
-    data = Taken(path, len(work.jpegs), work.side)
+    data = LanceRows(path, len(work.jpegs), work.side)
     sampler = BatchSampler(RandomSampler(data, generator=work.order), work.batch, drop_last=True)
     return contender("Lance", loader(data, work, batch_size=None, sampler=sampler), work)

@@ -7,7 +7,7 @@ from PIL import Image
 from herbray import config
 from herbray.benchmark.contests.ingest import peers
 from herbray.benchmark.contests.ingest.contest import Ingest
-from herbray.benchmark.contests.ingest.data import sheets
+from herbray.benchmark.contests.ingest.data import draw_sheets
 from herbray.benchmark.harness.race import race
 
 
@@ -44,16 +44,16 @@ def test_an_unlike_image_stops_the_race(tmp_path, monkeypatch):
 
 
 def test_sheets_are_grainy_and_follow_from_the_seed(tmp_path):
-    first, second = (list(sheets(tmp_path / name, 300, 420, 2, 3.0, 5)) for name in "ab")
+    first, second = (list(draw_sheets(tmp_path / name, 300, 420, 2, 3.0, 5)) for name in "ab")
     assert first == second
     assert first[0] != first[1]
     with Image.open(io.BytesIO(first[0])) as opened:
         assert opened.size == (300, 420)
-    assert len(first[0]) > 1.1 * len(next(iter(sheets(tmp_path / "a", 300, 420, 2, 0.0, 5))))
+    assert len(first[0]) > 1.1 * len(next(iter(draw_sheets(tmp_path / "a", 300, 420, 2, 0.0, 5))))
 
 
 def test_the_peers_make_the_same_picture(tmp_path):
-    data = next(iter(sheets(tmp_path, 420, 600, 1, 3.0, 5)))
+    data = next(iter(draw_sheets(tmp_path, 420, 600, 1, 3.0, 5)))
     reference = np.asarray(peers.plain(data, 96))
     assert peers.psnr(reference, reference) == float("inf")
     assert peers.psnr(np.asarray(peers.draft(data, 96)), reference) > 40
