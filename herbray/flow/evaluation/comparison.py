@@ -12,9 +12,9 @@ from herbray import tracking
 from herbray.config import Spec
 from herbray.schema import Identity
 from herbray.tasks import TASKS, Outcome, TaskSpec
-from herbray.tasks.base import nearest
-from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare
-from herbray.tasks.methods.looks import Interval, one_sided, widened
+from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare_kinds
+from herbray.tasks.methods.looks import Interval, one_sided_error, widen_interval
+from herbray.tasks.validators import suggest_name
 
 
 class PromotionRule(Spec):
@@ -30,7 +30,7 @@ class PromotionRule(Spec):
         if len(parts) != 4 or not all(parts):
             raise ValueError(f"metric {self.metric!r}: write task/split/level/metric")
         if parts[0] not in TASKS:
-            raise ValueError(f"metric {self.metric!r}: no task {parts[0]!r}; {nearest(parts[0], tuple(TASKS))}")
+            raise ValueError(f"metric {self.metric!r}: no task {parts[0]!r}; {suggest_name(parts[0], tuple(TASKS))}")
         if self.bootstrap.resamples < 100:
             raise ValueError(f"bootstrap.resamples={self.bootstrap.resamples}: an interval needs 100 or more")
         return self
@@ -118,7 +118,7 @@ def judge_candidate(
         )
     else:
         decision = _compare(uri, name, version, standing.champion, mine, theirs, rule, seed)
-    tracking.decide(uri, decision, standing)
+    tracking.apply_decision(uri, decision, standing)
     return decision
 
 
@@ -144,9 +144,9 @@ def _compare(
 ) -> tracking.Decision:
     """Promote the candidate if the interval, widened for earlier looks at the evaluation set, is above the bound."""
     found, units = _paired_gain(mine, theirs, rule, seed)
-    look = tracking.take_look(uri, name, mine.shards, rule.metric, version, champion)
-    interval = widened(found, rule.bootstrap.level, look, units)
-    chance = one_sided(rule.bootstrap.level, look)
+    look = tracking.record_look(uri, name, mine.shards, rule.metric, version, champion)
+    interval = widen_interval(found, rule.bootstrap.level, look, units)
+    chance = one_sided_error(rule.bootstrap.level, look)
     figures = _own_figures(mine, rule) | {
         "against": champion,
         "champion_value": theirs.outcome.mean,
@@ -166,7 +166,7 @@ def _paired_gain(mine: Evidence, theirs: Evidence, rule: PromotionRule, seed: in
             "both on the same shards"
         )
     samples = [Sample(_side("candidate"), mine.outcome), Sample(_side("champion"), theirs.outcome)]
-    rows = compare(samples, rule.bootstrap, seed).to_pylist()
+    rows = compare_kinds(samples, rule.bootstrap, seed).to_pylist()
     if not rows:
         raise ValueError(f"{rule.metric}: the versions have fewer than two gatherings in common: no interval")
     ends = [rows[0][name] for name in ("difference", "low", "high")]

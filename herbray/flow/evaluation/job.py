@@ -32,18 +32,18 @@ from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import (
     AnyTask,
     Embeddings,
-    Judgeable,
     LeftOut,
+    ScorableTasks,
     TaskSpec,
-    judgeable,
-    lines,
+    describe_left_out,
+    select_scorable,
     to_left_out_table,
     to_outcome_table,
-    to_table,
+    to_result_table,
 )
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.bootstrap import Bootstrap, by_gathering, intervals
+from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals, group_by_gathering
 from herbray.tasks.mislabel import Mislabel
 
 _log = logging.getLogger(__name__)
@@ -98,9 +98,9 @@ def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
     """
     folders = embeddings_folders(spec.embeddings)
     distinct = distinct_encoders(folders)
-    allowed = {folder: judgeable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
+    allowed = {folder: select_scorable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
     left_out = _merge_left_out(allowed)
-    connection.say(lines([each for each in left_out if each not in announced]))
+    connection.say(describe_left_out([each for each in left_out if each not in announced]))
     parts = [_Part(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
     with connection.connected():
         found = _measure_parts(spec, folders, parts)
@@ -116,7 +116,7 @@ def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
     return results
 
 
-def _merge_left_out(allowed: Mapping[Path, Judgeable]) -> list[LeftOut]:
+def _merge_left_out(allowed: Mapping[Path, ScorableTasks]) -> list[LeftOut]:
     """The parts left out; if a part is left out for some encoders only, its reason names their folders."""
     folders: dict[LeftOut, list[str]] = {}
     for folder, judged in allowed.items():
@@ -225,7 +225,7 @@ def _measure(
     part: _Part, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int
 ) -> PartialResult:
     measured = part.task.measure(embeddings, part.split, seed)
-    outcomes = by_gathering(measured.outcomes, embeddings)
-    scores = measured.scores + intervals(outcomes, bootstrap, seed)
+    outcomes = group_by_gathering(measured.outcomes, embeddings)
+    scores = measured.scores + bootstrap_intervals(outcomes, bootstrap, seed)
     identity = identity_from_manifest(note)
-    return PartialResult(to_table(scores, identity), to_outcome_table(outcomes, identity))
+    return PartialResult(to_result_table(scores, identity), to_outcome_table(outcomes, identity))

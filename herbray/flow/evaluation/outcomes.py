@@ -10,7 +10,7 @@ import ray
 
 from herbray import schema, tables
 from herbray.tasks import Outcome
-from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare
+from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare_kinds
 
 _TEST = ("task", "split", "level")
 _REMEDY = "run the same `herbray evaluate` again"
@@ -86,7 +86,7 @@ def _compare_test(files: Sequence[Path], test: tuple[str, ...], settings: Bootst
         table = _read_rows(file, test)
         for metric in sorted(set(table["metric"].to_pylist())):
             samples.setdefault(metric, []).append(_to_sample(table.filter(pc.equal(table["metric"], metric))))
-    compared = [compare(found, settings, seed) for _, found in sorted(samples.items())]
+    compared = [compare_kinds(found, settings, seed) for _, found in sorted(samples.items())]
     return pa.concat_tables([schema.COMPARISON.empty_table(), *compared])
 
 

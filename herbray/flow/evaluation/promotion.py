@@ -21,7 +21,7 @@ from herbray.flow.evaluation.job import embeddings_folders
 from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
 from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.methods.bootstrap import by_gathering
+from herbray.tasks.methods.bootstrap import group_by_gathering
 
 
 class Promote(Spec):
@@ -64,7 +64,7 @@ def promote(spec: Promote) -> tracking.Decision:
         PromotionHeld: another promotion holds the model's lock.
     """
     uri = tracking.registry_uri(tracking.tracking_uri(spec.store))
-    standing = tracking.standing(uri, spec.model)
+    standing = tracking.read_standing(uri, spec.model)
     if spec.to is not None:
         return _roll_back(uri, spec.model, spec.to, standing)
     address = f"models:/{spec.model}@candidate" if spec.version is None else f"models:/{spec.model}/{spec.version}"
@@ -87,7 +87,7 @@ def _roll_back(uri: str, name: str, version: int, standing: tracking.Standing) -
     reason = f"set by hand in place of version {standing.champion}, without a comparison"
     figures = {"against": standing.champion}
     decision = tracking.Decision(name, version, standing.champion, "rolled back", reason, figures)
-    tracking.decide(uri, decision, standing)
+    tracking.apply_decision(uri, decision, standing)
     return decision
 
 
@@ -150,7 +150,7 @@ def _measure(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
         for part in narrow_task(spec.task or TASKS[task].model_validate({}), split, level)
         for outcome in part.measure(table, split, spec.seed).outcomes
     ]
-    outcomes = by_gathering(found, table)
+    outcomes = group_by_gathering(found, table)
     evidence = find_evidence(note["shards"], to_outcome_table(outcomes, identity_from_manifest(note)), spec.rule)
     if evidence is None:
         measured = sorted({f"{each.task}/{each.split}/{each.level}/{each.metric}" for each in outcomes})

@@ -17,8 +17,8 @@ from herbray.flow.evaluation.job import embeddings_folders
 from herbray.spreadsheet import write_csv
 from herbray.tasks import Embeddings
 from herbray.tasks import suspects as task
-from herbray.tasks.base import Pooled
 from herbray.tasks.mislabel import Mislabel
+from herbray.tasks.validators import PooledSplit
 
 _SHEET_COLUMNS = ("institution", "catalog_number", "reference")
 
@@ -27,7 +27,7 @@ class Suspects(Spec):
     """The job that lists doubtful names. Reads one embeddings folder, writes `suspects.csv` and `suspects.parquet`."""
 
     embeddings: Path = Field(Path("runs/embeddings"), description="embeddings folder of one encoder")
-    split: Pooled = Field("herbarium+species+random", description="splits that the encoder was not trained on")
+    split: PooledSplit = Field("herbarium+species+random", description="splits that the encoder was not trained on")
     rank: Literal["order", "family", "genus", "species"] = "genus"
     catalogue: Path | None = Field(None, description="catalogue folder, for the column with the path of each image")
     neighbours: int = Field(5, ge=1, le=100, description="number of similar sheets listed as evidence")
@@ -58,7 +58,7 @@ def suspects(spec: Suspects) -> SuspectList:
     """
     table = read_embeddings(_single_folder(spec.embeddings))
     embeddings = Embeddings.from_table(table).of_split(spec.split)
-    found = task.suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
+    found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
     listed = _add_sheet_columns(found.table.slice(0, spec.most), table, spec.catalogue)
     spec.out.mkdir(parents=True, exist_ok=True)
     tables.write(spec.out / "suspects.parquet", listed)
@@ -66,7 +66,7 @@ def suspects(spec: Suspects) -> SuspectList:
     return SuspectList(listed, _summarise(found, len(listed), spec.out))
 
 
-def _summarise(found: task.Listed, listed: int, out: Path) -> str:
+def _summarise(found: task.SuspectList, listed: int, out: Path) -> str:
     suspected = pc.sum(found.table["suspected"]).as_py()
     head = f"{suspected:,} of {len(found.table):,} sheets are suspected; {out / 'suspects.csv'} lists {listed:,}"
     return "\n".join(filter(None, (f"{head}, most doubtful first", found.not_judged)))

@@ -56,7 +56,7 @@ def write_back(store: Path, rule: PromotionRule, seed: int, entries: Sequence[En
         return
     uri = tracking.tracking_uri(store)
     for each in registered:
-        tracking.log_results(tracking.run_of(uri, each.name, each.version), each.entry.results)
+        tracking.log_results(tracking.training_run(uri, each.name, each.version), each.entry.results)
         _write_section(uri, each, rule)
     for each in registered:
         _judge(uri, each, registered, rule, seed)
@@ -76,10 +76,10 @@ def _write_section(uri: str, each: _EvaluatedVersion, rule: PromotionRule) -> No
         each.entry.results, each.entry.outcomes, _read_families(each.entry.folder), rule.key, each.note["shards"]
     )
     try:
-        with tracking.exclusive(uri, each.name):
+        with tracking.promotion_lock(uri, each.name):
             card = tracking.read_card(uri, each.name, each.version)
-            tracking.write_card(uri, each.name, each.version, tracking.with_section(card, SECTION, text))
-    except tracking.PromotionHeld as error:
+            tracking.write_card(uri, each.name, each.version, tracking.replace_section(card, SECTION, text))
+    except tracking.PromotionLocked as error:
         _log.warning("%s version %d: these results are not in its model card: %s", each.name, each.version, error)
 
 
@@ -99,7 +99,7 @@ def _judge(
     mine = _evidence_of(each, rule)
     if mine is None:
         return
-    standing = tracking.standing(uri, each.name)
+    standing = tracking.read_standing(uri, each.name)
     if standing.champion is not None and each.version < standing.champion:
         return
     theirs = None
@@ -115,7 +115,10 @@ def _judge(
             return
     try:
         judge_candidate(uri, each.name, each.version, standing, mine, theirs, rule, seed)
-    except (tracking.PromotionHeld, tracking.PromotionOvertaken) as error:  # the results do not depend on the champion
+    except (
+        tracking.PromotionLocked,
+        tracking.PromotionOvertaken,
+    ) as error:  # the results do not depend on the champion
         _log.warning("%s", error)
 
 

@@ -20,7 +20,7 @@ from herbray.flow.study.setting_effects import describe_differences
 from herbray.flow.study.specification import PRETRAINING, Study, with_values
 from herbray.flow.study.stages import StageLog
 from herbray.flow.training.job import train
-from herbray.tasks import lines
+from herbray.tasks import describe_left_out
 
 __all__ = ["Study", "study"]
 
@@ -77,7 +77,7 @@ def _preflight(spec: Study, shards: Shard) -> Preflight:
         catalogue.build(names := with_values(before.catalogue, out=spec.out / PRETRAINING / "catalogue"))
         trainings += [(before.train, with_values(before.shard, catalogue=names.out))]
     found = preflight(shards, spec.embed, spec.evaluate, trainings)
-    connection.say(lines(found.left_out, found.absent))
+    connection.say(describe_left_out(found.left_out, found.absent))
     return found
 
 
@@ -89,7 +89,7 @@ def _make_shards(spec: Study, shards: Shard, found: Preflight) -> Preflight:
     if not refused:
         return found
     again = preflight_on_shards(shards.out, spec.embed, spec.evaluate)
-    connection.say(lines([each for each in again.left_out if each not in found.left_out]))
+    connection.say(describe_left_out([each for each in again.left_out if each not in found.left_out]))
     return again
 
 

@@ -18,7 +18,7 @@ from herbray.flow.shards.chosen_splits import splits_there
 from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
 from herbray.model.encoder import EncoderSpec, build_encoder
-from herbray.tasks import Embeddings, LeftOut, judgeable
+from herbray.tasks import Embeddings, LeftOut, select_scorable
 
 
 def check_start(job: Train) -> None:
@@ -141,5 +141,5 @@ def _check_labels(specimens: pa.Table, missing: Mapping[str, str], embed: Embed,
     present = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
     splits = splits_there(embed.splits, "splits" in embed.model_fields_set, present, missing)
     embedded = specimens.filter(pc.is_in(specimens["split"], pa.array(splits)))
-    found = judgeable(evaluate.tasks, Embeddings.of_labels(embedded), evaluate.seed)
+    found = select_scorable(evaluate.tasks, Embeddings.of_labels(embedded), evaluate.seed)
     return Preflight(splits, missing, found.left_out)

@@ -97,7 +97,7 @@ class Sweep:
         history.send(read_points(self.files.metrics_path(trial.number)))
         if trial.status != "running":
             if trial.score is not None:
-                tracking.log_figures(history.run, {"score": trial.score})
+                tracking.log_run_metrics(history.run, {"score": trial.score})
             tracking.finish(history.run, _RUN_STATUS[trial.status])
 
     def _open_history(self, trial: Trial) -> tracking.History | None:

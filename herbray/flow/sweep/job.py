@@ -112,12 +112,12 @@ def tune(spec: Tune) -> SweepResult:
     with connection.connected(dashboard=True) if pending else nullcontext():
         allocation = _allocate(running, len(pending)) if pending else None
         suggester = make_suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
-        with tracking.told("no trial has started; run the same command again"):
+        with tracking.wrap_store_errors("no trial has started; run the same command again"):
             run = tracking.open_run(
                 uri, spec.experiment, name, _params(running), {"objective": spec.train.objective.name}
             )
         sweep = Sweep(files, functools.partial(make_trial_job, running), suggester, run)
-        with tracking.delivered(run, sweep.update_runs, _hint(spec)):
+        with tracking.deliver_in_background(run, sweep.update_runs, _hint(spec)):
             if allocation:
                 run_trials(sweep, pending, allocation, _restore_rungs(spec, files, earlier))
     sweep.record_run_ids()
@@ -268,11 +268,11 @@ def _conclude(spec: Tune, files: TrialFiles, run: tracking.Run) -> SweepResult:
         command = f"herbray train {file}"
         head = f"# {describe_trial(leader)}\n# {command} continues from its checkpoint and registers the encoder\n"
         storage.write_text(file, head + config.dump(make_trial_job(spec, leader.number, leader.values)))
-    with tracking.told(_hint(spec), run):
+    with tracking.wrap_store_errors(_hint(spec), run):
         tracking.log_file(run, spec.out / "trials.parquet")
         if leader is not None:
             tracking.log_file(run, file)
-            tracking.log_figures(run, {"score": leader.score or 0.0, "best_trial": float(leader.number)})
+            tracking.log_run_metrics(run, {"score": leader.score or 0.0, "best_trial": float(leader.number)})
         tracking.finish(run, "FINISHED" if leader is not None else "FAILED")
     if leader is None:
         causes = "\n".join(f"  {describe_trial(trial)}" for trial in trials)

@@ -2,8 +2,8 @@ import numpy as np
 
 from herbray import schema
 from herbray.flow.evaluation.card_section import format_section
-from herbray.tasks import Measured, to_outcome_table, to_table
-from herbray.tasks.methods.bootstrap import Bootstrap, intervals
+from herbray.tasks import Measurement, to_outcome_table, to_result_table
+from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals
 from herbray.tasks.outcomes import Place
 
 KEY = ("identify", "random", "genus", "accuracy")
@@ -24,12 +24,14 @@ def measured():
     leak = Place("leakage", "herbarium", "institution")
     scores += leak.scores({"accuracy": 0.75, "majority": 0.4, "genus_majority": 0.45}, 0)
     scores += leak.scores({"excess": 0.123})
-    return Measured(scores + intervals(outcomes, Bootstrap(resamples=200)), outcomes), families
+    return Measurement(scores + bootstrap_intervals(outcomes, Bootstrap(resamples=200)), outcomes), families
 
 
 def text_of(found, families, key=KEY):
     who = schema.Identity("triplet", "0a1b", "triplet", "2c3d", "random", "4e5f", 89)
-    return format_section(to_table(found.scores, who), to_outcome_table(found.outcomes, who), families, key, "0a1b")
+    return format_section(
+        to_result_table(found.scores, who), to_outcome_table(found.outcomes, who), families, key, "0a1b"
+    )
 
 
 def test_the_worst_families_are_named_worst_first_if_they_have_enough_specimens():
@@ -55,7 +57,7 @@ def test_leakage_is_told_against_what_the_genus_betrays():
 
 def test_what_was_not_measured_is_said_to_be_unknown():
     found, families = measured()
-    text = text_of(Measured(found.scores[:1]), families)
+    text = text_of(Measurement(found.scores[:1]), families)
     assert "Not known: `identify/random/genus/accuracy` was not measured" in text
     assert "add the task `leakage`" in text
     assert "no family has 20 specimens" in text_of(found, {})

@@ -15,9 +15,9 @@ from herbray.flow.evaluation.write_back import EncoderResults, write_back
 from herbray.flow.training.fingerprints import weights_fingerprint
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.encoder_card import EncoderCard, save_encoder
-from herbray.tasks import Embeddings, Outcome, to_outcome_table, to_table
+from herbray.tasks import Embeddings, Outcome, to_outcome_table, to_result_table
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.bootstrap import Bootstrap, intervals
+from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals
 from herbray.tracking.store import client
 
 GENERA = ("Alba", "Borea", "Cirra")
@@ -77,11 +77,11 @@ class World:
         return client(self.uri).get_model_version(self.name, str(version)).tags
 
     def card(self, version):
-        return tracking.section(tracking.read_card(self.uri, self.name, version), "Promotion")
+        return tracking.read_section(tracking.read_card(self.uri, self.name, version), "Promotion")
 
     @property
     def champion(self):
-        return tracking.standing(self.uri, self.name).champion
+        return tracking.read_standing(self.uri, self.name).champion
 
 
 def embed_as(root, name, version, separation, shards=SHARDS, rows=180, weights=None, splits=("random",)):
@@ -298,7 +298,7 @@ def test_of_many_candidates_as_good_as_the_champion_none_is_promoted_by_chance(w
             world.uri,
             world.name,
             version,
-            tracking.standing(world.uri, world.name),
+            tracking.read_standing(world.uri, world.name),
             each,
             champion,
             RULE,
@@ -360,10 +360,12 @@ def entries(world, *versions):
     found = []
     for version in versions:
         measured = Identify(splits=("random",), ranks=("genus",)).measure(table_of(world, version), "random")
-        scores = measured.scores + intervals(measured.outcomes, Bootstrap(resamples=100))
+        scores = measured.scores + bootstrap_intervals(measured.outcomes, Bootstrap(resamples=100))
         folder = world.folder / f"v{version}-{SHARDS}"
         found.append(
-            EncoderResults(folder, to_table(scores, who(version)), to_outcome_table(measured.outcomes, who(version)))
+            EncoderResults(
+                folder, to_result_table(scores, who(version)), to_outcome_table(measured.outcomes, who(version))
+            )
         )
     return found
 
@@ -389,16 +391,16 @@ def test_an_evaluation_crowns_the_first_and_then_decides_as_promote_does(world, 
 
 def test_an_evaluation_goes_into_card_and_run_of_each_version(world):
     write_back(world.store, RULE, 89, entries(world, 1, 2))
-    results = {v: tracking.section(tracking.read_card(world.uri, world.name, v), "Results") for v in (1, 2)}
+    results = {v: tracking.read_section(tracking.read_card(world.uri, world.name, v), "Results") for v in (1, 2)}
     assert results[1] != results[2]
     assert "| identify | random | genus | accuracy |" in results[1]
     assert "Family 0" in results[1]
-    run = tracking.run_of(world.uri, world.name, 1)
+    run = tracking.training_run(world.uri, world.name, 1)
     assert "identify/random/genus/accuracy" in client(world.uri).get_run(run.run_id).data.metrics
 
 
 def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, caplog, monkeypatch):
-    exclusive, other = tracking.exclusive, f"{world.name}-other"
+    exclusive, other = tracking.promotion_lock, f"{world.name}-other"
     locks = []
 
     def impatient(uri, name):
@@ -420,8 +422,8 @@ def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, ca
     assert caplog.text.count("is being promoted by") == 2
     assert "version 1: its card lacks these results" in caplog.text
     assert world.champion is None
-    assert tracking.standing(world.uri, other).champion == 1
-    assert "identify" in tracking.section(tracking.read_card(world.uri, other, 1), "Results")
+    assert tracking.read_standing(world.uri, other).champion == 1
+    assert "identify" in tracking.read_section(tracking.read_card(world.uri, other, 1), "Results")
 
 
 def test_a_metric_that_was_not_measured_crowns_nobody(world):
