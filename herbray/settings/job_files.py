@@ -5,7 +5,7 @@ from typing import Final
 
 from herbray import storage
 
-_PACKAGE: Final = Path(__file__).parent
+_PACKAGE: Final = Path(__file__).parents[1]
 _NAMED: Final = 8  # files in an error
 
 

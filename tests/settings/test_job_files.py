@@ -128,7 +128,7 @@ def test_the_wheel_holds_the_package_and_its_job_files(built):
 def test_the_source_distribution_holds_what_a_build_and_a_test_need(built):
     names = {name.partition("/")[2] for name in tarfile.open(built[1]).getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "Makefile", "jobs/demo.yaml"} <= names
-    assert {"tests/test_job_files.py", "herbray/cli.py"} <= names
+    assert {"tests/settings/test_job_files.py", "herbray/cli.py"} <= names
     assert not [name for name in names if name.startswith((".venv", "runs", ".git/"))]
 
 
@@ -138,7 +138,8 @@ def test_the_unpacked_wheel_writes_its_files_and_finds_its_demo(built, tmp_path)
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path / "site")!r})
-from herbray import cli, job_files
+from herbray import cli
+from herbray.settings import job_files
 assert job_files.folder().parts[-3:] == ("site", "herbray", "jobs"), job_files.folder()
 cli.main(["init"])
 """
