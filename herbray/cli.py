@@ -14,9 +14,9 @@ import typer
 
 from herbray import __version__, config
 from herbray.console import logs
-from herbray.console.logs import printable
-from herbray.disk import full, told
-from herbray.lock import held
+from herbray.console.logs import make_printable
+from herbray.disk import describe_disk_error, find_disk_error
+from herbray.lock import lock_output
 from herbray.settings import help_texts, job_files
 
 VERBS: Final = {
@@ -67,13 +67,13 @@ VERBS: Final = {
 }
 """Verb → module, its Spec, its function, what it does. Imported when used: `--help` is quick."""
 
-_SUBJECTS: Final = {"promote": "model", "register": "run"}
+_SUBJECT_SETTINGS: Final = {"promote": "model", "register": "run"}
 """Setting that the first word names where it is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
 
-_LONGEST: Final = 300  # letters of an error of the store, which may quote a page of HTML
+_MAX_STORE_ERROR: Final = 300  # letters of an error of the store, which may quote a page of HTML
 
 app = typer.Typer(
-    help=help_texts.WHOLE,
+    help=help_texts.PROGRAM,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -86,9 +86,9 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
     `path` may be left out, also when the first word is an override.
     """
     if verb == "benchmark":
-        path, overrides = _named(path, overrides)
-    if verb in _SUBJECTS and path is not None and "=" not in str(path) and path.suffix not in (".yaml", ".yml"):
-        path, overrides = None, [f"{_SUBJECTS[verb]}={json.dumps(str(path))}", *overrides]
+        path, overrides = _expand_benchmark(path, overrides)
+    if verb in _SUBJECT_SETTINGS and path is not None and "=" not in str(path) and path.suffix not in (".yaml", ".yml"):
+        path, overrides = None, [f"{_SUBJECT_SETTINGS[verb]}={json.dumps(str(path))}", *overrides]
     if path is not None and "=" in str(path) and not path.exists():
         path, overrides = None, [str(path), *overrides]
     module, kind, function, _ = VERBS[verb]
@@ -97,60 +97,60 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
         logs.configure()  # before a verb imports Ray or MLflow
         loaded = importlib.import_module(module)
         spec = _load(verb, getattr(loaded, kind), path, overrides)
-        with held(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
+        with lock_output(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # two jobs on one output would mix
             done = getattr(loaded, function)(spec)
     except (
         ValueError,
         FloatingPointError,
     ) as error:  # the second: a loss that is no number
-        print(f"herbray {verb}: {printable(str(error))}", file=sys.stderr)
+        print(f"herbray {verb}: {make_printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"herbray {verb}: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
     except Exception as error:  # a fault of herbray or of the machine: the whole story, less what may not be shown
-        words = _of_the_disk(error, spec) or _of_the_store(error)
+        words = _describe_disk_error(error, spec) or _describe_store_error(error)
         fault = f"herbray {verb}: {words}\n" if words else traceback.format_exc()
-        print(printable(fault), file=sys.stderr, end="")
+        print(make_printable(fault), file=sys.stderr, end="")
         return 1
-    print(_summary(done))
+    print(_summarize(done))
     return 0
 
 
 def _load(verb: str, kind: type[config.Spec], path: Path | None, overrides: Sequence[str]) -> config.Spec:
     """The verb's settings; the demo has a file of its own, the others their defaults."""
     if verb == "demo" and path is None:
-        path = job_files.folder() / "demo.yaml"
+        path = job_files.find_folder() / "demo.yaml"
     try:
         return config.load(kind, path, overrides)
     except config.ConfigError as error:
         if path is None and config.MISSING in str(error):
-            raise config.ConfigError(f"{error}\n{help_texts.beginning(verb)}") from None
+            raise config.ConfigError(f"{error}\n{help_texts.suggest_command(verb)}") from None
         raise
 
 
-def _of_the_disk(error: Exception, spec: config.Spec | None) -> str | None:
+def _describe_disk_error(error: Exception, spec: config.Spec | None) -> str | None:
     """What to say of a disk without room, here or on a node."""
-    complaint = full(error)
-    return told(complaint, getattr(spec, "out", Path())) if complaint else None
+    complaint = find_disk_error(error)
+    return describe_disk_error(complaint, getattr(spec, "out", Path())) if complaint else None
 
 
-def _of_the_store(error: Exception) -> str | None:
+def _describe_store_error(error: Exception) -> str | None:
     """What to say of an error of MLflow's, told by its name: importing MLflow takes seconds."""
     if not any(kind.__name__ == "MlflowException" for kind in type(error).__mro__):
         return None
-    text = " ".join(str(error).split())[:_LONGEST]
+    text = " ".join(str(error).split())[:_MAX_STORE_ERROR]
     return f"the tracking store is away or refuses ({text}); when it is back, the same command goes on"
 
 
-def _named(path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Sequence[str]]:
+def _expand_benchmark(path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Sequence[str]]:
     """`herbray benchmark NAME key=value` is short for `run.name=NAME run.key=value`; `out` stays what it is."""
     if path is None or path.suffix or "=" in str(path):
         return path, overrides
     return None, [f"run.name={path}", *(word if word.startswith("out=") else f"run.{word}" for word in overrides)]
 
 
-def _summary(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
+def _summarize(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
     """One line for what a job returned."""
     if isinstance(done, dict):
         counts = ", ".join(f"{count:,} {name}" for name, count in done["counts"].items())
@@ -169,21 +169,21 @@ _Overrides = Annotated[
 ]
 
 
-def _first(verb: str) -> Any:  # noqa: ANN401  (typer's)
-    metavar, told = help_texts.first_word(verb)
-    return typer.Argument(help=told, metavar=metavar)
+def _first_argument(verb: str) -> Any:  # noqa: ANN401  (typer's)
+    metavar, describe_disk_error = help_texts.first_argument(verb)
+    return typer.Argument(help=describe_disk_error, metavar=metavar)
 
 
-def _command(verb: str) -> None:
-    @app.command(verb, help=help_texts.of(verb, VERBS[verb][3]), rich_help_panel=help_texts.panel(verb))
+def _add_command(verb: str) -> None:
+    @app.command(verb, help=help_texts.verb_help(verb, VERBS[verb][3]), rich_help_panel=help_texts.panel_of(verb))
     def command(
-        path: Annotated[Path | None, _first(verb)] = None,
+        path: Annotated[Path | None, _first_argument(verb)] = None,
         overrides: _Overrides = None,
     ) -> None:
         raise typer.Exit(run(verb, path, overrides or []))
 
 
-_command("demo")
+_add_command("demo")
 
 
 @app.command(
@@ -198,12 +198,12 @@ def init(
 ) -> None:
     """Write them, and say what to do next; the exit code is 1 where that cannot be."""
     try:
-        files = job_files.copy(folder, overwrite=force)
+        files = job_files.copy_job_files(folder, overwrite=force)
     except OSError as error:
-        print(f"herbray init: {printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        print(f"herbray init: {make_printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         raise typer.Exit(1) from None
     except ValueError as error:
-        print(f"herbray init: {printable(str(error))}", file=sys.stderr)
+        print(f"herbray init: {make_printable(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
     print(f"{folder / 'jobs'}: " + (f"{len(files)} files written" if files else "all files are there, as they ship"))
     there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
@@ -213,12 +213,14 @@ def init(
 
 for _verb in (verb for verbs in help_texts.PANELS.values() for verb in verbs):
     if _verb not in ("demo", "promote"):
-        _command(_verb)
+        _add_command(_verb)
 
 
-@app.command("promote", help=help_texts.of("promote", VERBS["promote"][3]), rich_help_panel=help_texts.panel("promote"))
+@app.command(
+    "promote", help=help_texts.verb_help("promote", VERBS["promote"][3]), rich_help_panel=help_texts.panel_of("promote")
+)
 def promote(
-    path: Annotated[Path | None, _first("promote")] = None,
+    path: Annotated[Path | None, _first_argument("promote")] = None,
     overrides: _Overrides = None,
     to: Annotated[int | None, typer.Option(help="roll back: make this version champion, without a comparison")] = None,
 ) -> None:
@@ -242,7 +244,7 @@ def benchmark_page(
     try:
         print(f"{page}: {write_page(records, page, remarks)} records")
     except ValueError as error:
-        print(f"herbray benchmark-page: {printable(str(error))}", file=sys.stderr)
+        print(f"herbray benchmark-page: {make_printable(str(error))}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 

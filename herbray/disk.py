@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+DISK_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """No space, over the quota, a file larger than is allowed, read-only: the next try would end the same."""
 
-_DEEPEST: Final = 20
+_MAX_CAUSES: Final = 20
 
 
-def full(error: BaseException) -> OSError | None:
+def find_disk_error(error: BaseException) -> OSError | None:
     """The disk's complaint, if it is what made a job fail; looks under what Ray and others wrap around it."""
-    return next((each for each in _under(error) if isinstance(each, OSError) and each.errno in FULL), None)
+    return next((each for each in _causes(error) if isinstance(each, OSError) and each.errno in DISK_ERRNOS), None)
 
 
-def told(complaint: OSError, out: Path) -> str:
+def describe_disk_error(complaint: OSError, out: Path) -> str:
     """What is full, how much is left there, and what to do.
 
     Args:
@@ -35,10 +35,10 @@ def told(complaint: OSError, out: Path) -> str:
     return f"{place}: cannot be written ({what}); {free}" + ("" if "same command" in what else f"; {go_on}")
 
 
-def _under(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error, and those that it was raised for, depth first."""
     waiting, seen = [error], 0
-    while waiting and seen < _DEEPEST:
+    while waiting and seen < _MAX_CAUSES:
         seen += 1
         yield (each := waiting.pop(0))
         inner = (getattr(each, "cause", None), each.__cause__, each.__context__)

@@ -20,7 +20,7 @@ from typing import IO, Final
 LOCK: Final = ".herbray.lock"
 """Name of the lock in a folder; that of a file stands beside it, as `.results.parquet.herbray.lock`."""
 
-FILES: Final = frozenset({".csv", ".html", ".json", ".md", ".parquet"})
+FILE_ENDINGS: Final = frozenset({".csv", ".html", ".json", ".md", ".parquet"})
 """Endings of outputs that are files. Judged by name alone: two jobs must agree before the output exists."""
 
 _TRIES: Final = 5  # a tenth of a second apart: a job that starts nearby may hold a lock for a glance
@@ -29,12 +29,12 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 _log = logging.getLogger(__name__)
 
 
-class OutputHeld(ValueError):
+class OutputBusy(ValueError):
     """Another job is writing the output, a folder around it or something inside it; the message says which."""
 
 
 @contextmanager
-def held(out: Path, verb: str) -> Iterator[None]:
+def lock_output(out: Path, verb: str) -> Iterator[None]:
     """Hold an output while a job writes it.
 
     A job on a folder excludes jobs on what is in it (two folders deep, as `runs/demo/train/triplet` lies in
@@ -50,25 +50,25 @@ def held(out: Path, verb: str) -> Iterator[None]:
         ValueError: the lock cannot be written there.
     """
     out = out.resolve()  # two names of one folder are one folder
-    with _taken(lock_of(out), out, verb):
+    with _hold_lock(lock_path(out), out, verb):
         for folder in out.parents:
-            _look(folder / LOCK, folder)
-        if out.suffix not in FILES:
-            for path in _inside(out, depth=1):
-                _look(path, path.parent)
+            _refuse_if_locked(folder / LOCK, folder)
+        if out.suffix not in FILE_ENDINGS:
+            for path in _lock_candidates(out, depth=1):
+                _refuse_if_locked(path, path.parent)
         yield
 
 
-def lock_of(out: Path) -> Path:
+def lock_path(out: Path) -> Path:
     """The lock file of an output."""
-    return out.with_name(f".{out.name}{LOCK}") if out.suffix in FILES else out / LOCK
+    return out.with_name(f".{out.name}{LOCK}") if out.suffix in FILE_ENDINGS else out / LOCK
 
 
 @contextmanager
-def _taken(path: Path, out: Path, verb: str) -> Iterator[None]:
+def _hold_lock(path: Path, out: Path, verb: str) -> Iterator[None]:
     """Hold a lock file, with our name in it; removed at the end, with folders that we made and that stayed empty."""
     made = [folder for folder in path.parents if not folder.exists()]
-    with _locked(path, out) as file:
+    with _open_locked(path, out) as file:
         try:
             note = {"verb": verb, "host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
             file.truncate(0)
@@ -77,19 +77,19 @@ def _taken(path: Path, out: Path, verb: str) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):  # the output may be gone, or hold what the job has written
-                if _current(file, path):
+                if _is_current(file, path):
                     path.unlink()
                 for folder in made:
                     folder.rmdir()
 
 
 @contextmanager
-def _locked(path: Path, out: Path) -> Iterator[IO[str]]:
+def _open_locked(path: Path, out: Path) -> Iterator[IO[str]]:
     """The lock file, locked; another one is made if its last holder removed it in the meantime."""
     while True:
         with _open(path) as file:
             _lock(file, out)
-            if _current(file, path):
+            if _is_current(file, path):
                 yield file
                 return
 
@@ -100,7 +100,7 @@ def _lock(file: IO[str], out: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not tries_left:
-                raise _turned_away(file, out) from None
+                raise _busy_error(file, out) from None
             time.sleep(0.1)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
@@ -111,19 +111,19 @@ def _lock(file: IO[str], out: Path) -> None:
             return
 
 
-def _look(path: Path, out: Path) -> None:
+def _refuse_if_locked(path: Path, out: Path) -> None:
     """Be turned away by whoever holds a lock file, if it exists."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go with the file, at once
         except BlockingIOError:
-            raise _turned_away(file, out) from None
+            raise _busy_error(file, out) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
 
 
-def _turned_away(file: IO[str], out: Path) -> OutputHeld:
+def _busy_error(file: IO[str], out: Path) -> OutputBusy:
     file.seek(0)
     try:
         note = json.loads(file.read(4096))
@@ -131,7 +131,7 @@ def _turned_away(file: IO[str], out: Path) -> OutputHeld:
         who = f"`herbray {note['verb']}`, pid {note['pid']} on {note['host']}, since {since}"
     except (ValueError, KeyError, TypeError, OverflowError, OSError):  # its holder is just writing it
         who = "another job that has just started"
-    return OutputHeld(f"{out} is being written by {who}: wait until it ends, stop it, or choose another output")
+    return OutputBusy(f"{out} is being written by {who}: wait until it ends, stop it, or choose another output")
 
 
 def _open(path: Path) -> IO[str]:
@@ -145,7 +145,7 @@ def _open(path: Path) -> IO[str]:
             raise ValueError(f"{path}: cannot be written ({error.strerror}); choose another output") from None
 
 
-def _current(file: IO[str], path: Path) -> bool:
+def _is_current(file: IO[str], path: Path) -> bool:
     """Whether the open file still is the one of that name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -153,7 +153,7 @@ def _current(file: IO[str], path: Path) -> bool:
         return False
 
 
-def _inside(folder: Path, depth: int) -> Iterator[Path]:
+def _lock_candidates(folder: Path, depth: int) -> Iterator[Path]:
     """Where locks of jobs inside a folder may be. The innermost folders are not listed: they may hold a million."""
     try:
         with os.scandir(folder) as listing:
@@ -164,6 +164,6 @@ def _inside(folder: Path, depth: int) -> Iterator[Path]:
         if is_folder:
             yield folder / name / LOCK
             if depth:
-                yield from _inside(folder / name, depth - 1)
+                yield from _lock_candidates(folder / name, depth - 1)
         elif name != LOCK and name.endswith(LOCK):
             yield folder / name

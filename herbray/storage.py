@@ -34,7 +34,7 @@ class MissingFile(DamagedFile):
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+def replace_file(path: Path, durable: bool = True) -> Iterator[Path]:
     """A name to write under; at the end what was written is on the disk and takes the place of `path`.
 
     Readers see the old file or the new one, never a half, whenever the process or the machine stops. If the body
@@ -55,15 +55,15 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         if durable:
-            sync(temporary)
+            sync_to_disk(temporary)
         temporary.replace(path)
         if durable:
-            sync(path.parent)
+            sync_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Wait until the disk holds a file, or the names in a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -73,13 +73,13 @@ def sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all; see `replacing`."""
-    with replacing(path) as temporary:
+    """Write a file whole or not at all; see `replace_file`."""
+    with replace_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all; see `replacing`."""
+    """Write a UTF-8 text file whole or not at all; see `replace_file`."""
     write_bytes(path, text.encode())
 
 
@@ -88,7 +88,7 @@ def write_note(path: Path, tree: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: the tree holds a number that JSON cannot say.
-        OSError: see `replacing`.
+        OSError: see `replace_file`.
     """
     sealed = {**tree, _DIGEST: digest(tree)}
     write_text(path, json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

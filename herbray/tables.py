@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from herbray.storage import DamagedFile, MissingFile, replacing
+from herbray.storage import DamagedFile, MissingFile, replace_file
 
 NOTE: Final = b"herbray"
 """Key of the footer's metadata under which a table's own note stands, as JSON."""
@@ -25,7 +25,7 @@ _MAGIC: Final = b"herbray sealed 1"
 _SEAL: Final = struct.Struct("<16s32s32s")  # magic, digest of the body, digest of the footer
 _TAIL: Final = struct.Struct("<I4s")  # length of the footer, "PAR1"
 _CHUNK: Final = 1 << 22
-_ABSENT: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_ABSENT_ERRORS: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class TableFile:
@@ -81,7 +81,7 @@ class TableFile:
         """Name the file and the way out where Arrow names neither."""
         try:
             yield
-        except _ABSENT:
+        except _ABSENT_ERRORS:
             raise MissingFile(self.path, self.remedy) from None
         except DamagedFile:
             raise
@@ -138,7 +138,7 @@ def write(path: Path, table: pa.Table, note: Mapping[str, Any] | None = None) ->
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    with writing(path, table.schema) as file:
+    with open_writer(path, table.schema) as file:
         if table.num_rows:
             file.write_table(table)
         if note is not None:
@@ -146,7 +146,7 @@ def write(path: Path, table: pa.Table, note: Mapping[str, Any] | None = None) ->
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:  # noqa: ANN401  (Parquet's)
+def open_writer(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:  # noqa: ANN401  (Parquet's)
     """A writer of row groups; the file appears whole at the end, with checksums and a seal.
 
     Args:
@@ -157,7 +157,7 @@ def writing(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.Parque
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         chosen = {"compression": "zstd", **options}
         with pq.ParquetWriter(temporary, schema, write_page_checksum=True, **chosen) as writer:
             yield writer
@@ -183,7 +183,7 @@ def verify(path: Path, remedy: str) -> None:
             file.seek(0)
             if _digest(file, start) != body:
                 raise DamagedFile(path, "damaged, its content was changed since it was written", remedy)
-    except _ABSENT:
+    except _ABSENT_ERRORS:
         raise MissingFile(path, remedy) from None
 
 

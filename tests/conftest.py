@@ -41,7 +41,7 @@ def cluster():
 
             from herbray.flow.cluster import connection
 
-            stack.enter_context(connection.connected(dashboard=True, cpus=4))
+            stack.enter_context(connection.connect(dashboard=True, cpus=4))
         folder = ray._private.worker._global_node.temp_dir
         yield ray
     shutil.rmtree(folder, ignore_errors=True)

@@ -256,7 +256,7 @@ def kind_of(path):
     return getattr(importlib.import_module(module), kind)
 
 
-@pytest.mark.parametrize("path", sorted(job_files.folder().rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(job_files.find_folder().rglob("*.yaml")), ids=lambda path: path.stem)
 def test_mutated_files_are_read_or_refused_in_words(tmp_path, path):
     rng, text, kind = random.Random(path.stem), path.read_text(encoding="utf-8"), kind_of(path)
     outcomes = set()

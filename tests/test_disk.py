@@ -4,7 +4,7 @@ import subprocess
 import pytest
 
 from herbray import cli
-from herbray.disk import full, told
+from herbray.disk import describe_disk_error, find_disk_error
 from herbray.flow.embedding.job import Embed, _start_card
 from herbray.model.checkpoint import save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
@@ -19,7 +19,7 @@ def write():
 def complaint_of(act):
     with pytest.raises(Exception, match="No space") as raised:
         act()
-    return full(raised.value)
+    return find_disk_error(raised.value)
 
 
 def test_a_full_disk_is_found_under_the_wrapping_of_a_task(cluster):
@@ -29,18 +29,18 @@ def test_a_full_disk_is_found_under_the_wrapping_of_a_task(cluster):
 
 
 def test_other_faults_are_no_full_disk():
-    assert full(FileNotFoundError(2, "No such file")) is None
-    assert full(RuntimeError("no space")) is None
+    assert find_disk_error(FileNotFoundError(2, "No such file")) is None
+    assert find_disk_error(RuntimeError("no space")) is None
     loop = RuntimeError("x")
     loop.__cause__ = loop
-    assert full(loop) is None
+    assert find_disk_error(loop) is None
 
 
 def test_it_says_where_how_much_is_free_and_what_to_do(tmp_path):
-    text = told(OSError(28, "No space left on device"), tmp_path / "not" / "there")
+    text = describe_disk_error(OSError(28, "No space left on device"), tmp_path / "not" / "there")
     assert text.startswith(f"{tmp_path / 'not' / 'there'}: cannot be written (No space left on device); ")
     assert "MB are free there now; make room there, or name another folder, and give the same command again" in text
-    named = told(OSError(28, "make room and give the same command again", "/dev/full"), tmp_path)
+    named = describe_disk_error(OSError(28, "make room and give the same command again", "/dev/full"), tmp_path)
     assert named.startswith("/dev/full: ")
     assert named.count("same command") == 1
 

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from herbray.storage import DamagedFile, MissingFile, read_note, replacing, write_note, write_text
+from herbray.storage import DamagedFile, MissingFile, read_note, replace_file, write_note, write_text
 
 
 def test_a_file_is_replaced_whole_and_folders_on_the_way_are_made(tmp_path):
     path = tmp_path / "a" / "b.txt"
     write_text(path, "one")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_text("two")
         assert path.read_text() == "one"
     assert path.read_text() == "two"
@@ -20,7 +20,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     write_text(path, "one")
 
     def interrupted():
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             temporary.write_text("tw")
             raise KeyboardInterrupt
 

@@ -21,7 +21,7 @@ AS_SHARD = {"compression": "none", "use_dictionary": False, "write_statistics": 
 
 
 def write(path, note=None, **options):
-    with tables.writing(path, TABLE.schema, **options) as file:
+    with tables.open_writer(path, TABLE.schema, **options) as file:
         file.write_table(TABLE, row_group_size=20)
         tables.add_note(file, note or {})
     return path.read_bytes()

@@ -6,9 +6,9 @@ import re
 import sys
 from typing import Final, Literal
 
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 
-VARIABLE: Final = "HERBRAY_LOG"
+LOG_VARIABLE: Final = "HERBRAY_LOG"
 Detail = Literal["warning", "info", "debug"]
 
 _LEVELS: Final[dict[Detail, tuple[int, int]]] = {
@@ -18,25 +18,27 @@ _LEVELS: Final[dict[Detail, tuple[int, int]]] = {
 }
 """Value of `HERBRAY_LOG` → least level that is shown of herbray and of the libraries below it."""
 
-_LINE: Final = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) herbray[\w.]*: ")
+_LOGGED_LINE: Final = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) herbray[\w.]*: ")
 _FORMAT: Final = "%(levelname)s %(name)s: %(message)s"
 
 
-def detail() -> Detail:
+def log_detail() -> Detail:
     """How much is shown, by the environment's `HERBRAY_LOG`.
 
     Raises:
         ValueError: it is none of warning, info and debug.
     """
-    value = os.environ.get(VARIABLE, "").strip().lower() or "warning"
+    value = os.environ.get(LOG_VARIABLE, "").strip().lower() or "warning"
     if value not in _LEVELS:
-        raise ValueError(f"{VARIABLE}={value}: unknown; set it to {', '.join(_LEVELS)}, or unset it for warnings alone")
+        raise ValueError(
+            f"{LOG_VARIABLE}={value}: unknown; set it to {', '.join(_LEVELS)}, or unset it for warnings alone"
+        )
     return value
 
 
 def library_level() -> int:
     """Least level that is shown of the libraries below herbray."""
-    return _LEVELS[detail()][1]
+    return _LEVELS[log_detail()][1]
 
 
 def configure() -> None:
@@ -48,16 +50,16 @@ def configure() -> None:
     Raises:
         ValueError: see `detail`.
     """
-    level, _ = _LEVELS[detail()]
-    _handle(logging.getLogger("herbray"), level)
-    _handle(logging.getLogger(), library_level(), others=True)
+    level, _ = _LEVELS[log_detail()]
+    _install_handler(logging.getLogger("herbray"), level)
+    _install_handler(logging.getLogger(), library_level(), others=True)
     quiet_mlflow()
 
 
 def configure_worker() -> None:
     """Configure a Ray worker, whose log the driver reads line by line: it decides what is shown."""
     ours = logging.getLogger("herbray")
-    _handle(ours, logging.DEBUG)
+    _install_handler(ours, logging.DEBUG)
     ours.propagate = False  # Ray Train gives the root logger a handler of its own
 
 
@@ -71,19 +73,19 @@ def quiet_mlflow() -> None:
 
 def level_of(text: str) -> int | None:
     """Level of a line that herbray logged; None for other lines."""
-    found = _LINE.match(text)
+    found = _LOGGED_LINE.match(text)
     return logging.getLevelNamesMapping()[found[1]] if found else None
 
 
-def shown(text: str) -> bool:
+def is_shown(text: str) -> bool:
     """Whether a worker's line is for the user: logged by herbray, at a level that is wanted."""
     level = level_of(text)
-    return level is not None and level >= _LEVELS[detail()][0]
+    return level is not None and level >= _LEVELS[log_detail()][0]
 
 
-def printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """A message may quote names from metadata: neither control characters in them nor secrets reach the terminal."""
-    letters = redacted(text)
+    letters = redact(text)
     return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in letters)
 
 
@@ -92,7 +94,7 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Of a record without a traceback."""
-        text = printable(super().format(record))
+        text = make_printable(super().format(record))
         return text if record.exc_info else " ".join(text.splitlines())
 
 
@@ -103,7 +105,7 @@ class _Stderr(logging.Handler):
         print(self.format(record), file=sys.stderr)
 
 
-def _handle(logger: logging.Logger, level: int, others: bool = False) -> None:
+def _install_handler(logger: logging.Logger, level: int, others: bool = False) -> None:
     """Give a logger our handler, once, and let it pass what the handler shows."""
     if level < logger.getEffectiveLevel():
         logger.setLevel(level)

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-OFTEN_S: Final = 30.0
+MIN_INTERVAL_S: Final = 30.0
 """In a log file two lines of a task are at least so many seconds apart,"""
-SHARE: Final = 0.1
+MIN_SHARE: Final = 0.1
 """and at least this share of the work,"""
-SELDOM_S: Final = 55.0
+MAX_INTERVAL_S: Final = 55.0
 """but at most so many seconds."""
 
 console = Console(stderr=True)
@@ -41,35 +41,35 @@ def progress() -> Iterator[Progress]:
         if drawn:
             yield bar
         else:
-            with _told(bar):
+            with _print_due_lines(bar):
                 yield bar
 
 
-def line(task: Task) -> str:
+def progress_line(task: Task) -> str:
     """A task in one line: "shard: 1,024/3,137 images, 207 image/s, 0:10 left"."""
-    total = "?" if task.total is None else _count(task.total)
+    total = "?" if task.total is None else _format_count(task.total)
     unit = str(task.fields.get("unit", "step"))
-    parts = [f"{task.description}: {_count(task.completed)}/{total} {unit}s"]
-    if (rate := per_second(task)) and task.finished:
-        parts.append(f"{rate_text(rate, unit)}, in {_clock(task.elapsed or 0.0)}")
+    parts = [f"{task.description}: {_format_count(task.completed)}/{total} {unit}s"]
+    if (rate := mean_rate(task)) and task.finished:
+        parts.append(f"{format_rate(rate, unit)}, in {_format_duration(task.elapsed or 0.0)}")
     elif rate:
-        parts.append(rate_text(rate, unit))
-        parts += [] if task.remaining is None else [f"{_clock(task.remaining / rate)} left"]
+        parts.append(format_rate(rate, unit))
+        parts += [] if task.remaining is None else [f"{_format_duration(task.remaining / rate)} left"]
     return ", ".join(parts)
 
 
-def due(seconds: float, share: float) -> bool:
+def is_line_due(seconds: float, share: float) -> bool:
     """Whether a task's next line is due, so many seconds and this share of its work after the last one."""
-    return seconds >= SELDOM_S or (seconds >= OFTEN_S and share >= SHARE)
+    return seconds >= MAX_INTERVAL_S or (seconds >= MIN_INTERVAL_S and share >= MIN_SHARE)
 
 
-def per_second(task: Task) -> float:
+def mean_rate(task: Task) -> float:
     """Mean rate since the start, 0 where nothing is done: Ray reports in bursts, and a rate of bursts says nothing."""
     done = task.completed - float(task.fields.get("begun", 0.0))
     return max(0.0, done) / task.elapsed if task.elapsed else 0.0
 
 
-def rate_text(rate: float, unit: str) -> str:
+def format_rate(rate: float, unit: str) -> str:
     """A rate in the time in which some are done: "207 image/s", "3.1 epoch/min", "1.5 epoch/h"."""
     if rate >= 10:
         return f"{rate:,.0f} {unit}/s"
@@ -78,15 +78,15 @@ def rate_text(rate: float, unit: str) -> str:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        unit, rate = str(task.fields.get("unit", "step")), per_second(task)
-        return Text(rate_text(rate, unit) if rate else f"– {unit}/s", style="cyan")
+        unit, rate = str(task.fields.get("unit", "step")), mean_rate(task)
+        return Text(format_rate(rate, unit) if rate else f"– {unit}/s", style="cyan")
 
 
 @contextmanager
-def _told(bar: Progress) -> Iterator[None]:
+def _print_due_lines(bar: Progress) -> Iterator[None]:
     """Print the tasks' lines that are due while the body runs, and the last one of each."""
     over = threading.Event()
-    lines = _Lines(bar)
+    lines = _LinePrinter(bar)
     thread = threading.Thread(target=lines.follow, args=(over,), name="herbray-progress", daemon=True)
     thread.start()
     try:
@@ -97,7 +97,7 @@ def _told(bar: Progress) -> Iterator[None]:
         lines.conclude()
 
 
-class _Lines:
+class _LinePrinter:
     """What was printed last of each task, and when."""
 
     def __init__(self, bar: Progress) -> None:
@@ -109,7 +109,7 @@ class _Lines:
         while not over.wait(1.0):
             for task in self.bar.tasks:
                 now, (then, done) = time.monotonic(), self.last.get(task.id, (self.began, 0.0))
-                if not task.finished and due(now - then, (task.completed - done) / (task.total or 1.0)):
+                if not task.finished and is_line_due(now - then, (task.completed - done) / (task.total or 1.0)):
                     self._print(task, now)
 
     def conclude(self) -> None:
@@ -119,14 +119,14 @@ class _Lines:
 
     def _print(self, task: Task, now: float) -> None:
         self.last[task.id] = now, task.completed
-        self.bar.console.print(line(task), highlight=False, markup=False, soft_wrap=True)
+        self.bar.console.print(progress_line(task), highlight=False, markup=False, soft_wrap=True)
 
 
-def _count(number: float) -> str:
+def _format_count(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

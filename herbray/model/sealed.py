@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from herbray.storage import sync
+from herbray.storage import sync_to_disk
 
 SEAL: Final = "checkpoint.json"
 """Written last: size and sha256 of every other file, a note, and the sha256 of all that."""
@@ -43,12 +43,12 @@ def seal(folder: Path, fill: Callable[[Path], object], note: Mapping[str, Any]) 
         text = json.dumps(body | {"sha256": _digest(body)}, indent=1, allow_nan=False)
         (beside / SEAL).write_text(text + "\n", encoding="utf-8")
         for path in (beside / SEAL, *(each for each in beside.rglob("*") if each.is_dir()), beside):
-            sync(path)
+            sync_to_disk(path)
         former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
         if folder.exists():
             folder.replace(former)
         beside.replace(folder)
-        sync(folder.parent)
+        sync_to_disk(folder.parent)
         shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)

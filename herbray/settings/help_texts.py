@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-WHOLE: Final = (
+PROGRAM: Final = (
     "Turn an archive of herbarium sheets into representations, and measure what they are good for.\n\n"
     "`herbray demo` shows the whole of it in minutes. `herbray init` writes commented YAML files, one or more for each "
     "verb, into jobs/: copy one, change it, run `herbray VERB FILE`."
@@ -40,31 +40,31 @@ EXAMPLES: Final = {
 }
 """Verb → the words after it in the example of its help."""
 
-_FIRST: Final = {
+_FIRST_ARGUMENTS: Final = {
     "demo": ("CONFIG", "YAML file; without one, the demo's own (`herbray init` writes it)"),
     "register": ("RUN|CONFIG", "folder of the training, or YAML file"),
     "promote": ("NAME|CONFIG", "registered model, or YAML file"),
     "benchmark": ("NAME|CONFIG", "which benchmark, or YAML file"),
 }
-_CONFIG: Final = ("CONFIG", "YAML file; without one, the defaults (`herbray init` writes files to begin with)")
+_CONFIG_ARGUMENT: Final = ("CONFIG", "YAML file; without one, the defaults (`herbray init` writes files to begin with)")
 
 
-def panel(verb: str) -> str:
+def panel_of(verb: str) -> str:
     """The heading below which a verb stands."""
     return next(heading for heading, verbs in PANELS.items() if verb in verbs)
 
 
-def of(verb: str, what: str) -> str:
+def verb_help(verb: str, what: str) -> str:
     """A verb's help: what it does, and an example."""
     return f"{what}\n\nFor example: `herbray {verb} {EXAMPLES[verb]}`"
 
 
-def first_word(verb: str) -> tuple[str, str]:
+def first_argument(verb: str) -> tuple[str, str]:
     """How the first word after a verb is called, and what it is."""
-    return _FIRST.get(verb, _CONFIG)
+    return _FIRST_ARGUMENTS.get(verb, _CONFIG_ARGUMENT)
 
 
-def beginning(verb: str) -> str:
+def suggest_command(verb: str) -> str:
     """What to type where a verb lacks a setting that has no default."""
     example = EXAMPLES[verb].partition(" ")[0]
     before = "`herbray init`, then " if example.startswith("jobs/") and not Path(example).exists() else ""

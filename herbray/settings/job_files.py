@@ -6,10 +6,10 @@ from typing import Final
 from herbray import storage
 
 _PACKAGE: Final = Path(__file__).parents[1]
-_NAMED: Final = 8  # files in an error
+_MAX_NAMED: Final = 8  # files in an error
 
 
-def folder() -> Path:
+def find_folder() -> Path:
     """The folder of the shipped YAML files, and of the scripts that `ray job submit` runs.
 
     Raises:
@@ -21,7 +21,7 @@ def folder() -> Path:
     raise ValueError(f"{_PACKAGE}: the job files are missing from this installation; install herbray again")
 
 
-def copy(to: Path, overwrite: bool = False) -> list[Path]:
+def copy_job_files(to: Path, overwrite: bool = False) -> list[Path]:
     """Copy the job files to `to/jobs`, so that the commands in their heads are right in `to`.
 
     Args:
@@ -34,14 +34,14 @@ def copy(to: Path, overwrite: bool = False) -> list[Path]:
     Raises:
         ValueError: files with other content exist, and were not to be overwritten; nothing was written.
     """
-    source, target = folder(), to / "jobs"
+    source, target = find_folder(), to / "jobs"
     pairs = [(file, target / file.relative_to(source)) for file in _files(source)]
-    pairs = [(file, place) for file, place in pairs if not _same(file, place)]
+    pairs = [(file, place) for file, place in pairs if not _is_same(file, place)]
     there = [str(place) for _, place in pairs if place.exists()]
     if there and not overwrite:
-        more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+        more = f" and {len(there) - _MAX_NAMED} more" if len(there) > _MAX_NAMED else ""
         raise ValueError(
-            f"not the same as what ships: {', '.join(there[:_NAMED])}{more}. Nothing was written; name another folder, "
+            f"not the same as what ships: {', '.join(there[:_MAX_NAMED])}{more}. Nothing was written; name another folder, "
             "or overwrite them with --force"
         )
     for file, place in pairs:
@@ -53,5 +53,5 @@ def _files(source: Path) -> list[Path]:
     return sorted(path for path in source.rglob("*") if path.suffix in (".yaml", ".py"))
 
 
-def _same(file: Path, place: Path) -> bool:
+def _is_same(file: Path, place: Path) -> bool:
     return place.is_file() and place.read_bytes() == file.read_bytes()

@@ -74,7 +74,7 @@ def role_at(spec: Spec, path: str) -> Role | None:
     return mark.role if mark else None
 
 
-def without(spec: Spec, *roles: Role) -> dict[str, Any]:
+def dump_without(spec: Spec, *roles: Role) -> dict[str, Any]:
     """A specification as JSON values, less the fields of these roles; specifications in lists are left whole."""
     tree = spec.model_dump(mode="json")
     for name in type(spec).model_fields:
@@ -82,13 +82,13 @@ def without(spec: Spec, *roles: Role) -> dict[str, Any]:
         if mark and mark.role in roles:
             del tree[name]
         elif isinstance(value, Spec):
-            tree[name] = without(value, *roles)
+            tree[name] = dump_without(value, *roles)
     return tree
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted path."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found

@@ -28,7 +28,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = _TAG + "merge"
 _LONGEST_NUMBER: Final = 40  # digits: 128 bits; Python would refuse to convert 4,301
 
-_PLAIN: Final = (  # each a part of what YAML 1.1 resolves alike: text that PyYAML dumps unquoted is read as text
+_PLAIN_SCALARS: Final = (  # each a part of what YAML 1.1 resolves alike: text that PyYAML dumps unquoted is read as text
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?(?:0|[1-9][0-9_]*)", list("-+0123456789")),
@@ -61,7 +61,7 @@ _ADVICE: Final = (  # part of PyYAML's sentence → what to do
 )
 
 
-class NotAccepted(ValueError):
+class YamlRefused(ValueError):
     """A text that is no configuration; the message is one line: where, what, what to do."""
 
 
@@ -72,13 +72,13 @@ def decode(data: bytes) -> str:
         NotAccepted: it is neither, or longer than `MAX_BYTES`.
     """
     if len(data) > MAX_BYTES:
-        raise NotAccepted(f"longer than {MAX_BYTES // 1024} KiB; is this a configuration?")
+        raise YamlRefused(f"longer than {MAX_BYTES // 1024} KiB; is this a configuration?")
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise NotAccepted(f"line {line}: neither UTF-8 nor UTF-16 ({error.reason}); save the file as UTF-8") from None
+        raise YamlRefused(f"line {line}: neither UTF-8 nor UTF-16 ({error.reason}); save the file as UTF-8") from None
 
 
 def read(text: str) -> Any:  # noqa: ANN401  (whatever the text says)
@@ -93,18 +93,20 @@ def read(text: str) -> Any:  # noqa: ANN401  (whatever the text says)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        raise NotAccepted(_advised(mark.line + 1 if mark else 1, problem)) from None
+        raise YamlRefused(_with_advice(mark.line + 1 if mark else 1, problem)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise NotAccepted(_advised(line, f"{error.reason} (U+{error.character:04X})")) from None
+        raise YamlRefused(_with_advice(line, f"{error.reason} (U+{error.character:04X})")) from None
 
 
 class _Composer(yaml.SafeLoader):
     """PyYAML's composer with our plain scalars; stops before Python's stack ends, or a long text takes long."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own attribute)
-        first: [(_TAG + tag, re.compile(f"(?:{pattern})\\Z")) for tag, pattern, firsts in _PLAIN if first in firsts]
-        for first in {first for _, _, firsts in _PLAIN for first in firsts}
+        first: [
+            (_TAG + tag, re.compile(f"(?:{pattern})\\Z")) for tag, pattern, firsts in _PLAIN_SCALARS if first in firsts
+        ]
+        for first in {first for _, _, firsts in _PLAIN_SCALARS for first in firsts}
     }
     depth = 0
     count = 0
@@ -112,7 +114,7 @@ class _Composer(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
         self.count += 1
-        _limit(self.peek_event().start_mark, self.depth, self.count)  # type: ignore[no-untyped-call]
+        _check_limits(self.peek_event().start_mark, self.depth, self.count)  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -127,7 +129,7 @@ class _Builder:
     def value(self, node: yaml.Node, depth: int) -> Any:  # noqa: ANN401
         """What a node stands for, aliases expanded."""
         self.count += 1
-        _limit(node.start_mark, depth, self.count)
+        _check_limits(node.start_mark, depth, self.count)
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, depth)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
@@ -199,7 +201,7 @@ def _tag(node: yaml.Node) -> str:
     return str(node.tag).replace(_TAG, "!!")[:40]
 
 
-def _limit(mark: yaml.Mark, depth: int, count: int) -> None:
+def _check_limits(mark: yaml.Mark, depth: int, count: int) -> None:
     if depth > MAX_DEPTH:
         _refuse(mark, f"nested deeper than {MAX_DEPTH} levels, or an alias inside its own anchor; write it flatter")
     if count > MAX_VALUES:
@@ -207,10 +209,10 @@ def _limit(mark: yaml.Mark, depth: int, count: int) -> None:
 
 
 def _refuse(mark: yaml.Mark, what: str) -> NoReturn:
-    raise NotAccepted(f"line {mark.line + 1}: {what}")
+    raise YamlRefused(f"line {mark.line + 1}: {what}")
 
 
-def _advised(line: int, problem: str) -> str:
+def _with_advice(line: int, problem: str) -> str:
     """A sentence of PyYAML's with the way out."""
     advice = next((what for part, what in _ADVICE if part in problem), "put text with special signs into quotes")
     return f"line {line}: not valid YAML ({' '.join(problem.split())}); {advice}"

@@ -61,7 +61,8 @@ def bad_images(folder: Path) -> Found:
     from herbray.data.catalogue import Catalogue
     from herbray.data.sources.synthetic import Synthetic
     from herbray.data.splits import Splits, split
-    from herbray.flow.shards.build import Shard, read_index, shard
+    from herbray.flow.shards.build import Shard, shard
+    from herbray.flow.shards.manifest import read_index
 
     source = Synthetic(path=folder / "sheets", sheets=400, size=48, genera=8, species=24)
     catalogue.build(Catalogue(source=source, out=folder / "catalogue"))

@@ -28,7 +28,7 @@ def test_the_help_of_a_verb_has_an_example_that_ships(verb):
     assert "KEY=VALUE" in page
     first = help_texts.EXAMPLES[verb].split()[0]
     if first.startswith("jobs/"):
-        assert (job_files.folder().parent / first).is_file()
+        assert (job_files.find_folder().parent / first).is_file()
     if verb not in ("register", "promote", "benchmark"):
         assert "`herbray init` writes" in page
 

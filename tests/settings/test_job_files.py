@@ -26,7 +26,7 @@ def init(*words):
 
 
 def test_a_checkout_ships_its_own_jobs():
-    assert job_files.folder() == ROOT / "jobs"
+    assert job_files.find_folder() == ROOT / "jobs"
     assert {"demo.yaml", "demo.py", "experiments/triplet.yaml", "walker2022/study.yaml"} < SHIPPED
     assert {Path(name).suffix for name in SHIPPED} == {".yaml", ".py"}
 

@@ -5,10 +5,10 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from herbray.config import Spec, _specs
+from herbray.config import Spec, _find_specs
 from herbray.flow.sweep.job import Tune
 from herbray.flow.training.specification import Train
-from herbray.settings.marks import Mark, flat, mark_at, mark_of, role_at, without
+from herbray.settings.marks import Mark, dump_without, flatten, mark_at, mark_of, role_at
 
 
 class Inner(Spec):
@@ -30,7 +30,7 @@ def fields(kind, prefix="", role=None):
     for name, info in kind.model_fields.items():
         mark = mark_of(kind, name)
         mine = role or (mark.role if mark else None)
-        inner = [*_specs(info.annotation)]
+        inner = [*_find_specs(info.annotation)]
         for each in inner:
             found |= fields(each, f"{prefix}{name}.", mine)
         if len(inner) < len(typing.get_args(info.annotation)) or not inner:
@@ -82,11 +82,11 @@ def test_of_every_setting_of_a_sweep_somebody_has_decided_what_it_is_for():
 
 
 def test_fields_of_a_role_are_left_out_wherever_they_stand():
-    tree = without(Job(inner=Inner(folder=Path("/home/ann"))), "place")
+    tree = dump_without(Job(inner=Inner(folder=Path("/home/ann"))), "place")
     assert tree == {"label": None, "epochs": 1, "inner": {"depth": 3}, "aside": {"depth": 3}}
-    assert without(Job(), "place", "name", "conduct") == {"epochs": 1, "inner": {"depth": 3}}
-    assert without(Job()) == Job().model_dump(mode="json")
-    assert flat(without(Job(), "name")) == {
+    assert dump_without(Job(), "place", "name", "conduct") == {"epochs": 1, "inner": {"depth": 3}}
+    assert dump_without(Job()) == Job().model_dump(mode="json")
+    assert flatten(dump_without(Job(), "name")) == {
         **{"out": "runs", "epochs": 1, "inner.folder": None, "inner.depth": 3},
         **{"aside.folder": None, "aside.depth": 3},
     }

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herbray.settings import job_files, strict_yaml
-from herbray.settings.strict_yaml import NotAccepted, decode, read
+from herbray.settings.strict_yaml import YamlRefused, decode, read
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -61,7 +61,7 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
 )
 def test_what_is_refused_is_told_in_one_line_at_once(text, message):
     began = time.process_time()
-    with pytest.raises(NotAccepted) as caught:
+    with pytest.raises(YamlRefused) as caught:
         read(text)
     assert time.process_time() - began < 5
     assert message in str(caught.value)
@@ -125,7 +125,7 @@ def test_aliases_are_copies():
     assert tree["b"] == tree["c"] == {"x": {"y": 1}}
 
 
-@pytest.mark.parametrize("path", sorted(job_files.folder().rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(job_files.find_folder().rglob("*.yaml")), ids=lambda path: path.stem)
 def test_files_that_ship_are_read_as_by_pyyaml(path):
     text = path.read_text(encoding="utf-8")
     assert read(text) == yaml.safe_load(text)
@@ -155,7 +155,7 @@ def test_unicode_with_or_without_a_byte_order_mark(data):
     ],
 )
 def test_bytes_that_are_no_text(data, message):
-    with pytest.raises(NotAccepted, match=message):
+    with pytest.raises(YamlRefused, match=message):
         decode(data)
 
 
@@ -180,6 +180,6 @@ def test_any_text_is_read_or_refused_in_one_line(text):
     try:
         read(text)
         told = ""
-    except NotAccepted as error:
+    except YamlRefused as error:
         told = str(error)
     assert "\n" not in told

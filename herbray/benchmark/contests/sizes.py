@@ -154,7 +154,7 @@ def _ready(name: str) -> Iterator[None]:
         return
     from herbray.flow.cluster import connection
 
-    with connection.connected():
+    with connection.connect():
         yield
 
 

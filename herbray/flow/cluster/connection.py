@@ -17,14 +17,14 @@ from herbray.flow.cluster.placement import Node
 __all__ = ["as_they_end", "connected", "console", "got", "nodes", "progress", "resource"]
 
 
-def say(lines: Iterable[str]) -> None:
+def print_left_out(lines: Iterable[str]) -> None:
     """Tell what a job leaves out, a line each, beside its progress."""
     for line in lines:
         console.print(f"[bold]left out[/bold]  {escape(line)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def connected(dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
+def connect(dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
     """Be connected to a cluster: the one already joined, the one `RAY_ADDRESS` names, else one on this machine.
 
     A cluster that was started here is stopped at the end. See `local.start` for how it is.
@@ -35,23 +35,23 @@ def connected(dashboard: bool = False, cpus: int | None = None) -> Iterator[None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     address = os.environ.get("RAY_ADDRESS")
-    with worker_lines.selected():
-        with core_log.quiet():
+    with worker_lines.filter_output():
+        with core_log.silence():
             if address:
                 _join(address)
             else:
                 local.start(dashboard, cpus)
-        _settle_ray_data()
+        _configure_ray_data()
         try:
             yield
         finally:
             ray.shutdown()
 
 
-def _settle_ray_data() -> None:
+def _configure_ray_data() -> None:
     context = ray.data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logs.library_level())  # after its import, which sets it
-    context.enable_progress_bars = logs.detail() == "debug"  # ours show the same
+    context.enable_progress_bars = logs.log_detail() == "debug"  # ours show the same
     context.execution_options.preserve_order = True
 
 
@@ -59,23 +59,23 @@ def _join(address: str) -> None:
     """Join a running cluster. http://… is the dashboard's: a driver on that machine finds the cluster itself."""
     ray.init(
         address="auto" if address.startswith("http") else None,
-        runtime_env=worker_lines.environment(),
+        runtime_env=worker_lines.runtime_environment(),
         **worker_lines.logging_settings(),
     )
 
 
-def resource(name: str) -> float:
+def total_resource(name: str) -> float:
     """How much of "CPU" or "GPU" the whole cluster has."""
     return float(ray.cluster_resources().get(name, 0.0))  # type: ignore[no-untyped-call]
 
 
-def nodes() -> list[Node]:
+def living_nodes() -> list[Node]:
     """What each living node has."""
     living = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return [Node(float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))) for has in living]
 
 
-def as_they_end(refs: Sequence[Any]) -> Iterator[Any]:
+def iter_finished(refs: Sequence[Any]) -> Iterator[Any]:
     """Tasks' references, whichever ends first."""
     waiting = list(refs)
     while waiting:
@@ -83,7 +83,7 @@ def as_they_end(refs: Sequence[Any]) -> Iterator[Any]:
         yield from done
 
 
-def got(ref: Any) -> Any:  # noqa: ANN401  (whatever the task returns)
+def fetch_result(ref: Any) -> Any:  # noqa: ANN401  (whatever the task returns)
     """A task's result.
 
     Raises:

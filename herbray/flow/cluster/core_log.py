@@ -11,29 +11,29 @@ from typing import BinaryIO, Final
 from herbray.console import logs
 
 _LEVEL: Final = "RAY_BACKEND_LOG_LEVEL"
-_TOLD: Final = re.compile(rb"\[.+\] logging\.cc:\d+: Set ray log level from environment variable")
+_LEVEL_NOTICE: Final = re.compile(rb"\[.+\] logging\.cc:\d+: Set ray log level from environment variable")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Join a cluster in the body, and see no line of the core from then on, unless the environment gives its level.
 
     The core takes its level from the environment when a cluster is joined, and tells so on the process's stderr, past
     Python. That line is dropped; others that are written meanwhile come when the body ends.
     """
-    if logs.detail() == "debug" or _LEVEL in os.environ:
+    if logs.log_detail() == "debug" or _LEVEL in os.environ:
         yield
         return
     os.environ[_LEVEL] = "fatal"
     try:
-        with tempfile.TemporaryFile() as held, _held_back(held):
+        with tempfile.TemporaryFile() as held, _hold_back_stderr(held):
             yield
     finally:
         del os.environ[_LEVEL]
 
 
 @contextmanager
-def _held_back(held: BinaryIO) -> Iterator[None]:
+def _hold_back_stderr(held: BinaryIO) -> Iterator[None]:
     """Collect what is written to the process's stderr, and write it there afterwards, less what is of no use."""
     try:
         real = os.dup(2)
@@ -50,5 +50,5 @@ def _held_back(held: BinaryIO) -> Iterator[None]:
         os.close(real)
         held.seek(0)
         for line in held:
-            if not _TOLD.match(line):
+            if not _LEVEL_NOTICE.match(line):
                 os.write(2, line)

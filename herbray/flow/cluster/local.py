@@ -27,23 +27,23 @@ def start(dashboard: bool, cpus: int | None = None) -> None:
         dashboard: have one, on this machine alone: Train asks it which of its own actors live.
         cpus: that it gives out; None: the cores, and at least as many as two train workers and their feed need.
     """
-    _private_token()
+    _make_private_token()
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away; a process less
     store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
-    with _on_loopback(), _at_known_address(dashboard) as environment:
+    with _bind_to_loopback(), _fix_address(dashboard) as environment:
         ray.init(
             address="local",
             num_cpus=cpus or max(4, os.cpu_count() or 1),
             object_store_memory=store,
             include_dashboard=dashboard,
-            runtime_env=worker_lines.environment() | environment,
+            runtime_env=worker_lines.runtime_environment() | environment,
             _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
             **worker_lines.logging_settings(),
         )
 
 
 @contextmanager
-def _on_loopback() -> Iterator[None]:
+def _bind_to_loopback() -> Iterator[None]:
     """Let a cluster that is started in the body listen on 127.0.0.1 alone: each of its servers follows its node.
 
     Ray has the switch for systems whose firewall asks the user about every program that listens, and refuses the
@@ -53,14 +53,14 @@ def _on_loopback() -> Iterator[None]:
     name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        with _set({name: "0"}):
+        with _set_variables({name: "0"}):
             yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager
-def _at_known_address(dashboard: bool) -> Iterator[dict[str, Any]]:
+def _fix_address(dashboard: bool) -> Iterator[dict[str, Any]]:
     """The runtime environment of a cluster whose processes know which one is theirs, where it has a dashboard.
 
     Ray's own cleaner of placement groups, which frees the CPUs of stopped trials, asks "the" cluster of this machine:
@@ -72,12 +72,12 @@ def _at_known_address(dashboard: bool) -> Iterator[dict[str, Any]]:
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    with _set({"RAY_GCS_SERVER_PORT": str(port)}):
+    with _set_variables({"RAY_GCS_SERVER_PORT": str(port)}):
         yield {"env_vars": {"RAY_ADDRESS": f"{HOST}:{port}"}}
 
 
 @contextmanager
-def _set(variables: dict[str, str]) -> Iterator[None]:
+def _set_variables(variables: dict[str, str]) -> Iterator[None]:
     """Set variables of the environment while the body runs."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ |= variables
@@ -90,7 +90,7 @@ def _set(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _private_token() -> None:
+def _make_private_token() -> None:
     """The token of clusters on this machine, for its owner alone: Ray would make the same file for all to read."""
     path = Path.home() / ".ray" / "auth_token"
     if path.exists() or any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):

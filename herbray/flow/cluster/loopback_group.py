@@ -18,12 +18,12 @@ from herbray.flow.cluster.local import HOST
 _LEAVE_S: Final = 30.0
 
 
-def group_config(timeout_s: int) -> TorchConfig:
+def process_group_config(timeout_s: int) -> TorchConfig:
     """How the workers of this cluster meet; `timeout_s` is how long one waits for the others.
 
     Ray's way lets torch's store listen on every interface, and anyone who reaches it can read and change it.
     """
-    kind = LoopbackConfig if _node() == HOST else TorchConfig
+    kind = LoopbackConfig if _node_address() == HOST else TorchConfig
     return kind(backend=None, timeout_s=timeout_s)
 
 
@@ -44,14 +44,14 @@ class _Loopback(Backend):
         """Join all workers to one group."""
         port, size = worker_group.execute_single(0, _free_port), len(worker_group)
         settings = size, port, backend_config.backend, backend_config.timeout_s  # Ray has chosen the backend by then
-        ray.get([worker_group.execute_single_async(rank, join, rank, *settings) for rank in range(size)])
+        ray.get([worker_group.execute_single_async(rank, join_group, rank, *settings) for rank in range(size)])
 
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:  # noqa: ANN401
         """Take the group apart; a worker that hangs is ended by Ray."""
-        ray.wait(worker_group.execute_async(_leave), num_returns=len(worker_group), timeout=_LEAVE_S)
+        ray.wait(worker_group.execute_async(_leave_group), num_returns=len(worker_group), timeout=_LEAVE_S)
 
 
-def join(rank: int, size: int, port: int, backend: str, timeout_s: float) -> None:
+def join_group(rank: int, size: int, port: int, backend: str, timeout_s: float) -> None:
     """Join the group of `size` processes of this machine that meet at `port`."""
     interface = _loopback_interface()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
@@ -62,12 +62,12 @@ def join(rank: int, size: int, port: int, backend: str, timeout_s: float) -> Non
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
 
 
-def _node() -> str:
+def _node_address() -> str:
     """Address under which this process's node is known to its cluster."""
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
-def _leave() -> None:
+def _leave_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 

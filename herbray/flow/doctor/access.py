@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 
 from herbray.flow.doctor.finding import Finding
-from herbray.flow.doctor.web import host_of, status_of
+from herbray.flow.doctor.web import fetch_status, origin_of
 
-_START = "start the cluster with RAY_AUTH_MODE=token and a token file, as cluster/local.sh does"
+_START_WITH_TOKEN = "start the cluster with RAY_AUTH_MODE=token and a token file, as cluster/local.sh does"
 
 
-def token_mode(environment: Mapping[str, str]) -> Iterator[Finding]:
+def check_token_mode(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Whether this shell asks for token authentication. A cluster that `herbray` starts itself always has it."""
     mode, address = environment.get("RAY_AUTH_MODE", "").lower(), environment.get("RAY_ADDRESS", "")
     if mode == "token":
@@ -22,12 +22,12 @@ def token_mode(environment: Mapping[str, str]) -> Iterator[Finding]:
         remedy = "anyone who reaches Ray's ports may run code: set RAY_AUTH_MODE=token"
         yield Finding("Ray token mode", "error" if address else "warning", f"RAY_AUTH_MODE={mode}", remedy)
     elif address:
-        yield Finding("Ray token mode", "warning", "RAY_AUTH_MODE is not set, RAY_ADDRESS is", _START)
+        yield Finding("Ray token mode", "warning", "RAY_AUTH_MODE is not set, RAY_ADDRESS is", _START_WITH_TOKEN)
     else:
         yield Finding("Ray token mode", "ok", "no cluster is named; one started here has a token")
 
 
-def token_file(environment: Mapping[str, str]) -> Iterator[Finding]:
+def check_token_file(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the token is there and only its owner can read it. The token itself is never shown."""
     if environment.get("RAY_AUTH_TOKEN"):
         yield Finding("Ray token", "ok", "in RAY_AUTH_TOKEN; a file is not inherited by every child process")
@@ -52,7 +52,7 @@ def token_file(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(check, "ok", f"mode {mode:04o}")
 
 
-def dashboard(environment: Mapping[str, str], port: int, timeout_s: float) -> Iterator[Finding]:
+def check_dashboard(environment: Mapping[str, str], port: int, timeout_s: float) -> Iterator[Finding]:
     """Where the dashboard listens, and whether it lists jobs to one who shows no token.
 
     Whoever may list jobs may submit one, and so run any code as the cluster's user.
@@ -63,28 +63,30 @@ def dashboard(environment: Mapping[str, str], port: int, timeout_s: float) -> It
         timeout_s: for its answer.
     """
     address = environment.get("RAY_ADDRESS", "")
-    url = host_of(address) if address.startswith(("http://", "https://")) else ""
-    listens = _listening(port)
+    url = origin_of(address) if address.startswith(("http://", "https://")) else ""
+    listens = _listening_addresses(port)
     if not (url or listens):
         yield Finding("Ray dashboard", "ok", f"nothing listens on port {port}")
         return
     url = url or f"http://127.0.0.1:{port}"
-    status, answer = status_of(f"{url}/api/jobs/", {}, timeout_s)
+    status, answer = fetch_status(f"{url}/api/jobs/", {}, timeout_s)
     where = f"{url}, here on {', '.join(sorted(listens))}" if listens else url
-    public = any(not ipaddress.ip_address(ip).is_loopback for ip in listens) or not _loopback(url)
+    public = any(not ipaddress.ip_address(ip).is_loopback for ip in listens) or not _is_loopback(url)
     if status in (401, 403):
         yield Finding("Ray dashboard", "ok", f"{where}: asks for a token")
     elif status == 0:
-        remedy = "is the cluster up, the port right, a tunnel open?" if address else _START
+        remedy = "is the cluster up, the port right, a tunnel open?" if address else _START_WITH_TOKEN
         yield Finding("Ray dashboard", "error" if address else "warning", f"{where}: no answer ({answer})", remedy)
     elif public:
-        remedy = f"it must not be open to a network without a token: {_START}, and --dashboard-host 127.0.0.1"
+        remedy = (
+            f"it must not be open to a network without a token: {_START_WITH_TOKEN}, and --dashboard-host 127.0.0.1"
+        )
         yield Finding("Ray dashboard", "error", f"{where}: lets anyone in (status {status})", remedy)
     else:
-        yield Finding("Ray dashboard", "warning", f"{where}: lets in every user of this machine", _START)
+        yield Finding("Ray dashboard", "warning", f"{where}: lets in every user of this machine", _START_WITH_TOKEN)
 
 
-def _listening(port: int) -> set[str]:
+def _listening_addresses(port: int) -> set[str]:
     """Addresses of this machine on which somebody listens at `port`."""
     try:
         sockets = psutil.net_connections("tcp")
@@ -94,7 +96,7 @@ def _listening(port: int) -> set[str]:
     return {address.ip for address in listening if address.port == port}
 
 
-def _loopback(url: str) -> bool:
+def _is_loopback(url: str) -> bool:
     host = url.partition("://")[2].rpartition(":")[0] or url.partition("://")[2]
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -21,7 +21,7 @@ from herbray.flow.doctor.finding import Finding, Status
 _COLOURS: Final[dict[Status, str]] = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-class Unfit(ValueError):
+class ChecksFailed(ValueError):
     """At least one check found an error."""
 
 
@@ -57,32 +57,32 @@ def doctor(spec: Doctor) -> Diagnosis:
     Raises:
         Unfit: a check found an error.
     """
-    findings = tuple(checks(spec))
-    Console().print(table(findings))
+    findings = tuple(run_checks(spec))
+    Console().print(findings_table(findings))
     diagnosis = Diagnosis(findings)
     if any(finding.status == "error" for finding in findings):
-        raise Unfit(f"{diagnosis}; the table above says what to do")
+        raise ChecksFailed(f"{diagnosis}; the table above says what to do")
     return diagnosis
 
 
-def checks(spec: Doctor) -> Iterator[Finding]:
+def run_checks(spec: Doctor) -> Iterator[Finding]:
     """Every check, in the order of the table."""
     here = os.environ
-    yield from versions.python()
-    yield from versions.packages()
-    yield from versions.pair()
-    yield from machine.disk(spec.folders, spec.free_gb)
-    yield from machine.shared_memory(spec.shared_gb)
-    yield from machine.open_files(spec.open_files)
-    yield from machine.gpu()
-    yield from store.mlflow_store(here, spec.store, spec.timeout_s)
-    yield from access.token_mode(here)
-    yield from access.token_file(here)
-    yield from access.dashboard(here, spec.dashboard_port, spec.timeout_s)
-    yield from _nodes(spec)
+    yield from versions.check_python()
+    yield from versions.check_packages()
+    yield from versions.check_pair()
+    yield from machine.check_disk(spec.folders, spec.free_gb)
+    yield from machine.check_shared_memory(spec.shared_gb)
+    yield from machine.check_open_files(spec.open_files)
+    yield from machine.check_gpu()
+    yield from store.check_mlflow_store(here, spec.store, spec.timeout_s)
+    yield from access.check_token_mode(here)
+    yield from access.check_token_file(here)
+    yield from access.check_dashboard(here, spec.dashboard_port, spec.timeout_s)
+    yield from _check_cluster(spec)
 
 
-def table(findings: Sequence[Finding]) -> Table:
+def findings_table(findings: Sequence[Finding]) -> Table:
     """Findings as a table; their words are shown as they are, never read as markup."""
     made = Table("check", "", "found", "remedy", show_lines=False, pad_edge=False, box=None)
     for finding in findings:
@@ -91,7 +91,7 @@ def table(findings: Sequence[Finding]) -> Table:
     return made
 
 
-def _nodes(spec: Doctor) -> Iterator[Finding]:
+def _check_cluster(spec: Doctor) -> Iterator[Finding]:
     folder = spec.storage or next(iter(spec.folders), None)
     if folder is None:
         return
@@ -99,8 +99,8 @@ def _nodes(spec: Doctor) -> Iterator[Finding]:
         yield Finding("storage on every node", "ok", "no cluster is named by RAY_ADDRESS: this machine is all")
         return
     try:
-        with connection.connected():
-            yield from nodes.every(folder, spec.nodes_timeout_s, spec.free_gb, spec.shared_gb)
+        with connection.connect():
+            yield from nodes.check_nodes(folder, spec.nodes_timeout_s, spec.free_gb, spec.shared_gb)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         submit = "ask from within: `ray job submit --working-dir . -- python jobs/doctor.py jobs/doctor.yaml`"
         told = f"this process could not join the cluster ({type(error).__name__})"

@@ -10,7 +10,7 @@ from pathlib import Path
 from herbray.flow.doctor.finding import GB, Finding
 
 
-def disk(folders: Sequence[Path], free_gb: float) -> Iterator[Finding]:
+def check_disk(folders: Sequence[Path], free_gb: float) -> Iterator[Finding]:
     """Whether each folder can be written and has room.
 
     Args:
@@ -18,10 +18,10 @@ def disk(folders: Sequence[Path], free_gb: float) -> Iterator[Finding]:
         free_gb: an error below, a warning below twice as much. In 10⁹ bytes.
     """
     for folder in folders:
-        yield _disk(folder.absolute(), free_gb)
+        yield _check_folder(folder.absolute(), free_gb)
 
 
-def _disk(folder: Path, free_gb: float) -> Finding:
+def _check_folder(folder: Path, free_gb: float) -> Finding:
     check = f"disk {folder}"
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not place.is_dir():
@@ -42,7 +42,7 @@ def _disk(folder: Path, free_gb: float) -> Finding:
     return Finding(check, "ok", told)
 
 
-def shared_memory(wanted_gb: float, path: Path = Path("/dev/shm")) -> Iterator[Finding]:  # noqa: S108  (only its size is read)
+def check_shared_memory(wanted_gb: float, path: Path = Path("/dev/shm")) -> Iterator[Finding]:  # noqa: S108  (only its size is read)
     """Room for Ray's object store, in 10⁹ bytes; with less, Ray keeps objects on disk, which is far slower."""
     if not path.is_dir():
         yield Finding("shared memory", "warning", f"there is no {path}", "Ray uses the disk instead; Linux has one")
@@ -53,7 +53,7 @@ def shared_memory(wanted_gb: float, path: Path = Path("/dev/shm")) -> Iterator[F
     yield Finding("shared memory", "warning" if few else "ok", f"{free:,.1f} GB free in {path}", remedy)
 
 
-def open_files(wanted: int) -> Iterator[Finding]:
+def check_open_files(wanted: int) -> Iterator[Finding]:
     """Open files that a process may have: Ray needs sockets by the hundred, and raises the soft limit where it can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
@@ -68,12 +68,12 @@ def open_files(wanted: int) -> Iterator[Finding]:
         yield Finding("open files", "ok", told)
 
 
-def gpu(driver: Path = Path("/proc/driver/nvidia/version")) -> Iterator[Finding]:
+def check_gpu(driver: Path = Path("/proc/driver/nvidia/version")) -> Iterator[Finding]:
     """GPUs as torch sees them, and whether there is one that it does not see."""
     import torch  # here: tasks that look at a node's memory alone start sooner
 
     built = torch.version.cuda or torch.version.hip
-    version = _driver(driver)
+    version = _driver_version(driver)
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
         yield Finding("GPU", "ok", f"{', '.join(names)}; torch built for {built}, driver {version or 'unknown'}")
@@ -88,7 +88,7 @@ def gpu(driver: Path = Path("/proc/driver/nvidia/version")) -> Iterator[Finding]
         yield Finding("GPU", "ok", "none: training and embedding run on the CPU")
 
 
-def _driver(path: Path) -> str:
+def _driver_version(path: Path) -> str:
     """Version of NVIDIA's kernel driver; empty where there is none."""
     try:
         words = path.read_text(encoding="utf-8", errors="replace").split()

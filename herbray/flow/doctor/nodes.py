@@ -15,14 +15,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from herbray.flow.doctor.finding import GB, Finding
-from herbray.flow.doctor.machine import shared_memory
+from herbray.flow.doctor.machine import check_shared_memory
 
-_ALIKE: Final = ("ray", "torch", "herbray")
+_SAME_EVERYWHERE: Final = ("ray", "torch", "herbray")
 """Packages, beside Python, that must be the same everywhere: objects and weights travel between nodes."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class NodeFacts:
     """What a task saw on its node.
 
     Attributes:
@@ -42,7 +42,7 @@ class Seen:
     shared: tuple[Finding, ...]
 
 
-def every(folder: Path, timeout_s: float, free_gb: float, shared_gb: float) -> Iterator[Finding]:
+def check_nodes(folder: Path, timeout_s: float, free_gb: float, shared_gb: float) -> Iterator[Finding]:
     """Write a nonce and let one task a node read it and look around; wants a joined cluster.
 
     Args:
@@ -59,20 +59,20 @@ def every(folder: Path, timeout_s: float, free_gb: float, shared_gb: float) -> I
         yield Finding(f"storage {folder}", "error", f"cannot be written: {error.strerror}", f"`mkdir -p {folder}`")
         return
     try:
-        for check, node, seen in _asked(path, shared_gb, timeout_s):
+        for check, node, seen in _ask_nodes(path, shared_gb, timeout_s):
             if isinstance(seen, Finding):
                 yield seen
                 continue
-            yield _judge(check, path, nonce, seen)
-            yield _alike(node, seen, versions())
+            yield _storage_finding(check, path, nonce, seen)
+            yield _versions_finding(node, seen, installed_versions())
             if seen.free is not None:
-                yield _room(node, path.parent, seen.free, free_gb)
+                yield _disk_finding(node, path.parent, seen.free, free_gb)
             yield from (replace(each, check=f"{each.check} on {node}") for each in seen.shared)
     finally:
         path.unlink(missing_ok=True)
 
 
-def look(path: str, shared_gb: float) -> Seen:
+def inspect_node(path: str, shared_gb: float) -> NodeFacts:
     """Runs on a node."""
     try:
         found = Path(path).read_text(encoding="ascii")
@@ -80,14 +80,14 @@ def look(path: str, shared_gb: float) -> Seen:
         found = str(getattr(error, "strerror", None) or "not our file")
     folder = Path(path).parent
     free = shutil.disk_usage(folder).free if folder.is_dir() else None
-    shared = tuple(shared_memory(shared_gb))
-    return Seen(socket.gethostname(), found, os.access(folder, os.W_OK), versions(), free, shared)
+    shared = tuple(check_shared_memory(shared_gb))
+    return NodeFacts(socket.gethostname(), found, os.access(folder, os.W_OK), installed_versions(), free, shared)
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Of this process: Python, and the packages that must be alike everywhere."""
     found = {"python": platform.python_version()}
-    for name in _ALIKE:
+    for name in _SAME_EVERYWHERE:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -95,10 +95,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _asked(path: Path, shared_gb: float, timeout_s: float) -> Iterator[tuple[str, str, Seen | Finding]]:
+def _ask_nodes(path: Path, shared_gb: float, timeout_s: float) -> Iterator[tuple[str, str, NodeFacts | Finding]]:
     """(check, node, what its task saw, or that it saw nothing), a node after the other."""
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    read: Any = ray.remote(num_cpus=0, max_retries=0)(look)
+    read: Any = ray.remote(num_cpus=0, max_retries=0)(inspect_node)
     asked: dict[Any, dict[str, Any]] = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -119,7 +119,7 @@ def _asked(path: Path, shared_gb: float, timeout_s: float) -> Iterator[tuple[str
             yield check, node, Finding(check, "error", f"the task died: {type(error).__name__}", remedy)
 
 
-def _judge(check: str, path: Path, nonce: str, seen: Seen) -> Finding:
+def _storage_finding(check: str, path: Path, nonce: str, seen: NodeFacts) -> Finding:
     host, mount = seen.host, f"mount the same storage at {path.parent} on every node"
     if seen.nonce != nonce:
         return Finding(check, "error", f"{host} does not see {path.parent}: {seen.nonce[:80]}", mount)
@@ -128,7 +128,7 @@ def _judge(check: str, path: Path, nonce: str, seen: Seen) -> Finding:
     return Finding(check, "ok", f"{host} reads and may write {path.parent}")
 
 
-def _alike(node: str, seen: Seen, wanted: Mapping[str, str]) -> Finding:
+def _versions_finding(node: str, seen: NodeFacts, wanted: Mapping[str, str]) -> Finding:
     """Whether a node runs what this process runs."""
     odd = [
         f"{name} {seen.versions.get(name) or 'missing'}, here {version or 'missing'}"
@@ -142,7 +142,7 @@ def _alike(node: str, seen: Seen, wanted: Mapping[str, str]) -> Finding:
     return Finding(f"versions on {node}", "ok", f"{seen.host}: {told}, as here")
 
 
-def _room(node: str, folder: Path, free: int, free_gb: float) -> Finding:
+def _disk_finding(node: str, folder: Path, free: int, free_gb: float) -> Finding:
     few = free / GB < free_gb
     remedy = f"make room: jobs there need {free_gb:g} GB" if few else ""
     return Finding(f"disk on {node}", "error" if few else "ok", f"{free / GB:,.1f} GB free in {folder}", remedy)

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from herbray.flow.doctor.finding import Finding
-from herbray.flow.doctor.machine import disk
-from herbray.flow.doctor.web import host_of, status_of
+from herbray.flow.doctor.machine import check_disk
+from herbray.flow.doctor.web import fetch_status, origin_of
 from herbray.tracking.store import checked, sqlite_file
 
 _CHECK = "MLflow store"
-_MOVED = "it points to another address: name that one in MLFLOW_TRACKING_URI, if you trust it with the password"
+_REDIRECTED = "it points to another address: name that one in MLFLOW_TRACKING_URI, if you trust it with the password"
 
 
-def mlflow_store(environment: Mapping[str, str], folder: Path, timeout_s: float) -> Iterator[Finding]:
+def check_mlflow_store(environment: Mapping[str, str], folder: Path, timeout_s: float) -> Iterator[Finding]:
     """The store that jobs would use.
 
     Args:
@@ -31,18 +31,18 @@ def mlflow_store(environment: Mapping[str, str], folder: Path, timeout_s: float)
         return
     database = sqlite_file(uri)
     if database is not None:
-        yield _sqlite(database, timeout_s)
+        yield _check_sqlite(database, timeout_s)
     elif uri.startswith(("http://", "https://")):
-        yield _server(uri, environment, timeout_s)
+        yield _check_server(uri, environment, timeout_s)
     else:
         scheme = uri.partition(":")[0]
         yield Finding(_CHECK, "warning", f"{scheme!r} cannot be looked into from here", "try a short `herbray train`")
 
 
-def _sqlite(path: Path, timeout_s: float) -> Finding:
+def _check_sqlite(path: Path, timeout_s: float) -> Finding:
     check = f"{_CHECK} {path}"
     if not path.exists():
-        found = next(disk([path.parent], 0))
+        found = next(check_disk([path.parent], 0))
         if found.status == "error":
             return Finding(check, "error", found.found, found.remedy)
         return Finding(check, "ok", "not there yet; the first job makes it")
@@ -61,22 +61,24 @@ def _sqlite(path: Path, timeout_s: float) -> Finding:
     return Finding(check, "ok", "an SQLite file that can be written: for jobs of one machine")
 
 
-def _server(uri: str, environment: Mapping[str, str], timeout_s: float) -> Finding:
+def _check_server(uri: str, environment: Mapping[str, str], timeout_s: float) -> Finding:
     """`/health` is open to every host name; the API is not, so both are asked."""
-    shown, headers = host_of(uri), _credentials(environment)
-    status, answer = status_of(f"{uri.rstrip('/')}/health", headers, timeout_s)
+    shown, headers = origin_of(uri), _credentials(environment)
+    status, answer = fetch_status(f"{uri.rstrip('/')}/health", headers, timeout_s)
     check = f"{_CHECK} {shown}"
     if status == 0:
         return Finding(check, "error", f"no answer ({answer})", "is the server up, and MLFLOW_TRACKING_URI right?")
-    status, answer = status_of(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1", headers, timeout_s)
+    status, answer = fetch_status(
+        f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1", headers, timeout_s
+    )
     if status == 200:
         return Finding(check, "ok", "answers")
     remedy = {
-        301: _MOVED,
-        302: _MOVED,
-        303: _MOVED,
-        307: _MOVED,
-        308: _MOVED,
+        301: _REDIRECTED,
+        302: _REDIRECTED,
+        303: _REDIRECTED,
+        307: _REDIRECTED,
+        308: _REDIRECTED,
         401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, also on the cluster's nodes",
         403: f"start the server with --allowed-hosts that names {shown.partition('://')[2]}, or ask for permission",
         404: "is this an MLflow server, and the path in MLFLOW_TRACKING_URI right?",

@@ -13,38 +13,38 @@ from herbray.flow.doctor.finding import Finding
 SHOWN: Final = ("ray", "mlflow", "torch", "torchvision")
 """Packages that get a line of their own; of the others only faults are told."""
 
-_LOCK: Final = "install what requirements.lock says: `make setup`, or `uv pip install -r requirements.lock`"
+_INSTALL_LOCKED: Final = "install what requirements.lock says: `make setup`, or `uv pip install -r requirements.lock`"
 
 
-def python(package: str = "herbray") -> Iterator[Finding]:
+def check_python(package: str = "herbray") -> Iterator[Finding]:
     """The interpreter against the `Requires-Python` of a package."""
     wanted, found = importlib.metadata.metadata(package)["Requires-Python"] or "", platform.python_version()
     good = SpecifierSet(wanted).contains(found, prereleases=True)
     yield Finding("python", "ok" if good else "error", f"{found}, wanted {wanted}", "" if good else f"use {wanted}")
 
 
-def packages(package: str = "herbray") -> Iterator[Finding]:
+def check_packages(package: str = "herbray") -> Iterator[Finding]:
     """Every package that `package` requires on this platform, extras left out."""
     fine = 0
     for text in importlib.metadata.requires(package) or []:
         requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        finding = _judge(requirement)
+        finding = _check_package(requirement)
         fine += finding.status == "ok"
         if finding.status != "ok" or requirement.name in SHOWN:
             yield finding
     yield Finding("packages", "ok", f"{fine} in the range that {package} asks for")
 
 
-def pair(dependent: str = "torchvision", base: str = "torch") -> Iterator[Finding]:
+def check_pair(dependent: str = "torchvision", base: str = "torch") -> Iterator[Finding]:
     """Two compiled packages that must be built for each other, by what the dependent one's metadata say."""
     check = f"{dependent} on {base}"
     try:
         texts = importlib.metadata.requires(dependent) or []
         found = importlib.metadata.version(base)
     except importlib.metadata.PackageNotFoundError as error:
-        yield Finding(check, "error", f"{error.name} is not installed", _LOCK)
+        yield Finding(check, "error", f"{error.name} is not installed", _INSTALL_LOCKED)
         return
     for requirement in map(Requirement, texts):
         if requirement.name == base and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
@@ -54,11 +54,13 @@ def pair(dependent: str = "torchvision", base: str = "torch") -> Iterator[Findin
             yield Finding(check, "ok" if good else "error", told, remedy)
 
 
-def _judge(requirement: Requirement) -> Finding:
+def _check_package(requirement: Requirement) -> Finding:
     try:
         found = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(requirement.name, "error", f"not installed, wanted {requirement.specifier or 'any'}", _LOCK)
+        return Finding(
+            requirement.name, "error", f"not installed, wanted {requirement.specifier or 'any'}", _INSTALL_LOCKED
+        )
     good = requirement.specifier.contains(found, prereleases=True)
     told = f"{found}, wanted {requirement.specifier or 'any'}"
-    return Finding(requirement.name, "ok" if good else "error", told, "" if good else _LOCK)
+    return Finding(requirement.name, "ok" if good else "error", told, "" if good else _INSTALL_LOCKED)

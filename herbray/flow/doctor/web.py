@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Mapping
 
 
-def status_of(url: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
+def fetch_status(url: str, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
     """The HTTP status and the first 200 characters of the answer; (0, why) where there is none.
 
     Where an answer points to another place, that is the answer: no password goes on from there.
@@ -18,7 +18,7 @@ def status_of(url: str, headers: Mapping[str, str], timeout_s: float) -> tuple[i
         raise ValueError(f"{url.partition(':')[0]!r} is not http or https")
     request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310  (the scheme was looked at)
     try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=timeout_s) as answer:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout_s) as answer:
             return answer.status, answer.read(200).decode("utf-8", "replace")
     except urllib.error.HTTPError as error:
         with error:
@@ -27,14 +27,14 @@ def status_of(url: str, headers: Mapping[str, str], timeout_s: float) -> tuple[i
         return 0, str(getattr(error, "reason", error))
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Makes an error of a redirection."""
 
     def redirect_request(self, *args: object) -> None:
         """None: not followed."""
 
 
-def host_of(url: str) -> str:
+def origin_of(url: str) -> str:
     """Scheme, host and port: a URL without what may be secret in it."""
     parts = urllib.parse.urlsplit(url)
     port = f":{parts.port}" if parts.port else ""

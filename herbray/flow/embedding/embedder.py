@@ -13,14 +13,14 @@ import torch
 from herbray import schema, tables
 from herbray.data import images
 from herbray.data.plan import fingerprint
-from herbray.flow.input.prefetch import ahead, pageable, pinned
-from herbray.flow.input.window_reader import Draft, Pixels, views
+from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
+from herbray.flow.input.window_reader import Draft, Pixels, byte_views
 from herbray.flow.shards.manifest import remedy
 from herbray.flow.training.fingerprints import encoder_fingerprint
 from herbray.model.checkpoint import read_encoder
 from herbray.model.inference import ready
 
-_DEPTH = 3  # batches decoded before they are asked for
+_PREFETCHED_BATCHES = 3  # batches decoded before they are asked for
 
 
 class Embedder:
@@ -43,7 +43,7 @@ class Embedder:
         self.dim, self.print = module.dim, encoder_fingerprint(encoder, card)
         self.embed = ready(module, self.device)
         self.side, self.threads, self.batch = side, threads, batch or (512 if fast else 64)
-        self.allocate = pinned if fast else pageable
+        self.allocate = allocate_pinned if fast else allocate_pageable
 
     def file(self, source: Path, split: str, target: Path) -> int:
         """Embed one shard file and return its number of rows.
@@ -53,20 +53,20 @@ class Embedder:
         """
         file = tables.TableFile(source, remedy(source.parents[1]), memory_map=True)
         table = file.read([*schema.SPECIMEN.names, "jpeg"])
-        features = self.features(views(table["jpeg"]))
+        features = self.features(byte_views(table["jpeg"]))
         if not np.isfinite(features).all():
             raise ValueError(f"{source}: the encoder gives numbers that are not finite; it is not usable")
         out = table.drop_columns(["jpeg"]).append_column("split", pa.array([split] * table.num_rows, pa.string()))
         flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), self.dim)
         out = out.append_column("embedding", flat).cast(schema.embedding_schema(self.dim))
-        tables.write(target, out, {"encoder": self.print, "source": source_print(source)})
+        tables.write(target, out, {"encoder": self.print, "source": source_fingerprint(source)})
         return len(features)
 
     def features(self, jpegs: Sequence[Any]) -> npt.NDArray[np.float32]:
         """Features of JPEGs, in order: Float32 [n, dim]. The device is waited for once, at the end."""
         parts = [
             self.embed(torch.from_numpy(batch.images).to(self.device, non_blocking=True))
-            for batch in ahead(self._drafts(jpegs), self.side, self.threads, _DEPTH, self.allocate)
+            for batch in prefetch(self._drafts(jpegs), self.side, self.threads, _PREFETCHED_BATCHES, self.allocate)
         ]
         joined: npt.NDArray[np.float32] = torch.cat(parts).cpu().numpy() if parts else np.empty((0, self.dim), "f4")
         return joined
@@ -74,11 +74,11 @@ class Embedder:
     def _drafts(self, jpegs: Sequence[Any]) -> Generator[Draft, None, None]:
         for start in range(0, len(jpegs), self.batch):
             rows = np.arange(start, min(start + self.batch, len(jpegs)))
-            fill = functools.partial(_fill, jpegs[start : start + self.batch], self.side)
+            fill = functools.partial(_fill_rows, jpegs[start : start + self.batch], self.side)
             yield Draft(np.full(len(rows), -1), rows, 0, rows[-1] + 1 == len(jpegs), fill)
 
 
-def source_print(file: Path) -> str:
+def source_fingerprint(file: Path) -> str:
     """Fingerprint of a shard file's rows, from its footer alone: what it was made of, and which of it was refused.
 
     Raises:
@@ -90,5 +90,5 @@ def source_print(file: Path) -> str:
     return fingerprint(shard.note.get("fingerprint"), refused, shard.rows)
 
 
-def _fill(jpegs: Sequence[Any], side: int, start: int, stop: int, out: Pixels) -> None:
+def _fill_rows(jpegs: Sequence[Any], side: int, start: int, stop: int, out: Pixels) -> None:
     out[start:stop] = images.squares(jpegs[start:stop], side)

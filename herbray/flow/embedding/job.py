@@ -16,11 +16,11 @@ from pydantic import Field
 from herbray import __version__, schema, storage, tables, tracking
 from herbray.config import Spec
 from herbray.data.plan import fingerprint
-from herbray.disk import full
+from herbray.disk import find_disk_error
 from herbray.flow.cluster import connection
-from herbray.flow.cluster.placement import pool
-from herbray.flow.embedding.embedder import Embedder, source_print
-from herbray.flow.shards.chosen_splits import splits_there
+from herbray.flow.cluster.placement import plan_pool
+from herbray.flow.embedding.embedder import Embedder, source_fingerprint
+from herbray.flow.shards.chosen_splits import nonempty_splits
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import (
@@ -63,8 +63,8 @@ def embed(spec: Embed) -> Path:
         OSError: the disk is full.
     """
     manifest = read_manifest(spec.shards)
-    spec = _of_what_is_there(spec, manifest)
-    encoder, note = _fetch(spec)
+    spec = _drop_empty_splits(spec, manifest)
+    encoder, note = _fetch_encoder(spec)
     card = read_encoder(encoder)[1]
     if card.size > manifest["side"]:
         raise ValueError(
@@ -88,16 +88,16 @@ def embed(spec: Embed) -> Path:
     files = [f for name in spec.splits for f in sorted((spec.shards / f"split={name}").glob("part-*.parquet"))]
     jobs = [{"file": f.relative_to(spec.shards).as_posix()} for f in files]
     made_by = identity.encoder
-    waiting = [job for job in jobs if not _finished(target / job["file"], made_by, spec.shards / job["file"])]
+    waiting = [job for job in jobs if not _is_finished(target / job["file"], made_by, spec.shards / job["file"])]
     if waiting:
         (target / "manifest.json").unlink(missing_ok=True)  # written last: without it nothing is finished
     if waiting and spec.actors == 0:
-        _run_here(spec, target, encoder, waiting, manifest["side"])
+        _embed_here(spec, target, encoder, waiting, manifest["side"])
     elif waiting:
-        with connection.connected():
-            _run(spec, target, encoder, waiting, manifest["side"])
-    _sweep(target, {job["file"] for job in jobs}, made_by, spec)
-    _account(target, jobs, note)
+        with connection.connect():
+            _embed_on_cluster(spec, target, encoder, waiting, manifest["side"])
+    _remove_stale_files(target, {job["file"] for job in jobs}, made_by, spec)
+    _write_manifest(target, jobs, note)
     return target
 
 
@@ -137,15 +137,17 @@ def remedy(folder: Path) -> str:
     )
 
 
-def _of_what_is_there(spec: Embed, manifest: dict[str, Any]) -> Embed:
+def _drop_empty_splits(spec: Embed, manifest: dict[str, Any]) -> Embed:
     """The job on the splits that hold specimens; says which are left out."""
     why = manifest.get("absent", {})
-    there = splits_there(spec.splits, "splits" in spec.model_fields_set, manifest["splits"], why)
-    connection.say(f"split {n}: {why.get(n, 'the shards hold none of it')}" for n in spec.splits if n not in there)
+    there = nonempty_splits(spec.splits, "splits" in spec.model_fields_set, manifest["splits"], why)
+    connection.print_left_out(
+        f"split {n}: {why.get(n, 'the shards hold none of it')}" for n in spec.splits if n not in there
+    )
     return spec.model_copy(update={"splits": there})
 
 
-def _fetch(spec: Embed) -> tuple[Path, dict[str, Any]]:
+def _fetch_encoder(spec: Embed) -> tuple[Path, dict[str, Any]]:
     """The encoder as a folder that every actor can read, and where it comes from."""
     if spec.model == "start":
         init, weights = spec.start.init, None
@@ -201,7 +203,7 @@ class _Actor:
     """An embedder in a process of its own; one shard file a call."""
 
     def __init__(self, encoder: str, shards: str, target: str, side: int, batch: int | None, cpus: float) -> None:
-        self.embedder = Embedder(Path(encoder), side, _threads(cpus), batch)
+        self.embedder = Embedder(Path(encoder), side, _actor_threads(cpus), batch)
         self.shards, self.target = Path(shards), Path(target)
 
     def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -209,13 +211,13 @@ class _Actor:
         try:
             rows = self.embedder.file(self.shards / job["file"], split, self.target / job["file"])
         except OSError as error:
-            if (complaint := full(error)) is None:
+            if (complaint := find_disk_error(error)) is None:
                 raise
             return {"file": job["file"], "rows": 0, "errno": complaint.errno, "strerror": complaint.strerror}
         return {"file": job["file"], "rows": rows, "errno": 0, "strerror": ""}
 
 
-def _threads(cpus: float) -> int:
+def _actor_threads(cpus: float) -> int:
     """Cores behind so many of this node's CPUs: a cluster on a laptop claims more than there are."""
     here = ray.get_runtime_context().get_node_id()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
@@ -223,8 +225,8 @@ def _threads(cpus: float) -> int:
     return max(1, math.floor(min(cpus, cpus * (os.cpu_count() or 1) / claimed)))
 
 
-def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
-    actors = pool(connection.nodes(), spec.actors, len(jobs), 2)
+def _embed_on_cluster(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
+    actors = plan_pool(connection.living_nodes(), spec.actors, len(jobs), 2)
     cpus = max(1.0, actors.cpus - 1) if actors.count == 1 else actors.cpus  # one alone leaves a CPU to the driver
     places = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch, cpus)
     data = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
@@ -238,11 +240,11 @@ def _run(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], s
     rows = {job["file"]: tables.TableFile(spec.shards / job["file"], way_out).rows for job in jobs}
     with connection.progress() as bar:
         task = bar.add_task("embed", total=sum(rows.values()), unit="image")
-        for note in _notes(data):
+        for note in _iter_notes(data):
             bar.advance(task, note["rows"])
 
 
-def _run_here(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
+def _embed_here(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str]], side: int) -> None:
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # Ray sets it for its tasks
     embedder = Embedder(encoder, side, threads, spec.batch)
     for job in jobs:
@@ -250,33 +252,33 @@ def _run_here(spec: Embed, target: Path, encoder: Path, jobs: list[dict[str, str
         embedder.file(spec.shards / job["file"], split, target / job["file"])
 
 
-def _notes(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (a ray.data.Dataset)
+def _iter_notes(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (a ray.data.Dataset)
     for note in data.iter_rows():
         if note["errno"]:  # an error of an actor reaches us as a text: a full disk comes as a row
             raise OSError(note["errno"], note["strerror"])
         yield note
 
 
-def _finished(path: Path, encoder: str, source: Path) -> bool:
+def _is_finished(path: Path, encoder: str, source: Path) -> bool:
     """Whether the file stands there whole and was made by these very weights of this very shard file."""
     try:
         tables.verify(path, "")
         note = tables.TableFile(path, "").note
     except (OSError, storage.DamagedFile):
         return False
-    return bool(note.get("encoder") == encoder and note.get("source") == source_print(source))
+    return bool(note.get("encoder") == encoder and note.get("source") == source_fingerprint(source))
 
 
-def _sweep(target: Path, planned: set[str], encoder: str, spec: Embed) -> None:
+def _remove_stale_files(target: Path, planned: set[str], encoder: str, spec: Embed) -> None:
     """Remove what other weights or other shards left; splits that this encoder embedded earlier stay."""
     for path in target.glob("split=*/*"):
         name = path.relative_to(target).as_posix()
         wanted = name.split("/")[0].removeprefix("split=") in spec.splits
-        if name not in planned and (wanted or not _finished(path, encoder, spec.shards / name)):
+        if name not in planned and (wanted or not _is_finished(path, encoder, spec.shards / name)):
             path.unlink()
 
 
-def _account(target: Path, jobs: list[dict[str, str]], note: dict[str, Any]) -> None:
+def _write_manifest(target: Path, jobs: list[dict[str, str]], note: dict[str, Any]) -> None:
     """Every specimen of the shards stands in the embeddings once, and nothing else does."""
     files = [tables.read(target / job["file"], remedy(target), columns=["specimen_id"]) for job in jobs]
     ids = [name for file in files for name in file["specimen_id"].to_pylist()]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from herbray.flow.markdown import escaped, table
+from herbray.flow.markdown import escape, markdown_table
 
 FAMILY_ROWS: Final = 20
 """Specimens that a family needs before its accuracy is told: with fewer it says little of the family."""
@@ -30,7 +30,7 @@ def findings(results: pa.Table, outcomes: pa.Table, families: Mapping[str, str],
         shards: fingerprint of the images that were evaluated.
     """
     figures = _figures(results)
-    parts = [f"Evaluated on shards {escaped(shards)}; intervals are bootstrap intervals over gatherings."]
+    parts = [f"Evaluated on shards {escape(shards)}; intervals are bootstrap intervals over gatherings."]
     parts += [_promotion(metric)] if metric in figures else []
     parts += ["**Known weak families.** " + _weak(outcomes, families, metric)]
     parts += ["**Leakage.** " + _leakage(figures)]
@@ -40,7 +40,7 @@ def findings(results: pa.Table, outcomes: pa.Table, families: Mapping[str, str],
         if (*key[:3], f"{key[3]}_low") in figures
     ]
     if rows:
-        parts += [table(("task", "split", "level", "metric", "value", "interval"), rows[:_MOST_ROWS])]
+        parts += [markdown_table(("task", "split", "level", "metric", "value", "interval"), rows[:_MOST_ROWS])]
     if len(rows) > _MOST_ROWS:
         parts += [f"{len(rows) - _MOST_ROWS} figures more are in `results/results.parquet` of the run."]
     return "\n\n".join(parts)
@@ -49,7 +49,7 @@ def findings(results: pa.Table, outcomes: pa.Table, families: Mapping[str, str],
 def _promotion(metric: _Key) -> str:
     return (
         f"**Used for promotion.** `{'/'.join(metric)}` also decides which version is champion. For a version that was "
-        f"chosen by it, figures on split {escaped(metric[1])} are flattering; the section Promotion tells how many "
+        f"chosen by it, figures on split {escape(metric[1])} are flattering; the section Promotion tells how many "
         "comparisons there were on these specimens, and at which level each was tested."
     )
 
@@ -85,7 +85,7 @@ def _weak(outcomes: pa.Table, families: Mapping[str, str], metric: _Key) -> str:
         return f"Not known: no family has {FAMILY_ROWS} specimens that {wanted} asks about."
     least = not rows["lower_is_better"][0].as_py()
     means.sort(key=lambda each: (each[0] if least else -each[0], each[1]))
-    told = "; ".join(f"{escaped(name)} {mean:.3f} of {count:,} specimens" for mean, name, count in means[:WEAKEST])
+    told = "; ".join(f"{escape(name)} {mean:.3f} of {count:,} specimens" for mean, name, count in means[:WEAKEST])
     return f"{wanted} is worst in: {told}. Of {len(means):,} families with {FAMILY_ROWS} specimens or more."
 
 
@@ -103,7 +103,7 @@ def _leakage(figures: Mapping[_Key, float]) -> str:
             ends = _interval(figures, ("leakage", split, "institution", "accuracy"))
             chance = found.get("genus_majority", found.get("majority", float("nan")))
             told.append(
-                f"On {escaped(split)} a probe names the institution of a sheet with accuracy {found['accuracy']:.3f}"
+                f"On {escape(split)} a probe names the institution of a sheet with accuracy {found['accuracy']:.3f}"
                 f"{f' ({ends})' if ends else ''}; the genus alone gives {chance:.3f}."
             )
         if "excess" in found:

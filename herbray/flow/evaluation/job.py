@@ -91,9 +91,9 @@ def evaluate(spec: Evaluate, said: Collection[LeftOut] = ()) -> pa.Table:
     distinct = distinct_encoders(folders)
     allowed = {folder: judgeable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
     left_out = _left_out(allowed)
-    connection.say(lines([one for one in left_out if one not in said]))
+    connection.print_left_out(lines([one for one in left_out if one not in said]))
     pieces = [_Piece(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
-    with connection.connected():
+    with connection.connect():
         found = _measured(spec, folders, pieces)
         results = pa.concat_tables(one.results for folder in distinct for one in found[folder])
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
@@ -186,7 +186,7 @@ def _as_they_end(spec: Evaluate, pieces: Sequence[_Piece], left: Sequence[int]) 
     So many are given out that each CPU has its next one; only the embeddings that these ask for are in memory.
     """
     run = ray.remote(num_cpus=1, max_retries=2)(_run_piece)
-    most = 2 * max(1, int(connection.resource("CPU")))
+    most = 2 * max(1, int(connection.total_resource("CPU")))
     waiting = deque(left)
     given: dict[Any, int] = {}
     folder: Path | None = None
@@ -200,7 +200,7 @@ def _as_they_end(spec: Evaluate, pieces: Sequence[_Piece], left: Sequence[int]) 
                 stored, note = ray.put(Embeddings.from_table(read_embeddings(folder))), read_note(folder)
             given[run.remote(piece, stored, note, spec.bootstrap, spec.seed)] = number
         ended, _ = ray.wait(list(given), num_returns=1)
-        yield given.pop(ended[0]), connection.got(ended[0])
+        yield given.pop(ended[0]), connection.fetch_result(ended[0])
 
 
 def _key(spec: Evaluate, piece: _Piece, embeddings: str) -> str:

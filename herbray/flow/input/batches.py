@@ -16,9 +16,19 @@ from pydantic import Field
 
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow.input.decoded_cache import PixelCache
-from herbray.flow.input.prefetch import Allocate, ahead, pageable
-from herbray.flow.input.window_reader import Batch, Draft, Pixels, WindowReader, decode, develop, fetch, names, views
+from herbray.flow.input.decoded_cache import DecodedCache
+from herbray.flow.input.prefetch import Allocate, allocate_pageable, prefetch
+from herbray.flow.input.window_reader import (
+    Batch,
+    Draft,
+    Pixels,
+    WindowReader,
+    byte_views,
+    paint_jpegs,
+    read_jpegs_of_window,
+    read_pixels_of_window,
+    row_ids,
+)
 from herbray.settings.marks import Mark
 
 __all__ = [
@@ -36,7 +46,7 @@ __all__ = [
 ]
 
 
-class Loader(Spec):
+class LoaderSpec(Spec):
     """Where and with how much help bytes become pixels. Changes speed, and no batch: no part of a run's identity."""
 
     decode: Literal["trainer", "tasks"] = Field(
@@ -52,11 +62,11 @@ class Loader(Spec):
     cache_gb: float = Field(64.0, gt=0, description="most that the decoded pixels may take, in 10⁹ bytes")
 
 
-DEFAULT: Final = Loader()
+DEFAULT_LOADER: Final = LoaderSpec()
 """Settings of whoever gives none."""
 
 
-def share(windows: Sequence[plan.Window], rank: int, world: int, consumed: int = 0) -> list[plan.Window]:
+def windows_of_rank(windows: Sequence[plan.Window], rank: int, world: int, consumed: int = 0) -> list[plan.Window]:
     """The windows that a rank takes: every rank the same number, none twice.
 
     World size decides only who takes which. Where it does not divide what is left, the last windows (fewer than
@@ -72,25 +82,25 @@ def share(windows: Sequence[plan.Window], rank: int, world: int, consumed: int =
     return list(rest[: len(rest) // world * world][rank::world])
 
 
-def threads_of(loader: Loader, workers: int = 1) -> int:
+def decoding_threads(loader: LoaderSpec, workers: int = 1) -> int:
     """Threads that decode for one of `workers` workers on this machine: never more than its share of the cores."""
     cores: int = joblib.cpu_count()  # heeds affinity and the container's quota
     mine = max(1, cores // max(1, workers))
     return min(mine, loader.threads or mine)
 
 
-def local(windows: Iterable[plan.Window], reader: WindowReader) -> Iterator[Batch]:
+def sequential_batches(windows: Iterable[plan.Window], reader: WindowReader) -> Iterator[Batch]:
     """Batches made in this process, one after the other: the oracle of the tests."""
     for window in windows:
         yield from reader.batches(window)
 
 
-def threaded(
+def threaded_batches(
     windows: Iterable[plan.Window],
     reader: WindowReader,
-    loader: Loader = DEFAULT,
+    loader: LoaderSpec = DEFAULT_LOADER,
     threads: int | None = None,
-    allocate: Allocate = pageable,
+    allocate: Allocate = allocate_pageable,
 ) -> Iterator[Batch]:
     """Batches read in this process and decoded ahead of use: machines without Ray.
 
@@ -98,36 +108,38 @@ def threaded(
         windows: in order.
         reader: of the shards.
         loader: settings.
-        threads: that decode; None for what `threads_of` says.
+        threads: that decode; None for what `decoding_threads` says.
         allocate: memory for one batch.
     """
 
     def drafts() -> Generator[Draft, None, None]:
         for window in windows:
-            yield from reader.drafts(window, views(reader.read(window)["jpeg"]), decode)
+            yield from reader.drafts(window, byte_views(reader.read(window)["jpeg"]), paint_jpegs)
 
-    return ahead(drafts(), reader.side, threads or threads_of(loader), loader.ahead, allocate)
+    return prefetch(drafts(), reader.side, threads or decoding_threads(loader), loader.ahead, allocate)
 
 
-def cached(
+def cached_batches(
     windows: Sequence[plan.Window],
     reader: WindowReader,
-    cache: PixelCache,
-    loader: Loader = DEFAULT,
+    cache: DecodedCache,
+    loader: LoaderSpec = DEFAULT_LOADER,
     threads: int | None = None,
-    allocate: Allocate = pageable,
+    allocate: Allocate = allocate_pageable,
 ) -> Iterator[Batch]:
-    """Batches cut from decoded pixels; `cache` was filled with the files of `windows`. Arguments as `threaded`."""
-    return ahead(cache.drafts(windows, reader), reader.side, threads or threads_of(loader), loader.ahead, allocate)
+    """Batches cut from decoded pixels; `cache` was filled with the files of `windows`. Arguments as `threaded_batches`."""
+    return prefetch(
+        cache.drafts(windows, reader), reader.side, threads or decoding_threads(loader), loader.ahead, allocate
+    )
 
 
-def stream(
+def ray_batches(
     windows: Sequence[plan.Window],
     reader: WindowReader,
     cpus: float,
-    loader: Loader = DEFAULT,
+    loader: LoaderSpec = DEFAULT_LOADER,
     threads: int | None = None,
-    allocate: Allocate = pageable,
+    allocate: Allocate = allocate_pageable,
 ) -> Iterator[Batch]:
     """Batches that Ray tasks feed, one task a window, of all epochs in one execution: no restart between epochs.
 
@@ -139,7 +151,7 @@ def stream(
         reader: of the shards.
         cpus: that each task reserves.
         loader: settings.
-        threads: that decode in this process; None for what `threads_of` says.
+        threads: that decode in this process; None for what `decoding_threads` says.
         allocate: memory for one batch.
 
     Raises:
@@ -147,30 +159,30 @@ def stream(
     """
     if not windows:
         return iter(())
-    drafts = {"trainer": fetched, "tasks": developed}[loader.decode](windows, reader, cpus, loader)
-    return ahead(drafts, reader.side, threads or threads_of(loader), loader.ahead, allocate)
+    drafts = {"trainer": drafts_from_jpegs, "tasks": drafts_from_pixels}[loader.decode](windows, reader, cpus, loader)
+    return prefetch(drafts, reader.side, threads or decoding_threads(loader), loader.ahead, allocate)
 
 
-def fetched(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader = DEFAULT
+def drafts_from_jpegs(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
 ) -> Generator[Draft, None, None]:
     """Drafts of JPEGs that Ray tasks send, all but the first window's; arguments as `stream`.
 
     A process for a task takes seconds to start. They pass while this one reads the first window by itself.
     """
     rest = windows[1:]
-    task, tasks = functools.partial(fetch, reader), min(loader.windows, len(rest))
+    task, tasks = functools.partial(read_jpegs_of_window, reader), min(loader.windows, len(rest))
     with ThreadPoolExecutor(1, "fetch") as beside:
-        tables = _begun(lambda: _tables(rest, task, cpus, loader.windows, tasks), beside)
+        tables = _start_early(lambda: _run_window_tasks(rest, task, cpus, loader.windows, tasks), beside)
         for window in windows[:1]:
-            yield from reader.drafts(window, views(reader.read(window)["jpeg"]), decode)
+            yield from reader.drafts(window, byte_views(reader.read(window)["jpeg"]), paint_jpegs)
         counts = (sum(part.rows for part in window.slices) for window in rest)
-        for window, table in zip(rest, _cut(tables, counts), strict=True):
-            _check(table, names(window))
-            yield from reader.drafts(window, views(table["jpeg"]), decode)
+        for window, table in zip(rest, _recut(tables, counts), strict=True):
+            _check_rows(table, row_ids(window))
+            yield from reader.drafts(window, byte_views(table["jpeg"]), paint_jpegs)
 
 
-def _begun(make: Callable[[], Iterator[pa.Table]], beside: ThreadPoolExecutor) -> Iterator[pa.Table]:
+def _start_early(make: Callable[[], Iterator[pa.Table]], beside: ThreadPoolExecutor) -> Iterator[pa.Table]:
     """The tables of `make`, which is called at once, and asked for the first, by a thread beside this one."""
 
     def begin() -> tuple[list[pa.Table], Iterator[pa.Table]]:
@@ -187,28 +199,30 @@ def _begun(make: Callable[[], Iterator[pa.Table]], beside: ThreadPoolExecutor) -
     return every()
 
 
-def developed(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader = DEFAULT
+def drafts_from_pixels(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
 ) -> Generator[Draft, None, None]:
     """Drafts of pixels that Ray tasks send; arguments as `stream`."""
-    tables = _tables(windows, functools.partial(develop, reader), cpus, loader.windows, tasks=None)
+    tables = _run_window_tasks(
+        windows, functools.partial(read_pixels_of_window, reader), cpus, loader.windows, tasks=None
+    )
     wanted = (
         draft
         for window in windows
-        for draft in reader.drafts(window, range(sum(part.rows for part in window.slices)), decode)
+        for draft in reader.drafts(window, range(sum(part.rows for part in window.slices)), paint_jpegs)
     )
     counts = (window.batch for window in windows for _ in range(window.batches))
-    for draft, table in zip(wanted, _cut(tables, counts), strict=True):
-        _check(table, draft.rows)
+    for draft, table in zip(wanted, _recut(tables, counts), strict=True):
+        _check_rows(table, draft.rows)
         flat = table["pixels"].combine_chunks().flatten().to_numpy()
-        yield replace(draft, fill=functools.partial(_copy, flat.reshape(-1, reader.side, reader.side, 3)))
+        yield replace(draft, fill=functools.partial(_copy_pixels, flat.reshape(-1, reader.side, reader.side, 3)))
 
 
-def _copy(pixels: Pixels, start: int, stop: int, out: Pixels) -> None:
+def _copy_pixels(pixels: Pixels, start: int, stop: int, out: Pixels) -> None:
     out[start:stop] = pixels[start:stop]
 
 
-def _tables(
+def _run_window_tasks(
     windows: Sequence[plan.Window], task: Callable[[pa.Table], Any], cpus: float, ahead: int, tasks: int | None
 ) -> Iterator[pa.Table]:
     """What the tasks send, in order: whole blocks, as they lie in the object store.
@@ -226,7 +240,7 @@ def _tables(
     return iter(data.iterator().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead))
 
 
-def _cut(tables: Iterator[pa.Table], counts: Iterable[int]) -> Iterator[pa.Table]:
+def _recut(tables: Iterator[pa.Table], counts: Iterable[int]) -> Iterator[pa.Table]:
     """The rows of the tables in parts of so many: whatever Ray made of its blocks."""
     held: list[pa.Table] = []
     for count in counts:
@@ -239,7 +253,7 @@ def _cut(tables: Iterator[pa.Table], counts: Iterable[int]) -> Iterator[pa.Table
         held = [whole.slice(count)] if have > count else []
 
 
-def _check(table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
+def _check_rows(table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
     if not np.array_equal(table["row"].to_numpy(), rows):
         raise RuntimeError(
             "the stream's rows are not those of the plan: set DataContext.execution_options.preserve_order before "

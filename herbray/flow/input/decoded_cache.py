@@ -17,7 +17,7 @@ from herbray import tables
 from herbray.data import plan
 from herbray.flow.input.window_reader import Draft, Pixels, WindowReader
 from herbray.flow.shards.manifest import remedy
-from herbray.storage import DamagedFile, MissingFile, replacing
+from herbray.storage import DamagedFile, MissingFile, replace_file
 
 MARGIN: Final = 10**9
 """Bytes that the cache leaves free on its disk: checkpoints go on being written."""
@@ -30,7 +30,7 @@ class CacheTooLarge(ValueError):
     """The decoded pixels need more room than is allowed, or than there is."""
 
 
-class PixelCache:
+class DecodedCache:
     """Decoded images of some shard files: for each `NAME.u8`, all pixels, and `NAME.index`, where each image begins.
 
     A file of the cache is whole once its index is there, which is written last. Any number of processes may fill one
@@ -65,7 +65,7 @@ class PixelCache:
         missing = [file for file in files if not self._index(file).exists()]
         if not missing:
             return
-        sizes = {file: _bytes(self.root / file) for file in files}
+        sizes = {file: _decoded_bytes(self.root / file) for file in files}
         self._room(sum(sizes.values()), sum(sizes[file] for file in missing), most)
         with ThreadPoolExecutor(threads, "cache") as pool:
             for made in [pool.submit(self._make, file) for file in missing]:
@@ -75,7 +75,7 @@ class PixelCache:
         """The batches of `windows`, to be filled from the cache."""
         for window in windows:
             pictures = [picture for part in window.slices for picture in self._bag(part)]
-            yield from reader.drafts(window, pictures, crop)
+            yield from reader.drafts(window, pictures, paint_pixels)
 
     def _bag(self, part: plan.Slice) -> list[Pixels]:
         """Pixels [height, width, 3] of a bag's images, where they lie in the file."""
@@ -128,7 +128,7 @@ class PixelCache:
         if self._index(file).exists():  # another worker was quicker
             return
         places: list[dict[str, int]] = []
-        with replacing(self._data(file)) as temporary, temporary.open("xb") as sink:
+        with replace_file(self._data(file)) as temporary, temporary.open("xb") as sink:
             shard = tables.TableFile(self.root / file, remedy(self.root), memory_map=True)
             for group in range(shard.groups):
                 for jpeg in shard.read_group(group, ["jpeg"])["jpeg"]:
@@ -139,7 +139,7 @@ class PixelCache:
         tables.write(self._index(file), pa.Table.from_pylist(places, schema=_INDEX))
 
 
-def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], out: Pixels) -> None:
+def paint_pixels(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], out: Pixels) -> None:
     """Paint with pixels: the square of the short side that `images.squares` would cut."""
     for row, picture in enumerate(pictures):
         spare_y, spare_x = picture.shape[0] - side, picture.shape[1] - side
@@ -148,7 +148,7 @@ def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], o
         out[row] = picture[top : top + side, left : left + side]
 
 
-def _bytes(shard: Path) -> int:
+def _decoded_bytes(shard: Path) -> int:
     """What the images of a shard take decoded; no image is read for it."""
     sizes = tables.read(shard, remedy(shard.parents[1]), columns=["width", "height"])
     return int((sizes["width"].to_numpy().astype(np.int64) * sizes["height"].to_numpy() * 3).sum())

@@ -11,10 +11,10 @@ from ray.data._internal.execution.backpressure_policy import (
 )
 from ray.data._internal.execution.interfaces import PhysicalOperator
 
-REST_S: Final = 0.02
+SLEEP_S: Final = 0.02
 
 
-class Unhurried(BackpressurePolicy):
+class SleepWhenIdle(BackpressurePolicy):
     """Limits nothing; sleeps once a round of the executor's loop when no task runs.
 
     The loop blocks in `ray.wait` only while tasks run. When the trainer is slower than its feed, every task is done
@@ -31,10 +31,10 @@ class Unhurried(BackpressurePolicy):
         """No limit. Called once a round for each operator, before the wait."""
         last = next(reversed(self._topology))
         if op is last and not any(other.num_active_tasks() for other in self._topology):
-            time.sleep(REST_S)
+            time.sleep(SLEEP_S)
         return None
 
 
-def rest(context: DataContext) -> None:
+def install_idle_policy(context: DataContext) -> None:
     """Have every execution under this context use the policy."""
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, Unhurried])
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, SleepWhenIdle])

@@ -6,15 +6,16 @@ from pathlib import Path
 import torch
 
 from herbray.data import plan
-from herbray.flow.input.batches import Batch, Loader, WindowReader, cached, stream, threaded, threads_of
-from herbray.flow.input.decoded_cache import PixelCache
-from herbray.flow.input.prefetch import pageable, pinned
+from herbray.flow.input.batches import LoaderSpec, cached_batches, decoding_threads, ray_batches, threaded_batches
+from herbray.flow.input.decoded_cache import DecodedCache
+from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned
+from herbray.flow.input.window_reader import Batch, WindowReader
 
 
-def feed(
+def load_batches(
     windows: Sequence[plan.Window],
     reader: WindowReader,
-    loader: Loader,
+    loader: LoaderSpec,
     fingerprint: str,
     cpus: float | None = None,
     neighbours: int = 1,
@@ -34,22 +35,22 @@ def feed(
     Raises:
         CacheTooLarge: the decoded cache needs more room than is allowed, or than there is.
     """
-    threads = threads_of(loader, neighbours)
-    allocate = pinned if torch.cuda.is_available() else pageable
+    threads = decoding_threads(loader, neighbours)
+    allocate = allocate_pinned if torch.cuda.is_available() else allocate_pageable
     if loader.cache is not None:
-        cache = PixelCache(Path(reader.root), loader.cache, fingerprint, reader.side)
+        cache = DecodedCache(Path(reader.root), loader.cache, fingerprint, reader.side)
         files = sorted({part.file for window in windows for part in window.slices})
         first = len(files) * place // neighbours  # each worker begins elsewhere and skips what another has made
         cache.fill(files[first:] + files[:first], loader.cache_gb * 1e9, threads)
-        return cached(windows, reader, cache, loader, threads, allocate)
+        return cached_batches(windows, reader, cache, loader, threads, allocate)
     if cpus is None:
-        return threaded(windows, reader, loader, threads, allocate)
+        return threaded_batches(windows, reader, loader, threads, allocate)
     import ray.data  # here: machines without Ray feed themselves
 
-    from herbray.flow.input.executor_idle import rest
+    from herbray.flow.input.executor_idle import install_idle_policy
 
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    rest(context)
-    return stream(windows, reader, cpus, loader, threads, allocate)
+    install_idle_policy(context)
+    return ray_batches(windows, reader, cpus, loader, threads, allocate)

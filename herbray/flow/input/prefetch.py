@@ -10,18 +10,18 @@ import numpy as np
 
 from herbray.flow.input.window_reader import Batch, Draft, Pixels
 
-PIECE = 16
+MIN_PIECE = 16
 """Fewest images that a thread takes at once: less, and handing them over costs more than is won."""
 
 Allocate = Callable[[tuple[int, int, int, int]], Pixels]
 
 
-def pageable(shape: tuple[int, int, int, int]) -> Pixels:
+def allocate_pageable(shape: tuple[int, int, int, int]) -> Pixels:
     """Plain memory for a batch."""
     return np.empty(shape, np.uint8)
 
 
-def pinned(shape: tuple[int, int, int, int]) -> Pixels:
+def allocate_pinned(shape: tuple[int, int, int, int]) -> Pixels:
     """Page-locked memory for a batch: torch takes it from a pool, and takes it back when batch and copy are done."""
     import torch  # here: without CUDA nothing asks for it
 
@@ -30,7 +30,7 @@ def pinned(shape: tuple[int, int, int, int]) -> Pixels:
 
 
 @dataclass(frozen=True)
-class _Coming:
+class _PendingBatch:
     """A batch that threads are still filling."""
 
     draft: Draft
@@ -46,8 +46,8 @@ class _Coming:
 _End = BaseException | None  # what stopped the drafts: an error, or nothing more to come
 
 
-def ahead(
-    drafts: Generator[Draft, None, None], side: int, threads: int, depth: int, allocate: Allocate = pageable
+def prefetch(
+    drafts: Generator[Draft, None, None], side: int, threads: int, depth: int, allocate: Allocate = allocate_pageable
 ) -> Iterator[Batch]:
     """Fill drafts with pixels, in order, before they are asked for.
 
@@ -64,27 +64,30 @@ def ahead(
     Raises:
         Exception: what drawing or filling a draft raised, at the batch where it happened.
     """
-    coming: queue.Queue[_Coming | _End] = queue.Queue(maxsize=depth)
+    coming: queue.Queue[_PendingBatch | _End] = queue.Queue(maxsize=depth)
     stop = threading.Event()
     with ThreadPoolExecutor(threads, "decode") as pool:
         feeder = threading.Thread(
-            target=_draw, args=(drafts, side, threads, allocate, pool, coming, stop), name="drafts", daemon=True
+            target=_submit_drafts,
+            args=(drafts, side, threads, allocate, pool, coming, stop),
+            name="drafts",
+            daemon=True,
         )
         feeder.start()
         try:
-            while isinstance(item := coming.get(), _Coming):
+            while isinstance(item := coming.get(), _PendingBatch):
                 yield item.wait()
             if item is not None:
                 raise item
         finally:
             stop.set()
             while feeder.is_alive():  # it may stand before a full queue
-                _discard(coming)
+                _drop_one(coming)
                 feeder.join(0.02)
             pool.shutdown(cancel_futures=True)
 
 
-def _draw(
+def _submit_drafts(
     drafts: Generator[Draft, None, None],
     side: int,
     threads: int,
@@ -98,9 +101,9 @@ def _draw(
         for draft in drafts:
             rows = len(draft.labels)
             images = allocate((rows, side, side, 3))
-            step = max(PIECE, -(-rows // threads))
+            step = max(MIN_PIECE, -(-rows // threads))
             pieces = [pool.submit(draft.fill, i, min(i + step, rows), images) for i in range(0, rows, step)]
-            coming.put(_Coming(draft, images, pieces))
+            coming.put(_PendingBatch(draft, images, pieces))
             if stop.is_set():
                 break
     except BaseException as error:
@@ -111,7 +114,7 @@ def _draw(
             coming.put(end)
 
 
-def _discard(coming: "queue.Queue[_Coming | _End]") -> None:
+def _drop_one(coming: "queue.Queue[_Coming | _End]") -> None:
     try:
         coming.get_nowait()
     except queue.Empty:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from herbray.flow.input.batches import Batch
+from herbray.flow.input.window_reader import Batch
 
 
 @dataclass(frozen=True)
-class Placed:
+class DeviceBatch:
     """A batch whose arrays are tensors on the device; see `Batch`."""
 
     images: Tensor
@@ -19,35 +19,35 @@ class Placed:
     last: bool
 
 
-def placed(batches: Iterable[Batch], device: torch.device) -> Iterator[Placed]:
+def batches_on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[DeviceBatch]:
     """Move batches to the device; on CUDA one ahead of the caller, on a stream of its own.
 
     Images in pinned memory are copied without holding up anyone.
     """
     if device.type != "cuda":
         for batch in batches:
-            yield place(batch, device)
+            yield copy_to_device(batch, device)
         return
     beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    waiting: tuple[Placed, torch.cuda.Event] | None = None
+    waiting: tuple[DeviceBatch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(beside):
-            coming = place(batch, device), beside.record_event()
+            coming = copy_to_device(batch, device), beside.record_event()
         if waiting is not None:
-            yield _taken(*waiting, device)
+            yield _hand_over(*waiting, device)
         waiting = coming
     if waiting is not None:
-        yield _taken(*waiting, device)
+        yield _hand_over(*waiting, device)
 
 
-def place(batch: Batch, device: torch.device) -> Placed:
+def copy_to_device(batch: Batch, device: torch.device) -> DeviceBatch:
     """One batch, on the current stream."""
     images = torch.from_numpy(batch.images).to(device, non_blocking=True)
     labels = torch.from_numpy(batch.labels).to(device, non_blocking=True)
-    return Placed(images, labels, batch.seed, batch.last)
+    return DeviceBatch(images, labels, batch.seed, batch.last)
 
 
-def _taken(batch: Placed, copied: torch.cuda.Event, device: torch.device) -> Placed:
+def _hand_over(batch: DeviceBatch, copied: torch.cuda.Event, device: torch.device) -> DeviceBatch:
     """Order the caller's stream behind this copy, and keep the memory until the caller's work is done."""
     current = torch.cuda.current_stream(device)
     current.wait_event(copied)

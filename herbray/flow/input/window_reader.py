@@ -74,7 +74,7 @@ class WindowReader:
         Raises:
             ValueError: see `read`.
         """
-        for draft in self.drafts(window, views(self.read(window)["jpeg"]), decode):
+        for draft in self.drafts(window, byte_views(self.read(window)["jpeg"]), paint_jpegs):
             images = np.empty((window.batch, self.side, self.side, 3), np.uint8)
             draft.fill(0, window.batch, images)
             yield draft.batch(images)
@@ -99,7 +99,7 @@ class WindowReader:
                     f"{part.rows}; {remedy(root)}"
                 )
             chunks += column.chunks
-        return pa.table({"row": names(window), "jpeg": pa.chunked_array(chunks, pa.binary())})
+        return pa.table({"row": row_ids(window), "jpeg": pa.chunked_array(chunks, pa.binary())})
 
     def drafts(self, window: plan.Window, pictures: Sequence[Any], paint: Paint) -> Iterator[Draft]:
         """The window's batches without pixels.
@@ -113,32 +113,32 @@ class WindowReader:
         labels = np.array([part.label for part in window.slices], np.int64)
         first = np.cumsum([0, *(part.rows for part in window.slices)])
         place = first[order.slice] + order.row
-        rows = names(window)[place]
+        rows = row_ids(window)[place]
         for number in range(window.batches):
             picked = [pictures[i] for i in place[number].tolist()]
-            fill = functools.partial(_fill, paint, picked, self.side, order.offset[number])
+            fill = functools.partial(_fill_rows, paint, picked, self.side, order.offset[number])
             last = number + 1 == window.batches
             yield Draft(labels[order.slice[number]], rows[number], int(order.seeds[number]), last, fill)
 
 
-def fetch(reader: WindowReader, row: pa.Table) -> pa.Table:
+def read_jpegs_of_window(reader: WindowReader, row: pa.Table) -> pa.Table:
     """A Ray task: a row with a window's JSON in, the window's JPEGs out, as `WindowReader.read` gives them."""
     return reader.read(plan.Window.from_json(row["window"][0].as_py()))
 
 
-def develop(reader: WindowReader, row: pa.Table) -> Iterator[pa.Table]:
+def read_pixels_of_window(reader: WindowReader, row: pa.Table) -> Iterator[pa.Table]:
     """A Ray task: a row with a window's JSON in, a table a batch out: `row` names an image, `pixels` are its square."""
     for batch in reader.batches(plan.Window.from_json(row["window"][0].as_py())):
         pixels = pa.FixedSizeListArray.from_arrays(pa.array(batch.images.reshape(-1)), batch.images[0].size)
         yield pa.table({"row": batch.rows, "pixels": pixels})
 
 
-def names(window: plan.Window) -> npt.NDArray[np.int64]:
+def row_ids(window: plan.Window) -> npt.NDArray[np.int64]:
     """Name of every row of the window's slices: bag × 2³² + row."""
     return np.concatenate([part.bag << 32 | np.arange(part.rows, dtype=np.int64) for part in window.slices])
 
 
-def views(column: pa.ChunkedArray) -> list[memoryview]:
+def byte_views(column: pa.ChunkedArray) -> list[memoryview]:
     """The values of a binary column where they lie: no byte is copied."""
     found: list[memoryview] = []
     for chunk in column.chunks:
@@ -150,14 +150,14 @@ def views(column: pa.ChunkedArray) -> list[memoryview]:
     return found
 
 
-def decode(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
+def paint_jpegs(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
     """Paint with JPEGs."""
     from herbray.data import images  # here: a task that fetches bytes needs no decoder
 
     images.squares(jpegs, side, offsets, out=out)
 
 
-def _fill(
+def _fill_rows(
     paint: Paint,
     pictures: Sequence[Any],
     side: int,

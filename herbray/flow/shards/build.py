@@ -25,7 +25,7 @@ class QuarantineLimit(ValueError):
     """More images were refused than the job allows; everything is written, and the table says why."""
 
 
-_Form = tuple[int, int] | tuple[int, int, images.Geometry]
+_ShrinkSettings = tuple[int, int] | tuple[int, int, images.Geometry]
 """What `images.shrink` is given beside an image and a file's fingerprint holds: side, quality, another geometry."""
 
 
@@ -48,7 +48,7 @@ class Shard(Spec):
     seed: int = 89
 
     @property
-    def form(self) -> _Form:
+    def form(self) -> _ShrinkSettings:
         """What an image is made into."""
         return (self.side, self.quality) if self.geometry == "crop" else (self.side, self.quality, self.geometry)
 
@@ -70,18 +70,18 @@ def shard(spec: Shard, said: Collection[str] = ()) -> dict[str, Any]:
     about = catalogue.read_manifest(spec.catalogue)
     sides = split(table, spec.splits, spec.seed)
     missing = absent(table, sides, spec.splits)
-    connection.say(f"split {name}: {why}" for name, why in missing.items() if name not in said)
+    connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in said)
     files = shard_plan(table, sides, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last, removed first: without it nothing is finished
-    _sweep(spec.out, {file.path for file in files})
-    with connection.connected():
-        notes = list(_make(spec, table, files, about["root"]))
+    _remove_stale_files(spec.out, {file.path for file in files})
+    with connection.connect():
+        notes = list(_run_tasks(spec, table, files, about["root"]))
     _check_shared(spec.out, files)
     return _finish(spec, table, about | {"absent": missing}, notes)
 
 
-def _sweep(out: Path, planned: set[str]) -> None:
+def _remove_stale_files(out: Path, planned: set[str]) -> None:
     """Remove what an earlier, different plan left behind, and files that a killed task left half-written."""
     for path in out.glob("split=*/*"):
         if path.relative_to(out).as_posix() not in planned:
@@ -98,12 +98,12 @@ def _check_shared(out: Path, files: Sequence[ShardFile]) -> None:
         )
 
 
-def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -> Iterator[dict[str, Any]]:
+def _run_tasks(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -> Iterator[dict[str, Any]]:
     """Run one task a file, few more at a time than there are CPUs; yield each file's note."""
-    make = ray.remote(num_cpus=1, max_retries=3)(_write_file)
+    make = ray.remote(num_cpus=1, max_retries=3)(write_shard_file)
     waiting = list(reversed(files))
     running: dict[Any, ShardFile] = {}
-    ahead = int(connection.resource("CPU")) * 2
+    ahead = int(connection.total_resource("CPU")) * 2
     with connection.progress() as bar:
         job = bar.add_task("shard", total=sum(len(file.rows) for file in files), unit="image")
         while waiting or running:
@@ -118,7 +118,9 @@ def _make(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -
                 yield ray.get(ref)
 
 
-def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _Form, root: str) -> dict[str, Any]:
+def write_shard_file(
+    out: str, name: str, rows: pa.Table, bags: Sequence[int], form: _ShrinkSettings, root: str
+) -> dict[str, Any]:
     """Write one file of the plan unless it stands there already, whole, and return its note (see `_note`).
 
     Where the archive lies does not bear on it: see `catalogue.image_names`.
@@ -138,7 +140,7 @@ def _write_file(out: str, name: str, rows: pa.Table, bags: Sequence[int], form: 
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in sink}
     index: list[dict[str, Any]] = []
     first = 0
-    with tables.writing(path, sink, compression=compression, use_dictionary=False, write_statistics=False) as file:
+    with tables.open_writer(path, sink, compression=compression, use_dictionary=False, write_statistics=False) as file:
         for size in bags:
             bag = _read_bag(rows.slice(first, size), form, refused)
             first += size
@@ -159,7 +161,9 @@ def _note(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _refused_again(refused: Sequence[dict[str, str]], rows: pa.Table, form: _Form) -> list[dict[str, str]] | None:
+def _refused_again(
+    refused: Sequence[dict[str, str]], rows: pa.Table, form: _ShrinkSettings
+) -> list[dict[str, str]] | None:
     """A file's refused images, looked at where they lie now; None if one is not refused for the same reason.
 
     Then it has been mended, and the file is made anew.
@@ -180,7 +184,7 @@ def _places(rows: pa.Table) -> list[dict[str, str]]:
     return places
 
 
-def _shrunk(row: dict[str, str], form: _Form) -> images.Picture | dict[str, str]:
+def _shrunk(row: dict[str, str], form: _ShrinkSettings) -> images.Picture | dict[str, str]:
     """A specimen's image, made small, or its row of the quarantine."""
     try:
         return images.shrink(images.read_bytes(row["image"]), *form)
@@ -188,7 +192,7 @@ def _shrunk(row: dict[str, str], form: _Form) -> images.Picture | dict[str, str]
         return {**row, "stage": "shard", "reason": error.reason, "detail": str(error)}
 
 
-def _read_bag(rows: pa.Table, form: _Form, refused: list[dict[str, str]]) -> pa.Table:
+def _read_bag(rows: pa.Table, form: _ShrinkSettings, refused: list[dict[str, str]]) -> pa.Table:
     keep, pictures = [], []
     for place, row in enumerate(_places(rows)):
         found = _shrunk(row, form)

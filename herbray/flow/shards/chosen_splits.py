@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from herbray import schema
 
 
-def splits_there(
+def nonempty_splits(
     splits: Sequence[str], named: bool, sizes: Mapping[str, int], absent: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The splits that hold specimens: a default one may be empty, one that the user named may not.

@@ -13,10 +13,10 @@ from herbray.flow.shards.manifest import remedy
 from herbray.tables import TableFile
 
 _NAMES: Final = ("specimen_id", "genus", "gathering")
-_PLACE: Final = pa.schema(
+_LOCATION: Final = pa.schema(
     [("file", pa.string()), ("row_group", pa.int64()), ("row", pa.int64()), ("bytes", pa.int64())]
 )
-_NOBODY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_PLACE]).empty_table()
+_EMPTY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_LOCATION]).empty_table()
 
 
 def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
@@ -37,10 +37,10 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
     """
     bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
     by_file = itertools.groupby(bags.select(["file", "row_group", "rows"]).to_pylist(), key=lambda bag: bag["file"])
-    return pa.concat_tables([_NOBODY, *(_in_file(shards, file, [*found]) for file, found in by_file)])
+    return pa.concat_tables([_EMPTY, *(_read_file_specimens(shards, file, [*found]) for file, found in by_file)])
 
 
-def _in_file(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
+def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
     file = TableFile(shards / name, remedy(shards))
     counts = np.array([bag["rows"] for bag in bags])
     if file.rows != counts.sum():
@@ -48,9 +48,9 @@ def _in_file(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Tabl
     groups = np.repeat([bag["row_group"] for bag in bags], counts)
     rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
     size = (shards / name).stat().st_size // file.rows
-    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_PLACE)
-    found = file.read(_NAMES).select(_NAMES).cast(_NOBODY.select(_NAMES).schema)
-    return pa.table([*found.columns, *place.columns], schema=_NOBODY.schema)
+    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_LOCATION)
+    found = file.read(_NAMES).select(_NAMES).cast(_EMPTY.select(_NAMES).schema)
+    return pa.table([*found.columns, *place.columns], schema=_EMPTY.schema)
 
 
 def read_jpegs(shards: Path, specimens: pa.Table) -> list[bytes]:

@@ -113,14 +113,14 @@ def study(spec: Study) -> Path:
     catalogue.build(names)
     shards = _with(spec.shard, catalogue=names.out, out=spec.out / "shards")
     outlook = _foreseen(spec, shards)
-    with connection.connected():
+    with connection.connect():
         tell("shards", "every image checked, made small, put beside others of its genus")
         refused = shard(shards, said=outlook.absent)["counts"]["quarantined"]
         for name, other in spec.other_shards.items():
             shard(_with(other, catalogue=names.out, out=_shards(spec, name)), said=outlook.absent)
         if refused:  # the labels that are left may allow less
             told, outlook = outlook.left_out, foresee_again(shards.out, spec.embed, spec.evaluate)
-            connection.say(lines([one for one in outlook.left_out if one not in told]))
+            connection.print_left_out(lines([one for one in outlook.left_out if one not in told]))
         spec = _with(spec, embed=_with(spec.embed, splits=outlook.splits))
         trained, frozen = grid(spec, _pretrained(spec, tell))
         folders = [*_run(frozen, tell), *_run(trained, tell)]
@@ -206,7 +206,7 @@ def _foreseen(spec: Study, shards: Shard) -> Outlook:
         catalogue.build(names := _with(before.catalogue, out=spec.out / PRETRAINING / "catalogue"))
         trainings += [(before.train, _with(before.shard, catalogue=names.out))]
     outlook = foresee(shards, spec.embed, spec.evaluate, trainings)
-    connection.say(lines(outlook.left_out, outlook.absent))
+    connection.print_left_out(lines(outlook.left_out, outlook.absent))
     return outlook
 
 
@@ -271,15 +271,15 @@ def _needs_no_ray(cell: Cell) -> bool:
 
 def _side_by_side(cells: Sequence[Cell]) -> Iterator[Path]:
     """One Ray task a cell; a fault ends the job, and the same command goes on with the cells that are left."""
-    gpus = 1 if connection.resource("GPU") else 0
+    gpus = 1 if connection.total_resource("GPU") else 0
     run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_make)
     refs = [run.remote(cell) for cell in cells]
     with connection.progress() as bar:
         job = bar.add_task("encoders", total=len(refs), unit="encoder")
-        for ref in connection.as_they_end(refs):
-            connection.got(ref)
+        for ref in connection.iter_finished(refs):
+            connection.fetch_result(ref)
             bar.advance(job)
-    yield from map(connection.got, refs)
+    yield from map(connection.fetch_result, refs)
 
 
 def _make(cell: Cell, tell: "_Teller | None" = None) -> Path:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from herbray.flow.cluster.placement import Node, places, widest
+from herbray.flow.cluster.placement import Node, max_cpus_each, process_slots
 from herbray.flow.sweep.controller import DRIVER_CPUS, Room
 from herbray.flow.training.specification import Train
 
@@ -43,7 +43,7 @@ def share(
         if size is None:
             rest = (cpus / at_once - beside) / workers
             size = rest if rest < 1 else 1.0 if on_gpus else float(math.floor(rest))
-            size = min(size, widest(_less(nodes, at_once), at_once * workers, on_gpus))
+            size = min(size, max_cpus_each(_less(nodes, at_once), at_once * workers, on_gpus))
             size = max(0.25, math.floor(100 * size + 1e-9) / 100)
         if not (missing := _missing(nodes, at_once, workers, size, feed, on_gpus)):
             return Room(at_once, size)
@@ -68,7 +68,7 @@ def _missing(nodes: Sequence[Node], at_once: int, workers: int, each: float, fee
     if gpu and wanted > gpus:
         return f"they need {wanted} GPUs and the cluster has {gpus:g}"
     left = _less(nodes, at_once)
-    held = [places(node, each, gpu) for node in left]
+    held = [process_slots(node, each, gpu) for node in left]
     if (seats := sum(held)) < wanted:
         of = f"{each:g} CPUs and a GPU" if gpu else f"{each:g} CPUs"
         return f"they need {wanted} places of {of} beside the drivers and the cluster's {count} nodes have {seats}"

@@ -9,7 +9,7 @@ def asked():
     from ray._private.services import canonicalize_bootstrap_address_or_die as found
     return found("auto")
 
-with cluster.connected(dashboard=True):
+with cluster.connect(dashboard=True):
     own = ray.get_runtime_context().gcs_address
     there = ray.get(ray.remote(num_cpus=0)(asked).remote())
     print(there.rpartition(":")[2] == own.rpartition(":")[2])

@@ -30,9 +30,9 @@ def test_of_what_is_said_while_joining_the_level_is_dropped_and_the_rest_is_show
 
 def test_a_level_that_is_given_stays_and_so_does_all_when_all_is_wanted(monkeypatch):
     monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "warning")
-    with core_log.quiet():
+    with core_log.silence():
         assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "warning"
     monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL")
     monkeypatch.setenv("HERBRAY_LOG", "debug")
-    with core_log.quiet():
+    with core_log.silence():
         assert "RAY_BACKEND_LOG_LEVEL" not in os.environ

@@ -17,18 +17,18 @@ def home(tmp_path, monkeypatch):
 
 
 def test_the_token_of_a_cluster_here_is_for_its_owner_alone_and_made_once(home):
-    local._private_token()
+    local._make_private_token()
     path = home / ".ray" / "auth_token"
     token = path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(token) == 64
-    local._private_token()
+    local._make_private_token()
     assert path.read_text() == token
 
 
 def test_no_token_is_made_where_one_is_given(home, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
-    local._private_token()
+    local._make_private_token()
     assert not (home / ".ray").exists()
 
 
@@ -39,7 +39,7 @@ def rank_class():
         """A training worker's part of a group."""
 
         def join(self, rank, port):
-            loopback_group.join(rank, 2, port, "gloo", 60)
+            loopback_group.join_group(rank, 2, port, "gloo", 60)
 
         def sum(self):
             import torch
@@ -48,7 +48,7 @@ def rank_class():
             return ones.tolist()
 
         def leave(self):
-            loopback_group._leave()
+            loopback_group._leave_group()
 
     return Rank
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from herbray.flow.cluster.placement import Node, Pool, places, pool, suitable, widest
+from herbray.flow.cluster.placement import Node, Pool, max_cpus_each, plan_pool, process_slots, suitable_count
 
 
 @pytest.mark.parametrize(
@@ -19,15 +19,15 @@ from herbray.flow.cluster.placement import Node, Pool, places, pool, suitable, w
     ],
 )
 def test_a_process_a_gpu_or_one_for_so_many_cpus_of_a_node(nodes, cpus, count):
-    assert suitable(nodes, cpus) == count
+    assert suitable_count(nodes, cpus) == count
 
 
 def test_equal_processes_are_as_wide_as_the_nodes_let_them():
-    assert widest([Node(4), Node(16)], 2) == 8
-    assert widest([Node(4), Node(16)], 5) == 4
-    assert widest([Node(4), Node(16, 1)], 1, gpus=1) == 16
-    assert widest([Node(4), Node(16, 1)], 2, gpus=1) == 0
-    assert [places(node, 0.99, 1) for node in (Node(4, 2), Node(4), Node(0.5, 3))] == [2, 0, 0]
+    assert max_cpus_each([Node(4), Node(16)], 2) == 8
+    assert max_cpus_each([Node(4), Node(16)], 5) == 4
+    assert max_cpus_each([Node(4), Node(16, 1)], 1, gpus=1) == 16
+    assert max_cpus_each([Node(4), Node(16, 1)], 2, gpus=1) == 0
+    assert [process_slots(node, 0.99, 1) for node in (Node(4, 2), Node(4), Node(0.5, 3))] == [2, 0, 0]
 
 
 MIXED = [Node(4), Node(8), Node(8), Node(64, 8)]  # a head, two nodes without GPUs, one with
@@ -50,6 +50,6 @@ MIXED = [Node(4), Node(8), Node(8), Node(64, 8)]  # a head, two nodes without GP
     ],
 )
 def test_processes_are_sized_by_the_nodes_that_can_hold_them(nodes, wanted, most, expected):
-    made = pool(nodes, wanted, most, 2)
+    made = plan_pool(nodes, wanted, most, 2)
     assert made == expected
-    assert not nodes or sum(places(node, made.cpus, made.gpus) for node in nodes) >= made.count
+    assert not nodes or sum(process_slots(node, made.cpus, made.gpus) for node in nodes) >= made.count

@@ -106,7 +106,7 @@ def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
     before = read_embeddings(embed(spec))
     file = min((mine / "split=random").iterdir())
     groups = tables.TableFile(file, "")
-    with tables.writing(tmp_path / "new", groups.schema) as new:  # less its first bag
+    with tables.open_writer(tmp_path / "new", groups.schema) as new:  # less its first bag
         for number in range(1, groups.groups):
             new.write_table(groups.read_group(number))
         tables.add_note(new, groups.note | {"fingerprint": "another"})

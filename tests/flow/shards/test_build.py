@@ -15,7 +15,8 @@ from herbray.data import catalogue, images
 from herbray.data.catalogue import Catalogue
 from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splits import EmptySplit, Splits
-from herbray.flow.shards.build import QuarantineLimit, Shard, read_index, read_manifest, shard
+from herbray.flow.shards.build import QuarantineLimit, Shard, shard
+from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
 
@@ -221,7 +222,7 @@ def test_files_that_another_node_kept_to_itself_are_told_of(tmp_path, herbarium,
     def make(spec, table, files, root):
         yield from ({"file": file.path, "rows": len(file.rows), "bags": [], "refused": []} for file in files)
 
-    monkeypatch.setattr("herbray.flow.shards.build._make", make)
+    monkeypatch.setattr("herbray.flow.shards.build._run_tasks", make)
     with pytest.raises(ValueError, match="do not share this folder"):
         shard(spec_of(herbarium, out))
     assert not (out / "manifest.json").exists()

@@ -18,9 +18,9 @@ from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, cpu_seconds
 from herbray.benchmark.harness.spec import BenchmarkSpec, Limit, Promise, Target, Verdict
 from herbray.data import plan
-from herbray.flow.input.batches import Batch, Loader, WindowReader, fetched, local
-from herbray.flow.input.loader import feed
-from herbray.flow.input.window_reader import decode, views
+from herbray.flow.input.batches import LoaderSpec, drafts_from_jpegs, sequential_batches
+from herbray.flow.input.loader import load_batches
+from herbray.flow.input.window_reader import Batch, WindowReader, byte_views, paint_jpegs
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.model.augment import Augment, augment
 
@@ -78,7 +78,7 @@ class Input(BenchmarkSpec):
         workers = self.threads or joblib.cpu_count()
         other = peers.Work(work, files, jpegs, self.batch, self.side, workers, self.epochs, self.seed)
         root = work / "shards"
-        with connection.connected():
+        with connection.connect():
             ways = self._ways(root, workers)
             yield self._batches(other, root, ways)
             yield self._augmented(other, root, ways[RAY])
@@ -109,7 +109,7 @@ class Input(BenchmarkSpec):
         mark = read_manifest(root)["fingerprint"]
 
         def way(cpus: float | None, **loader: Any) -> Way:  # noqa: ANN401
-            return lambda windows: feed(windows, reader, Loader(threads=workers, **loader), mark, cpus)
+            return lambda windows: load_batches(windows, reader, LoaderSpec(threads=workers, **loader), mark, cpus)
 
         return {
             RAY: way(_CPUS),
@@ -151,10 +151,10 @@ class Input(BenchmarkSpec):
         windows, reader = self._windows(root, 4 * self.epochs), WindowReader(root, self.side)
 
         def by_ray() -> int:
-            return sum(len(draft.labels) for draft in fetched(windows, reader, _CPUS))
+            return sum(len(draft.labels) for draft in drafts_from_jpegs(windows, reader, _CPUS))
 
         def alone() -> int:
-            drafts = (reader.drafts(window, views(reader.read(window)["jpeg"]), decode) for window in windows)
+            drafts = (reader.drafts(window, byte_views(reader.read(window)["jpeg"]), paint_jpegs) for window in windows)
             return sum(len(draft.labels) for part in drafts for draft in part)
 
         return Case(FLOOR, "images", [Contender(RAY, by_ray), Contender(HERE, alone)])
@@ -206,7 +206,7 @@ def _equal(ways: dict[str, Way], reader: WindowReader, windows: Windows) -> None
     Raises:
         ValueError: they do not.
     """
-    oracle = list(local(windows, reader))
+    oracle = list(sequential_batches(windows, reader))
     for name, way in ways.items():
         for one, two in zip(way(windows), oracle, strict=True):
             if not (np.array_equal(one.images, two.images) and np.array_equal(one.rows, two.rows)):

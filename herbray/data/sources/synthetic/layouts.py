@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from herbray.data.sources.synthetic.institutions import herbarium
 from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect, collector_and_date
 from herbray.schema import CATALOGUE
-from herbray.storage import replacing
+from herbray.storage import replace_file
 
 Layout = Literal["folder", "half_earth"]
 Holder = Literal["institution", "region"]
@@ -148,7 +148,7 @@ class _Unchanged(Exception):
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name, then put it in its place unless that already holds the same."""
-    with suppress(_Unchanged), replacing(path, durable=False) as new:
+    with suppress(_Unchanged), replace_file(path, durable=False) as new:
         write(new)
         if path.is_file() and path.stat().st_size == new.stat().st_size and path.read_bytes() == new.read_bytes():
             raise _Unchanged
