@@ -1,4 +1,4 @@
-"""Single specimens of a shards folder: which there are in a split, and the JPEGs of some of them."""
+"""The specimens of a shards folder: those of a split, and JPEGs of single specimens."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from herbray import schema, tables
 from herbray.flow.shards.manifest import remedy
 from herbray.tables import TableFile
 
@@ -19,21 +20,32 @@ _LOCATION: Final = pa.schema(
 _EMPTY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_LOCATION]).empty_table()
 
 
+def read_specimen_columns(shards: Path, split: str) -> pa.Table:
+    """The columns of `schema.SPECIMEN` of a split; no image is read.
+
+    Raises:
+        DamagedFile: a file is damaged.
+    """
+    files = sorted((shards / f"split={split}").glob("part-*.parquet"))
+    found = [tables.read(file, remedy(shards), columns=schema.SPECIMEN.names) for file in files]
+    return pa.concat_tables(found) if found else schema.SPECIMEN.empty_table()
+
+
 def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
     """The specimens of a split, in no particular order; no image is read.
 
     Args:
         shards: the folder.
-        index: its rows of `schema.INDEX`.
+        index: the index of the shards, in `schema.INDEX`.
         split: one of `schema.SPLITS`.
 
     Returns:
-        `specimen_id`, `genus`, `gathering`, where the row lies (`file`, `row_group`, `row`), and `bytes`, the mean size
-        of a row of its file, which is about the size of its JPEG.
+        `specimen_id`, `genus`, `gathering`; the location of the row (`file`, `row_group`, `row`); and `bytes`, the mean
+        size of a row in its file, which approximates the size of its JPEG.
 
     Raises:
         DamagedFile: a file is missing or damaged.
-        ValueError: a file does not hold the rows that the index says.
+        ValueError: the number of rows in a file is not that of the index.
     """
     bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
     by_file = itertools.groupby(bags.select(["file", "row_group", "rows"]).to_pylist(), key=lambda bag: bag["file"])
@@ -54,7 +66,7 @@ def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, int]]
 
 
 def read_jpegs(shards: Path, specimens: pa.Table) -> list[bytes]:
-    """The JPEGs of rows of `read_specimens`, in their order. A row group that holds one is read as a whole, once.
+    """The JPEGs of rows of `read_specimens`, in their order. Each row group is read once, as a whole.
 
     Raises:
         DamagedFile: a file is missing or damaged.

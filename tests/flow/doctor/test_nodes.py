@@ -22,7 +22,7 @@ def test_every_node_reads_the_nonce_tells_its_versions_and_room_and_nothing_is_l
 
 def test_a_node_without_room_or_with_other_versions_is_told_by_its_address(cluster, tmp_path, monkeypatch):
     here = nodes.installed_versions()
-    monkeypatch.setattr(nodes, "installed_versions", lambda: here | {"torch": "1.0", "python": "3.8.1"})  # of this process alone
+    monkeypatch.setattr(nodes, "installed_versions", lambda: here | {"torch": "1.0", "python": "3.8.1"})
     found = by_kind(nodes.check_nodes(tmp_path, 60, 1e9, 1e9))
     address = cluster.nodes()[0]["NodeManagerAddress"]
     assert (found["disk"][0].status, found["disk"][0].check) == ("error", f"disk on {address}")

@@ -10,7 +10,8 @@ from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.flow.embedding.job import Embed
 from herbray.flow.evaluation.job import Evaluate
-from herbray.flow.shards.build import Shard, specimens
+from herbray.flow.shards.build import Shard
+from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.study.preflight import check_training, foresee, foresee_again, split_catalogue
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
@@ -92,7 +93,7 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         (
             sheets(institution="K"),
             {"embed": {"splits": ["herbarium", "random"]}},
-            r"no specimen is in herbarium \(all sheets are of one institution, K\); there",
+            r"no specimens in herbarium \(all sheets are of one institution, K\); the shards hold",
         ),
         (sheets(institution="K"), {"embed": {"splits": ["herbarum"]}}, "herbarum unknown"),
         (sheets(families=1), {"evaluate": {"tasks": [{"name": "identify", "ranks": ["family"]}]}}, "identify: family"),
@@ -100,7 +101,7 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         (
             sheets(gathering="one"),
             {"splits": {"home": None}},
-            r"no specimen is in herbarium, species \(without a species .*, random \(a share",
+            r"no specimens in herbarium, species \(without a species .*, random \(a share",
         ),
         (sheets(genera=2, each=5, families=2), {}, "allow no task to be judged"),
         (
@@ -142,7 +143,7 @@ def test_the_batches_are_checked_on_the_bags_that_the_shards_will_have(shards, h
     )
     table = split_catalogue(spec)
     planned = Counter(table.filter([name == "train" for name in table["split"].to_pylist()])["genus"].to_pylist())
-    assert planned == Counter(specimens(shards, "train")["genus"].to_pylist())
+    assert planned == Counter(read_specimen_columns(shards, "train")["genus"].to_pylist())
     job = TRAIN.model_copy(update={"shards": shards})
     check_training(job, spec, table)
     assert read_training_data(job).windows
