@@ -1,5 +1,6 @@
-"""Drafts become batches on a pool of threads, ahead of use: the step and the decoder work at the same time."""
+"""Prefetching: drafts become batches on a pool of threads while the training step runs."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -11,19 +12,20 @@ import numpy as np
 from herbray.flow.input.window_reader import Batch, Draft, Pixels
 
 MIN_PIECE = 16
-"""Fewest images that a thread takes at once: less, and handing them over costs more than is won."""
+"""Fewest images per thread and piece of work: with fewer, the overhead exceeds the gain."""
 
 Allocate = Callable[[tuple[int, int, int, int]], Pixels]
+"""Allocates the images of a batch: shape → UInt8 array."""
 
 
 def allocate_pageable(shape: tuple[int, int, int, int]) -> Pixels:
-    """Plain memory for a batch."""
+    """Ordinary memory for a batch."""
     return np.empty(shape, np.uint8)
 
 
 def allocate_pinned(shape: tuple[int, int, int, int]) -> Pixels:
-    """Page-locked memory for a batch: torch takes it from a pool, and takes it back when batch and copy are done."""
-    import torch  # here: without CUDA nothing asks for it
+    """Page-locked memory for a batch, from torch's pool; torch reuses it once the batch and its copy are released."""
+    import torch  # here: only needed with CUDA
 
     pixels: Pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
     return pixels
@@ -43,46 +45,46 @@ class _PendingBatch:
         return self.draft.batch(self.images)
 
 
-_End = BaseException | None  # what stopped the drafts: an error, or nothing more to come
+_End = BaseException | None  # why there are no more drafts: an error, or None at the regular end
 
 
 def prefetch(
     drafts: Generator[Draft, None, None], side: int, threads: int, depth: int, allocate: Allocate = allocate_pageable
 ) -> Iterator[Batch]:
-    """Fill drafts with pixels, in order, before they are asked for.
+    """Fill drafts with pixels, in order, before the caller asks for them.
 
-    A thread of its own draws the drafts, so that waiting for them (Ray, a disk) never holds up the caller. The batches
-    are those of filling each draft in turn, whatever the number of threads.
+    A separate thread iterates over the drafts, so that the caller does not wait while Ray or a disk is slow. The
+    batches do not depend on the number of threads.
 
     Args:
-        drafts: in order; closed when the caller stops early.
+        drafts: in order; closed if the caller stops early.
         side: pixels.
         threads: that decode.
-        depth: batches that are ready or being decoded while the caller has its own; two more may be held in memory.
-        allocate: memory for one batch.
+        depth: batches that are ready or being decoded while the caller uses another; two more may be in memory.
+        allocate: allocates the images of a batch.
 
     Raises:
-        Exception: what drawing or filling a draft raised, at the batch where it happened.
+        Exception: raised by a draft or its filling, at the batch where it happened.
     """
-    coming: queue.Queue[_PendingBatch | _End] = queue.Queue(maxsize=depth)
+    pending: queue.Queue[_PendingBatch | _End] = queue.Queue(maxsize=depth)
     stop = threading.Event()
     with ThreadPoolExecutor(threads, "decode") as pool:
         feeder = threading.Thread(
             target=_submit_drafts,
-            args=(drafts, side, threads, allocate, pool, coming, stop),
+            args=(drafts, side, threads, allocate, pool, pending, stop),
             name="drafts",
             daemon=True,
         )
         feeder.start()
         try:
-            while isinstance(item := coming.get(), _PendingBatch):
+            while isinstance(item := pending.get(), _PendingBatch):
                 yield item.wait()
             if item is not None:
                 raise item
         finally:
             stop.set()
-            while feeder.is_alive():  # it may stand before a full queue
-                _drop_one(coming)
+            while feeder.is_alive():  # the feeder may be waiting at a full queue
+                _drop_one(pending)
                 feeder.join(0.02)
             pool.shutdown(cancel_futures=True)
 
@@ -93,9 +95,10 @@ def _submit_drafts(
     threads: int,
     allocate: Allocate,
     pool: ThreadPoolExecutor,
-    coming: "queue.Queue[_Coming | _End]",
+    pending: "queue.Queue[_PendingBatch | _End]",
     stop: threading.Event,
 ) -> None:
+    """Submit the decoding of each draft and queue the batch; the end of the drafts is queued last."""
     end: _End = None
     try:
         for draft in drafts:
@@ -103,7 +106,7 @@ def _submit_drafts(
             images = allocate((rows, side, side, 3))
             step = max(MIN_PIECE, -(-rows // threads))
             pieces = [pool.submit(draft.fill, i, min(i + step, rows), images) for i in range(0, rows, step)]
-            coming.put(_PendingBatch(draft, images, pieces))
+            pending.put(_PendingBatch(draft, images, pieces))
             if stop.is_set():
                 break
     except BaseException as error:
@@ -111,11 +114,9 @@ def _submit_drafts(
     finally:
         drafts.close()
         if not stop.is_set():
-            coming.put(end)
+            pending.put(end)
 
 
-def _drop_one(coming: "queue.Queue[_Coming | _End]") -> None:
-    try:
-        coming.get_nowait()
-    except queue.Empty:
-        pass
+def _drop_one(pending: "queue.Queue[_PendingBatch | _End]") -> None:
+    with contextlib.suppress(queue.Empty):
+        pending.get_nowait()

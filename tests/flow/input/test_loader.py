@@ -21,7 +21,9 @@ def spec(shards):
 def test_without_ray_it_gives_the_batches_of_the_plan(spec, tmp_path, cache, place):
     windows, reader = read_training_data(spec).windows, WindowReader(spec.shards, 40)
     loader = LoaderSpec(cache=tmp_path if cache else None)
-    given = load_batches(windows, reader, loader, read_manifest(spec.shards)["fingerprint"], neighbours=2, place=place)
+    given = load_batches(
+        windows, reader, loader, read_manifest(spec.shards)["fingerprint"], local_workers=2, local_rank=place
+    )
     for one, two in zip(given, sequential_batches(windows, reader), strict=True):
         assert (one.images == two.images).all()
         assert (one.rows == two.rows).all()
