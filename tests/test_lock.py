@@ -16,8 +16,8 @@ from herbray.lock import LOCK, OutputBusy, lock_output
 HOLD = """
 import sys, time
 from pathlib import Path
-from herbray.lock import held
-with held(Path(sys.argv[1]), sys.argv[2]):
+from herbray.lock import lock_output
+with lock_output(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     time.sleep(600)
 """

@@ -28,7 +28,7 @@ def test_an_unknown_detail_is_told_with_the_known_ones(monkeypatch, capsys):
 
 LOUD = """
 import logging
-from herbray import logs
+from herbray.console import logs
 logs.configure()
 for name in ("herbray.x", "other"):
     for level in ("debug", "info", "warning", "error"):
@@ -52,7 +52,7 @@ def test_how_much_is_shown_of_us_and_of_libraries(detail, ours, others, monkeypa
 
 
 STORE = """
-from herbray import logs
+from herbray.console import logs
 logs.configure()
 import mlflow.exceptions  # whatever comes first: MLflow sets its log up when it is imported
 from herbray.tracking.store import client

@@ -113,7 +113,8 @@ class DecodedCache:
         if total > max_bytes:
             raise CacheTooLarge(
                 f"{self.folder}: the decoded cache needs {total / 1e9:.1f} GB, "
-                f"loader.cache_gb allows {max_bytes / 1e9:g}: raise loader.cache_gb, or leave loader.cache out to train without the cache"
+                f"loader.cache_gb allows {max_bytes / 1e9:g}: raise loader.cache_gb, "
+                "or leave loader.cache out to train without the cache"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.folder).free - MARGIN

@@ -3,7 +3,7 @@ import sys
 
 SCRIPT = """
 import ray
-from herbray.flow import cluster
+from herbray.flow.cluster import connection as cluster
 
 def asked():
     from ray._private.services import canonicalize_bootstrap_address_or_die as found

@@ -6,8 +6,8 @@ from herbray.flow.cluster import core_log
 
 SCRIPT = """
 import os, sys
-from herbray.flow import core_log
-with core_log.quiet():
+from herbray.flow.cluster import core_log
+with core_log.silence():
     print(os.environ["RAY_BACKEND_LOG_LEVEL"])
     line = "[2026-11-29 15:48:21,080 I 2416 2416] logging.cc:303: Set ray log level from environment variable X"
     os.write(2, (line + "\\n").encode())
