@@ -25,7 +25,7 @@ from herbray.flow.training.preparation import resolve_start_weights
 from herbray.flow.training.runs.identity import public_settings, run_name, validation_settings
 from herbray.flow.training.specification import Elastic, Train
 from herbray.flow.training.training_data import read_training_data
-from herbray.settings.marks import Mark, without
+from herbray.settings.marks import Mark, dump_without
 
 
 class SweepFailed(ValueError):
@@ -100,7 +100,7 @@ def tune(spec: Tune) -> Swept:
     pending = [n for n in range(total) if n not in earlier or earlier[n].status in again]
     uri = tracking.tracking_uri(spec.store)
     manned = _manned(spec)
-    with connection.connected(dashboard=True) if pending else nullcontext():
+    with connection.connect(dashboard=True) if pending else nullcontext():
         room = _room(manned, len(pending)) if pending else None
         chooser = suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
         with tracking.told("no trial has begun; the same command tries again"):
@@ -193,7 +193,7 @@ def _fingerprint(file: Path) -> str | None:
 
 
 def _params(spec: Tune) -> dict[str, Any]:
-    return without(spec, "place", "conduct", "name") | {"train": public_settings(spec.train, "name")}
+    return dump_without(spec, "place", "conduct", "name") | {"train": public_settings(spec.train, "name")}
 
 
 def _rungs(spec: Tune, ledger: Ledger, earlier: Mapping[int, Trial]) -> Rungs | None:
@@ -207,7 +207,7 @@ def _rungs(spec: Tune, ledger: Ledger, earlier: Mapping[int, Trial]) -> Rungs | 
 
 def _room(spec: Tune, pending: int) -> Room:
     _dashboard()
-    nodes = connection.nodes()
+    nodes = connection.living_nodes()
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
     _, feed = divide_cpus(smallest)
     own = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None
