@@ -5,7 +5,8 @@ import pytest
 
 from herbray import cli
 from herbray.disk import describe_disk_error, find_disk_error
-from herbray.flow.embedding.job import Embed, _start_card
+from herbray.flow.embedding.encoder_source import start_card
+from herbray.flow.embedding.specification import Embed
 from herbray.model.checkpoint import save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
 
@@ -73,7 +74,7 @@ def test_a_task_and_an_actor_that_fill_the_disk_of_their_node(cluster, shards, h
     assert cli.run("shard", None, words) == 1
     start = EncoderSpec(size=32)
     encoder = build_encoder(start, 1, None)
-    save_encoder(tmp_path / "encoder", encoder, _start_card(Embed(start=start), encoder))
+    save_encoder(tmp_path / "encoder", encoder, start_card(start, Embed().seed, encoder))
     words = [f"model={tmp_path}/encoder", f"shards={shards}", f"out={small_disk}/e", "splits=[random]", "actors=1"]
     assert cli.run("embed", None, words) == 1
     error = capsys.readouterr().err

@@ -124,7 +124,7 @@ def _embed(rows: int, folder: Path) -> Job:
         draw_encoder(folder / "encoder", _PIXELS, 89)
         write_shards(folder / "gallery", rows, _PIXELS, 89)
     worker = Embedder(folder / "encoder", _PIXELS)
-    return lambda: worker.file(shards, "train", folder / "embeddings.parquet")
+    return lambda: worker.embed_file(shards, "train", folder / "embeddings.parquet")
 
 
 def _shard(rows: int, folder: Path) -> Job:

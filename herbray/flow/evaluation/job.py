@@ -18,7 +18,7 @@ from herbray import __version__, schema, tables
 from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow.cluster import connection
-from herbray.flow.embedding.job import read_embeddings, read_labels, read_note
+from herbray.flow.embedding.folder import read_embeddings, read_labels, read_note
 from herbray.flow.evaluation.comparison import AnyRule, Rule
 from herbray.flow.evaluation.outcomes import comparisons, comparisons_file, write_outcomes
 from herbray.flow.evaluation.partial_results import Found, Pieces, code_print, embeddings_print

@@ -19,7 +19,8 @@ from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.flow.cluster import connection
-from herbray.flow.embedding.job import Embed, embed
+from herbray.flow.embedding.job import embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate, evaluate
 from herbray.flow.evaluation.outcomes import comparisons_file, remedy
 from herbray.flow.shards.build import Shard, shard

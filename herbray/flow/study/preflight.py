@@ -11,7 +11,7 @@ from herbray import schema
 from herbray.data import catalogue, plan
 from herbray.data.absent import absent
 from herbray.data.splits import split
-from herbray.flow.embedding.job import Embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard
 from herbray.flow.shards.chosen_splits import nonempty_splits

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import storage, tables
-from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
+from herbray.flow.embedding.folder import read_embeddings, read_note
+from herbray.flow.embedding.job import embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.fingerprints import weights_fingerprint
 from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
@@ -93,7 +95,7 @@ def test_while_files_are_made_there_is_no_manifest(shards, tmp_path, monkeypatch
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("herbray.flow.embedding.embedder.Embedder.file", killed)
+    monkeypatch.setattr("herbray.flow.embedding.embedder.Embedder.embed_file", killed)
     with pytest.raises(KeyboardInterrupt):
         embed(spec)
     assert not (folder / "manifest.json").exists()

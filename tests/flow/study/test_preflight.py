@@ -8,7 +8,7 @@ import pytest
 from herbray import config, schema
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
-from herbray.flow.embedding.job import Embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard
 from herbray.flow.shards.specimens import read_specimen_columns
