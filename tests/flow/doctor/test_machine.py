@@ -19,14 +19,14 @@ def test_a_disk_with_too_little_room_is_an_error_and_one_with_little_a_warning(t
     assert next(machine.check_disk([tmp_path], 2 * free)).status == "error"
     warned = next(machine.check_disk([tmp_path], 0.75 * free))
     assert warned.status == "warning"
-    assert "make room" in warned.remedy
+    assert "free up disk space" in warned.remedy
 
 
 def test_a_missing_folder_is_a_warning_and_a_file_in_its_place_an_error(tmp_path):
     (tmp_path / "file").touch()
     missing, blocked = machine.check_disk([tmp_path / "runs" / "deep", tmp_path / "file" / "runs"], 0)
     assert (missing.status, blocked.status) == ("warning", "error")
-    assert "not there yet" in missing.found
+    assert "does not exist yet" in missing.found
     assert "is a file" in blocked.found
     assert not (tmp_path / "runs").exists()
 

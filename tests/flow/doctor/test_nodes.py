@@ -48,4 +48,4 @@ def test_a_folder_that_is_missing_here_is_an_error(tmp_path):
 
 def test_a_file_with_other_content_is_not_ours(tmp_path):
     (tmp_path / "nonce").write_bytes(b"\xff\xfe")
-    assert nodes.inspect_node(str(tmp_path / "nonce"), 0).nonce == "not our file"
+    assert nodes.inspect_node(str(tmp_path / "nonce"), 0).nonce == "not the file that was written"
