@@ -177,7 +177,7 @@ def test_overrides_are_read_as_strictly(override, message):
     ("override", "line"),
     [
         ("title=2021", "title: 2021 is read as a number; put it into quotes"),
-        ("title=true", "title: true is read as a truth value; put it into quotes"),
+        ("title=true", "title: true is read as a boolean; put it into quotes"),
         ("out=12", "out: 12 is read as a number; put it into quotes"),
         ("title=", "title: Input should be a valid string (got 'null')"),
         ("null=1", "null: unknown key; known keys: "),

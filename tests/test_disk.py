@@ -40,7 +40,7 @@ def test_other_faults_are_no_full_disk():
 def test_it_says_where_how_much_is_free_and_what_to_do(tmp_path):
     text = describe_disk_error(OSError(28, "No space left on device"), tmp_path / "not" / "there")
     assert text.startswith(f"{tmp_path / 'not' / 'there'}: cannot be written (No space left on device); ")
-    assert "MB are free there now; make room there, or name another folder, and give the same command again" in text
+    assert "MB are free there now; free up space or choose another folder, then run the same command again" in text
     named = describe_disk_error(OSError(28, "make room and give the same command again", "/dev/full"), tmp_path)
     assert named.startswith("/dev/full: ")
     assert named.count("same command") == 1
@@ -80,5 +80,5 @@ def test_a_task_and_an_actor_that_fill_the_disk_of_their_node(cluster, shards, h
     error = capsys.readouterr().err
     for verb, folder in ("shard", "s"), ("embed", "e"):
         assert f"herbray {verb}: {small_disk}/{folder}: cannot be written (" in error
-    assert error.count("of 0 MB are free there now; make room there") == 2
+    assert error.count("of 0 MB are free there now; free up space") == 2
     assert "Traceback" not in error

@@ -57,11 +57,11 @@ def test_every_flipped_bit_of_a_note_is_noticed_or_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("text", "damage"),
     [
-        ("", "damaged, it is no JSON"),
-        ("[" * 100_000, "damaged, it is no JSON"),
-        ("[]", "damaged, it is no JSON object"),
+        ("", "damaged, it is not JSON"),
+        ("[" * 100_000, "damaged, it is not JSON"),
+        ("[]", "damaged, it is not a JSON object"),
         (json.dumps({"side": 96}), "written by an earlier version, without a digest"),
-        (json.dumps({"side": 96, "sha256": "0" * 64}), "damaged, it was changed since it was written"),
+        (json.dumps({"side": 96, "sha256": "0" * 64}), "damaged, it was changed after it was written"),
     ],
 )
 def test_other_files_are_refused_by_name_with_the_way_out(tmp_path, text, damage):

@@ -37,7 +37,7 @@ def disk_full(folder: Path) -> Found:
         weights = not again and equal(reference, Path(fitted["checkpoint"]))
     finally:
         subprocess.run(["umount", disk], check=False)
-    clear = told["kind"] == "OSError" and "give the same command again" in told["told"]
+    clear = told["kind"] == "OSError" and "run the same command again" in told["told"]
     result = f"{told['kind']} after {attempts} attempt; with room, weights {'equal' if weights else 'DIFFER'}"
     good = clear and attempts == 1 and weights
     return Found("the disk of the run (full)", "at a checkpoint; then more room, same command", result, good, seconds)
