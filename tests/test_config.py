@@ -160,10 +160,10 @@ def test_a_configuration_may_come_through_a_pipe():
     ("override", "message"),
     [
         ("optimizer={lr: 1, lr: 2}", "override 'optimizer={lr: 1, lr: 2}': line 1: key 'lr' is given twice"),
-        ("epochs=!!float x", "'x' is no float"),
+        ("epochs=!!float x", "'x' is not of type float"),
         ("optimizer=" + "[" * 9000, "nested deeper"),
         ("title=a: b: c", "put text that holds ': ' into quotes"),
-        ("model=@x", "put text that begins with a special sign into quotes"),
+        ("model=@x", "put text that begins with a special character into quotes"),
     ],
 )
 def test_overrides_are_read_as_strictly(override, message):

@@ -1,4 +1,4 @@
-"""Progress of a job: a bar on a terminal, a plain line now and then in a log file."""
+"""Progress of a job: a bar on a terminal, occasional progress lines in a log file."""
 
 import threading
 import time
@@ -11,22 +11,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 MIN_INTERVAL_S: Final = 30.0
-"""In a log file two lines of a task are at least so many seconds apart,"""
+"""In a log file, the fewest seconds between two lines of a task."""
+
 MIN_SHARE: Final = 0.1
-"""and at least this share of the work,"""
+"""The smallest share of the work between two lines, unless `MAX_INTERVAL_S` have passed."""
+
 MAX_INTERVAL_S: Final = 55.0
-"""but at most so many seconds."""
+"""The most seconds between two lines."""
 
 console = Console(stderr=True)
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Show done, total, rate and time left of the tasks that are added.
+    """Show completed and total amount, rate and remaining time of the tasks that are added.
 
-    Give tasks a `unit` in the singular, and `begun`, where an earlier job has done a part: the rate leaves it out.
+    Tasks have a field `unit` in the singular. `begun` is the amount that an earlier job has completed; the rate does
+    not count it.
     """
-    drawn = console.is_terminal or console.is_jupyter
+    is_interactive = console.is_terminal or console.is_jupyter
     bar = Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(bar_width=30),
@@ -35,10 +38,10 @@ def progress() -> Iterator[Progress]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=console,
         refresh_per_second=2,
-        disable=not drawn,
+        disable=not is_interactive,
     )
     with bar:
-        if drawn:
+        if is_interactive:
             yield bar
         else:
             with _print_due_lines(bar):
@@ -46,7 +49,7 @@ def progress() -> Iterator[Progress]:
 
 
 def progress_line(task: Task) -> str:
-    """A task in one line: "shard: 1,024/3,137 images, 207 image/s, 0:10 left"."""
+    """A task as one line: "shard: 1,024/3,137 images, 207 image/s, 0:10 left"."""
     total = "?" if task.total is None else _format_count(task.total)
     unit = str(task.fields.get("unit", "step"))
     parts = [f"{task.description}: {_format_count(task.completed)}/{total} {unit}s"]
@@ -59,18 +62,23 @@ def progress_line(task: Task) -> str:
 
 
 def is_line_due(seconds: float, share: float) -> bool:
-    """Whether a task's next line is due, so many seconds and this share of its work after the last one."""
+    """Whether the next line of a task is due.
+
+    Args:
+        seconds: since its last line.
+        share: of its work, completed since its last line.
+    """
     return seconds >= MAX_INTERVAL_S or (seconds >= MIN_INTERVAL_S and share >= MIN_SHARE)
 
 
 def mean_rate(task: Task) -> float:
-    """Mean rate since the start, 0 where nothing is done: Ray reports in bursts, and a rate of bursts says nothing."""
+    """Mean rate since the start, 0 if nothing is completed. A momentary rate is useless, as Ray reports in bursts."""
     done = task.completed - float(task.fields.get("begun", 0.0))
     return max(0.0, done) / task.elapsed if task.elapsed else 0.0
 
 
 def format_rate(rate: float, unit: str) -> str:
-    """A rate in the time in which some are done: "207 image/s", "3.1 epoch/min", "1.5 epoch/h"."""
+    """A rate per second, minute or hour: "207 image/s", "3.1 epoch/min", "1.5 epoch/h"."""
     if rate >= 10:
         return f"{rate:,.0f} {unit}/s"
     return f"{60 * rate:,.1f} {unit}/min" if rate >= 1 / 60 else f"{3600 * rate:,.1f} {unit}/h"
@@ -84,7 +92,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def _print_due_lines(bar: Progress) -> Iterator[None]:
-    """Print the tasks' lines that are due while the body runs, and the last one of each."""
+    """Print progress lines while the body runs, and a last line for each task."""
     over = threading.Event()
     lines = _LinePrinter(bar)
     thread = threading.Thread(target=lines.follow, args=(over,), name="herbray-progress", daemon=True)
@@ -98,12 +106,12 @@ def _print_due_lines(bar: Progress) -> Iterator[None]:
 
 
 class _LinePrinter:
-    """What was printed last of each task, and when."""
+    """Prints progress lines, and remembers the last line of each task."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar, self.began = bar, time.monotonic()
         self.last: dict[int, tuple[float, float]] = {}
-        """Task → time of its last line, and what was done then."""
+        """Task → time of its last line, and the amount completed then."""
 
     def follow(self, over: threading.Event) -> None:
         while not over.wait(1.0):

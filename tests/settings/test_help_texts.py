@@ -18,7 +18,7 @@ def test_every_verb_stands_below_one_heading():
 def test_a_newcomer_is_told_where_to_begin():
     page = shown()
     assert "`herbray demo` shows the whole of it in minutes. `herbray init` writes commented YAML files" in page
-    assert page.index("Begin here") < page.index("demo ") < page.index("Stages") < page.index("For developers")
+    assert page.index("Start here") < page.index("demo ") < page.index("Stages") < page.index("For developers")
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

@@ -37,7 +37,7 @@ def test_init_writes_every_file_and_says_what_to_do_next(tmp_path, monkeypatch):
     assert (done.exit_code, files(tmp_path / "jobs")) == (0, SHIPPED)
     assert f"jobs: {len(SHIPPED)} files written\nnext: herbray demo jobs/demo.yaml\n" in done.output
     assert init("my herbarium").output.splitlines()[1] == "next: cd 'my herbarium' && herbray demo jobs/demo.yaml"
-    assert "all files are there" in init().output
+    assert "all files exist already" in init().output
 
 
 def test_init_overwrites_nothing_unless_it_is_told_to(tmp_path):
@@ -47,7 +47,9 @@ def test_init_overwrites_nothing_unless_it_is_told_to(tmp_path):
     gone.unlink()
     refused = init(tmp_path)
     assert refused.exit_code == 1
-    assert f"not the same as what ships: {changed}. Nothing was written" in " ".join(refused.output.split())
+    assert f"these files differ from the shipped ones: {changed}. Nothing was written" in " ".join(
+        refused.output.split()
+    )
     assert (changed.read_text(), gone.exists()) == ("out: mine", False)
     assert "2 files written" in init(tmp_path, "--force").output
     assert changed.read_bytes() == (ROOT / "jobs" / "demo.yaml").read_bytes()

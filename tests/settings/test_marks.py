@@ -98,7 +98,7 @@ def test_a_field_has_the_mark_of_the_one_that_holds_it():
     assert (role_at(job, "inner.depth"), role_at(job, "epochs")) == (None, None)
     assert (role_at(job, "nowhere.at"), role_at(job, "label.more")) == (None, "name")
     assert mark_at(job, "epochs").reason == "all alike"
-    assert mark_at(job, "out").reason == "it says where things lie, not what is learned"
+    assert mark_at(job, "out").reason == "it says where files are, not what is learned"
 
 
 @pytest.mark.parametrize("path", sorted(path for path, role in fields(Train).items() if role))
