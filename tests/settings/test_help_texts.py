@@ -17,7 +17,7 @@ def test_every_verb_stands_below_one_heading():
 
 def test_a_newcomer_is_told_where_to_begin():
     page = shown()
-    assert "`herbray demo` shows the whole of it in minutes. `herbray init` writes commented YAML files" in page
+    assert "`herbray demo` runs all stages within minutes. `herbray init` writes commented YAML files" in page
     assert page.index("Start here") < page.index("demo ") < page.index("Stages") < page.index("For developers")
 
 
@@ -35,5 +35,5 @@ def test_the_help_of_a_verb_has_an_example_that_ships(verb):
 
 def test_init_says_what_it_writes_and_where():
     page = shown("init")
-    assert "Write the YAML files that ship, with comments, into FOLDER/jobs." in page
+    assert "Write the shipped YAML files, with comments, into FOLDER/jobs." in page
     assert "--force" in page
