@@ -73,7 +73,7 @@ def test_the_study_in_one_job_is_its_steps():
     assert (whole.inits, whole.seeds[0]) == ((), before.seed)
 
 
-TOLD = {  # dotted path → value, by the study's own sections
+STUDY = {  # dotted path → value, by the study's own sections
     "shard": {  # Data
         "side": 512,  # Images: a square of the short side at 512 px first
         "geometry": "crop",
@@ -190,7 +190,7 @@ TOLD = {  # dotted path → value, by the study's own sections
 
 
 def jobs():
-    """Every job that the preset speaks of, by the name of its section in `TOLD`."""
+    """Every job that the preset speaks of, by the name of its section in `STUDY`."""
     found = {kind: config.parse(KINDS[kind], {"preset": "walker2022"}) for kind in ("shard", "train", "embed")}
     judged = config.parse(KINDS["evaluate"], {"preset": "walker2022"})
     found |= {name: train(objective={"name": name}) for name in ("classifier", "triplet", "autoencoder")}
@@ -204,11 +204,11 @@ def at(spec, path):
     return spec
 
 
-@pytest.mark.parametrize("section", TOLD)
-def test_the_study_as_it_is_told(section):
+@pytest.mark.parametrize("section", STUDY)
+def test_the_settings_are_those_of_the_study(section):
     found = jobs()
     for name in ("classifier", "triplet", "autoencoder") if section == "train" else (section,):
-        assert {path: at(found[name], path) for path in TOLD[section]} == TOLD[section]
+        assert {path: at(found[name], path) for path in STUDY[section]} == STUDY[section]
 
 
 def test_every_split_that_a_task_of_the_study_reads_is_embedded():
@@ -220,7 +220,7 @@ def test_every_split_that_a_task_of_the_study_reads_is_embedded():
 def test_no_setting_of_an_objective_or_of_the_augmentation_is_left_to_the_defaults():
     for name in ("classifier", "triplet", "autoencoder"):
         spec = train(objective={"name": name})
-        told = TOLD["train"] | TOLD[name]
+        told = STUDY["train"] | STUDY[name]
         for part in ("objective", "augment", "encoder", "optimizer"):
             fields = {f"{part}.{key}" for key in type(getattr(spec, part)).model_fields} - {"objective.name"}
             assert fields <= told.keys()
@@ -264,49 +264,6 @@ def test_a_preset_may_be_named_on_the_command_line_and_inside_another_job(tmp_pa
         ({"preset": "walker2022", "stream": {"batch": 48}, "objective": {"mining": "all"}}, "rivals=16 serve mining"),
     ],
 )
-def test_what_cannot_be_is_told(tree, message):
+def test_an_invalid_use_of_a_preset_is_reported(tree, message):
     with pytest.raises(ConfigError, match=message):
         config.parse(KINDS["train"], tree)
-
-
-def flat(tree, at=""):
-    """Dotted path → value."""
-    if not isinstance(tree, dict):
-        return {at: tree}
-    return {path: value for key, below in tree.items() for path, value in flat(below, f"{at}.{key}".strip(".")).items()}
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_experiment_changes_one_setting_of_an_objective_s_first_training_and_has_three_seeds(path):
-    spec = config.load(KINDS["study"], path)
-    assert len(spec.seeds) == 3
-    assert path.read_text(encoding="utf-8").startswith(f"# herbray study jobs/experiments/{path.name}")
-    first, changed = {}, set()
-    for each in spec.train:
-        shards = spec.other_shards.get(each.result_name, spec.shard)
-        tree = flat({"train": each.model_dump(exclude={"label"}), "shard": shards.model_dump()})
-        ours = first.setdefault(each.objective.name, tree)
-        if ours is tree:
-            continue
-        differ = {key for key in ours if ours[key] != tree[key]}
-        assert 1 <= len(differ) <= 2  # a schedule is its curve and its warm-up
-        changed |= differ
-        if path.stem != "window":  # whose first mixes all
-            defaults = flat({"train": each.__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
-            assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
-        if path.stem not in ("window", "geometry"):
-            study = flat({"train": train().model_dump()})
-            assert {key: tree[key] for key in differ} == {key: study[key] for key in differ}
-    expected = {"geometry": {"shard.geometry"}, "window": {"train.stream.window"}}
-    assert changed == expected.get(path.stem, DEFAULTS)
-
-
-DEFAULTS = {
-    "train.encoder.normalise",
-    "train.optimizer.schedule",
-    "train.optimizer.warmup",
-    "train.optimizer.weight_decay",
-    "train.augment.light",
-    "train.augment.zoom_about",
-    "train.keep",
-}

@@ -143,8 +143,8 @@ def paint_pixels(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.flo
     """A `Paint` for pixels: cuts the same square, as wide as the short side, as `images.squares`."""
     for row, picture in enumerate(pictures):
         spare_y, spare_x = picture.shape[0] - side, picture.shape[1] - side
-        where = float(offsets[row])
-        top, left = round(spare_y * where), round(spare_x * where)
+        offset = float(offsets[row])
+        top, left = round(spare_y * offset), round(spare_x * offset)
         out[row] = picture[top : top + side, left : left + side]
 
 
