@@ -23,13 +23,13 @@ def complaint_of(act):
     return find_disk_error(raised.value)
 
 
-def test_a_full_disk_is_found_under_the_wrapping_of_a_task(cluster):
+def test_a_full_disk_is_found_behind_a_tasks_exception(cluster):
     task = cluster.remote(write)
     complaints = [complaint_of(write), complaint_of(lambda: cluster.get(task.remote()))]
     assert [each.errno for each in complaints] == [errno.ENOSPC] * 2
 
 
-def test_other_faults_are_no_full_disk():
+def test_other_errors_are_not_a_full_disk():
     assert find_disk_error(FileNotFoundError(2, "No such file")) is None
     assert find_disk_error(RuntimeError("no space")) is None
     loop = RuntimeError("x")
@@ -37,7 +37,7 @@ def test_other_faults_are_no_full_disk():
     assert find_disk_error(loop) is None
 
 
-def test_it_says_where_how_much_is_free_and_what_to_do(tmp_path):
+def test_the_message_says_where_how_much_is_free_and_what_to_do(tmp_path):
     text = describe_disk_error(OSError(28, "No space left on device"), tmp_path / "not" / "there")
     assert text.startswith(f"{tmp_path / 'not' / 'there'}: cannot be written (No space left on device); ")
     assert "MB are free there now; free up space or choose another folder, then run the same command again" in text

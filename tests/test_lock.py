@@ -42,7 +42,7 @@ def other():
 
 
 @pytest.mark.parametrize("name", ["shards", "results.parquet"])
-def test_the_second_job_is_told_who_holds_the_output_and_since_when(tmp_path, other, name):
+def test_the_second_job_learns_who_holds_the_output_and_since_when(tmp_path, other, name):
     first = other(tmp_path / name)
     with pytest.raises(OutputBusy) as told, lock_output(tmp_path / name, "embed"):
         pass
@@ -53,7 +53,7 @@ def test_the_second_job_is_told_who_holds_the_output_and_since_when(tmp_path, ot
     assert "choose another output" in words
 
 
-def test_a_holder_killed_with_sigkill_lets_go_and_leaves_nothing_in_the_way(tmp_path, other):
+def test_a_killed_job_releases_its_lock(tmp_path, other):
     first = other(tmp_path / "out")
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -63,7 +63,7 @@ def test_a_holder_killed_with_sigkill_lets_go_and_leaves_nothing_in_the_way(tmp_
     assert not (tmp_path / "out" / LOCK).exists()
 
 
-def test_being_turned_away_does_not_loosen_the_lock(tmp_path, other):
+def test_a_refused_job_does_not_release_the_lock(tmp_path, other):
     other(tmp_path / "out")
     for _ in range(2):
         with pytest.raises(OutputBusy), lock_output(tmp_path / "out", "shard"):
@@ -108,7 +108,7 @@ def test_two_names_of_one_folder_are_one_output(tmp_path, other):
         pass
 
 
-def test_nothing_is_left_after_a_job_but_what_it_wrote(tmp_path):
+def test_only_the_output_is_left_after_a_job(tmp_path):
     with lock_output(tmp_path / "out", "shard"):
         (tmp_path / "out" / "part").touch()
     with lock_output(tmp_path / "page.html", "report"):
@@ -122,14 +122,14 @@ def test_nothing_is_left_after_a_job_but_what_it_wrote(tmp_path):
     ]
 
 
-def test_a_torn_note_is_no_obstacle(tmp_path, other):
+def test_a_damaged_lock_note_is_no_obstacle(tmp_path, other):
     other(tmp_path / "out")
     (tmp_path / "out" / LOCK).write_text('{"verb": "sha')
     with pytest.raises(OutputBusy, match="just started"), lock_output(tmp_path / "out", "shard"):
         pass
 
 
-def test_an_output_that_cannot_be_written_is_told_in_words(tmp_path):
+def test_an_output_that_cannot_be_written_gives_a_message(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="choose another output"), lock_output(tmp_path / "file" / "out", "shard"):
         pass
@@ -148,7 +148,7 @@ def _contend(out, log, tries):
             pass
 
 
-def test_never_two_at_once_though_the_lock_file_comes_and_goes(tmp_path):
+def test_only_one_job_at_a_time_although_the_lock_file_is_removed(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     jobs = [spawn.Process(target=_contend, args=(str(tmp_path / "out"), str(tmp_path / "log"), 40)) for _ in range(3)]
     for job in jobs:

@@ -55,7 +55,7 @@ def shipped(name):
     return config.load(KINDS[name.partition("-")[0]], path).model_dump(exclude=PLACES)
 
 
-def test_the_study_in_one_job_is_its_steps():
+def test_the_study_in_one_job_equals_its_steps():
     whole = config.load(KINDS["study"], ROOT / "jobs/walker2022/study.yaml")
     for stage in ("shard", "embed", "evaluate"):
         assert getattr(whole, stage).model_dump(exclude=PLACES) == shipped(stage)

@@ -5,7 +5,7 @@ import pytest
 from herbray.storage import DamagedFile, MissingFile, read_note, replace_file, write_note, write_text
 
 
-def test_a_file_is_replaced_whole_and_folders_on_the_way_are_made(tmp_path):
+def test_a_file_is_replaced_completely_and_folders_are_created(tmp_path):
     path = tmp_path / "a" / "b.txt"
     write_text(path, "one")
     with replace_file(path) as temporary:
@@ -64,7 +64,7 @@ def test_every_flipped_bit_of_a_note_is_noticed_or_changes_nothing(tmp_path):
         (json.dumps({"side": 96, "sha256": "0" * 64}), "damaged, it was changed after it was written"),
     ],
 )
-def test_other_files_are_refused_by_name_with_the_way_out(tmp_path, text, damage):
+def test_other_files_are_refused_by_name_with_a_remedy(tmp_path, text, damage):
     path = tmp_path / "note.json"
     path.write_text(text)
     with pytest.raises(DamagedFile) as caught:
@@ -72,6 +72,6 @@ def test_other_files_are_refused_by_name_with_the_way_out(tmp_path, text, damage
     assert str(caught.value) == f"{path}: {damage}; run it again"
 
 
-def test_a_missing_note_is_called_missing(tmp_path):
+def test_a_missing_note_is_reported_as_missing(tmp_path):
     with pytest.raises(MissingFile, match=r"note\.json: this file is missing; run it again"):
         read_note(tmp_path / "note.json", "run it again")

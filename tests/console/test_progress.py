@@ -36,7 +36,7 @@ def made(completed, seconds, **fields):
         ((3, 60, {"total": None, "unit": "trial"}), "shard: 3/? trials, 3.0 trial/min"),
     ],
 )
-def test_a_line_tells_done_rate_and_time_left(task, expected):
+def test_a_line_has_amount_rate_and_remaining_time(task, expected):
     completed, seconds, fields = (*task, {})[:3]
     assert progress.progress_line(made(completed, seconds, **fields)) == expected
 

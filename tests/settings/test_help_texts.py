@@ -11,11 +11,11 @@ def shown(*words):
     return " ".join(done.output.split())
 
 
-def test_every_verb_stands_below_one_heading():
+def test_every_verb_is_under_one_heading():
     assert sorted(verb for verbs in help_texts.PANELS.values() for verb in verbs) == sorted(cli.VERBS)
 
 
-def test_a_newcomer_is_told_where_to_begin():
+def test_the_help_says_where_to_start():
     page = shown()
     assert "`herbray demo` runs all stages within minutes. `herbray init` writes commented YAML files" in page
     assert page.index("Start here") < page.index("demo ") < page.index("Stages") < page.index("For developers")

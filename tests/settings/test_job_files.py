@@ -40,7 +40,7 @@ def test_init_writes_every_file_and_says_what_to_do_next(tmp_path, monkeypatch):
     assert "all files exist already" in init().output
 
 
-def test_init_overwrites_nothing_unless_it_is_told_to(tmp_path):
+def test_init_overwrites_nothing_without_force(tmp_path):
     init(tmp_path)
     changed, gone = tmp_path / "jobs" / "demo.yaml", tmp_path / "jobs" / "train.yaml"
     changed.write_text("out: mine")
@@ -55,13 +55,13 @@ def test_init_overwrites_nothing_unless_it_is_told_to(tmp_path):
     assert changed.read_bytes() == (ROOT / "jobs" / "demo.yaml").read_bytes()
 
 
-def test_init_where_no_folder_can_be_ends_in_one_line(tmp_path):
+def test_init_in_an_impossible_folder_gives_a_one_line_error(tmp_path):
     (tmp_path / "file").touch()
     refused = init(tmp_path / "file")
     assert (refused.exit_code, refused.output) == (1, f"herbray init: {tmp_path}/file/jobs: Not a directory\n")
 
 
-def test_the_commands_in_the_heads_of_the_files_are_right_after_init(tmp_path, monkeypatch):
+def test_the_commands_in_the_first_lines_work_after_init(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     init()
     commands = 0
@@ -88,7 +88,7 @@ def test_the_commands_in_the_heads_of_the_files_are_right_after_init(tmp_path, m
         ("benchmark", "try `herbray benchmark knn`"),
     ],
 )
-def test_a_verb_that_cannot_do_without_settings_says_what_to_type(tmp_path, monkeypatch, capsys, verb, command):
+def test_a_verb_with_missing_settings_suggests_a_command(tmp_path, monkeypatch, capsys, verb, command):
     monkeypatch.chdir(tmp_path)
     assert cli.run(verb, None, []) == 1
     assert command in capsys.readouterr().err

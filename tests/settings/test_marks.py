@@ -66,14 +66,14 @@ BEARING = {
 }
 
 
-def test_of_every_setting_of_a_training_somebody_has_decided_whether_it_bears_on_what_is_learned():
+def test_every_setting_of_a_training_has_a_decided_role():
     """A new field fails here: mark it, or write it down as one that makes another run."""
     found = fields(Train)
     assert {path for path, role in found.items() if role is None} == BEARING
     assert {role: {path for path, each in found.items() if each == role} for role in MARKED} == MARKED
 
 
-def test_of_every_setting_of_a_sweep_somebody_has_decided_what_it_is_for():
+def test_every_setting_of_a_sweep_has_a_decided_role():
     marked = {name: mark.role for name in Tune.model_fields if (mark := mark_of(Tune, name))}
     assert marked == {
         **{"out": "place", "store": "place", "experiment": "name"},
@@ -81,7 +81,7 @@ def test_of_every_setting_of_a_sweep_somebody_has_decided_what_it_is_for():
     }
 
 
-def test_fields_of_a_role_are_left_out_wherever_they_stand():
+def test_fields_of_a_role_are_left_out_at_any_depth():
     tree = dump_without(Job(inner=Inner(folder=Path("/home/ann"))), "place")
     assert tree == {"label": None, "epochs": 1, "inner": {"depth": 3}, "aside": {"depth": 3}}
     assert dump_without(Job(), "place", "name", "conduct") == {"epochs": 1, "inner": {"depth": 3}}

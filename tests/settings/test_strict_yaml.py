@@ -59,7 +59,7 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
         (f"a: {'9' * 5000}", "line 1: a number of 5000 digits"),
     ],
 )
-def test_what_is_refused_is_told_in_one_line_at_once(text, message):
+def test_refused_text_gives_a_quick_one_line_error(text, message):
     began = time.process_time()
     with pytest.raises(YamlRefused) as caught:
         read(text)
@@ -154,7 +154,7 @@ def test_unicode_with_or_without_a_byte_order_mark(data):
         (b" " * (strict_yaml.MAX_BYTES + 1), "longer than 64 KiB"),
     ],
 )
-def test_bytes_that_are_no_text(data, message):
+def test_bytes_that_are_not_text_are_refused(data, message):
     with pytest.raises(YamlRefused, match=message):
         decode(data)
 

@@ -16,7 +16,7 @@ with cluster.connect(dashboard=True):
 """
 
 
-def test_beside_another_cluster_a_sweeps_processes_ask_their_own(cluster):
+def test_processes_ask_their_own_cluster_when_there_are_two(cluster):
     """Ray's cleaner, which frees the CPUs of stopped trials, died there: it found two and knew not which to ask."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout.split() == ["True"], done.stderr[-2000:]

@@ -16,7 +16,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_token_of_a_cluster_here_is_for_its_owner_alone_and_made_once(home):
+def test_the_token_is_created_once_and_only_for_its_owner(home):
     local._make_private_token()
     path = home / ".ray" / "auth_token"
     token = path.read_text()
@@ -26,7 +26,7 @@ def test_the_token_of_a_cluster_here_is_for_its_owner_alone_and_made_once(home):
     assert path.read_text() == token
 
 
-def test_no_token_is_made_where_one_is_given(home, monkeypatch):
+def test_no_token_is_created_if_one_is_given(home, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
     local._make_private_token()
     assert not (home / ".ray").exists()

@@ -18,11 +18,11 @@ from herbray.flow.cluster.placement import Node, Pool, max_cpus_each, plan_pool,
         ([Node(1), Node(1)], 2, 2),
     ],
 )
-def test_a_process_a_gpu_or_one_for_so_many_cpus_of_a_node(nodes, cpus, count):
+def test_one_process_per_gpu_or_per_number_of_cpus(nodes, cpus, count):
     assert suitable_count(nodes, cpus) == count
 
 
-def test_equal_processes_are_as_wide_as_the_nodes_let_them():
+def test_equal_processes_get_as_many_cpus_as_the_nodes_allow():
     assert max_cpus_each([Node(4), Node(16)], 2) == 8
     assert max_cpus_each([Node(4), Node(16)], 5) == 4
     assert max_cpus_each([Node(4), Node(16, 1)], 1, gpus=1) == 16

@@ -10,7 +10,7 @@ def batch(*lines, pid=1):
     return {"lines": list(lines), "pid": pid, "is_err": True}
 
 
-def test_of_a_processs_lines_ours_are_shown_once_and_its_crash(capsys, monkeypatch):
+def test_herbrays_lines_are_shown_once_and_crashes_too(capsys, monkeypatch):
     monkeypatch.delenv("HERBRAY_LOG", raising=False)
     lines = LinePrinter()
     lines.print(
@@ -35,7 +35,7 @@ def test_of_a_processs_lines_ours_are_shown_once_and_its_crash(capsys, monkeypat
     ]
 
 
-def test_of_rays_own_processes_losses_are_shown(capsys):
+def test_lost_processes_and_nodes_are_shown(capsys):
     lines = LinePrinter()
     lines.print(batch("WARNING: 8 PYTHON worker processes have been started on node: 02", pid="raylet"), False)
     lines.print(batch("Memory on the node was 15 GB. Ray killed this worker", pid="raylet"), ignore_prefix=False)
@@ -46,13 +46,13 @@ def test_of_rays_own_processes_losses_are_shown(capsys):
     ]
 
 
-def test_info_shows_what_herbray_tells_besides(capsys, monkeypatch):
+def test_info_shows_more_of_herbrays_lines(capsys, monkeypatch):
     monkeypatch.setenv("HERBRAY_LOG", "info")
     LinePrinter().print(batch("INFO herbray.tracking.runs: going on", "DEBUG herbray.x: y", "INFO ray.train: z"))
     assert capsys.readouterr().err == "INFO herbray.tracking.runs: going on\n"
 
 
-def test_what_is_said_again_much_later_is_shown_again(capsys, monkeypatch):
+def test_a_line_repeated_much_later_is_shown_again(capsys, monkeypatch):
     lines = LinePrinter()
     lines.print(batch("WARNING herbray.x: y"))
     now = time.monotonic()

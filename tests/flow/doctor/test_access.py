@@ -13,7 +13,7 @@ from herbray.flow.doctor import access
         ({"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "http://head:8265"}, "error"),
     ],
 )
-def test_a_cluster_without_a_token_is_told(environment, status):
+def test_a_cluster_without_a_token_is_reported(environment, status):
     (finding,) = access.check_token_mode(environment)
     assert finding.status == status
     assert bool(finding.remedy) == (status != "ok")

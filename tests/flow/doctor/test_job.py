@@ -37,6 +37,6 @@ def test_an_error_ends_with_one_and_says_what_to_do(fit, tmp_path, capsys):
     assert "s3cret" not in shown.out + shown.err
 
 
-def test_words_of_a_finding_are_no_markup(capsys):
+def test_text_of_a_finding_is_not_interpreted_as_markup(capsys):
     job.Console(width=200).print(job.findings_table([Finding("disk /[red]x[/nonsense]", "ok", "[bold]", "")]))
     assert "/[red]x[/nonsense]" in capsys.readouterr().out

@@ -8,13 +8,13 @@ from herbray.flow.doctor import machine
 from herbray.flow.doctor.finding import GB
 
 
-def test_a_folder_with_room_is_fine(tmp_path):
+def test_a_folder_with_enough_space_is_ok(tmp_path):
     (finding,) = machine.check_disk([tmp_path], 0)
     assert finding.status == "ok"
     assert "GB free, writable" in finding.found
 
 
-def test_a_disk_with_too_little_room_is_an_error_and_one_with_little_a_warning(tmp_path):
+def test_too_little_free_space_is_an_error_and_little_a_warning(tmp_path):
     free = shutil.disk_usage(tmp_path).free / GB
     assert next(machine.check_disk([tmp_path], 2 * free)).status == "error"
     warned = next(machine.check_disk([tmp_path], 0.75 * free))
@@ -59,7 +59,7 @@ def test_open_files_follow_the_limit_of_this_process():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_driver_that_torch_cannot_use_is_told(tmp_path):
+def test_a_driver_that_torch_cannot_use_is_reported(tmp_path):
     import torch
 
     if torch.cuda.is_available():

@@ -19,13 +19,13 @@ def test_an_sqlite_store_is_opened_for_writing_and_left_as_it_was(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_store_that_is_not_there_yet_is_not_made(tmp_path):
+def test_a_missing_store_is_not_created(tmp_path):
     (finding,) = check_mlflow_store({}, tmp_path / "runs", 1)
     assert finding.status == "ok"
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_damaged_store_a_busy_one_and_one_without_a_folder_are_told(tmp_path):
+def test_damaged_locked_and_unreachable_stores_are_reported(tmp_path):
     (tmp_path / "mlflow.db").write_bytes(b"this is no database at all" * 99)
     assert next(check_mlflow_store({}, tmp_path, 1)).status == "error"
     (tmp_path / "file").touch()
@@ -40,7 +40,7 @@ def test_a_damaged_store_a_busy_one_and_one_without_a_folder_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("status", "word"), [(200, ""), (401, "MLFLOW_TRACKING_USERNAME"), (403, "--allowed-hosts"), (500, "log")]
 )
-def test_a_server_is_asked_for_more_than_its_health(server, tmp_path, status, word):
+def test_the_api_of_a_server_is_checked_too(server, tmp_path, status, word):
     made = server({"/health": 200, API: status})
     uri = f"http://127.0.0.1:{made.server_address[1]}"
     (finding,) = check_mlflow_store({"MLFLOW_TRACKING_URI": uri}, tmp_path, 5)

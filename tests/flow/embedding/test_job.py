@@ -45,7 +45,7 @@ def test_another_training_in_the_same_place_has_another_folder(shards, tmp_path)
     assert set(read_embeddings(second)["split"].to_pylist()) == {"random"}
 
 
-def test_files_of_other_weights_go_and_those_of_other_splits_stay(shards, tmp_path, monkeypatch):
+def test_files_of_other_weights_are_removed_and_other_splits_kept(shards, tmp_path, monkeypatch):
     spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), shards, tmp_path / "out", "random", "species")
     folder = embed(spec)
     for split in ("species", "herbarium"):
@@ -60,7 +60,7 @@ def test_files_of_other_weights_go_and_those_of_other_splits_stay(shards, tmp_pa
     assert set(read_embeddings(folder)["split"].to_pylist()) == {"random", "species"}
 
 
-def test_equal_weights_of_another_input_are_another_encoder_with_numbers_of_its_own(shards, tmp_path):
+def test_equal_weights_with_other_input_settings_are_another_encoder(shards, tmp_path):
     specs = [
         spec_of(encoder_of(tmp_path / name / "run" / "encoder", 1, **facts), shards, tmp_path / "out", "random")
         for name, facts in (("a", {}), ("b", {"size": 40}), ("c", {"normalise": False}))
@@ -72,7 +72,7 @@ def test_equal_weights_of_another_input_are_another_encoder_with_numbers_of_its_
     assert not any(numbers[0].equals(other) for other in numbers[1:])
 
 
-def test_embeddings_of_an_earlier_version_are_refused_until_they_are_made_anew(shards, tmp_path):
+def test_embeddings_of_an_earlier_version_are_refused_until_remade(shards, tmp_path):
     start = Embed(model="start", start=EncoderSpec(size=32), shards=shards, out=tmp_path, splits=("random",), actors=0)
     folder = embed(start)
     now = read_note(folder), read_embeddings(folder)
@@ -101,7 +101,7 @@ def test_while_files_are_made_there_is_no_manifest(shards, tmp_path, monkeypatch
     assert not (folder / "manifest.json").exists()
 
 
-def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
+def test_a_rewritten_shard_file_is_embedded_again(shards, tmp_path):
     mine = tmp_path / "shards"
     shutil.copytree(shards, mine)
     spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), mine, tmp_path / "out", "random")
@@ -120,7 +120,7 @@ def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
     assert read_embeddings(embed(spec)).num_rows == before.num_rows - lost
 
 
-def test_an_encoder_of_padded_sheets_says_so_and_is_not_given_cropped_ones(shards, tmp_path):
+def test_an_encoder_of_padded_sheets_refuses_cropped_ones(shards, tmp_path):
     encoder = encoder_of(tmp_path / "run" / "encoder", 1)
     tree = {key: value for key, value in json.loads((encoder / "encoder.json").read_text()).items() if key != "sha256"}
     (encoder / "encoder.json").write_text(json.dumps(tree | {"geometry": "pad"}))

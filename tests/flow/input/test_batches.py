@@ -61,14 +61,14 @@ def test_ranks_share_the_windows_evenly_and_none_is_taken_twice(shards, world):
     assert len(taken) == len(set(taken)) > len(windows) - world
 
 
-def test_a_smaller_world_goes_on_where_a_larger_one_stopped(shards):
+def test_a_smaller_world_resumes_where_a_larger_one_stopped(shards):
     windows = windows_of(shards, epochs=4)
     before = [window for rank in range(4) for window in windows_of_rank(windows, rank, 4)[:2]]
     after = windows_of_rank(windows, 0, 1, consumed=8)
     assert sorted(map(id, before + after)) == sorted(map(id, windows))
 
 
-def test_squares_lie_where_the_plan_says(shards):
+def test_squares_are_cut_where_the_plan_says(shards):
     window, reader = windows_of(shards, epochs=1, align=1)[0], WindowReader(shards, 40)
     centred = []
     for draft in reader.drafts(window, byte_views(reader.read(window)["jpeg"]), centre):
@@ -102,7 +102,7 @@ def test_wherever_the_jpegs_are_decoded_the_batches_are_the_same(shards, decode)
     assert all(batch.images.flags.writeable for batch in found)
 
 
-def test_the_first_window_needs_no_ray_and_one_alone_starts_none(shards, monkeypatch):
+def test_the_first_window_needs_no_ray_and_a_single_window_starts_none(shards, monkeypatch):
     """Its batches are there while the tasks of the others have not even begun."""
     windows, reader = windows_of(shards, epochs=1), WindowReader(shards, 40)
     held, waited = threading.Event(), []
@@ -123,7 +123,7 @@ def test_the_first_window_needs_no_ray_and_one_alone_starts_none(shards, monkeyp
     assert len(list(ray_batches(windows[:1], reader, cpus=1))) == windows[0].batches
 
 
-def test_closed_early_the_stream_ends(shards):
+def test_a_stream_that_is_closed_early_ends(shards):
     batches = ray_batches(windows_of(shards), WindowReader(shards, 40), cpus=1)
     next(batches)
     batches.close()

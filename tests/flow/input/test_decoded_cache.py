@@ -40,7 +40,7 @@ def test_batches_from_the_cache_are_those_from_the_jpegs(shards, windows, cache)
         assert one.images.flags.writeable
 
 
-def test_what_stands_there_is_not_made_again_and_what_is_half_made_is(windows, cache):
+def test_finished_files_are_kept_and_half_written_ones_are_decoded_again(windows, cache):
     files = files_of(windows)
     cache.fill(files, 1e9, threads=1)
     made = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*.u8")}
@@ -55,7 +55,7 @@ def test_what_stands_there_is_not_made_again_and_what_is_half_made_is(windows, c
     assert not list(cache.folder.rglob("*.tmp"))
 
 
-def test_too_small_a_limit_or_disk_is_told_before_a_byte_is_written(windows, cache, monkeypatch):
+def test_too_small_a_limit_or_disk_is_reported_before_writing(windows, cache, monkeypatch):
     with pytest.raises(CacheTooLarge, match=r"loader\.cache_gb allows 1e-06"):
         cache.fill(files_of(windows), 1e3, threads=1)
     usage = namedtuple("usage", "total used free")

@@ -16,7 +16,7 @@ def rounds_while_the_consumer_waits(data, counted, seconds):
     return turned
 
 
-def test_the_executor_rests_while_its_output_waits(cluster):
+def test_the_executor_sleeps_while_its_output_waits(cluster):
     counted = []
 
     class Counter(BackpressurePolicy):

@@ -30,7 +30,7 @@ def test_without_ray_it_gives_the_batches_of_the_plan(spec, tmp_path, cache, pla
     assert bool(list(tmp_path.rglob("*.u8"))) == cache
 
 
-def test_the_loader_is_no_part_of_a_runs_identity(spec, tmp_path):
+def test_the_loader_is_not_part_of_a_runs_identity(spec, tmp_path):
     other = LoaderSpec(decode="tasks", threads=1, ahead=7, cache=tmp_path)
     assert run_name(spec) == run_name(spec.model_copy(update={"loader": other}))
 

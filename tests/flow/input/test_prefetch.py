@@ -41,7 +41,7 @@ def test_the_next_batches_are_made_while_the_caller_works():
     batches.close()
 
 
-def test_an_error_comes_at_the_batch_where_it_happened():
+def test_an_error_is_raised_at_the_batch_where_it_happened():
     def fill(start, stop, out):
         raise ValueError("a broken image")
 
@@ -55,7 +55,7 @@ def test_an_error_comes_at_the_batch_where_it_happened():
         next(batches)
 
 
-def test_an_error_of_the_source_is_told_too():
+def test_an_error_of_the_source_is_raised_too():
     def source():
         yield from drafts(1)
         raise OSError("the disk is gone")
@@ -66,7 +66,7 @@ def test_an_error_of_the_source_is_told_too():
         next(batches)
 
 
-def test_who_stops_early_leaves_no_thread_and_no_open_source():
+def test_stopping_early_leaves_no_thread_and_no_open_source():
     closed, before = [], threading.active_count()
     batches = prefetch(drafts(1000, closed=closed), 2, 2, 2)
     next(batches)

@@ -32,7 +32,7 @@ def spec_of(catalogue_folder, out, **values):
     return Shard(catalogue=catalogue_folder, out=out, **(settings | values))
 
 
-def test_counts_add_up_and_every_specimen_stands_once(shards, herbarium):
+def test_counts_add_up_and_every_specimen_occurs_once(shards, herbarium):
     manifest = read_manifest(shards)
     counts = manifest["counts"]
     assert (
@@ -45,7 +45,7 @@ def test_counts_add_up_and_every_specimen_stands_once(shards, herbarium):
     assert counts["quarantined"] == 0
 
 
-def test_the_index_tells_the_truth_about_every_row_group(shards):
+def test_the_index_is_right_about_every_row_group(shards):
     index = read_index(shards)
     assert index.schema == schema.INDEX
     for bag in index.to_pylist():
@@ -93,7 +93,7 @@ def test_a_second_run_rewrites_nothing_and_a_lost_file_is_made_again(tmp_path, s
     assert read_manifest(out) == read_manifest(shards)
 
 
-def test_another_plan_leaves_nothing_of_the_old_one(tmp_path, shards, herbarium):
+def test_another_plan_removes_all_files_of_the_old_one(tmp_path, shards, herbarium):
     out = tmp_path / "shards"
     shutil.copytree(shards, out)
     (out / "split=train" / ".part-00000.parquet.99.tmp").write_bytes(b"half")
@@ -134,7 +134,7 @@ def catalogue_of(folder, table, sheets, names, families=()):
 ALL = Splits(cap=None, home=None, species=0, random=0.2, validation=0.25, min_train=1)
 
 
-def test_mended_images_and_other_names_make_their_files_anew_and_no_others(tmp_path, herbarium):
+def test_only_files_with_repaired_images_or_changed_names_are_rewritten(tmp_path, herbarium):
     table, sheets, names = broken_catalogue(tmp_path, herbarium)
     whole = (sheets / names[3]).read_bytes()
     (sheets / names[3]).write_bytes(b"")
@@ -216,7 +216,7 @@ def test_an_image_that_was_missing_at_the_old_place_is_looked_for_at_the_new_one
     assert shard(spec)["reasons"] == {}
 
 
-def test_files_that_another_node_kept_to_itself_are_told_of(tmp_path, herbarium, monkeypatch):
+def test_files_on_another_nodes_own_disk_are_reported(tmp_path, herbarium, monkeypatch):
     out = tmp_path / "shards"
 
     def make(spec, table, files, root):
@@ -256,7 +256,7 @@ def test_a_split_that_ends_up_empty_is_an_error(tmp_path, herbarium):
         shard(spec_of(herbarium, tmp_path / "shards", splits=Splits(home="NOWHERE")))
 
 
-def test_shards_that_are_not_there_say_what_to_run(tmp_path):
+def test_missing_shards_say_which_command_to_run(tmp_path):
     with pytest.raises(ValueError, match="run `herbray shard`"):
         read_manifest(tmp_path)
 
