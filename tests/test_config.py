@@ -228,7 +228,7 @@ SCRAPS = (
 
 
 def mutated(text, rng):
-    """A YAML text with a few edits of the kinds that people and programs make."""
+    """A YAML text with a few typical edits of people and programs."""
     for _ in range(rng.randint(1, 4)):
         lines = text.splitlines(keepends=True) or [""]
         at, to, line = rng.randrange(len(text) + 1), rng.randrange(len(text) + 1), rng.randrange(len(lines))

@@ -12,7 +12,7 @@ from herbray.model.encoder import EncoderSpec, build_encoder
 
 
 def write():
-    """`/dev/full` is a disk that never has room."""
+    """`/dev/full` behaves like a full disk."""
     with open("/dev/full", "wb", buffering=0) as file:
         file.write(b"x")
 
@@ -49,7 +49,7 @@ def test_the_message_says_where_how_much_is_free_and_what_to_do(tmp_path):
 def test_a_job_on_a_full_disk_ends_in_one_clear_line(cluster, shards, herbarium, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
-    (out / ".quarantine.parquet.tmp").symlink_to("/dev/full")  # pyarrow takes the link away when it fails
+    (out / ".quarantine.parquet.tmp").symlink_to("/dev/full")  # pyarrow removes the link when it fails
     words = [f"catalogue={herbarium}", f"out={out}", "splits.species=0.1", "splits.random=0.2", "side=40", "bag=8"]
     assert cli.run("shard", None, words) == 1
     error = capsys.readouterr().err

@@ -35,9 +35,9 @@ def test_every_experiment_varies_one_setting_per_training_and_has_three_seeds(pa
         if ours is tree:
             continue
         differ = {key for key in ours if ours[key] != tree[key]}
-        assert 1 <= len(differ) <= 2  # a schedule is its curve and its warm-up
+        assert 1 <= len(differ) <= 2  # a schedule has two settings: its curve and its warm-up
         changed |= differ
-        if path.stem != "window":  # whose first mixes all
+        if path.stem != "window":  # its first training mixes all genera
             defaults = flatten({"train": each.__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
             assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
         if path.stem not in ("window", "geometry"):

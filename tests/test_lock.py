@@ -57,7 +57,7 @@ def test_a_killed_job_releases_its_lock(tmp_path, other):
     first = other(tmp_path / "out")
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert (tmp_path / "out" / LOCK).exists()  # its name is still there, its lock is not
+    assert (tmp_path / "out" / LOCK).exists()  # the file still exists, but it is not locked
     with lock_output(tmp_path / "out", "shard"):
         assert json.loads((tmp_path / "out" / LOCK).read_text())["pid"] == os.getpid()
     assert not (tmp_path / "out" / LOCK).exists()
@@ -158,7 +158,7 @@ def test_only_one_job_at_a_time_although_the_lock_file_is_removed(tmp_path):
         assert job.exitcode == 0
     lines = (tmp_path / "log").read_text().split()
     assert lines == ["in", "out"] * (len(lines) // 2)
-    assert len(lines) >= 80  # some got in
+    assert len(lines) >= 80  # the jobs did get the lock
 
 
 def test_a_verb_is_refused_before_it_does_anything_while_another_job_writes_there(tmp_path, other, capsys, monkeypatch):

@@ -50,7 +50,7 @@ PLACES = {"catalogue", "shards", "out", "store", "model", "embeddings"}
 
 
 def shipped(name):
-    """The settings of a job of the study, less the folders that it reads and writes."""
+    """The settings of a job of the study, without the folders that it reads and writes."""
     path = ROOT / f"jobs/walker2022/{name}.yaml"
     return config.load(KINDS[name.partition("-")[0]], path).model_dump(exclude=PLACES)
 
@@ -73,12 +73,12 @@ def test_the_study_in_one_job_equals_its_steps():
     assert (whole.inits, whole.seeds[0]) == ((), before.seed)
 
 
-STUDY = {  # dotted path → value, by the study's own sections
+STUDY = {  # dotted path → value; the comments name the sections of the paper
     "shard": {  # Data
         "side": 512,  # Images: a square of the short side at 512 px first
         "geometry": "crop",
         "splits.cap": 25,  # step 1
-        "splits.home": "auto",  # step 2: the institution of most sheets, New York there
+        "splits.home": "auto",  # step 2: the institution with most sheets, New York in the study
         "splits.species": 0.1,  # step 3
         "splits.random": 0.1,  # step 4
         "splits.min_train": 2,  # step 5
@@ -86,7 +86,7 @@ STUDY = {  # dotted path → value, by the study's own sections
         "splits.stratify": True,
         "seed": 89,
     },
-    "train": {  # Images, and Networks: what all three share
+    "train": {  # Images and Networks: settings that all three share
         "augment.flip": 0.5,
         "augment.rotate": 10,
         "augment.zoom": 1.1,
@@ -111,7 +111,7 @@ STUDY = {  # dotted path → value, by the study's own sections
         "keep": "last",
         "seed": 89,
         "workers": 1,  # one V100
-        "stream.balance": 0,  # an epoch is the training split as it is
+        "stream.balance": 0,  # an epoch is the unchanged training split
         "objective.views": 1,
     },
     "classifier": {  # Networks: its column
@@ -134,7 +134,7 @@ STUDY = {  # dotted path → value, by the study's own sections
         "objective.group": 2,
         "objective.rivals": 16,
         "objective.margin": 1.0,
-        "objective.normalise": False,  # raw 512 numbers
+        "objective.normalise": False,  # 512 numbers, not normalised
     },
     "autoencoder": {
         "encoder.init": "models:/walker2022-pretraining@candidate",
@@ -146,13 +146,13 @@ STUDY = {  # dotted path → value, by the study's own sections
         "objective.latent": 256,
         "objective.width": 64,
     },
-    "embed": {  # Images: feature extraction; the start that is not trained is the networks'
+    "embed": {  # Images: feature extraction; the untrained start is that of the networks
         "start.arch": "resnet18",
         "start.init": "imagenet",
         "start.normalise": False,
         "start.stem": "standard",
         "start.size": 256,
-        "splits": ("train", "herbarium", "species", "random"),  # also: silhouettes, and the map's fit
+        "splits": ("train", "herbarium", "species", "random"),  # train: for silhouettes and to fit the map
     },
     "identify": {  # The three applications: 1
         "splits": ("herbarium", "species", "random"),
@@ -180,7 +180,7 @@ STUDY = {  # dotted path → value, by the study's own sections
         "C": 1,
         "class_weight": None,
         "max_iter": 2500,
-        "draws": 20,  # one in the study; this is the mend
+        "draws": 20,  # one in the study
     },
     "silhouette": {  # also
         "splits": ("train",),
@@ -190,7 +190,7 @@ STUDY = {  # dotted path → value, by the study's own sections
 
 
 def jobs():
-    """Every job that the preset speaks of, by the name of its section in `STUDY`."""
+    """The jobs of the preset, by the name of their section in `STUDY`."""
     found = {kind: config.parse(KINDS[kind], {"preset": "walker2022"}) for kind in ("shard", "train", "embed")}
     judged = config.parse(KINDS["evaluate"], {"preset": "walker2022"})
     found |= {name: train(objective={"name": name}) for name in ("classifier", "triplet", "autoencoder")}

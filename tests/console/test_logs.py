@@ -54,7 +54,7 @@ def test_the_level_decides_what_is_shown_of_herbray_and_libraries(detail, ours, 
 STORE = """
 from herbray.console import logs
 logs.configure()
-import mlflow.exceptions  # whatever comes first: MLflow sets its log up when it is imported
+import mlflow.exceptions  # MLflow configures its log on import
 from herbray.tracking.store import client
 client("sqlite:///{}/mlflow.db")
 """

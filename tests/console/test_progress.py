@@ -10,7 +10,7 @@ from herbray.console import progress
 
 @pytest.fixture
 def log(monkeypatch):
-    """A log file in place of a terminal."""
+    """A log file instead of a terminal."""
     file = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=file, width=80))
     return file

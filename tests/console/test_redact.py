@@ -24,7 +24,7 @@ def test_secrets_in_addresses_are_hidden_and_nothing_else(text, shown):
 
 def test_secrets_of_the_environment_are_hidden_everywhere(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "abcdef0123")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")  # too short to be looked for
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")  # too short to be searched for
     assert redact("sent abcdef0123, six times") == "sent ***, six times"
 
 

@@ -67,7 +67,7 @@ BEARING = {
 
 
 def test_every_setting_of_a_training_has_a_decided_role():
-    """A new field fails here: mark it, or write it down as one that makes another run."""
+    """A new field fails here: mark it, or list it as one that makes another run."""
     found = fields(Train)
     assert {path for path, role in found.items() if role is None} == BEARING
     assert {role: {path for path, each in found.items() if each == role} for role in MARKED} == MARKED

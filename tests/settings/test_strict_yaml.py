@@ -91,7 +91,7 @@ def test_refused_text_gives_a_quick_one_line_error(text, message):
         ("2_000_000", 2_000_000),
         ("1.5", 1.5),
         ("1.0e-3", 1e-3),
-        ("1e-3", "1e-3"),  # as PyYAML has it; a setting that is a number takes it as one
+        ("1e-3", "1e-3"),  # as in PyYAML; a numeric setting converts it
         ("-.inf", -math.inf),
         ("'12'", "12"),
         ("!!str 12", "12"),

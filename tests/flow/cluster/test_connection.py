@@ -17,6 +17,6 @@ with cluster.connect(dashboard=True):
 
 
 def test_processes_ask_their_own_cluster_when_there_are_two(cluster):
-    """Ray's cleaner, which frees the CPUs of stopped trials, died there: it found two and knew not which to ask."""
+    """Ray's cleaner, which frees the CPUs of stopped trials, died when it found two clusters on a machine."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout.split() == ["True"], done.stderr[-2000:]

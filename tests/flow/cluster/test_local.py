@@ -33,7 +33,7 @@ def test_no_token_is_created_if_one_is_given(home, monkeypatch):
 
 
 def rank_class():
-    """A training worker's part of a group; made here, so that it travels to workers as code."""
+    """A training worker's part of a group; defined here, so that it is pickled by value."""
 
     class Rank:
         """A training worker's part of a group."""
@@ -54,7 +54,7 @@ def rank_class():
 
 
 def listening():
-    """Programs below this process that listen, each with its address."""
+    """Child processes that listen on a port, with the address of each."""
     found = set()
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -75,6 +75,6 @@ def test_no_process_of_a_cluster_here_listens_beyond_the_loopback_interface(clus
     cluster.get([rank.leave.remote() for rank in ranks])
     assert {ip for _, ip in found} == {"127.0.0.1"}, found
     assert {"gcs_server", "raylet"} <= {name for name, _ in found}
-    assert len(found) >= 6, found  # and dashboard, its agents, workers, this process
+    assert len(found) >= 6, found  # also the dashboard, its agents, workers and this process
     assert local.ray_constants.ENABLE_RAY_CLUSTER
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ

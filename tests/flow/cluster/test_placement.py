@@ -8,13 +8,13 @@ from herbray.flow.cluster.placement import Node, Pool, max_cpus_each, plan_pool,
 @pytest.mark.parametrize(
     ("nodes", "cpus", "count"),
     [
-        ([Node(4)], math.inf, 1),  # two workers on a machine's cores are slower than one with their threads
+        ([Node(4)], math.inf, 1),  # two workers on one machine are slower than one worker with all threads
         ([Node(16), Node(16), Node(8)], math.inf, 3),
-        ([Node(0), Node(16), Node(16)], math.inf, 2),  # a head that only directs
+        ([Node(0), Node(16), Node(16)], math.inf, 2),  # the head runs no processes
         ([Node(8), Node(32, 4), Node(32, 4)], math.inf, 8),
         ([], math.inf, 1),
         ([Node(4)], 2, 2),
-        ([Node(3), Node(3)], 2, 2),  # three of two CPUs would need a node of their own
+        ([Node(3), Node(3)], 2, 2),  # a third process of two CPUs would span two nodes
         ([Node(1), Node(1)], 2, 2),
     ],
 )
@@ -36,12 +36,12 @@ MIXED = [Node(4), Node(8), Node(8), Node(64, 8)]  # a head, two nodes without GP
 @pytest.mark.parametrize(
     ("nodes", "wanted", "most", "expected"),
     [
-        (MIXED, None, 100, Pool(8, 8, 1)),  # was 4 CPUs each, the head's, of the 8 that lie beside each GPU
+        (MIXED, None, 100, Pool(8, 8, 1)),  # 8 CPUs per GPU; the small head does not count
         (MIXED, None, 3, Pool(3, 21, 1)),
-        (MIXED, 12, 100, Pool(12, 6, 0)),  # more than there are GPUs: on any node
-        ([Node(0), *MIXED[1:]], None, 100, Pool(8, 8, 1)),  # a head that runs nothing
-        ([Node(32), Node(2, 4)], None, 100, Pool(4, 0.5, 1)),  # few CPUs beside many GPUs: none waits for one
-        ([Node(64, 4), Node(8, 4)], None, 100, Pool(8, 2, 1)),  # all are equal
+        (MIXED, 12, 100, Pool(12, 6, 0)),  # more processes than GPUs: any node counts
+        ([Node(0), *MIXED[1:]], None, 100, Pool(8, 8, 1)),  # the head runs no processes
+        ([Node(32), Node(2, 4)], None, 100, Pool(4, 0.5, 1)),  # few CPUs, many GPUs: no process waits for a CPU
+        ([Node(64, 4), Node(8, 4)], None, 100, Pool(8, 2, 1)),  # all processes are equal
         ([Node(4), Node(16)], None, 100, Pool(10, 2, 0)),
         ([Node(2), Node(16)], 1, 100, Pool(1, 16, 0)),
         ([Node(4)], 3, 100, Pool(3, 1, 0)),

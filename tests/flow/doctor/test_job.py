@@ -9,7 +9,7 @@ from herbray.flow.doctor.finding import Finding
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
-    """A home of its own with a private token, no cluster named, and settings that any machine meets."""
+    """An empty home folder, no cluster named, and settings that any machine meets."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", "MLFLOW_TRACKING_URI"):

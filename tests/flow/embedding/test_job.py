@@ -1,4 +1,4 @@
-"""Embeddings of one folder are of one encoder and of the shards as they are."""
+"""The embeddings in a folder belong to one encoder and to the present shards."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def test_embeddings_of_an_earlier_version_are_refused_until_remade(shards, tmp_p
     start = Embed(model="start", start=EncoderSpec(size=32), shards=shards, out=tmp_path, splits=("random",), actors=0)
     folder = embed(start)
     now = read_note(folder), read_embeddings(folder)
-    for file in folder.glob("split=*/*.parquet"):  # as they were: of the weights alone, without a seal
+    for file in folder.glob("split=*/*.parquet"):  # as in an earlier version: fingerprint of the weights only, no seal
         metadata = {"encoder": now[0]["encoder"][:16], "source": tables.TableFile(file, "").note["source"]}
         pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
     (folder / "manifest.json").write_text(json.dumps({"model": "untrained", "init": "random", "seed": 89}))
@@ -108,7 +108,7 @@ def test_a_rewritten_shard_file_is_embedded_again(shards, tmp_path):
     before = read_embeddings(embed(spec))
     file = min((mine / "split=random").iterdir())
     groups = tables.TableFile(file, "")
-    with tables.open_writer(tmp_path / "new", groups.schema) as new:  # less its first bag
+    with tables.open_writer(tmp_path / "new", groups.schema) as new:  # without its first bag
         for number in range(1, groups.groups):
             new.write_table(groups.read_group(number))
         tables.add_note(new, groups.note | {"fingerprint": "another"})

@@ -103,7 +103,7 @@ def test_wherever_the_jpegs_are_decoded_the_batches_are_the_same(shards, decode)
 
 
 def test_the_first_window_needs_no_ray_and_a_single_window_starts_none(shards, monkeypatch):
-    """Its batches are there while the tasks of the others have not even begun."""
+    """Its batches are ready before the tasks of the other windows start."""
     windows, reader = windows_of(shards, epochs=1), WindowReader(shards, 40)
     held, waited = threading.Event(), []
     tables = stream_module._run_window_tasks
@@ -118,7 +118,7 @@ def test_the_first_window_needs_no_ray_and_a_single_window_starts_none(shards, m
     held.set()
     both = zip([*first, *found], sequential_batches(windows, reader), strict=True)
     assert all(same(one, two) for one, two in both)
-    assert waited == [True]  # had the first window come from there, the wait would have ended by itself
+    assert waited == [True]  # False if the first window had come from a task
     monkeypatch.setitem(sys.modules, "ray.data", None)
     assert len(list(ray_batches(windows[:1], reader, cpus=1))) == windows[0].batches
 

@@ -37,7 +37,7 @@ def test_the_next_batches_are_made_while_the_caller_works():
 
     batches = prefetch(drafts(3, rows=MIN_PIECE, fill=fill), 2, 1, 2)
     next(batches)
-    assert all(made.acquire(timeout=10) for _ in range(3))  # all three, though one was asked for
+    assert all(made.acquire(timeout=10) for _ in range(3))  # all three, although only one was requested
     batches.close()
 
 

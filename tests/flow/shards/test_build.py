@@ -104,7 +104,7 @@ def test_another_plan_removes_all_files_of_the_old_one(tmp_path, shards, herbari
 
 
 def broken_catalogue(folder, herbarium):
-    """The small herbarium with three bad images among its files."""
+    """The small herbarium, copied so that tests can damage its images."""
     table = catalogue.read(herbarium)
     sheets = folder / "sheets"
     sheets.mkdir(parents=True)
@@ -117,7 +117,7 @@ def broken_catalogue(folder, herbarium):
 
 
 def catalogue_of(folder, table, sheets, names, families=()):
-    """The broken herbarium as a catalogue; `families` by row are other ones than before."""
+    """The copied herbarium as a catalogue; `families` replaces the families of some rows."""
     columns = table.drop_columns(["image"]).to_pylist()
     with (sheets / "labels.csv").open("w", encoding="utf-8") as file:
         file.write("specimen_id,image,order,family,genus,species,institution\n")
@@ -169,7 +169,7 @@ def moved(before, after):
 
 
 def drawn(sheets, out):
-    """A catalogue of a few drawn sheets."""
+    """A catalogue of a few synthetic sheets."""
     source = Synthetic(path=sheets, sheets=60, size=32, orders=2, families=2, genera=3, species=6)
     catalogue.build(Catalogue(source=source, out=out))
     return out
@@ -195,9 +195,9 @@ def test_an_archive_that_is_mounted_elsewhere_changes_nothing(tmp_path, monkeypa
         assert (shard(spec)["fingerprint"], run_name(Train(shards=out))) == (before[0]["fingerprint"], before[1])
         assert {file: file.stat().st_mtime_ns for file in out.glob("split=*/*.parquet")} == files
     refused = pq.read_table(out / "quarantine.parquet").to_pylist()
-    assert [row["image"] for row in refused] == [str(second / bad)]  # where it lies now, for people to look at
+    assert [row["image"] for row in refused] == [str(second / bad)]  # the present path, for people who look at it
 
-    (second / bad).write_bytes(whole)  # and where it is looked at again
+    (second / bad).write_bytes(whole)  # the image is checked again at the present path
     mended = shard(spec)
     assert mended["counts"]["quarantined"] == 0
     assert sum(file.stat().st_mtime_ns != time for file, time in files.items()) == 1
@@ -262,7 +262,7 @@ def test_missing_shards_say_which_command_to_run(tmp_path):
 
 
 def test_killed_in_the_middle_and_run_again(tmp_path, herbarium):
-    """SIGKILL of the whole job; the second run keeps what was finished and ends with every image once."""
+    """SIGKILL of the whole job; the second run keeps finished files, and every image occurs once."""
     out = tmp_path / "shards"
     arguments = [f"catalogue={herbarium}", f"out={out}", "side=40", "bag=8", "file_rows=8", "splits.random=0.2"]
     command = [sys.executable, "-m", "herbray.cli", "shard", *arguments]
