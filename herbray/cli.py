@@ -66,7 +66,7 @@ VERBS: Final = {
         "herbray.benchmark.job",
         "Benchmark",
         "benchmark",
-        "Compare the speed of herbray with other libraries.",
+        "Compare herbray with other libraries.",
     ),
     "doctor": (
         "herbray.flow.doctor.job",
