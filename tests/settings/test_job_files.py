@@ -142,7 +142,7 @@ import sys
 sys.path.insert(0, {str(tmp_path / "site")!r})
 from herbray import cli
 from herbray.settings import job_files
-assert job_files.folder().parts[-3:] == ("site", "herbray", "jobs"), job_files.folder()
+assert job_files.find_folder().parts[-3:] == ("site", "herbray", "jobs"), job_files.find_folder()
 cli.main(["init"])
 """
     (tmp_path / "work").mkdir()
