@@ -7,8 +7,8 @@ from herbray import cli
 from herbray.disk import describe_disk_error, find_disk_error
 from herbray.flow.embedding.encoder_source import start_card
 from herbray.flow.embedding.specification import Embed
-from herbray.model.checkpoint import save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import save_encoder
 
 
 def write():

@@ -1,1 +1,1 @@
-"""Exact nearest neighbours."""
+"""Exact nearest-neighbour search."""

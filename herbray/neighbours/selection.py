@@ -1,4 +1,4 @@
-"""The k largest numbers of each row of a matrix, faster than `topk` where that is slow."""
+"""Select the k largest numbers of each row of a matrix, faster than `topk` in the cases where `topk` is slow."""
 
 from typing import Final
 
@@ -9,11 +9,11 @@ from torch import Tensor
 _LANES: Final = 16  # columns that share one maximum
 
 
-def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, descending, and their columns: [r, k].
+def select_largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Select the k largest of each row, descending, and their columns: [r, k].
 
-    Maxima over lanes of 16 columns come first: the k largest values lie in the k lanes with the largest maxima, and a
-    maximum costs a tenth of a selection. Columns that fill no lane join those.
+    First computes maxima over lanes of 16 columns: the k largest values lie in the k lanes with the largest maxima, and
+    a maximum costs a tenth of a selection. Columns left over from the lanes are always candidates.
     """
     rows, columns = scores.shape
     if columns < 2 * _LANES * k:
@@ -28,10 +28,10 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, members.gather(1, place)
 
 
-def ordered(keys: Tensor, k: int) -> Tensor:
-    """The k largest of each row, descending; `keys` are left in disorder."""
+def sort_largest(keys: Tensor, k: int) -> Tensor:
+    """Select the k largest of each row, descending; reorders `keys` in place."""
     if keys.device.type != "cpu":
         return keys.topk(k, dim=1).values
     array, least = keys.numpy(), keys.shape[1] - k
-    array.partition(least, axis=1)  # a quarter of the time of `topk`
+    array.partition(least, axis=1)  # takes a quarter of the time of `topk`
     return torch.from_numpy(np.sort(array[:, least:], axis=1)[:, ::-1].copy())

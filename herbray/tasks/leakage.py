@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours.search import Near, all_nearest
+from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, PooledSplits, UnscorableError
 from herbray.tasks.methods.probe import ProbeTask, cross_validate, dealt, macro_scores, usable
 from herbray.tasks.methods.units import embeddings_units, tally
@@ -81,7 +81,7 @@ class Leakage(ProbeTask):
 
     def _neighbours(self, place: Place, chosen: Embeddings, labels: Indices) -> Measured:
         units = embeddings_units(chosen)
-        near = all_nearest(chosen.features, units, self.neighbours)
+        near = find_all_nearest(chosen.features, units, self.neighbours)
         there = near.valid.sum(axis=1)
         asked = there > 0
         if not asked.any():
@@ -94,7 +94,7 @@ class Leakage(ProbeTask):
         return Measured(place.scores({metric: value[asked].mean() for metric, value in values.items()}), outcomes)
 
 
-def expected(near: Near, genera: Indices, institutions: Indices, units: Indices) -> Floats:
+def expected(near: NearestRows, genera: Indices, institutions: Indices, units: Indices) -> Floats:
     """Expected share of neighbours of a row's institution, if institutions were permuted within each genus: [n].
 
     A row keeps its own institution and its neighbours' genera; each neighbour's institution is then that of a sheet
@@ -104,7 +104,7 @@ def expected(near: Near, genera: Indices, institutions: Indices, units: Indices)
         near: the neighbours of all n rows.
         genera: [n] codes.
         institutions: [n] codes.
-        units: [n] what could not be a neighbour, see `nearest`.
+        units: [n] what could not be a neighbour, see `find_nearest`.
     """
     kinds, places = int(genera.max()) + 1, int(institutions.max()) + 1
     genus = genera[near.neighbours].astype(np.int64)

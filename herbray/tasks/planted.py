@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours.search import all_nearest
+from herbray.neighbours.search import find_all_nearest
 from herbray.tasks.base import (
     PAPER_SEED,
     Embeddings,
@@ -99,7 +99,7 @@ class Planted(ProbeTask):
         rows, given, wrong = self._classes(embeddings, split, rank)
         chosen = embeddings.take(rows)
         probabilities, converged = out_of_fold(chosen.features, given, embeddings_units(chosen), self, seed)
-        near = all_nearest(chosen.features, embeddings_units(chosen), self.neighbours)
+        near = find_all_nearest(chosen.features, embeddings_units(chosen), self.neighbours)
         place = Place(self.name, split, rank)
         numbers = {"rows": len(rows), "wrong": wrong.sum(), "chance": wrong.mean(), "converged": converged}
         found = Measured(place.scores(numbers | {"rows_left_out": len(embeddings) - len(rows)}))

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours.search import Near, nearest, vote
+from herbray.neighbours.search import NearestRows, find_nearest, vote
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, PooledSplits, TaskSpec, UnscorableError, hinted
 from herbray.tasks.base import once as each_once
 from herbray.tasks.methods.probe import usable
@@ -108,13 +108,13 @@ class Retrieval(TaskSpec):
         """Values of each metric, of the rows that have partners, in their order."""
         most = np.maximum(relevant, max(self.k, *self.recall_at))
         blocks, rows = [], []
-        for near in nearest(named.features, units, most, np.flatnonzero(relevant)):
+        for near in find_nearest(named.features, units, most, np.flatnonzero(relevant)):
             blocks.append(self._block(near, codes, relevant))
             rows.append(near.rows)
         order = np.argsort(np.concatenate(rows))
         return {metric: np.concatenate([block[metric] for block in blocks])[order] for metric in blocks[0]}
 
-    def _block(self, near: Near, codes: Indices, relevant: Integers) -> dict[str, Floats]:
+    def _block(self, near: NearestRows, codes: Indices, relevant: Integers) -> dict[str, Floats]:
         """Values [m] of the rows of a block, each metric."""
         hit = (codes[near.neighbours] == codes[near.rows][:, None]) & near.valid
         place = np.arange(1, hit.shape[1] + 1)
@@ -136,5 +136,5 @@ def partners(codes: Indices, units: Indices) -> Integers:
     return tally(codes, codes) - tally(both, both)
 
 
-def _cut(near: Near, k: int) -> Near:
-    return Near(near.rows, near.neighbours[:, :k], near.cosine[:, :k], near.valid[:, :k])
+def _cut(near: NearestRows, k: int) -> NearestRows:
+    return NearestRows(near.rows, near.neighbours[:, :k], near.cosine[:, :k], near.valid[:, :k])

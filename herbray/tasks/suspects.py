@@ -9,7 +9,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from herbray import schema
-from herbray.neighbours.search import Near, all_nearest
+from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, UnscorableError
 from herbray.tasks.methods.detect import confident
 from herbray.tasks.methods.probe import out_of_fold, usable
@@ -69,7 +69,7 @@ def suspects(
         )
     with threadpool_limits(limits=settings.threads):
         probabilities, _ = out_of_fold(embeddings.features[rows], given, units[rows], settings, seed)
-        near = all_nearest(embeddings.features, units, neighbours, rows)
+        near = find_all_nearest(embeddings.features, units, neighbours, rows)
     doubt = confident(given, probabilities)
     worst_first = np.lexsort((np.arange(len(rows)), probabilities[np.arange(len(rows)), given], ~doubt.flagged))
     columns = _columns(embeddings, rank, rows, given, probabilities)
@@ -114,7 +114,7 @@ def _columns(
     }
 
 
-def _evidence(ids: Objects, names: Objects, near: Near) -> dict[str, Objects]:
+def _evidence(ids: Objects, names: Objects, near: NearestRows) -> dict[str, Objects]:
     """Ids and filed names of each row's neighbours, as lists in an array of objects."""
     found = {name: np.empty(len(near.rows), dtype=object) for name in ("neighbours", "neighbour_names")}
     for at, (neighbours, valid) in enumerate(zip(near.neighbours, near.valid, strict=True)):

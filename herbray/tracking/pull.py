@@ -31,9 +31,9 @@ def load_encoder(model_uri: str, uri: str | None = None) -> "Encoder":
         uri: the store; None for the environment's `MLFLOW_TRACKING_URI`.
 
     Raises:
-        ValueError: see `pull` and `herbray.model.checkpoint.read_encoder`.
+        ValueError: see `pull` and `herbray.model.encoder_card.read_encoder`.
     """
-    from herbray.model.checkpoint import read_encoder
+    from herbray.model.encoder_card import read_encoder
 
     return read_encoder(pull(model_uri, uri))[0]
 

@@ -43,7 +43,7 @@ def register(
     Args:
         run: the run that trained the encoder.
         name: letters, digits, `_ . -`.
-        folder: as written by `herbray.model.checkpoint.save_encoder`.
+        folder: as written by `herbray.model.encoder_card.save_encoder`.
         card: the model card in Markdown; stored whole as README.md and, cut if need be, as the version's description.
         alias: set on the version, unless a later version has it already.
         tags: of the version.
@@ -54,13 +54,13 @@ def register(
     Raises:
         ValueError: the name is not allowed, or a file is missing or not a readable encoder.
     """
-    from herbray.model.checkpoint import read_encoder
+    from herbray.model.encoder_card import read_encoder
 
     if not _NAME.fullmatch(name):
         raise ValueError(f"model name {name!r}: use 1 to 100 letters, digits, '_', '.' and '-'")
     if missing := [file for file in FILES if not (folder / file).is_file()]:
         raise ValueError(
-            f"{folder}: lacks {' and '.join(missing)}; write it with herbray.model.checkpoint.save_encoder"
+            f"{folder}: lacks {' and '.join(missing)}; write it with herbray.model.encoder_card.save_encoder"
         )
     dim = read_encoder(folder)[0].dim  # what cannot be loaded is not registered
     weights = digest_of(folder)

@@ -38,9 +38,9 @@ def wait_to_be_killed(folder):
 
 
 def hold_in_write(folder, number):
-    from herbray.model import sealed
+    from herbray.model import sealed_folder
 
-    digest, seen = sealed._measured, []
+    digest, seen = sealed_folder._measure_file, []
 
     def measured(path, sync=False):
         if sync and path.name == "training.pt":
@@ -49,7 +49,7 @@ def hold_in_write(folder, number):
                 wait_to_be_killed(folder)
         return digest(path, sync)
 
-    sealed._measured = measured
+    sealed_folder._measure_file = measured
 
 
 def die_at(folder, here, batch):

@@ -92,7 +92,7 @@ def windows_of(spec) -> dict[int, int]:
     from herbray.data import plan
     from herbray.flow.training.training_data import read_training_data
 
-    return {int(s): n for n, w in enumerate(read_training_data(spec).windows) for s in plan.order(w).seeds}
+    return {int(s): n for n, w in enumerate(read_training_data(spec).windows) for s in plan.order_rows(w).seeds}
 
 
 def afterwards(folder: Path, spec, killed_at: float) -> tuple[float, int, str]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours import search
-from herbray.neighbours.search import Near, all_nearest, nearest, vote
+from herbray.neighbours.search import NearestRows, find_all_nearest, find_nearest, vote
 
 
 def by_hand(features, units, k):
@@ -44,29 +44,29 @@ def compared_with_all(monkeypatch):
 @pytest.fixture
 def candidates_first(monkeypatch):
     """32 bits choose candidates, however few the rows are."""
-    monkeypatch.setattr(search, "_MANY", 20)
+    monkeypatch.setattr(search, "_CANDIDATE_DIVISOR", 20)
 
 
 @given(
     n=st.integers(2, 25),
     k=st.integers(1, 30),
     seed=st.integers(0, 10**6),
-    cells=st.integers(1, 200),
+    max_cosines=st.integers(1, 200),
     columns=st.integers(1, 40),
     candidates=st.booleans(),
 )
 @settings(max_examples=100, deadline=None)
-def test_neighbours_are_those_of_the_definition_whatever_the_block(n, k, seed, cells, columns, candidates):
+def test_neighbours_are_those_of_the_definition_whatever_the_block(n, k, seed, max_cosines, columns, candidates):
     generator = np.random.default_rng(seed)
     features = generator.integers(-2, 3, (n, 3)).astype(np.float32)  # many ties, and rows of zeros
     units = generator.integers(0, n, n)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "_COLUMNS", columns)
-        patch.setattr(search, "_SPARE", 1)
-        patch.setattr(search, "_MANY", 0.5 if candidates else 1000)  # n // 0.5 is more than any k
+        patch.setattr(search, "_BLOCK_COLUMNS", columns)
+        patch.setattr(search, "_EXTRA_CANDIDATES", 1)
+        patch.setattr(search, "_CANDIDATE_DIVISOR", 0.5 if candidates else 1000)  # n // 0.5 is more than any k
         places, cosine = by_hand(features, units, k)
         rows = []
-        for near in nearest(features, units, k, cells=cells):
+        for near in find_nearest(features, units, k, max_cosines=max_cosines):
             rows += near.rows.tolist()
             assert np.array_equal(np.where(near.valid, near.neighbours, -1), places[near.rows])
             assert np.array_equal(near.cosine[near.valid], cosine[near.rows][near.valid])
@@ -89,7 +89,7 @@ def test_neighbours_are_those_of_the_definition_whatever_the_block(n, k, seed, c
 def test_candidates_of_32_bits_lose_no_neighbour(name, features, candidates_first):
     features = features.astype(np.float32)
     for units in (np.arange(2500), np.random.default_rng(1).integers(0, 900, 2500)):
-        assert_is(all_nearest(features, units, 10), features, units, 10)
+        assert_is(find_all_nearest(features, units, 10), features, units, 10)
 
 
 def test_neighbours_closer_than_32_bits_can_tell_are_ordered(compared_with_all, candidates_first):
@@ -100,14 +100,14 @@ def test_neighbours_closer_than_32_bits_can_tell_are_ordered(compared_with_all, 
     features = np.cos(angle)[:, None] * axis + np.sin(angle)[:, None] * side
     features = np.vstack([axis, features, generator.standard_normal((2300, 512))]).astype(np.float32)
     asked = np.array([0])
-    found = all_nearest(features, np.arange(len(features)), 20, asked)
+    found = find_all_nearest(features, np.arange(len(features)), 20, asked)
     assert np.array_equal(found.neighbours[0], by_hand(features, np.arange(len(features)), 20)[0][0])
     assert compared_with_all == [1]
 
 
 def test_of_ordinary_rows_few_are_compared_with_all(compared_with_all, candidates_first):
     features = cloud(3000, 512)
-    assert_is(all_nearest(features, np.arange(3000), 10), features, np.arange(3000), 10)
+    assert_is(find_all_nearest(features, np.arange(3000), 10), features, np.arange(3000), 10)
     assert sum(compared_with_all) < 30
 
 
@@ -117,7 +117,7 @@ def test_each_row_may_want_another_number_and_only_some_may_ask():
     asked = np.flatnonzero(np.arange(900) % 3)
     places, _ = by_hand(features, units, 700)
     seen = []
-    for near in nearest(features, units, wanted, asked, cells=10_000):
+    for near in find_nearest(features, units, wanted, asked, max_cosines=10_000):
         seen += near.rows.tolist()
         assert near.neighbours.shape[1] == wanted[near.rows].max()
         found = np.where(near.valid, near.neighbours, -1)
@@ -130,7 +130,7 @@ def test_threads_and_the_precision_that_a_caller_has_set_change_nothing(candidat
     torch.set_float32_matmul_precision("medium")
     try:
         with threadpool_limits(limits=1), torch.autocast("cpu", torch.bfloat16):
-            found = all_nearest(features, np.arange(2000), 10)
+            found = find_all_nearest(features, np.arange(2000), 10)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -142,7 +142,7 @@ def test_the_threads_that_a_task_sets_are_those_that_are_used():
     torch.set_num_threads(2)
     try:
         with threadpool_limits(limits=1):
-            all_nearest(cloud(1500, 256), np.arange(1500), 5)
+            find_all_nearest(cloud(1500, 256), np.arange(1500), 5)
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:
@@ -151,17 +151,17 @@ def test_the_threads_that_a_task_sets_are_those_that_are_used():
 
 def test_arrays_that_must_not_be_written_and_tensors_are_read():
     features = cloud(50, 8)
-    due = all_nearest(features, np.arange(50), 3)
+    due = find_all_nearest(features, np.arange(50), 3)
     features.flags.writeable = False
     for same in (features, torch.tensor(features), torch.tensor(features).double()):
-        assert np.array_equal(all_nearest(same, np.arange(50), 3).neighbours, due.neighbours)
+        assert np.array_equal(find_all_nearest(same, np.arange(50), 3).neighbours, due.neighbours)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_finds_the_same(candidates_first):
     for features in (cloud(3000, 128), np.rint(cloud(3000, 4)), cloud(3000, 128) + 60):
-        due = list(nearest(features, np.arange(3000), 10, device="cpu"))
-        found = list(nearest(features, np.arange(3000), 10, device="cuda"))
+        due = list(find_nearest(features, np.arange(3000), 10, device="cpu"))
+        found = list(find_nearest(features, np.arange(3000), 10, device="cuda"))
         for one, other in zip(due, found, strict=True):
             assert np.array_equal(one.neighbours, other.neighbours)
             assert np.array_equal(one.cosine, other.cosine)
@@ -169,7 +169,7 @@ def test_a_gpu_finds_the_same(candidates_first):
 
 @pytest.mark.parametrize("k", [1, 3, 10])
 def test_a_lone_row_has_no_neighbour(k):
-    near = all_nearest(np.ones((1, 4), dtype=np.float32), np.arange(1), k)
+    near = find_all_nearest(np.ones((1, 4), dtype=np.float32), np.arange(1), k)
     assert not near.valid.any()
     assert vote(near, np.zeros(1, dtype=np.intp)).tolist() == [-1]
 
@@ -178,8 +178,8 @@ def test_a_lone_row_has_no_neighbour(k):
     ("features", "units", "k"), [((4, 2), 3, 1), ((4,), 4, 1), ((4, 2), 4, 0), ((4, 2), 4, np.array([1, 1, 0, 1]))]
 )
 def test_bad_input_is_refused(features, units, k):
-    with pytest.raises(ValueError, match="wanted"):
-        next(nearest(np.zeros(features, dtype=np.float32), np.arange(units), k))
+    with pytest.raises(ValueError, match="expected"):
+        next(find_nearest(np.zeros(features, dtype=np.float32), np.arange(units), k))
 
 
 def test_votes_go_by_number_then_by_nearness_then_by_code():
@@ -189,14 +189,14 @@ def test_votes_go_by_number_then_by_nearness_then_by_code():
 
     codes = np.array([0, 2, 1, 1, 2])
     for cosines, winner in [((0.9, 0.8, 0.7, 0.65), 2), ((0.9, 0.8, 0.75, 0.6), 1), ((0.9, 0.9, 0.9, 0.9), 1)]:
-        near = all_nearest(around(cosines), np.arange(5), 4)
+        near = find_all_nearest(around(cosines), np.arange(5), 4)
         assert vote(near, codes)[0] == winner
-    assert vote(all_nearest(around((0.9, 0.8, 0.7, 0.6)), np.arange(5), 3), codes)[0] == 1
+    assert vote(find_all_nearest(around((0.9, 0.8, 0.7, 0.6)), np.arange(5), 3), codes)[0] == 1
 
 
 def test_a_thousand_voters_a_row_take_little_memory():
     generator = np.random.default_rng(0)
-    near = Near(
+    near = NearestRows(
         np.arange(2000),
         np.argsort(generator.random((2000, 1000)), axis=1),
         np.round(generator.random((2000, 1000)), 6),

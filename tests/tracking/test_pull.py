@@ -13,7 +13,7 @@ import pytest
 
 import herbray
 from herbray.model import portable
-from herbray.model.checkpoint import read_encoder
+from herbray.model.encoder_card import read_encoder
 from herbray.tracking import ModelNotFound, open_run, pull, register
 from herbray.tracking import pull as pull_function
 from herbray.tracking.package import CARD, FILES, WEIGHTS
@@ -197,5 +197,5 @@ def test_people_without_herbray_get_the_same_numbers(uri, model, encoders, jpegs
 
 
 def test_file_names_are_those_that_the_reader_wants(encoders):
-    assert (WEIGHTS, CARD) == (portable.WEIGHTS, portable.CARD)
+    assert (WEIGHTS, CARD) == (portable.WEIGHTS_FILE, portable.CARD_FILE)
     assert json.loads((encoders[0] / CARD).read_text())["size"] == 32

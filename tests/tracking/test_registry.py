@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from herbray.model.checkpoint import EncoderRefused
+from herbray.model.encoder_card import EncoderRefused
 from herbray.tracking import ModelNotFound, open_run, register, resolve, run_of, set_alias
 from herbray.tracking.store import client
 

@@ -15,9 +15,9 @@ from herbray.benchmark.harness.race import Case, Contender
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
 from herbray.data import images
 from herbray.flow.embedding.embedder import Embedder
-from herbray.model.augment import prepare
-from herbray.model.checkpoint import EncoderCard, save_encoder
+from herbray.model.augment import prepare_images
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, save_encoder
 
 _OURS, _READY = "herbray", "herbray: decoded tensors, forward alone"
 _PLAIN, _LAST = "bare eager loop, NCHW", "bare eager loop, channels-last"
@@ -62,7 +62,7 @@ class EmbedRate(BenchmarkSpec):
 
     def _case(self, size: int, ours: Embedder, encoder: Encoder, shard: Path, out: Path) -> Case:
         jpegs = pq.read_table(shard, columns=["jpeg"])["jpeg"].to_pylist()
-        pixels = torch.from_numpy(images.squares(jpegs, size)).to(ours.device)
+        pixels = torch.from_numpy(images.decode_squares(jpegs, size)).to(ours.device)
         batches = torch.split(pixels, ours.batch)
         last = build_encoder(EncoderSpec(size=size), 0).eval().to(ours.device)
         last.load_state_dict(encoder.state_dict())
@@ -97,7 +97,9 @@ def _card(encoder: Encoder, seed: int) -> EncoderCard:
 def _loop(encoder: Encoder, batches: Sequence[torch.Tensor], layout: torch.memory_format) -> torch.Tensor:
     kind = batches[0].device.type
     with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
-        parts = [encoder(prepare(part, encoder.size).contiguous(memory_format=layout)).float() for part in batches]
+        parts = [
+            encoder(prepare_images(part, encoder.size).contiguous(memory_format=layout)).float() for part in batches
+        ]
     return torch.cat(parts)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from herbray.benchmark.harness.figures import Figure
 from herbray.benchmark.harness.race import Case, Contender, Missing
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
-from herbray.neighbours.search import Indices, nearest
+from herbray.neighbours.search import Indices, find_nearest
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -96,7 +96,7 @@ def _searches(points: Floats, asked: Indices, k: int, cpu: bool) -> dict[str, Se
 
 def _ours(points: Floats | torch.Tensor, asked: Indices, k: int, device: str) -> Search:
     units = np.arange(len(points))
-    return lambda: np.concatenate([near.neighbours for near in nearest(points, units, k, asked, device=device)])
+    return lambda: np.concatenate([near.neighbours for near in find_nearest(points, units, k, asked, device=device)])
 
 
 def _plain(points: torch.Tensor, asked: Indices, k: int) -> Search:

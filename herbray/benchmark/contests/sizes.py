@@ -17,8 +17,8 @@ import pyarrow.csv
 from herbray import schema
 from herbray.benchmark.harness.race import cpu_seconds
 from herbray.data import catalogue, plan
-from herbray.data.bags import shard_plan
 from herbray.data.catalogue import Catalogue
+from herbray.data.shard_plan import plan_shards
 from herbray.data.sources.folder import Folder
 from herbray.data.splits import Splits, split
 
@@ -82,7 +82,7 @@ def _plan(rows: int, folder: Path) -> Job:
     table = catalogue.read(folder / "catalogue")
 
     def job() -> object:
-        return shard_plan(table, split(table, Splits(), 89), _BAG, 2048, 89)
+        return plan_shards(table, split(table, Splits(), 89), _BAG, 2048, 89)
 
     return job
 
@@ -100,18 +100,18 @@ def _epoch(rows: int, folder: Path) -> Job:
     index = pa.table(columns, schema=schema.INDEX)
 
     def job() -> object:
-        windows = plan.epoch_plan(index, plan.genera(index), plan.Stream(), 4, 89, 0)
-        return sum(plan.order(window).row.size for window in windows)
+        windows = plan.plan_epoch(index, plan.list_genera(index), plan.Stream(), 4, 89, 0)
+        return sum(plan.order_rows(window).row.size for window in windows)
 
     return job
 
 
 def _knn(rows: int, folder: Path) -> Job:
-    from herbray.neighbours.search import nearest
+    from herbray.neighbours.search import find_nearest
 
     del folder
     points = np.random.default_rng(89).standard_normal((rows, _DIM), np.float32)
-    return lambda: list(nearest(points, np.arange(rows), 10, np.arange(_QUERIES), device="cpu"))
+    return lambda: list(find_nearest(points, np.arange(rows), 10, np.arange(_QUERIES), device="cpu"))
 
 
 def _embed(rows: int, folder: Path) -> Job:

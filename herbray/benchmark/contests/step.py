@@ -30,8 +30,8 @@ from herbray.flow.training.specification import Train
 from herbray.flow.training.step import make_optimizer, take_step, wrap_model
 from herbray.flow.training.training_data import TrainingData, read_training_data
 from herbray.flow.training.world import World
-from herbray.model.compiled import Compile, worthwhile
-from herbray.model.denormal import flushed
+from herbray.model.compilation import CompileMode, should_compile
+from herbray.model.denormals import flush_denormals
 
 FED: Final = "herbray"
 READY: Final = "herbray: decoded tensors on the device"
@@ -102,14 +102,14 @@ class Step(BenchmarkSpec):
         None, ge=8, multiple_of=8, description="images; None: 512 on a GPU (the autoencoder 128), 32 on a CPU"
     )
     steps: int | None = Field(None, ge=1, description="of a lap; None: 40 on a GPU, 4 on a CPU")
-    compile: Compile = "auto"
+    compile: CompileMode = "auto"
 
     def cases(self, work: Path) -> Iterator[Case]:
         """One an objective."""
         most = max(self._sizes(name)[1] for name in self.objectives)
         write_shards(work / "shards", 2 * _HELD * most, self._sizes()[0], self.seed, _GENERA)
         for name in self.objectives:
-            with flushed():
+            with flush_denormals():
                 yield self._case(self._spec(name, work))
 
     def targets(self) -> Sequence[Promise]:
@@ -172,7 +172,7 @@ class _Run:
         learner = build_learner(spec, len(data.classes), None).to(device).to(memory_format=torch.channels_last)
         self.optimizer = make_optimizer(spec.optimizer, learner)
         steps = PAPER_IMAGES // spec.stream.batch  # what a run takes for which speed matters
-        self.model: nn.Module = wrap_model(learner, World(device=device), worthwhile(spec.compile, device, steps))
+        self.model: nn.Module = wrap_model(learner, World(device=device), should_compile(spec.compile, device, steps))
 
     def step(self, batch: DeviceBatch) -> None:
         take_step(self.model, self.optimizer, self.spec.optimizer.lr, batch, self.spec)

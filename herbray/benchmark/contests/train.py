@@ -29,8 +29,8 @@ from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.world import World
 from herbray.model.augment import augment
-from herbray.model.denormal import flushed
-from herbray.model.learner import parallel
+from herbray.model.denormals import flush_denormals
+from herbray.model.learner import wrap_ddp
 from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
 
@@ -176,7 +176,7 @@ def _alone(rank: int, folder: Path, spec: Train, steps: int, count: int, workers
     loop.train_loop(spec, read_training_data(spec), None, World(device=_device(rank)), feed, None, report)
 
 
-@flushed()
+@flush_denormals()
 def _bare(rank: int, folder: Path, spec: Train, steps: int, count: int, workers: int, port: int) -> None:
     """What an engineer writes without a framework: a loop over tensors that lie on the device."""
     threads(count)
@@ -189,7 +189,7 @@ def _bare(rank: int, folder: Path, spec: Train, steps: int, count: int, workers:
         where = f"tcp://127.0.0.1:{port}"
         kind = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(kind, init_method=where, rank=rank, world_size=workers)
-        model = parallel(model)
+        model = wrap_ddp(model)
     reader = WindowReader(spec.shards, data.manifest["side"])
     decoded = list(itertools.islice(sequential_batches(windows_of_rank(data.windows, rank, workers), reader), 16))
     held = [(torch.from_numpy(b.images).to(device), torch.from_numpy(b.labels).to(device), b.seed) for b in decoded]

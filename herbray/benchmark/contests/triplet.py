@@ -13,7 +13,7 @@ from torch.nn import functional
 from herbray.benchmark.harness.figures import Figure
 from herbray.benchmark.harness.race import Case, Contender, Missing
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
-from herbray.model.denormal import flushed
+from herbray.model.denormals import flush_denormals
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.learner import Learner
 from herbray.model.objectives.triplet import Triplet
@@ -50,7 +50,7 @@ class TripletStep(BenchmarkSpec):
         """The step first, then mining and loss by size; everything is in memory, on the GPU where there is one."""
         del work
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with flushed():  # for all alike
+        with flush_denormals():  # for all alike
             yield Case(self._step_case(), "triplets", self._steps(device), least_s=0.5)
             for batch in self.batches:
                 for mining in _MININGS:

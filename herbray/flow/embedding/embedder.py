@@ -12,13 +12,13 @@ import torch
 
 from herbray import schema, tables
 from herbray.data import images
-from herbray.data.plan import fingerprint
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
 from herbray.flow.input.window_reader import Draft, Pixels, byte_views
 from herbray.flow.shards.manifest import remedy
 from herbray.flow.training.fingerprints import encoder_fingerprint
-from herbray.model.checkpoint import read_encoder
-from herbray.model.inference import ready
+from herbray.model.encoder_card import read_encoder
+from herbray.model.inference import build_embedder
 
 _PREFETCHED_BATCHES = 3
 
@@ -45,7 +45,7 @@ class Embedder:
             torch.set_num_threads(threads)
         module, card = read_encoder(encoder)
         self.dim, self.fingerprint = module.dim, encoder_fingerprint(encoder, card)
-        self.embed = ready(module, self.device)
+        self.embed = build_embedder(module, self.device)
         self.side, self.threads, self.batch = side, threads, batch or (512 if on_gpu else 64)
         self.allocate = allocate_pinned if on_gpu else allocate_pageable
 
@@ -94,8 +94,8 @@ def source_fingerprint(file: Path) -> str:
     """
     shard = tables.TableFile(file, remedy(file.parents[1]))
     refused = sorted(row["specimen_id"] for row in shard.note.get("refused", ()))
-    return fingerprint(shard.note.get("fingerprint"), refused, shard.rows)
+    return fingerprint_json(shard.note.get("fingerprint"), refused, shard.rows)
 
 
 def _fill_rows(jpegs: Sequence[Any], side: int, start: int, stop: int, out: Pixels) -> None:
-    out[start:stop] = images.squares(jpegs[start:stop], side)
+    out[start:stop] = images.decode_squares(jpegs[start:stop], side)

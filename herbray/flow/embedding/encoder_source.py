@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 from herbray import __version__, schema, tracking
-from herbray.data.plan import fingerprint
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.training.fingerprints import encoder_fingerprint, fingerprint_of, weights_fingerprint
-from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
 
 
 def fetch_encoder(spec: Embed) -> tuple[Path, dict[str, str]]:
@@ -50,7 +50,7 @@ def _build_start(spec: Embed) -> tuple[Path, dict[str, str]]:
         # With the version number, because results identify start weights by `init`; training does the same.
         start = start.model_copy(update={"init": tracking.pinned(uri, start.init)})
         weights = tracking.pull(start.init, uri, cache=_cache(spec))
-    which = fingerprint(start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]
+    which = fingerprint_json(start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]
     name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', start.init)[-40:]}-{which}"
     folder = _cache(spec) / name
     if not (folder / "encoder.json").exists():

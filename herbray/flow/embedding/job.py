@@ -22,7 +22,7 @@ from herbray.flow.shards.chosen_splits import nonempty_splits
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import kind_settings, read_identity
-from herbray.model.checkpoint import EncoderCard, read_encoder
+from herbray.model.encoder_card import EncoderCard, read_encoder
 
 
 def embed(spec: Embed) -> Path:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from herbray import __version__, schema, tables
 from herbray.config import Spec
-from herbray.data import plan
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
 from herbray.flow.embedding.folder import read_embeddings, read_labels, read_note
 from herbray.flow.evaluation.comparison import AnyRule, Rule
@@ -205,7 +205,7 @@ def _as_they_end(spec: Evaluate, pieces: Sequence[_Piece], left: Sequence[int]) 
 
 def _key(spec: Evaluate, piece: _Piece, embeddings: str) -> str:
     settings = [each.model_dump(mode="json") for each in (piece.task, spec.bootstrap)]
-    return plan.fingerprint(embeddings, settings, piece.split, spec.seed, __version__, code_print())
+    return fingerprint_json(embeddings, settings, piece.split, spec.seed, __version__, code_print())
 
 
 def _run_piece(piece: _Piece, embeddings: Embeddings, note: dict[str, Any], bootstrap: Bootstrap, seed: int) -> Found:

@@ -140,7 +140,7 @@ class DecodedCache:
 
 
 def paint_pixels(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], out: Pixels) -> None:
-    """A `Paint` for pixels: cuts the same square, as wide as the short side, as `images.squares`."""
+    """A `Paint` for pixels: cuts the same square, as wide as the short side, as `images.decode_squares`."""
     for row, picture in enumerate(pictures):
         spare_y, spare_x = picture.shape[0] - side, picture.shape[1] - side
         offset = float(offsets[row])

@@ -112,7 +112,7 @@ class WindowReader:
             pictures: all images of its slices, slice after slice, in a form that `paint` accepts.
             paint: writes their squares.
         """
-        order = plan.order(window)
+        order = plan.order_rows(window)
         labels = np.array([part.label for part in window.slices], np.int64)
         first = np.cumsum([0, *(part.rows for part in window.slices)])
         place = first[order.slice] + order.row
@@ -157,7 +157,7 @@ def paint_jpegs(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64
     """A `Paint` for JPEGs."""
     from herbray.data import images  # here: a task that sends JPEGs needs no decoder
 
-    images.squares(jpegs, side, offsets, out=out)
+    images.decode_squares(jpegs, side, offsets, out=out)
 
 
 def _fill_rows(

@@ -11,9 +11,10 @@ from pydantic import Field
 
 from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
-from herbray.data import catalogue, images, plan
-from herbray.data.absent import absent
-from herbray.data.bags import ShardFile, shard_plan
+from herbray.data import catalogue, images
+from herbray.data.empty_splits import explain_empty_splits
+from herbray.data.fingerprint import fingerprint_json
+from herbray.data.shard_plan import ShardFile, plan_shards
 from herbray.data.splits import Splits, split
 from herbray.flow.cluster import connection
 from herbray.flow.shards.write_file import ShrinkSettings, write_shard_file
@@ -63,9 +64,9 @@ def shard(spec: Shard, said: Collection[str] = ()) -> dict[str, Any]:
     table = catalogue.read(spec.catalogue)
     about = catalogue.read_manifest(spec.catalogue)
     assignment = split(table, spec.splits, spec.seed)
-    missing = absent(table, assignment, spec.splits)
+    missing = explain_empty_splits(table, assignment, spec.splits)
     connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in said)
-    files = shard_plan(table, assignment, spec.bag, spec.file_rows, spec.seed)
+    files = plan_shards(table, assignment, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last: shards without a manifest are not finished
     _remove_stale_files(spec.out, {file.path for file in files})
@@ -129,7 +130,7 @@ def _finish(spec: Shard, input_rows: int, about: dict[str, Any], notes: Sequence
     manifest = _manifest(spec, about, index) | {
         "counts": counts,
         "reasons": reasons,
-        "fingerprint": plan.fingerprint([_content(note) for note in notes]),
+        "fingerprint": fingerprint_json([_content(note) for note in notes]),
     }
     tables.write(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
     tables.write(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))

@@ -7,11 +7,12 @@ from typing import Any
 import pyarrow as pa
 
 from herbray import schema, storage, tables
-from herbray.data import catalogue, images, plan
+from herbray.data import catalogue, images
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.shards.manifest import remedy
 
 ShrinkSettings = tuple[int, int] | tuple[int, int, images.Geometry]
-"""Arguments of `images.shrink` after the image: side, quality and, unless it is "crop", the geometry.
+"""Arguments of `images.shrink_to_jpeg` after the image: side, quality and, unless it is "crop", the geometry.
 
 They are part of a file's fingerprint. "crop" is left out so that files of earlier versions keep theirs.
 """
@@ -24,7 +25,7 @@ def write_shard_file(
 ) -> dict[str, Any]:
     """Write one file of the shard plan, unless it already exists undamaged, and return its note.
 
-    The location of the archive does not matter: see `catalogue.image_names`.
+    The location of the archive does not matter: see `catalogue.name_images`.
 
     Args:
         out: the shards folder.
@@ -52,8 +53,8 @@ def write_shard_file(
 
 def _fingerprint(rows: pa.Table, bags: Sequence[int], shrink: ShrinkSettings, root: str) -> str:
     columns = rows.select(schema.CATALOGUE.names).to_pydict()
-    columns |= {"image": catalogue.image_names(rows["image"], root).to_pylist()}
-    return plan.fingerprint(schema.VERSION, *shrink, bags, columns)
+    columns |= {"image": catalogue.name_images(rows["image"], root).to_pylist()}
+    return fingerprint_json(schema.VERSION, *shrink, bags, columns)
 
 
 def _write(
@@ -96,7 +97,7 @@ def _recheck_refused(refused: Sequence[Row], rows: pa.Table, shrink: ShrinkSetti
     again = []
     for row in refused:
         found = _shrink_or_refuse(by_id[row["specimen_id"]], shrink)
-        if isinstance(found, images.Picture) or found["reason"] != row["reason"]:
+        if isinstance(found, images.JpegImage) or found["reason"] != row["reason"]:
             return None
         again.append(found)
     return again
@@ -108,10 +109,10 @@ def _image_rows(rows: pa.Table) -> list[Row]:
     return image_rows
 
 
-def _shrink_or_refuse(row: Row, shrink: ShrinkSettings) -> images.Picture | Row:
+def _shrink_or_refuse(row: Row, shrink: ShrinkSettings) -> images.JpegImage | Row:
     """A specimen's reduced image, or its row of the quarantine."""
     try:
-        return images.shrink(images.read_bytes(row["image"]), *shrink)
+        return images.shrink_to_jpeg(images.read_bytes(row["image"]), *shrink)
     except images.ImageRefused as error:
         return {**row, "stage": "shard", "reason": error.reason, "detail": str(error)}
 
@@ -121,7 +122,7 @@ def _make_bag(rows: pa.Table, shrink: ShrinkSettings, refused: list[Row]) -> pa.
     keep, pictures = [], []
     for position, row in enumerate(_image_rows(rows)):
         found = _shrink_or_refuse(row, shrink)
-        if isinstance(found, images.Picture):
+        if isinstance(found, images.JpegImage):
             pictures.append(found)
             keep.append(position)
         else:

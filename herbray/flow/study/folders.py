@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from herbray.data.plan import fingerprint
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.shards.build import Shard
 from herbray.flow.training.runs.identity import encoder_settings
 from herbray.flow.training.specification import Train
@@ -29,7 +29,7 @@ def refuse_repeated(
         if "init" in given:
             settings["encoder"] = settings["encoder"] | {"init": None}
         shards = other_shards.get(each.result_name, shard)
-        there = first.setdefault(fingerprint(settings, shards.model_dump(mode="json")), place)
+        there = first.setdefault(fingerprint_json(settings, shards.model_dump(mode="json")), place)
         if there != place:
             raise ValueError(
                 f"train.{place} ({each.result_name}) is the same training as train.{there} "
@@ -52,7 +52,7 @@ def run_folders(trainings: Sequence[Train], inits: bool, seeds: bool) -> list[st
         parts += [_plain(each.encoder.init)] if inits else []
         parts += [f"seed{each.seed}"] if seeds else []
         if "-".join(parts) in names:
-            parts.append(fingerprint(encoder_settings(each), each.seed)[:6])
+            parts.append(fingerprint_json(encoder_settings(each), each.seed)[:6])
         names.append("-".join(parts))
     return names
 
@@ -60,7 +60,7 @@ def run_folders(trainings: Sequence[Train], inits: bool, seeds: bool) -> list[st
 def folder(label: str) -> str:
     """A folder's name for a label; two labels that differ in odd signs only have two."""
     plain = _plain(label)
-    return plain if plain == label else f"{plain}-{fingerprint(label)[:6]}"
+    return plain if plain == label else f"{plain}-{fingerprint_json(label)[:6]}"
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from herbray import schema
 from herbray.data import catalogue, plan
-from herbray.data.absent import absent
+from herbray.data.empty_splits import explain_empty_splits
 from herbray.data.splits import split
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
@@ -86,7 +86,7 @@ def foresee(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequence[
     for job, source in trainings:
         same = (source.catalogue, source.splits, source.seed) == (shard.catalogue, shard.splits, shard.seed)
         check_training(job, source, specimens if same else split_catalogue(source))
-    return _outlook(specimens, absent(specimens, specimens["split"], shard.splits), embed, evaluate)
+    return _outlook(specimens, explain_empty_splits(specimens, specimens["split"], shard.splits), embed, evaluate)
 
 
 def foresee_again(shards: Path, embed: Embed, evaluate: Evaluate) -> Outlook:
@@ -124,7 +124,7 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
     index = _index(specimens.filter(pc.equal(specimens["split"], "train"))["genus"], shard.bag)
     group, rivals = job.objective.group, job.objective.rivals
     try:
-        plan.epoch_plan(index, plan.genera(index), job.stream, group, job.seed, 0, rivals=rivals)
+        plan.plan_epoch(index, plan.list_genera(index), job.stream, group, job.seed, 0, rivals=rivals)
     except ValueError as error:
         raise ValueError(f"{job.result_name}: {error}") from None
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from herbray import __version__, config, schema, storage, tables
 from herbray.config import Spec
-from herbray.data.draws import draws
+from herbray.data.draws import draw_numbers
 from herbray.flow.embedding.folder import read_embeddings, read_note
 from herbray.flow.evaluation.job import embeddings_folders, left_out_file
 from herbray.flow.evaluation.outcomes import comparisons_file, remedy
@@ -21,9 +21,8 @@ from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import identity_from_manifest, read_identity
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.registration import ENCODER, read_trained
-from herbray.model.checkpoint import EncoderCard
-from herbray.model.portable import CARD as CARD_FILE
-from herbray.model.portable import read_card
+from herbray.model.encoder_card import EncoderCard
+from herbray.model.portable import CARD_FILE, read_card
 from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic, write_report
 from herbray.report.names import Kind
 from herbray.tasks import LeftOut, lines
@@ -190,7 +189,7 @@ def _kind(run: _Run) -> dict[str, str]:
 def _sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
     """A few sheets of each of a few genera: a seeded choice of row groups, spread over the splits."""
     index = read_index(spec.shards).to_pylist()
-    order = np.argsort(draws(spec.seed, "examples", [f"{bag['file']}/{bag['row_group']}" for bag in index]))
+    order = np.argsort(draw_numbers(spec.seed, "examples", [f"{bag['file']}/{bag['row_group']}" for bag in index]))
     each, left, seen = 4, spec.sheets, set[str]()
     for bag in (index[i] for i in order):
         if left <= 0:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from herbray import config, storage, tracking
 from herbray.config import Spec
-from herbray.data import plan
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
 from herbray.flow.sweep.capacity import share
 from herbray.flow.sweep.controller import Room, Sweep, describe, run_trials
@@ -168,7 +168,7 @@ def _claim(spec: Tune) -> str:
         ValueError: `out` holds another one.
     """
     space = {path: text(each) for path, each in spec.space.items()}
-    key = plan.fingerprint(run_name(spec.train), validation_settings(spec.train), [space, spec.searcher, spec.seed])
+    key = fingerprint_json(run_name(spec.train), validation_settings(spec.train), [space, spec.searcher, spec.seed])
     file = spec.out / "sweep.json"
     there = _fingerprint(file)
     if there not in (None, key):

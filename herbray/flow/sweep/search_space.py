@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, m
 
 from herbray import config
 from herbray.config import ConfigError, Spec
-from herbray.data.draws import draws
+from herbray.data.draws import draw_numbers
 from herbray.flow.training.specification import Train
 from herbray.settings.marks import mark_at
 
@@ -154,7 +154,7 @@ def drawn(space: Space, trials: int, seed: int) -> list[dict[str, Value]]:
     rounds = _product({path: each for path, each in space.items() if isinstance(each, Grid)})
     found: dict[tuple[str, ...], dict[str, Value]] = {}
     for number in range(1000 * trials):
-        shares = {path: draws(seed, f"sweep {path}", [str(number)])[0] / 2**64 for path in space}
+        shares = {path: draw_numbers(seed, f"sweep {path}", [str(number)])[0] / 2**64 for path in space}
         values = {path: each.at(min(float(shares[path]), 1 - 2**-53)) for path, each in space.items()}
         values |= rounds[len(found) % len(rounds)]
         found.setdefault(tuple(map(repr, values.values())), values)

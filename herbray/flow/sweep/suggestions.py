@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from herbray.data.draws import draws
+from herbray.data.draws import draw_numbers
 from herbray.flow.sweep.search_space import Choice, Int, LogUniform, Space, Value, drawn, every
 from herbray.flow.sweep.trials import Trial
 
@@ -53,7 +53,7 @@ class Optuna:
         self.optuna = optuna
         earlier = list(earlier)
         self.distributions = {path: _distribution(optuna, each) for path, each in space.items()}
-        chance = int(draws(seed, "optuna", [str(len(earlier))])[0] >> 33)  # another than before an interruption
+        chance = int(draw_numbers(seed, "optuna", [str(len(earlier))])[0] >> 33)  # another than before an interruption
         first = min(10, max(2, math.ceil(trials / 3)))
         self.study = optuna.create_study(
             direction="maximize", sampler=optuna.samplers.TPESampler(seed=chance, n_startup_trials=first)

@@ -10,11 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from herbray.data.plan import fingerprint
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.training.specification import Train
-from herbray.model.checkpoint import EncoderCard, weights_bytes
 from herbray.model.encoder import EncoderSpec, build_encoder
-from herbray.model.portable import WEIGHTS, Encoder
+from herbray.model.encoder_card import EncoderCard, serialise_weights
+from herbray.model.portable import WEIGHTS_FILE, Encoder
 from herbray.schema import UNTRAINED, WEIGHTS_DIGITS, Identity
 from herbray.settings.marks import Role, mark_of
 
@@ -35,18 +35,18 @@ def encoder_fingerprint(folder: Path, card: EncoderCard) -> str:
 
 def weights_fingerprint(folder: Path) -> str:
     """Fingerprint of the weights in a folder; encoders of different input sizes may share it."""
-    with (folder / WEIGHTS).open("rb") as file:
+    with (folder / WEIGHTS_FILE).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:WEIGHTS_DIGITS]
 
 
 def fingerprint_of(encoder: Encoder) -> str:
     """`encoder_fingerprint` of an encoder in memory."""
-    weights = hashlib.sha256(weights_bytes(encoder.state_dict())).hexdigest()[:WEIGHTS_DIGITS]
+    weights = hashlib.sha256(serialise_weights(encoder.state_dict())).hexdigest()[:WEIGHTS_DIGITS]
     return weights + _print_of_facts({name: getattr(encoder, name) for name in _FACTS})
 
 
 def _print_of_facts(facts: Mapping[str, object]) -> str:
-    return fingerprint(dict(facts))[:8]
+    return fingerprint_json(dict(facts))[:8]
 
 
 def read_identity(folder: Path, card: EncoderCard) -> Identity:
@@ -78,7 +78,7 @@ def encoder_kind(card: EncoderCard) -> str:
     """Fingerprint of how an encoder was made: name, settings, start weights and shards, but not the seed."""
     if card.objective == UNTRAINED:
         return start_kind(card)
-    return fingerprint(
+    return fingerprint_json(
         encoder_name(card), card.objective, kind_settings(card), start_kind(card), card.shards_fingerprint
     )
 
@@ -86,8 +86,8 @@ def encoder_kind(card: EncoderCard) -> str:
 def start_kind(card: EncoderCard) -> str:
     """The kind of an encoder's start weights: their fingerprint, or one that random weights of all seeds share."""
     if not card.start:  # unknown: a separate kind
-        return fingerprint(card.init)
-    drawn = fingerprint("random", card.arch, card.stem)[:WEIGHTS_DIGITS]
+        return fingerprint_json(card.init)
+    drawn = fingerprint_json("random", card.arch, card.stem)[:WEIGHTS_DIGITS]
     return drawn + card.start[WEIGHTS_DIGITS:] if card.init == "random" else card.start
 
 

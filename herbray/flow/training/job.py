@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from herbray.data.validation import Validation
+from herbray.data.validation import ValidationSample
 from herbray.flow.input.loader import load_batches
 from herbray.flow.training import loop
 from herbray.flow.training.checkpoints.directory import (
@@ -28,7 +28,7 @@ from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, runs
 from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.world import World
-from herbray.model.checkpoint import read_encoder, write_card
+from herbray.model.encoder_card import read_encoder, write_card
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from ray.train import UserCallback
@@ -147,7 +147,7 @@ def _train_here(job: PreparedTraining, weights: Path | None) -> None:
     log.flush()
 
 
-def _warn_unscored(spec: Train, validation: Validation | None) -> None:
+def _warn_unscored(spec: Train, validation: ValidationSample | None) -> None:
     if validation is not None and validation.obstacle:
         kept = "of the lowest val_loss" if spec.keep == "best" else "last"
         _log.warning(

@@ -23,11 +23,11 @@ from herbray.flow.training.step import learning_rate, make_optimizer, take_step,
 from herbray.flow.training.training_data import TrainingData
 from herbray.flow.training.validation import Validator
 from herbray.flow.training.world import World
-from herbray.model.checkpoint import EncoderCard
-from herbray.model.compiled import worthwhile
-from herbray.model.denormal import flushed
+from herbray.model.all_gather import train_alone
+from herbray.model.compilation import should_compile
+from herbray.model.denormals import flush_denormals
 from herbray.model.encoder import build_encoder
-from herbray.model.gather import apart
+from herbray.model.encoder_card import EncoderCard
 from herbray.model.learner import Learner
 from herbray.model.portable import DIMS
 
@@ -44,7 +44,7 @@ def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
     return Learner(encoder, objective)
 
 
-@flushed()
+@flush_denormals()
 def train_loop(
     spec: Train,
     data: TrainingData,
@@ -113,7 +113,7 @@ class _TrainingLoop:
         reader = WindowReader(self.spec.shards, self.data.manifest["side"])
         mine = windows_of_rank(windows, world.rank, world.size, self.consumed)
         steps = len(windows) // world.size * windows[0].batches
-        model = wrap_model(self.learner, world, worthwhile(self.spec.compile, world.device, steps))
+        model = wrap_model(self.learner, world, should_compile(self.spec.compile, world.device, steps))
         if mine:
             for _ in self._steps(model, feed(mine, reader), world.size):
                 self._window_ended(world.size)
@@ -125,7 +125,7 @@ class _TrainingLoop:
         steps = self._steps(self.learner, batches, 1)
         for window in windows:
             if self.world.rank == 0:
-                with apart():
+                with train_alone():
                     next(steps)
             else:
                 for _ in range(window.batches):

@@ -20,7 +20,7 @@ from herbray.flow.training.metrics_log import TIME, read_metrics_with_times
 from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, remedy
 from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
-from herbray.model.checkpoint import read_encoder
+from herbray.model.encoder_card import read_encoder
 
 NOTE: Final = "tracked.json"
 """File that names the MLflow run of a run folder, and the model that its version belongs to."""

@@ -9,7 +9,7 @@ from herbray.config import Spec
 from herbray.data import plan
 from herbray.flow.input.batches import LoaderSpec
 from herbray.model.augment import Augment
-from herbray.model.compiled import Compile
+from herbray.model.compilation import CompileMode
 from herbray.model.encoder import EncoderSpec
 from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
@@ -92,7 +92,7 @@ class Train(Spec):
     precision: Literal["auto", "float32"] = Field(
         "auto", description="auto: bfloat16 and TF32 if the device supports them; float32: full precision everywhere"
     )
-    compile: Annotated[Compile, Mark("conduct")] = Field(
+    compile: Annotated[CompileMode, Mark("conduct")] = Field(
         "auto", description="torch.compile; auto: in long runs on CUDA, never on a CPU"
     )
     max_failures: Annotated[int, Mark("conduct")] = Field(

@@ -10,7 +10,7 @@ from herbray.flow.input.to_device import DeviceBatch
 from herbray.flow.training.specification import Optimizer, Train
 from herbray.flow.training.world import World
 from herbray.model.augment import augment
-from herbray.model.learner import Learner, parallel
+from herbray.model.learner import Learner, wrap_ddp
 
 
 def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
@@ -48,7 +48,7 @@ def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
     if compiled:
         learner.encoder.compile(dynamic=False)
-    return learner if world.size == 1 else parallel(learner)
+    return learner if world.size == 1 else wrap_ddp(learner)
 
 
 def take_step(

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray.data import plan
-from herbray.data.validation import Validation, plan_validation
+from herbray.data.validation import ValidationSample, plan_validation
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.shards.specimens import read_specimens
 from herbray.flow.training.specification import Train
@@ -32,7 +32,7 @@ class TrainingData:
     manifest: dict[str, Any]
     classes: list[str]
     windows: list[plan.Window]
-    validation: Validation | None
+    validation: ValidationSample | None
 
     @property
     def per_epoch(self) -> int:
@@ -53,7 +53,7 @@ def read_training_data(spec: Train) -> TrainingData:
             f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
             f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
         )
-    classes = plan.genera(index)
+    classes = plan.list_genera(index)
     if len(classes) < 2:
         raise ValueError(
             f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
@@ -65,10 +65,10 @@ def read_training_data(spec: Train) -> TrainingData:
 def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:
     """The windows of all epochs, in order."""
     group, rivals = spec.objective.group, spec.objective.rivals
-    return plan.run_plan(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
+    return plan.plan_run(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
 
 
-def _plan_validation(spec: Train, index: pa.Table, classes: list[str]) -> Validation | None:
+def _plan_validation(spec: Train, index: pa.Table, classes: list[str]) -> ValidationSample | None:
     specimens = read_specimens(spec.shards, index, "validation")
     if not len(specimens):
         return None

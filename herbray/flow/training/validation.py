@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from herbray.data.validation import Validation
+from herbray.data.validation import ValidationSample
 from herbray.flow.input.batches import decoding_threads
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
 from herbray.flow.input.to_device import batches_on_device
@@ -18,7 +18,7 @@ from herbray.flow.input.window_reader import Batch, Draft, Pixels, paint_jpegs
 from herbray.flow.shards.specimens import read_jpegs
 from herbray.flow.training.specification import Train
 from herbray.flow.training.world import World
-from herbray.model.augment import prepare
+from herbray.model.augment import prepare_images
 from herbray.model.learner import Learner
 from herbray.model.metrics import knn_accuracy
 
@@ -33,7 +33,7 @@ class Validator:
     them until the run ends. Each validation decodes them ahead of use while the device embeds the previous batch.
     """
 
-    def __init__(self, spec: Train, sample: Validation, side: int, world: World) -> None:
+    def __init__(self, spec: Train, sample: ValidationSample, side: int, world: World) -> None:
         """Start reading; `side` is that of the shards' images, in pixels."""
         self.spec, self.sample, self.side, self.world = spec, sample, side, world
         self.mine = range(world.rank, len(sample.batches), world.size)
@@ -46,8 +46,8 @@ class Validator:
         press and its label. The figures depend on the sample and the learner, not on the number of ranks.
 
         Returns:
-            `val_knn`, unless the sample has an obstacle (see `Validation`), and `val_loss`, the objective's mean over
-            the batches.
+            `val_knn`, unless the sample has an obstacle (see `ValidationSample`), and `val_loss`, the objective's mean
+            over the batches.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -71,7 +71,7 @@ class Validator:
         features, losses = [], []
         for batch, number in zip(batches_on_device(self._batches(), self.world.device), self.mine, strict=True):
             torch.manual_seed(number)  # an objective may draw pairs
-            images = prepare(batch.images, self.spec.encoder.size)
+            images = prepare_images(batch.images, self.spec.encoder.size)
             found = learner.encoder(images.contiguous(memory_format=torch.channels_last))
             losses.append(learner.objective(found, images, batch.labels)["loss"].float())
             features.append(found.float())
@@ -115,7 +115,7 @@ def _start_reading(read: Callable[[], Jpegs]) -> Future[Jpegs]:
     return reading
 
 
-def _read(shards: Path, sample: Validation, batches: Iterable[int]) -> Jpegs:
+def _read(shards: Path, sample: ValidationSample, batches: Iterable[int]) -> Jpegs:
     rows = np.unique(sample.batches[[*batches]])
     return dict(zip(rows.tolist(), read_jpegs(shards, sample.specimens.take(rows)), strict=True))
 

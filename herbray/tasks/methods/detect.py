@@ -6,7 +6,7 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
-from herbray.neighbours.search import Near
+from herbray.neighbours.search import NearestRows
 from herbray.tasks.base import Floats, Indices, Mask
 
 
@@ -27,7 +27,7 @@ METHODS = {"": "confident learning", "oof_": "plain out-of-fold probe", "knn_": 
 """Prefix of each method's metrics, and its name."""
 
 
-def every_doubt(given: Indices, probabilities: Floats, near: Near) -> dict[str, Doubt]:
+def every_doubt(given: Indices, probabilities: Floats, near: NearestRows) -> dict[str, Doubt]:
     """All methods, by their prefix in `METHODS`.
 
     Args:
@@ -53,7 +53,7 @@ def plain(given: Indices, probabilities: Floats) -> Doubt:
     return Doubt(probabilities.argmax(axis=1) != given, 1.0 - _confidence(given, probabilities))
 
 
-def disagreement(given: Indices, near: Near) -> Doubt:
+def disagreement(given: Indices, near: NearestRows) -> Doubt:
     """The nearest sheets bear another label (Wilson 1972's edited nearest neighbours, with weights).
 
     Each neighbour votes with weight (1 + cosine) / 2. Flagged where another label has more votes than the given one;

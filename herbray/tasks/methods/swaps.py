@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from herbray.neighbours.search import Near, all_nearest
+from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.base import Embeddings, Floats, Indices, once
 from herbray.tasks.methods.detect import contributions, detection_scores, every_doubt
 from herbray.tasks.methods.pairs import Pair, choose, known_wrong, members
@@ -65,7 +65,7 @@ class SwapTask(ProbeTask, ABC):
         """Every pair at every share, each share with what its level bears behind the pair's name."""
         found = Measured()
         for pair, sound, truth, left_out in self._sound(embeddings, split):
-            near = all_nearest(sound.features, embeddings_units(sound), self.neighbours)
+            near = find_all_nearest(sound.features, embeddings_units(sound), self.neighbours)
             counts = {"rows": len(truth), "rows_left_out": left_out, "similar": pair.kind == "similar"}
             for share, suffix in shares:
                 place = Place(self.name, split, pair.level + suffix)
@@ -74,7 +74,7 @@ class SwapTask(ProbeTask, ABC):
         return found
 
     def _measure_draws(
-        self, place: Place, sound: Embeddings, truth: Indices, near: Near, share: float, seed: int
+        self, place: Place, sound: Embeddings, truth: Indices, near: NearestRows, share: float, seed: int
     ) -> Measured:
         scores = []
         sums: dict[str, Floats] = defaultdict(lambda: np.zeros((2, len(truth))))

@@ -9,7 +9,7 @@ from herbray.benchmark.contests.gate import Gate, Held
 from herbray.benchmark.contests.shards import write_shards
 from herbray.benchmark.contests.train import TrainLoop
 from herbray.benchmark.harness.race import race
-from herbray.data.plan import Stream, epoch_plan, genera
+from herbray.data.plan import Stream, list_genera, plan_epoch
 from herbray.flow.input.batches import sequential_batches
 from herbray.flow.input.window_reader import WindowReader
 from herbray.flow.shards.manifest import read_index, read_manifest
@@ -22,7 +22,7 @@ def test_written_shards_are_read_like_any_others(tmp_path):
     write_shards(tmp_path / "shards", 70, 40, 0, genera=3)
     assert read_manifest(tmp_path / "shards")["splits"] == {"train": 96}
     index = read_index(tmp_path / "shards")
-    windows = epoch_plan(index, genera(index), Stream(batch=16, window=2, align=1), 4, 0, 0)
+    windows = plan_epoch(index, list_genera(index), Stream(batch=16, window=2, align=1), 4, 0, 0)
     batches = list(sequential_batches(windows, WindowReader(tmp_path / "shards", 40)))
     assert {batch.images.shape for batch in batches} == {(16, 40, 40, 3)}
     assert len({row for batch in batches for row in batch.rows.tolist()}) == 96

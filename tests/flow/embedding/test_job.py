@@ -13,8 +13,8 @@ from herbray.flow.embedding.job import embed
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.fingerprints import weights_fingerprint
-from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
 from herbray.model.portable import load
 
 

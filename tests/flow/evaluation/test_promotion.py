@@ -13,8 +13,8 @@ from herbray.flow.evaluation.comparison import Evidence, Rule, consider, narrowe
 from herbray.flow.evaluation.promotion import Promote, promote
 from herbray.flow.evaluation.write_back import Entry, record
 from herbray.flow.training.fingerprints import weights_fingerprint
-from herbray.model.checkpoint import EncoderCard, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, save_encoder
 from herbray.tasks import Embeddings, Outcome, to_outcome_table, to_table
 from herbray.tasks.identify import Identify
 from herbray.tasks.methods.bootstrap import Bootstrap, intervals

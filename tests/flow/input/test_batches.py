@@ -14,9 +14,9 @@ from herbray.flow.shards.manifest import read_index
 
 def windows_of(shards, epochs=2, group=4, **settings):
     index = read_index(shards)
-    classes = plan.genera(index)
+    classes = plan.list_genera(index)
     spec = Stream(**({"batch": 16, "window": 6, "align": 2} | settings))
-    return [w for epoch in range(epochs) for w in plan.epoch_plan(index, classes, spec, group, 89, epoch)]
+    return [w for epoch in range(epochs) for w in plan.plan_epoch(index, classes, spec, group, 89, epoch)]
 
 
 def same(one, two):
@@ -79,7 +79,7 @@ def test_squares_are_cut_where_the_plan_says(shards):
 
 
 def centre(jpegs, side, offsets, out):
-    images.squares(jpegs, side, None, out)
+    images.decode_squares(jpegs, side, None, out)
 
 
 def test_changed_shards_are_noticed(shards, tmp_path):

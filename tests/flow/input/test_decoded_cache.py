@@ -15,7 +15,7 @@ from herbray.flow.shards.manifest import read_index, read_manifest
 @pytest.fixture(scope="module")
 def windows(shards):
     index = read_index(shards)
-    return plan.epoch_plan(index, plan.genera(index), Stream(batch=16, window=6, align=2), 4, 89, 0)
+    return plan.plan_epoch(index, plan.list_genera(index), Stream(batch=16, window=6, align=2), 4, 89, 0)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def test_the_index_is_right_about_every_row_group(shards):
 def test_every_image_has_the_wanted_short_side(shards):
     for row in rows_of(shards)[:60]:
         assert min(row["width"], row["height"]) == 40
-        assert images.squares([row["jpeg"]], 40).shape == (1, 40, 40, 3)
+        assert images.decode_squares([row["jpeg"]], 40).shape == (1, 40, 40, 3)
 
 
 def test_padded_shards_hold_squares_and_another_geometry_is_another_file(tmp_path, shards, herbarium):

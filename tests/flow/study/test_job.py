@@ -14,7 +14,7 @@ from herbray.data.catalogue import Catalogue
 from herbray.flow.embedding.folder import read_embeddings
 from herbray.flow.study.job import Study, grid, study
 from herbray.flow.study.setting_effects import differences
-from herbray.model.checkpoint import read_encoder
+from herbray.model.encoder_card import read_encoder
 
 SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 240, "size": 48, "genera": 8, "species": 24}
 TRAIN = {"encoder": {"size": 32}, "stream": {"batch": 16}, "epochs": 1, "reports": 1, "workers": 0}

@@ -8,8 +8,8 @@ from herbray import schema, tables
 from herbray.flow.evaluation.outcomes import comparisons_file
 from herbray.flow.study.report_job import Report, report
 from herbray.flow.training.fingerprints import read_identity
-from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
 from herbray.storage import write_note
 
 URI = "models:/herbray-triplet/1"

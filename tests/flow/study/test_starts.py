@@ -14,8 +14,8 @@ from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
-from herbray.model.checkpoint import read_encoder
 from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder, imagenet_path
+from herbray.model.encoder_card import read_encoder
 
 SMALL = {
     "preset": "walker2022",
@@ -133,7 +133,7 @@ def test_a_start_that_the_training_itself_would_move_is_refused(pretrained, shar
 def test_every_objective_starts_from_imagenet_or_says_what_to_put_where(shards, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     spec = spec_of(shards, tmp_path / "run", encoder={"init": "imagenet"}, objective=OBJECTIVES[0])
-    with pytest.raises(EncoderRefused, match="put it there, or set TORCH_HOME"):
+    with pytest.raises(EncoderRefused, match="put the file there, set TORCH_HOME"):
         fit(spec)
     imagenet_path().parent.mkdir(parents=True)
     torch.save(build_encoder(EncoderSpec(), 5).network.state_dict(), imagenet_path())

@@ -9,8 +9,8 @@ from herbray.flow.training.fingerprints import (
     read_identity,
     weights_fingerprint,
 )
-from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
 
 SPEC = {"seed": 1, "optimizer": {"lr": 0.001}, "encoder": {"size": 32, "init": "random"}, "reports": 4}
 

@@ -26,7 +26,7 @@ from herbray.flow.training.on_ray.workers import choose_workers
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
-from herbray.model.checkpoint import read_encoder
+from herbray.model.encoder_card import read_encoder
 from herbray.tracking.store import client
 
 SMALL = {

@@ -23,7 +23,7 @@ from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.validation import Validator
 from herbray.flow.training.world import World
-from herbray.model.augment import prepare
+from herbray.model.augment import prepare_images
 from herbray.model.metrics import knn_accuracy
 
 OBJECTIVES = [
@@ -52,9 +52,9 @@ def learner_of(spec, data):
 def by_hand(spec, data, learner):
     """Every specimen embedded alone, the k-NN accuracy among them, and the loss batch by batch."""
     sample = data.validation
-    pictures = images.squares(read_jpegs(spec.shards, sample.specimens), data.manifest["side"], None)
+    pictures = images.decode_squares(read_jpegs(spec.shards, sample.specimens), data.manifest["side"], None)
     learner.eval()
-    tensors = prepare(torch.from_numpy(pictures), spec.encoder.size)
+    tensors = prepare_images(torch.from_numpy(pictures), spec.encoder.size)
     features = torch.cat([learner.encoder(tensors[row : row + 1]) for row in range(len(tensors))])
     losses = []
     for number, rows in enumerate(sample.batches):
@@ -170,8 +170,8 @@ def test_without_two_gatherings_the_loss_decides_and_one_warning_says_so(lonely,
         fitted = fit(spec)
     assert [record.getMessage() for record in caplog.records] == [
         f"{lonely}: val_knn is left out, and keep={keep} keeps the checkpoint {kept}: none of the 23 genera of the "
-        "validation split has two gatherings to compare: make the shards with a larger splits.validation, or from a "
-        "catalogue whose `gathering` tells the gatherings of a genus apart"
+        "validation split has two gatherings to compare: write the shards with a larger splits.validation, or from a "
+        "catalogue whose column `gathering` distinguishes gatherings of a genus"
     ]
     epochs = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "val_loss" in row]
     assert len(epochs) == 3

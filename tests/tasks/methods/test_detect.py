@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from herbray.neighbours.search import all_nearest
+from herbray.neighbours.search import find_all_nearest
 from herbray.tasks.methods.detect import (
     Doubt,
     area,
@@ -53,7 +53,7 @@ def test_neighbours_vote_with_their_cosine():
     # row 0 lies among rows 4 and 5, of the other label; the third neighbour of each of the three bears 0
     features = np.array([[1, 0], [0, 1], [0.1, 1], [-0.1, 1], [1, 0.1], [1, -0.1]], dtype=np.float32)
     given = np.array([0, 0, 0, 0, 1, 1])
-    near = all_nearest(features, np.arange(6), 3)
+    near = find_all_nearest(features, np.arange(6), 3)
     doubt = disagreement(given, near)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     for row in range(6):
@@ -67,7 +67,7 @@ def test_neighbours_vote_with_their_cosine():
 
 
 def test_a_row_without_neighbours_is_not_doubted():
-    near = all_nearest(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.intp), 3)
+    near = find_all_nearest(np.eye(2, dtype=np.float32), np.zeros(2, dtype=np.intp), 3)
     doubt = disagreement(np.array([0, 1]), near)
     assert doubt.flagged.tolist() == [False, False]
     assert doubt.rank.tolist() == [0.0, 0.0]

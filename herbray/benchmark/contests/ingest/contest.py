@@ -81,7 +81,7 @@ class Ingest(BenchmarkSpec):
 
         side = self.side
         ways: dict[str, Callable[[bytes], object]] = {
-            _OURS: lambda data: images.shrink(data, side, peers.QUALITY),
+            _OURS: lambda data: images.shrink_to_jpeg(data, side, peers.QUALITY),
             _PLAIN: lambda data: peers.compress(peers.plain(data, side)),
             _DRAFT: lambda data: peers.compress(peers.draft(data, side)),
             _TORCH: lambda data: simplejpeg.encode_jpeg(
@@ -149,7 +149,7 @@ def _compare(size: Size, originals: Sequence[bytes], side: int) -> None:
     for data in originals:
         reference = np.asarray(peers.plain(data, side))
         found = {
-            _OURS: images.reduced(data, side),
+            _OURS: images.shrink_to_pixels(data, side),
             _DRAFT: np.asarray(peers.draft(data, side)),
             _TORCH: peers.torchvision(data, side),
         }

@@ -101,7 +101,9 @@ class Input(BenchmarkSpec):
     def _windows(self, root: Path, epochs: int) -> list[plan.Window]:
         index = read_index(root)
         spec = plan.Stream(batch=self.batch, window=48, align=1)
-        return [w for e in range(epochs) for w in plan.epoch_plan(index, plan.genera(index), spec, 4, self.seed, e)]
+        return [
+            w for e in range(epochs) for w in plan.plan_epoch(index, plan.list_genera(index), spec, 4, self.seed, e)
+        ]
 
     def _ways(self, root: Path, workers: int) -> dict[str, Way]:
         """Our own contenders, each from windows to batches."""

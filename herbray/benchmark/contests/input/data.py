@@ -14,14 +14,14 @@ BAG: Final = 32
 _BAGS_A_FILE: Final = 64
 
 
-def draw(folder: Path, sheets: int, side: int, seed: int) -> list[images.Picture]:
+def draw(folder: Path, sheets: int, side: int, seed: int) -> list[images.JpegImage]:
     """So many synthetic sheets, made small as the shard job does it."""
     source = Synthetic(path=folder, sheets=sheets, size=side, seed=seed)
     paths = [name for part in source.read(_refuse) for name in part.column("image").to_pylist()]
-    return [images.shrink(images.read_bytes(path), side) for path in paths]
+    return [images.shrink_to_jpeg(images.read_bytes(path), side) for path in paths]
 
 
-def write_files(folder: Path, pictures: list[images.Picture], rows: int) -> list[str]:
+def write_files(folder: Path, pictures: list[images.JpegImage], rows: int) -> list[str]:
     """One JPEG file a row."""
     folder.mkdir(parents=True)
     paths = [folder / f"{row:07d}.jpg" for row in range(rows)]
@@ -30,7 +30,7 @@ def write_files(folder: Path, pictures: list[images.Picture], rows: int) -> list
     return [str(path) for path in paths]
 
 
-def write_shards(folder: Path, pictures: list[images.Picture], rows: int, side: int) -> None:
+def write_shards(folder: Path, pictures: list[images.JpegImage], rows: int, side: int) -> None:
     """A shards folder of at least `rows` rows, in whole bags of `BAG`, as the shard job leaves it."""
     bags = -(-rows // BAG)
     index = []
@@ -49,7 +49,7 @@ def write_shards(folder: Path, pictures: list[images.Picture], rows: int, side: 
     storage.write_note(folder / "manifest.json", note)
 
 
-def _bag(bag: int, pictures: list[images.Picture]) -> pa.Table:
+def _bag(bag: int, pictures: list[images.JpegImage]) -> pa.Table:
     rows = range(bag * BAG, (bag + 1) * BAG)
     some = [pictures[int(i)] for i in np.random.default_rng([7, bag]).integers(0, len(pictures), BAG)]
     values: dict[str, list[object]] = {name: [""] * BAG for name in schema.SHARD.names}

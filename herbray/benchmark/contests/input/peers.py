@@ -161,7 +161,7 @@ class Squares:
 
     def __call__(self, rows: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """UInt8 [n, side, side, 3] and row numbers."""
-        pixels = images.squares([row[0] for row in rows], self.side)
+        pixels = images.decode_squares([row[0] for row in rows], self.side)
         return torch.from_numpy(pixels), torch.tensor([int(row[1]) for row in rows])
 
 

@@ -17,9 +17,10 @@ from herbray.flow.training.checkpoints.directory import CheckpointDirectory, Che
 from herbray.flow.training.meter import Meter
 from herbray.flow.training.specification import Checkpoints
 from herbray.flow.training.world import World
-from herbray.model.checkpoint import EncoderCard, load_training, save_training, training_state, write_encoder
+from herbray.model.encoder_card import EncoderCard, write_encoder
 from herbray.model.learner import Learner
-from herbray.model.sealed import Damaged, opened
+from herbray.model.sealed_folder import DamagedFolder, verify_sealed
+from herbray.model.training_state import copy_training_state, load_training_state, save_training_state
 
 _PREEMPTION_CHECK_S = 2.0
 """Seconds between checks for a preemption notice; a check takes all ranks a few milliseconds."""
@@ -77,7 +78,7 @@ class CheckpointCoordinator:
         folder = self.directory.root / f"{number:09d}"
         if self.world.rank:
             _check_same(folder)
-        position, ranks = load_training(folder, learner, optimizer)
+        position, ranks = load_training_state(folder, learner, optimizer)
         if self._writer is not None:
             self._writer.durable = number
         self.reports = json.loads(str(position["reports"]))
@@ -144,7 +145,7 @@ class CheckpointCoordinator:
         if self._writer is None:
             return
         position: dict[str, int | float | str] = {"consumed": consumed, "meter": names, "reports": json.dumps(reports)}
-        state = training_state(learner, optimizer, position, ranks)
+        state = copy_training_state(learner, optimizer, position, ranks)
         self._writer.begin(consumed, functools.partial(_fill, state, card), figures or {})
         self._saved = time.monotonic()  # after a wait for the previous checkpoint, the next is not due at once
 
@@ -183,8 +184,8 @@ def _check_same(folder: Path) -> None:
     end = time.monotonic() + _LAG_S
     while True:
         try:
-            opened(folder)
-        except Damaged as error:
+            verify_sealed(folder)
+        except DamagedFolder as error:
             if time.monotonic() > end:
                 where = socket.gethostname()
                 raise OSError(errno.ESTALE, f"{error}, as node {where} sees it; rank 0 has read it intact") from None
@@ -194,7 +195,7 @@ def _check_same(folder: Path) -> None:
 
 
 def _fill(state: Mapping[str, Any], card: EncoderCard | None, folder: Path) -> None:
-    save_training(folder, state)
+    save_training_state(folder, state)
     if card is not None:
         own = "encoder."
         encoder = {n.removeprefix(own): t for n, t in state["learner"].items() if n.startswith(own)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from herbray.flow.training.specification import Checkpoints, Train
-from herbray.model.sealed import Damaged, opened, seal
+from herbray.model.sealed_folder import DamagedFolder, verify_sealed, write_sealed
 
 NAME: Final = re.compile(r"\d{9}")
 """Name of a checkpoint's folder: windows consumed."""
@@ -93,7 +93,7 @@ class CheckpointDirectory:
         Raises:
             OSError: it could not be written; the others are as they were.
         """
-        seal(self.root / f"{consumed:09d}", fill, {"consumed": consumed, "figures": dict(figures)})
+        write_sealed(self.root / f"{consumed:09d}", fill, {"consumed": consumed, "figures": dict(figures)})
         self._set_aside(consumed)
         self._prune()
 
@@ -174,12 +174,12 @@ def _read_with_retries(folder: Path) -> Checkpoint | None:
 
 def _read(folder: Path, verify: bool = True) -> Checkpoint | None:
     try:
-        return Checkpoint(folder, **opened(folder, verify))
+        return Checkpoint(folder, **verify_sealed(folder, verify))
     except OSError:
         if verify:
             raise
         return None
-    except (Damaged, TypeError) as error:
+    except (DamagedFolder, TypeError) as error:
         if verify:
             _log.warning("%s; the checkpoint before it is used, if there is one", error)
         return None

@@ -7,10 +7,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-from herbray.data import plan
+from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.specification import Train
-from herbray.model.portable import WEIGHTS
+from herbray.model.portable import WEIGHTS_FILE
 from herbray.settings.marks import Role, dump_without, flatten, role_at
 
 Settings = dict[str, Any]
@@ -27,7 +27,7 @@ def run_name(spec: Train) -> str:
     Raises:
         ValueError: no finished shards.
     """
-    return f"{spec.objective.name}-{plan.fingerprint(training_settings(spec))}"
+    return f"{spec.objective.name}-{fingerprint_json(training_settings(spec))}"
 
 
 def training_settings(spec: Train) -> Settings:
@@ -67,7 +67,7 @@ def _start(init: str) -> str:
     if init in ("random", "imagenet") or init.startswith("models:/"):
         return init
     path = Path(init)
-    file = path if path.is_file() else path / WEIGHTS
+    file = path if path.is_file() else path / WEIGHTS_FILE
     if not file.is_file():
         return init  # reading the weights reports that they are absent
     with file.open("rb") as stream:

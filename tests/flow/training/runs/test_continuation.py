@@ -16,8 +16,8 @@ from herbray.flow.training.runs.folder import claim, runs
 from herbray.flow.training.runs.identity import run_name, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
-from herbray.model.checkpoint import read_encoder
-from herbray.model.sealed import seal
+from herbray.model.encoder_card import read_encoder
+from herbray.model.sealed_folder import write_sealed
 from herbray.tracking.store import client
 
 SMALL = {
@@ -99,7 +99,7 @@ def with_scores(spec, *scores):
             note["figures"]["val_knn"] = score
             copy = folder.with_name("copy")
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("checkpoint.json"))
-            seal(folder, lambda made, copy=copy: shutil.copytree(copy, made, dirs_exist_ok=True), note)
+            write_sealed(folder, lambda made, copy=copy: shutil.copytree(copy, made, dirs_exist_ok=True), note)
             shutil.rmtree(copy)
     (spec.out / "metrics.jsonl").unlink()
     for row in rows:

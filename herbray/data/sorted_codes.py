@@ -1,4 +1,4 @@
-"""Text as numbers: a column of strings is compared and sorted once a distinct value, not once a row."""
+"""Encode columns of strings as numbers, so that each distinct value is compared and sorted only once."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def ranked(column: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Each row's place among the column's sorted values, and these; null counts as the text "None"."""
+def encode_sorted(column: pa.Array | pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Return each row's index in the column's sorted distinct values, and these values; null counts as "None"."""
     coded = pc.fill_null(column, "None").dictionary_encode()
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.combine_chunks()

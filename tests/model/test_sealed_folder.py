@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from herbray.model import sealed
-from herbray.model.sealed import SEAL, Damaged, opened, seal
+from herbray.model import sealed_folder
+from herbray.model.sealed_folder import SEAL_FILE, DamagedFolder, verify_sealed, write_sealed
 
 
 def fill(folder):
@@ -15,13 +15,13 @@ def fill(folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    seal(tmp_path / "000000003", fill, {"consumed": 3, "loss": 0.1})
+    write_sealed(tmp_path / "000000003", fill, {"consumed": 3, "loss": 0.1})
     return tmp_path / "000000003"
 
 
 def test_what_is_sealed_is_opened(folder):
-    assert opened(folder) == {"consumed": 3, "loss": 0.1}
-    assert sorted(os.listdir(folder)) == [SEAL, "inner", "weights.bin"]
+    assert verify_sealed(folder) == {"consumed": 3, "loss": 0.1}
+    assert sorted(os.listdir(folder)) == [SEAL_FILE, "inner", "weights.bin"]
     assert os.listdir(folder.parent) == ["000000003"]
 
 
@@ -32,9 +32,9 @@ def flip(path, byte=1000):
 
 
 def reseal(folder, change):
-    body = json.loads((folder / SEAL).read_text())
+    body = json.loads((folder / SEAL_FILE).read_text())
     change(body)
-    (folder / SEAL).write_text(json.dumps(body))
+    (folder / SEAL_FILE).write_text(json.dumps(body))
 
 
 @pytest.mark.parametrize(
@@ -43,24 +43,24 @@ def reseal(folder, change):
         (lambda f: flip(f / "weights.bin"), "weights.bin: size or sha256"),
         (lambda f: os.truncate(f / "weights.bin", 5000), "weights.bin: size or sha256"),
         (lambda f: (f / "weights.bin").unlink(), "weights.bin missing"),
-        (lambda f: (f / "inner" / "more").write_bytes(b""), "inner/more not of it"),
-        (lambda f: os.truncate(f / SEAL, 30), "no readable checkpoint.json"),
-        (lambda f: (f / SEAL).unlink(), "no readable checkpoint.json"),
-        (lambda f: (f / SEAL).write_text("[" * 100_000), "no readable checkpoint.json"),
-        (lambda f: (f / SEAL).write_text("[]"), "no readable checkpoint.json"),
+        (lambda f: (f / "inner" / "more").write_bytes(b""), "inner/more not in the seal"),
+        (lambda f: os.truncate(f / SEAL_FILE, 30), "no readable checkpoint.json"),
+        (lambda f: (f / SEAL_FILE).unlink(), "no readable checkpoint.json"),
+        (lambda f: (f / SEAL_FILE).write_text("[" * 100_000), "no readable checkpoint.json"),
+        (lambda f: (f / SEAL_FILE).write_text("[]"), "no readable checkpoint.json"),
         (lambda f: reseal(f, lambda body: body["note"].update(consumed=4)), "changed since"),
     ],
     ids=["bit", "torn", "missing", "more", "torn seal", "no seal", "deep", "list", "note"],
 )
 def test_damage_is_noticed(folder, harm, told):
     harm(folder)
-    with pytest.raises(Damaged, match=told):
-        opened(folder)
+    with pytest.raises(DamagedFolder, match=told):
+        verify_sealed(folder)
 
 
 def test_a_glance_reads_the_seal_alone(folder):
     flip(folder / "weights.bin")
-    assert opened(folder, look=False)["consumed"] == 3
+    assert verify_sealed(folder, read_files=False)["consumed"] == 3
 
 
 def test_a_write_that_fails_leaves_nothing_and_the_old_one_whole(folder):
@@ -70,22 +70,22 @@ def test_a_write_that_fails_leaves_nothing_and_the_old_one_whole(folder):
 
     for name in ("000000003", "000000009"):
         with pytest.raises(OSError, match="No space"):
-            seal(folder.with_name(name), full, {})
+            write_sealed(folder.with_name(name), full, {})
     assert os.listdir(folder.parent) == ["000000003"]
-    assert opened(folder)["consumed"] == 3
+    assert verify_sealed(folder)["consumed"] == 3
 
 
 def test_a_damaged_folder_of_that_name_is_replaced(folder):
     flip(folder / "weights.bin")
-    seal(folder, fill, {"consumed": 3})
-    assert opened(folder) == {"consumed": 3}
+    write_sealed(folder, fill, {"consumed": 3})
+    assert verify_sealed(folder) == {"consumed": 3}
     assert os.listdir(folder.parent) == ["000000003"]
 
 
 def test_files_reach_the_disk_before_the_name_does(tmp_path, monkeypatch):
     happened = []
-    sync, replace = os.fsync, sealed.Path.replace
+    sync, replace = os.fsync, sealed_folder.Path.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (happened.append("sync"), sync(handle)))
-    monkeypatch.setattr(sealed.Path, "replace", lambda *a: (happened.append("rename"), replace(*a))[1])
-    seal(tmp_path / "a", fill, {})
+    monkeypatch.setattr(sealed_folder.Path, "replace", lambda *a: (happened.append("rename"), replace(*a))[1])
+    write_sealed(tmp_path / "a", fill, {})
     assert happened == ["sync"] * 5 + ["rename", "sync"]  # two files, the seal, two folders; then the name
