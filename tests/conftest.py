@@ -1,4 +1,4 @@
-"""One local Ray cluster and one small herbarium serve all tests that need them."""
+"""Fixtures for all tests: one local Ray cluster, one MLflow server and one small herbarium."""
 
 import os
 
@@ -36,12 +36,12 @@ def cluster():
     """A real local cluster, started once."""
     with contextlib.ExitStack() as stack:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's own start-up, nothing of ours
+            warnings.simplefilter("ignore")  # warnings of Ray's start, not of herbray
             import ray
 
             from herbray.flow.cluster import connection
 
-            stack.enter_context(connection.connected(dashboard=True, cpus=4))
+            stack.enter_context(connection.connect(dashboard=True, cpus=4))
         folder = ray._private.worker._global_node.temp_dir
         yield ray
     shutil.rmtree(folder, ignore_errors=True)
@@ -49,7 +49,7 @@ def cluster():
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory):
-    """A real MLflow server, to be left in order."""
+    """A real MLflow server; tests must repair what they break."""
     sys.path.insert(0, str(Path(__file__).parent))
     from mlflow_server import Server
 
@@ -61,7 +61,7 @@ def mlflow_server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def herbarium(tmp_path_factory):
-    """A catalogue folder of a few hundred drawn sheets, real JPEG files in the folder layout."""
+    """A catalogue folder of a few hundred synthetic sheets, real JPEG files in the folder layout."""
     root = tmp_path_factory.mktemp("herbarium")
     source = Synthetic(path=root / "sheets", sheets=400, size=48, genera=8, species=24)
     catalogue.build(Catalogue(source=source, out=root / "catalogue"))

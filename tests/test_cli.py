@@ -34,7 +34,7 @@ def test_a_wrong_key_ends_in_one_clear_line_and_exit_code_one(capsys):
     assert "source.sheeets: unknown key; did you mean 'sheets'?" in error
 
 
-def test_an_override_may_stand_where_the_file_would(capsys):
+def test_an_override_may_replace_the_file_argument(capsys):
     assert cli.run("shard", Path("catalogue=nowhere-at-all"), []) == 1
     assert "nowhere-at-all" in capsys.readouterr().err
 
@@ -67,7 +67,7 @@ def test_commands_of_the_documentation_exist():
         assert (ROOT / path).exists(), path
 
 
-def test_the_recipe_for_ones_own_images_writes_out_nothing_that_labels_may_not_allow():
+def test_the_recipe_for_own_images_names_nothing_that_labels_may_not_allow():
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     mine = yaml.safe_load(re.findall(r"```yaml\n(out: runs/mine.+?)```", page, re.S)[0])
     demo = yaml.safe_load((ROOT / "jobs" / "demo.yaml").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def test_the_recipe_for_ones_own_images_writes_out_nothing_that_labels_may_not_a
     assert not set().union(*(task.model_fields_set - {"name"} for task in spec.evaluate.tasks))
 
 
-def test_a_loss_that_is_no_number_is_told_in_one_line(tmp_path, capsys, monkeypatch):
+def test_a_loss_that_is_not_finite_gives_a_one_line_error(tmp_path, capsys, monkeypatch):
     def diverged(spec):
         raise FloatingPointError("the training loss is nan: lower optimizer.lr")
 
@@ -87,7 +87,7 @@ def test_a_loss_that_is_no_number_is_told_in_one_line(tmp_path, capsys, monkeypa
     assert capsys.readouterr().err == "herbray shard: the training loss is nan: lower optimizer.lr\n"
 
 
-def test_a_fault_tells_its_story_without_secrets(tmp_path, capsys, monkeypatch):
+def test_a_traceback_contains_no_secrets(tmp_path, capsys, monkeypatch):
     def broken(spec):
         raise RuntimeError(f"API request to http://ann:s3cret@host:5000/api failed \x1b[31m {spec.seed}")
 

@@ -1,1 +1,1 @@
-"""What a job prints: log lines, progress, and addresses without passwords."""
+"""What a job prints: log lines and progress, without secrets."""

@@ -1,4 +1,4 @@
-"""What a job prints beside its progress and its result: warnings of ours; `HERBRAY_LOG` asks for more."""
+"""The log of a job: by default, only warnings of herbray are shown; `HERBRAY_LOG` can ask for more."""
 
 import logging
 import os
@@ -6,9 +6,11 @@ import re
 import sys
 from typing import Final, Literal
 
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 
-VARIABLE: Final = "HERBRAY_LOG"
+LOG_VARIABLE: Final = "HERBRAY_LOG"
+"""Environment variable with the level of detail."""
+
 Detail = Literal["warning", "info", "debug"]
 
 _LEVELS: Final[dict[Detail, tuple[int, int]]] = {
@@ -16,53 +18,55 @@ _LEVELS: Final[dict[Detail, tuple[int, int]]] = {
     "info": (logging.INFO, logging.WARNING),
     "debug": (logging.DEBUG, logging.INFO),
 }
-"""Value of `HERBRAY_LOG` → least level that is shown of herbray and of the libraries below it."""
+"""Value of `HERBRAY_LOG` → lowest level that is shown for herbray, and for other libraries."""
 
-_LINE: Final = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) herbray[\w.]*: ")
+_LOGGED_LINE: Final = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) herbray[\w.]*: ")
 _FORMAT: Final = "%(levelname)s %(name)s: %(message)s"
 
 
-def detail() -> Detail:
-    """How much is shown, by the environment's `HERBRAY_LOG`.
+def log_detail() -> Detail:
+    """The level of detail, from the environment variable `HERBRAY_LOG`.
 
     Raises:
-        ValueError: it is none of warning, info and debug.
+        ValueError: the value is not warning, info or debug.
     """
-    value = os.environ.get(VARIABLE, "").strip().lower() or "warning"
+    value = os.environ.get(LOG_VARIABLE, "").strip().lower() or "warning"
     if value not in _LEVELS:
-        raise ValueError(f"{VARIABLE}={value}: unknown; set it to {', '.join(_LEVELS)}, or unset it for warnings alone")
+        raise ValueError(
+            f"{LOG_VARIABLE}={value}: unknown; set it to {', '.join(_LEVELS)}, or unset it for warnings only"
+        )
     return value
 
 
 def library_level() -> int:
-    """Least level that is shown of the libraries below herbray."""
-    return _LEVELS[detail()][1]
+    """The lowest level that is shown for libraries other than herbray."""
+    return _LEVELS[log_detail()][1]
 
 
 def configure() -> None:
-    """Configure this process: herbray's log to stderr, libraries' where they are worth it.
+    """Configure logging in this process: log to stderr, at the levels that `HERBRAY_LOG` asks for.
 
-    Call it before Ray and MLflow are imported, if possible: they read the environment when they are. What they start
-    inherits it.
+    If possible, call it before Ray and MLflow are imported, because they read the environment on import. Processes that
+    they start inherit the environment.
 
     Raises:
         ValueError: see `detail`.
     """
-    level, _ = _LEVELS[detail()]
-    _handle(logging.getLogger("herbray"), level)
-    _handle(logging.getLogger(), library_level(), others=True)
+    level, _ = _LEVELS[log_detail()]
+    _install_handler(logging.getLogger("herbray"), level)
+    _install_handler(logging.getLogger(), library_level(), others=True)
     quiet_mlflow()
 
 
 def configure_worker() -> None:
-    """Configure a Ray worker, whose log the driver reads line by line: it decides what is shown."""
+    """Configure logging in a Ray worker. It logs everything; the driver reads the lines and decides what is shown."""
     ours = logging.getLogger("herbray")
-    _handle(ours, logging.DEBUG)
-    ours.propagate = False  # Ray Train gives the root logger a handler of its own
+    _install_handler(ours, logging.DEBUG)
+    ours.propagate = False  # Ray Train adds its own handler to the root logger
 
 
 def quiet_mlflow() -> None:
-    """Let MLflow and its migrations tell no more than other libraries, whether they are imported yet or not."""
+    """Limit MLflow and its database migrations to the level of other libraries, even if they are not imported yet."""
     level = library_level()
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", logging.getLevelName(level))
     for name in ("mlflow", "alembic"):
@@ -70,41 +74,41 @@ def quiet_mlflow() -> None:
 
 
 def level_of(text: str) -> int | None:
-    """Level of a line that herbray logged; None for other lines."""
-    found = _LINE.match(text)
+    """The level of a line that herbray logged; None for other lines."""
+    found = _LOGGED_LINE.match(text)
     return logging.getLevelNamesMapping()[found[1]] if found else None
 
 
-def shown(text: str) -> bool:
-    """Whether a worker's line is for the user: logged by herbray, at a level that is wanted."""
+def is_shown(text: str) -> bool:
+    """Whether a worker's line is shown: logged by herbray, at a level that `HERBRAY_LOG` includes."""
     level = level_of(text)
-    return level is not None and level >= _LEVELS[detail()][0]
+    return level is not None and level >= _LEVELS[log_detail()][0]
 
 
-def printable(text: str) -> str:
-    """A message may quote names from metadata: neither control characters in them nor secrets reach the terminal."""
-    letters = redacted(text)
-    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in letters)
+def make_printable(text: str) -> str:
+    """Remove secrets and control characters, which messages may quote from metadata, from a text for the terminal."""
+    redacted = redact(text)
+    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in redacted)
 
 
 class Formatter(logging.Formatter):
-    """One line a message, whatever it quotes."""
+    """Formats each message as one line, even if it quotes line breaks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Of a record without a traceback."""
-        text = printable(super().format(record))
+        """Format a record; only a traceback takes several lines."""
+        text = make_printable(super().format(record))
         return text if record.exc_info else " ".join(text.splitlines())
 
 
 class _Stderr(logging.Handler):
-    """Writes to whatever `sys.stderr` is at the moment: a progress bar stands in for it while it is drawn."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)
 
 
-def _handle(logger: logging.Logger, level: int, others: bool = False) -> None:
-    """Give a logger our handler, once, and let it pass what the handler shows."""
+def _install_handler(logger: logging.Logger, level: int, others: bool = False) -> None:
+    """Give a logger our handler, only once, and lower the logger's level to that of the handler."""
     if level < logger.getEffectiveLevel():
         logger.setLevel(level)
     handler = next((each for each in logger.handlers if isinstance(each, _Stderr)), None)

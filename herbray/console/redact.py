@@ -1,10 +1,10 @@
-"""Secrets out of texts that others will read: messages, settings, cards, parameters of a run."""
+"""Removes secrets from texts that others will read: messages, settings, cards, parameters of a run."""
 
 import os
 import re
 from typing import Final
 
-SECRETS: Final = (
+SECRET_VARIABLES: Final = (
     "RAY_AUTH_TOKEN",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
@@ -13,30 +13,31 @@ SECRETS: Final = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 )
-"""Variables of the environment whose values are never shown."""
+"""Environment variables whose values are never shown."""
 
-HIDDEN: Final = "***"
+MASK: Final = "***"
+"""Replaces a secret."""
 
-_SHORTEST: Final = 6  # of a value that is searched for: "" and "x" stand in every text
-_USER: Final = re.compile(  # a path takes one of the two slashes away
+_SHORTEST: Final = 6  # length of a value to search for: "" and "x" occur in every text
+_CREDENTIALS: Final = re.compile(  # `Path` removes one of the two slashes
     r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.\-]*:(?://(?=[^\s/@'\"<>]+@)|/(?=[^\s/@'\"<>:]*:[^\s/@'\"<>]*@)))[^\s/@'\"<>]+@"
 )
-_QUERY: Final = re.compile(
+_SECRET_PARAMETER: Final = re.compile(
     r"(?P<name>[?&][\w\-.]*(?:password|passwd|secret|token|signature|credential|api[_-]?key|access[_-]?key|\bsig))"
     r"=[^&\s'\"<>#]+",
     re.IGNORECASE,
 )
 
 
-def redacted(text: str) -> str:
-    """`text` without what looks secret in it.
+def redact(text: str) -> str:
+    """Replace everything in a text that looks like a secret.
 
-    Hidden are names and passwords in addresses (`http://name:password@host`), values of telling query parameters
-    (`?token=…`, as in signed addresses), and the present values of `SECRETS`. A password on its own looks like nothing
-    in particular and cannot be told: do not put one into a setting.
+    Names and passwords in URLs (`http://name:password@host`), values of query parameters such as `?token=…` (signed
+    URLs), and the values of `SECRET_VARIABLES` are hidden. A password on its own cannot be recognized: do not put one
+    into a setting.
     """
-    for name in SECRETS:
+    for name in SECRET_VARIABLES:
         value = os.environ.get(name, "")
         if len(value) >= _SHORTEST:
-            text = text.replace(value, HIDDEN)
-    return _QUERY.sub(rf"\g<name>={HIDDEN}", _USER.sub(rf"\g<scheme>{HIDDEN}@", text))
+            text = text.replace(value, MASK)
+    return _SECRET_PARAMETER.sub(rf"\g<name>={MASK}", _CREDENTIALS.sub(rf"\g<scheme>{MASK}@", text))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from herbray.storage import sync
+from herbray.storage import sync_to_disk
 
 SEAL_FILE: Final = "checkpoint.json"
 """The seal, written last: size and SHA-256 of every other file, a note, and the SHA-256 of its own content."""
@@ -44,7 +44,7 @@ def write_sealed(folder: Path, fill: Callable[[Path], object], note: Mapping[str
         if folder.exists():
             folder.replace(former)
         temporary.replace(folder)
-        sync(folder.parent)
+        sync_to_disk(folder.parent)
         shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -57,7 +57,7 @@ def _write_seal(folder: Path, note: Mapping[str, Any]) -> None:
     text = json.dumps(body | {"sha256": _digest(body)}, indent=1, allow_nan=False)
     (folder / SEAL_FILE).write_text(text + "\n", encoding="utf-8")
     for path in (folder / SEAL_FILE, *(each for each in folder.rglob("*") if each.is_dir()), folder):
-        sync(path)
+        sync_to_disk(path)
 
 
 def verify_sealed(folder: Path, read_files: bool = True) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Job files and the marks on their settings."""
+"""Settings of jobs: the YAML reader, the shipped job files, help texts, and marks on settings."""

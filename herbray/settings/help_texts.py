@@ -1,26 +1,26 @@
-"""What `herbray --help` and `herbray VERB --help` say, and what to type where a verb lacks its settings."""
+"""Texts of `herbray --help` and `herbray VERB --help`, and the command to suggest if a required setting is missing."""
 
 from pathlib import Path
 from typing import Final
 
-WHOLE: Final = (
-    "Turn an archive of herbarium sheets into representations, and measure what they are good for.\n\n"
-    "`herbray demo` shows the whole of it in minutes. `herbray init` writes commented YAML files, one or more for each "
-    "verb, into jobs/: copy one, change it, run `herbray VERB FILE`."
+PROGRAM: Final = (
+    "Learn representations of herbarium sheets, and measure what they are good for.\n\n"
+    "`herbray demo` runs all stages within minutes. `herbray init` writes commented YAML files, one or more per verb, "
+    "into jobs/: copy one, change it, run `herbray VERB FILE`."
 )
 
 INIT: Final = (
-    "Write the YAML files that ship, with comments, into FOLDER/jobs.\n\n"
-    "The commands in their first lines are right in FOLDER. The scripts beside them are what `ray job submit` runs."
+    "Write the shipped YAML files, with comments, into FOLDER/jobs.\n\n"
+    "Run the commands in their first lines from FOLDER. The scripts next to them are for `ray job submit`."
 )
 
 PANELS: Final = {
-    "Begin here": ("demo", "doctor"),
+    "Start here": ("demo", "doctor"),
     "Stages": ("catalogue", "shard", "train", "embed", "evaluate", "report", "study"),
     "Encoders and lists": ("tune", "register", "promote", "suspects"),
     "For developers": ("benchmark",),
 }
-"""Heading of the help → its verbs."""
+"""Heading in the help → its verbs."""
 
 EXAMPLES: Final = {
     "demo": "out=runs/my-demo",
@@ -38,34 +38,37 @@ EXAMPLES: Final = {
     "suspects": "jobs/suspects.yaml",
     "benchmark": "knn points=100000",
 }
-"""Verb → the words after it in the example of its help."""
+"""Verb → arguments of the example in its help."""
 
-_FIRST: Final = {
-    "demo": ("CONFIG", "YAML file; without one, the demo's own (`herbray init` writes it)"),
-    "register": ("RUN|CONFIG", "folder of the training, or YAML file"),
+_FIRST_ARGUMENTS: Final = {
+    "demo": ("CONFIG", "YAML file; default: the file of the demo, which `herbray init` writes"),
+    "register": ("RUN|CONFIG", "run folder of the training, or YAML file"),
     "promote": ("NAME|CONFIG", "registered model, or YAML file"),
-    "benchmark": ("NAME|CONFIG", "which benchmark, or YAML file"),
+    "benchmark": ("NAME|CONFIG", "name of the benchmark, or YAML file"),
 }
-_CONFIG: Final = ("CONFIG", "YAML file; without one, the defaults (`herbray init` writes files to begin with)")
+_CONFIG_ARGUMENT: Final = (
+    "CONFIG",
+    "YAML file; default: the default settings (`herbray init` writes files to start with)",
+)
 
 
-def panel(verb: str) -> str:
-    """The heading below which a verb stands."""
+def panel_of(verb: str) -> str:
+    """The heading of a verb in the help."""
     return next(heading for heading, verbs in PANELS.items() if verb in verbs)
 
 
-def of(verb: str, what: str) -> str:
-    """A verb's help: what it does, and an example."""
+def verb_help(verb: str, what: str) -> str:
+    """The help of a verb: what it does, and an example."""
     return f"{what}\n\nFor example: `herbray {verb} {EXAMPLES[verb]}`"
 
 
-def first_word(verb: str) -> tuple[str, str]:
-    """How the first word after a verb is called, and what it is."""
-    return _FIRST.get(verb, _CONFIG)
+def first_argument(verb: str) -> tuple[str, str]:
+    """Name and help of the first argument of a verb."""
+    return _FIRST_ARGUMENTS.get(verb, _CONFIG_ARGUMENT)
 
 
-def beginning(verb: str) -> str:
-    """What to type where a verb lacks a setting that has no default."""
+def suggest_command(verb: str) -> str:
+    """The command to suggest if a required setting of a verb is missing."""
     example = EXAMPLES[verb].partition(" ")[0]
     before = "`herbray init`, then " if example.startswith("jobs/") and not Path(example).exists() else ""
-    return f"try {before}`herbray {verb} {example}`; `herbray {verb} --help` says more"
+    return f"try {before}`herbray {verb} {example}`; see `herbray {verb} --help`"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from herbray import __version__
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 from herbray.schema import RESULT
 from herbray.tracking.store import client, digest, entity_key, sqlite_file
 
@@ -273,9 +273,9 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 def _text(value: Any) -> str:  # noqa: ANN401  (settings are of any kind)
     if isinstance(value, str | Path):
-        return redacted(str(value))
+        return redact(str(value))
     plain = list(value) if isinstance(value, Sequence) else value
-    return redacted(json.dumps(plain, default=str, ensure_ascii=False))
+    return redact(json.dumps(plain, default=str, ensure_ascii=False))
 
 
 def _shorten(text: str, limit: int = _VALUE_LIMIT) -> str:

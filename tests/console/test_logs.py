@@ -20,7 +20,7 @@ def test_a_message_is_one_line():
     assert logs.Formatter("%(message)s").format(record) == "one two"
 
 
-def test_an_unknown_detail_is_told_with_the_known_ones(monkeypatch, capsys):
+def test_an_unknown_level_lists_the_known_ones(monkeypatch, capsys):
     monkeypatch.setenv("HERBRAY_LOG", "loud")
     assert cli.run("catalogue", None, []) == 1
     assert "HERBRAY_LOG=loud: unknown; set it to warning, info, debug" in capsys.readouterr().err
@@ -28,7 +28,7 @@ def test_an_unknown_detail_is_told_with_the_known_ones(monkeypatch, capsys):
 
 LOUD = """
 import logging
-from herbray import logs
+from herbray.console import logs
 logs.configure()
 for name in ("herbray.x", "other"):
     for level in ("debug", "info", "warning", "error"):
@@ -44,7 +44,7 @@ for name in ("herbray.x", "other"):
         ("DEBUG", {"debug", "info", "warning", "error"}, {"info", "warning", "error"}),
     ],
 )
-def test_how_much_is_shown_of_us_and_of_libraries(detail, ours, others, monkeypatch):
+def test_the_level_decides_what_is_shown_of_herbray_and_libraries(detail, ours, others, monkeypatch):
     monkeypatch.setenv("HERBRAY_LOG", detail)
     done = subprocess.run([sys.executable, "-c", LOUD], capture_output=True, text=True, check=True)
     wanted = [(name, level) for name, levels in (("herbray.x", ours), ("other", others)) for level in levels]
@@ -52,15 +52,15 @@ def test_how_much_is_shown_of_us_and_of_libraries(detail, ours, others, monkeypa
 
 
 STORE = """
-from herbray import logs
+from herbray.console import logs
 logs.configure()
-import mlflow.exceptions  # whatever comes first: MLflow sets its log up when it is imported
+import mlflow.exceptions  # MLflow configures its log on import
 from herbray.tracking.store import client
 client("sqlite:///{}/mlflow.db")
 """
 
 
-def test_a_new_tracking_store_is_made_without_a_word(tmp_path, monkeypatch):
+def test_a_new_tracking_store_is_created_silently(tmp_path, monkeypatch):
     monkeypatch.delenv("HERBRAY_LOG", raising=False)
     monkeypatch.delenv("MLFLOW_LOGGING_LEVEL", raising=False)
     code = STORE.format(tmp_path)

@@ -10,7 +10,7 @@ from herbray.console import progress
 
 @pytest.fixture
 def log(monkeypatch):
-    """A log file in place of a terminal."""
+    """A log file instead of a terminal."""
     file = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=file, width=80))
     return file
@@ -36,21 +36,21 @@ def made(completed, seconds, **fields):
         ((3, 60, {"total": None, "unit": "trial"}), "shard: 3/? trials, 3.0 trial/min"),
     ],
 )
-def test_a_line_tells_done_rate_and_time_left(task, expected):
+def test_a_line_has_amount_rate_and_remaining_time(task, expected):
     completed, seconds, fields = (*task, {})[:3]
-    assert progress.line(made(completed, seconds, **fields)) == expected
+    assert progress.progress_line(made(completed, seconds, **fields)) == expected
 
 
 @pytest.mark.parametrize(
     ("seconds", "share", "expected"), [(10, 0.9, False), (31, 0.05, False), (31, 0.1, True), (56, 0.0, True)]
 )
 def test_a_line_is_due_after_half_a_minute_and_a_tenth_or_after_a_minute(seconds, share, expected):
-    assert progress.due(seconds, share) is expected
+    assert progress.is_line_due(seconds, share) is expected
 
 
 def test_a_log_file_gets_plain_lines_on_the_way_and_one_at_the_end(log, monkeypatch):
-    monkeypatch.setattr(progress, "OFTEN_S", 0.5)
-    monkeypatch.setattr(progress, "SELDOM_S", 2.0)
+    monkeypatch.setattr(progress, "MIN_INTERVAL_S", 0.5)
+    monkeypatch.setattr(progress, "MAX_INTERVAL_S", 2.0)
     with progress.progress() as bar:
         task = bar.add_task("a job of a long name that does not fit into eighty columns", total=10, unit="image")
         bar.advance(task, 5)

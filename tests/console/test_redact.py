@@ -1,7 +1,7 @@
 import pytest
 
 from herbray import cli
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from herbray.console.redact import redacted
     ],
 )
 def test_secrets_in_addresses_are_hidden_and_nothing_else(text, shown):
-    assert redacted(text) == shown
+    assert redact(text) == shown
 
 
-def test_secrets_of_the_environment_are_hidden_wherever_they_stand(monkeypatch):
+def test_secrets_of_the_environment_are_hidden_everywhere(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "abcdef0123")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")  # too short to be looked for
-    assert redacted("sent abcdef0123, six times") == "sent ***, six times"
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")  # too short to be searched for
+    assert redact("sent abcdef0123, six times") == "sent ***, six times"
 
 
 def test_a_refused_setting_does_not_show_its_secret(capsys, tmp_path):

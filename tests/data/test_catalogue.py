@@ -110,9 +110,9 @@ def test_reading_what_is_no_catalogue(tmp_path):
     catalogue.build(spec)
     whole = (spec.out / "manifest.json").read_text()
     for wrong, message in (
-        (whole.replace('"ok": 2', '"ok": 3'), "manifest.json: damaged, it was changed since it was written; run `herb"),
-        (whole[:40], "manifest.json: damaged, it is no JSON"),
-        ("[]", "manifest.json: damaged, it is no JSON object"),
+        (whole.replace('"ok": 2', '"ok": 3'), "manifest.json: damaged, it was changed after it was written; run `herb"),
+        (whole[:40], "manifest.json: damaged, it is not JSON"),
+        ("[]", "manifest.json: damaged, it is not a JSON object"),
     ):
         (spec.out / "manifest.json").write_text(wrong)
         with pytest.raises(ValueError, match=message):
@@ -127,7 +127,7 @@ def test_reading_what_is_no_catalogue(tmp_path):
         catalogue.read(spec.out)
     (spec.out / "manifest.json").write_text(whole)
     (spec.out / "catalogue.parquet").write_bytes(b"PAR1 no table")
-    with pytest.raises(ValueError, match=r"catalogue\.parquet: damaged, cut off or no Parquet file; run `her"):
+    with pytest.raises(ValueError, match=r"catalogue\.parquet: damaged, truncated or not a Parquet file; run `her"):
         catalogue.read(spec.out)
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from herbray import config
-from herbray.flow.input.batches import threaded
+from herbray.flow.input.batches import threaded_batches
 from herbray.flow.training import loop
 from herbray.flow.training.checkpoints.directory import CheckpointDirectory
 from herbray.flow.training.metrics_log import MetricsLog
@@ -32,7 +32,7 @@ class Stopped(Exception):
 def phase(spec, rank, world, stop, seen):
     def feed(windows, reader):
         names = {}
-        for number, batch in enumerate(threaded(windows, reader, threads=1)):
+        for number, batch in enumerate(threaded_batches(windows, reader, threads=1)):
             if number == stop:
                 raise Stopped
             yield batch

@@ -228,7 +228,7 @@ def rows(work: Path, only: list[str]) -> Iterator[Row]:
     from herbray.flow.cluster import connection
 
     root, whole = work / "story", work / "whole"
-    with connection.connected():
+    with connection.connect():
         story(root)
         shutil.copytree(root, whole)
         for kind, harm in cases(only):

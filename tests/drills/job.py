@@ -100,9 +100,9 @@ def main(folder):
     from herbray.flow.training.specification import Train
 
     spec = config.load(Train, folder / "job.yaml")
-    between, fit, feed = around(folder), module.fit_prepared, module.feed
+    between, fit, feed = around(folder), module.fit_prepared, module.load_batches
     module.fit_prepared = lambda job, callbacks=(): fit(job, callbacks, between)
-    module.feed = lambda windows, reader, **settings: between(0, feed(windows, reader, **settings))
+    module.load_batches = lambda windows, reader, **settings: between(0, feed(windows, reader, **settings))
     register = json.loads((folder / "hold.json").read_text()).get("register")
     try:
         fitted = module.train(spec).fitted if register else module.fit(spec)

@@ -71,7 +71,7 @@ def gallery(work: Path) -> Path:
 
 def embedding(folder: Path, out: str):
     """The embed job of a drill."""
-    from herbray.flow.embedding.job import Embed
+    from herbray.flow.embedding.specification import Embed
 
     start = {"size": SIDE}
     settings = {"model": "start", "start": start, "splits": ("random",), "actors": 2, "store": folder}

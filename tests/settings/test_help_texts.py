@@ -11,14 +11,14 @@ def shown(*words):
     return " ".join(done.output.split())
 
 
-def test_every_verb_stands_below_one_heading():
+def test_every_verb_is_under_one_heading():
     assert sorted(verb for verbs in help_texts.PANELS.values() for verb in verbs) == sorted(cli.VERBS)
 
 
-def test_a_newcomer_is_told_where_to_begin():
+def test_the_help_says_where_to_start():
     page = shown()
-    assert "`herbray demo` shows the whole of it in minutes. `herbray init` writes commented YAML files" in page
-    assert page.index("Begin here") < page.index("demo ") < page.index("Stages") < page.index("For developers")
+    assert "`herbray demo` runs all stages within minutes. `herbray init` writes commented YAML files" in page
+    assert page.index("Start here") < page.index("demo ") < page.index("Stages") < page.index("For developers")
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
@@ -28,12 +28,12 @@ def test_the_help_of_a_verb_has_an_example_that_ships(verb):
     assert "KEY=VALUE" in page
     first = help_texts.EXAMPLES[verb].split()[0]
     if first.startswith("jobs/"):
-        assert (job_files.folder().parent / first).is_file()
+        assert (job_files.find_folder().parent / first).is_file()
     if verb not in ("register", "promote", "benchmark"):
         assert "`herbray init` writes" in page
 
 
 def test_init_says_what_it_writes_and_where():
     page = shown("init")
-    assert "Write the YAML files that ship, with comments, into FOLDER/jobs." in page
+    assert "Write the shipped YAML files, with comments, into FOLDER/jobs." in page
     assert "--force" in page

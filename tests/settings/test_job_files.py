@@ -26,7 +26,7 @@ def init(*words):
 
 
 def test_a_checkout_ships_its_own_jobs():
-    assert job_files.folder() == ROOT / "jobs"
+    assert job_files.find_folder() == ROOT / "jobs"
     assert {"demo.yaml", "demo.py", "experiments/triplet.yaml", "walker2022/study.yaml"} < SHIPPED
     assert {Path(name).suffix for name in SHIPPED} == {".yaml", ".py"}
 
@@ -37,29 +37,31 @@ def test_init_writes_every_file_and_says_what_to_do_next(tmp_path, monkeypatch):
     assert (done.exit_code, files(tmp_path / "jobs")) == (0, SHIPPED)
     assert f"jobs: {len(SHIPPED)} files written\nnext: herbray demo jobs/demo.yaml\n" in done.output
     assert init("my herbarium").output.splitlines()[1] == "next: cd 'my herbarium' && herbray demo jobs/demo.yaml"
-    assert "all files are there" in init().output
+    assert "all files exist already" in init().output
 
 
-def test_init_overwrites_nothing_unless_it_is_told_to(tmp_path):
+def test_init_overwrites_nothing_without_force(tmp_path):
     init(tmp_path)
     changed, gone = tmp_path / "jobs" / "demo.yaml", tmp_path / "jobs" / "train.yaml"
     changed.write_text("out: mine")
     gone.unlink()
     refused = init(tmp_path)
     assert refused.exit_code == 1
-    assert f"not the same as what ships: {changed}. Nothing was written" in " ".join(refused.output.split())
+    assert f"these files differ from the shipped ones: {changed}. Nothing was written" in " ".join(
+        refused.output.split()
+    )
     assert (changed.read_text(), gone.exists()) == ("out: mine", False)
     assert "2 files written" in init(tmp_path, "--force").output
     assert changed.read_bytes() == (ROOT / "jobs" / "demo.yaml").read_bytes()
 
 
-def test_init_where_no_folder_can_be_ends_in_one_line(tmp_path):
+def test_init_in_an_impossible_folder_gives_a_one_line_error(tmp_path):
     (tmp_path / "file").touch()
     refused = init(tmp_path / "file")
     assert (refused.exit_code, refused.output) == (1, f"herbray init: {tmp_path}/file/jobs: Not a directory\n")
 
 
-def test_the_commands_in_the_heads_of_the_files_are_right_after_init(tmp_path, monkeypatch):
+def test_the_commands_in_the_first_lines_work_after_init(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     init()
     commands = 0
@@ -86,7 +88,7 @@ def test_the_commands_in_the_heads_of_the_files_are_right_after_init(tmp_path, m
         ("benchmark", "try `herbray benchmark knn`"),
     ],
 )
-def test_a_verb_that_cannot_do_without_settings_says_what_to_type(tmp_path, monkeypatch, capsys, verb, command):
+def test_a_verb_with_missing_settings_suggests_a_command(tmp_path, monkeypatch, capsys, verb, command):
     monkeypatch.chdir(tmp_path)
     assert cli.run(verb, None, []) == 1
     assert command in capsys.readouterr().err
@@ -128,7 +130,7 @@ def test_the_wheel_holds_the_package_and_its_job_files(built):
 def test_the_source_distribution_holds_what_a_build_and_a_test_need(built):
     names = {name.partition("/")[2] for name in tarfile.open(built[1]).getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "Makefile", "jobs/demo.yaml"} <= names
-    assert {"tests/test_job_files.py", "herbray/cli.py"} <= names
+    assert {"tests/settings/test_job_files.py", "herbray/cli.py"} <= names
     assert not [name for name in names if name.startswith((".venv", "runs", ".git/"))]
 
 
@@ -138,8 +140,9 @@ def test_the_unpacked_wheel_writes_its_files_and_finds_its_demo(built, tmp_path)
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path / "site")!r})
-from herbray import cli, job_files
-assert job_files.folder().parts[-3:] == ("site", "herbray", "jobs"), job_files.folder()
+from herbray import cli
+from herbray.settings import job_files
+assert job_files.find_folder().parts[-3:] == ("site", "herbray", "jobs"), job_files.find_folder()
 cli.main(["init"])
 """
     (tmp_path / "work").mkdir()

@@ -5,10 +5,10 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from herbray.config import Spec, _specs
+from herbray.config import Spec, _find_specs
 from herbray.flow.sweep.job import Tune
 from herbray.flow.training.specification import Train
-from herbray.settings.marks import Mark, flat, mark_at, mark_of, role_at, without
+from herbray.settings.marks import Mark, dump_without, flatten, mark_at, mark_of, role_at
 
 
 class Inner(Spec):
@@ -30,7 +30,7 @@ def fields(kind, prefix="", role=None):
     for name, info in kind.model_fields.items():
         mark = mark_of(kind, name)
         mine = role or (mark.role if mark else None)
-        inner = [*_specs(info.annotation)]
+        inner = [*_find_specs(info.annotation)]
         for each in inner:
             found |= fields(each, f"{prefix}{name}.", mine)
         if len(inner) < len(typing.get_args(info.annotation)) or not inner:
@@ -66,14 +66,14 @@ BEARING = {
 }
 
 
-def test_of_every_setting_of_a_training_somebody_has_decided_whether_it_bears_on_what_is_learned():
-    """A new field fails here: mark it, or write it down as one that makes another run."""
+def test_every_setting_of_a_training_has_a_decided_role():
+    """A new field fails here: mark it, or list it as one that makes another run."""
     found = fields(Train)
     assert {path for path, role in found.items() if role is None} == BEARING
     assert {role: {path for path, each in found.items() if each == role} for role in MARKED} == MARKED
 
 
-def test_of_every_setting_of_a_sweep_somebody_has_decided_what_it_is_for():
+def test_every_setting_of_a_sweep_has_a_decided_role():
     marked = {name: mark.role for name in Tune.model_fields if (mark := mark_of(Tune, name))}
     assert marked == {
         **{"out": "place", "store": "place", "experiment": "name"},
@@ -81,12 +81,12 @@ def test_of_every_setting_of_a_sweep_somebody_has_decided_what_it_is_for():
     }
 
 
-def test_fields_of_a_role_are_left_out_wherever_they_stand():
-    tree = without(Job(inner=Inner(folder=Path("/home/ann"))), "place")
+def test_fields_of_a_role_are_left_out_at_any_depth():
+    tree = dump_without(Job(inner=Inner(folder=Path("/home/ann"))), "place")
     assert tree == {"label": None, "epochs": 1, "inner": {"depth": 3}, "aside": {"depth": 3}}
-    assert without(Job(), "place", "name", "conduct") == {"epochs": 1, "inner": {"depth": 3}}
-    assert without(Job()) == Job().model_dump(mode="json")
-    assert flat(without(Job(), "name")) == {
+    assert dump_without(Job(), "place", "name", "conduct") == {"epochs": 1, "inner": {"depth": 3}}
+    assert dump_without(Job()) == Job().model_dump(mode="json")
+    assert flatten(dump_without(Job(), "name")) == {
         **{"out": "runs", "epochs": 1, "inner.folder": None, "inner.depth": 3},
         **{"aside.folder": None, "aside.depth": 3},
     }
@@ -98,7 +98,7 @@ def test_a_field_has_the_mark_of_the_one_that_holds_it():
     assert (role_at(job, "inner.depth"), role_at(job, "epochs")) == (None, None)
     assert (role_at(job, "nowhere.at"), role_at(job, "label.more")) == (None, "name")
     assert mark_at(job, "epochs").reason == "all alike"
-    assert mark_at(job, "out").reason == "it says where things lie, not what is learned"
+    assert mark_at(job, "out").reason == "it says where files are, not what is learned"
 
 
 @pytest.mark.parametrize("path", sorted(path for path, role in fields(Train).items() if role))

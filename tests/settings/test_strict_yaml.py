@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herbray.settings import job_files, strict_yaml
-from herbray.settings.strict_yaml import NotAccepted, decode, read
+from herbray.settings.strict_yaml import YamlRefused, decode, read
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -26,12 +26,12 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
         ("x: {b: 1, b: 2}", "line 1: key 'b' is given twice"),
         ("<<: {a: 1}\n<<: {b: 1}", "line 2: key '<<' is given twice"),
         ("1: a\n'1': b", "line 2: key '1' is given twice"),
-        ("a: 1\nb: !path x", "line 2: tag !path: a configuration holds no tags"),
+        ("a: 1\nb: !path x", "line 2: tag !path: a configuration must not contain tags"),
         ("a: !!python/object/apply:os.system [x]", "line 1: tag !!python/object/apply:os.system: a configuration"),
         ("a: !!set {x}", "line 1: tag !!set:"),
         ("a: !!timestamp 2021-06-01", "line 1: tag !!timestamp:"),
         ("!x k: 1", "line 1: tag !x:"),
-        ("a: !!int twelve", "line 1: 'twelve' is no int"),
+        ("a: !!int twelve", "line 1: 'twelve' is not of type int"),
         ("[" * 60_000, "line 1: nested deeper than 50 levels"),
         ("{a: " * 15_000, "line 1: nested deeper than 50 levels"),
         ("- " * 30_000, "line 1: nested deeper than 50 levels"),
@@ -49,8 +49,8 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
         ('path: "C:\\data"', "use single quotes"),
         ("a: *x", "found undefined alias 'x'); put &NAME before"),
         ("a: &x 1\nb: &x 2", "line 2: not valid YAML (found duplicate anchor 'x'"),
-        ("model: @x", "put text that begins with a special sign into quotes"),
-        ("a: 1\n---\nb: 2", "keep one document a file"),
+        ("model: @x", "put text that begins with a special character into quotes"),
+        ("a: 1\n---\nb: 2", "keep one document per file"),
         ("a: 1\nb: \x07", "line 2: not valid YAML (special characters are not allowed (U+0007)); remove the control"),
         ("a: \ud800", "U+D800"),
         ("? [a]\n: 1", "line 1: a list or mapping as a key"),
@@ -59,9 +59,9 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
         (f"a: {'9' * 5000}", "line 1: a number of 5000 digits"),
     ],
 )
-def test_what_is_refused_is_told_in_one_line_at_once(text, message):
+def test_refused_text_gives_a_quick_one_line_error(text, message):
     began = time.process_time()
-    with pytest.raises(NotAccepted) as caught:
+    with pytest.raises(YamlRefused) as caught:
         read(text)
     assert time.process_time() - began < 5
     assert message in str(caught.value)
@@ -91,7 +91,7 @@ def test_what_is_refused_is_told_in_one_line_at_once(text, message):
         ("2_000_000", 2_000_000),
         ("1.5", 1.5),
         ("1.0e-3", 1e-3),
-        ("1e-3", "1e-3"),  # as PyYAML has it; a setting that is a number takes it as one
+        ("1e-3", "1e-3"),  # as in PyYAML; a numeric setting converts it
         ("-.inf", -math.inf),
         ("'12'", "12"),
         ("!!str 12", "12"),
@@ -125,7 +125,7 @@ def test_aliases_are_copies():
     assert tree["b"] == tree["c"] == {"x": {"y": 1}}
 
 
-@pytest.mark.parametrize("path", sorted(job_files.folder().rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(job_files.find_folder().rglob("*.yaml")), ids=lambda path: path.stem)
 def test_files_that_ship_are_read_as_by_pyyaml(path):
     text = path.read_text(encoding="utf-8")
     assert read(text) == yaml.safe_load(text)
@@ -154,8 +154,8 @@ def test_unicode_with_or_without_a_byte_order_mark(data):
         (b" " * (strict_yaml.MAX_BYTES + 1), "longer than 64 KiB"),
     ],
 )
-def test_bytes_that_are_no_text(data, message):
-    with pytest.raises(NotAccepted, match=message):
+def test_bytes_that_are_not_text_are_refused(data, message):
+    with pytest.raises(YamlRefused, match=message):
         decode(data)
 
 
@@ -180,6 +180,6 @@ def test_any_text_is_read_or_refused_in_one_line(text):
     try:
         read(text)
         told = ""
-    except NotAccepted as error:
+    except YamlRefused as error:
         told = str(error)
     assert "\n" not in told

@@ -50,7 +50,7 @@ def _write_split(
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
     chosen = {"compression": compression, "use_dictionary": False, "write_statistics": False}
     index: list[dict[str, object]] = []
-    with tables.writing(folder / _file_of(split), schema.SHARD, **chosen) as file:
+    with tables.open_writer(folder / _file_of(split), schema.SHARD, **chosen) as file:
         for group, bag in enumerate(bags):
             genus = f"Planta{bag % genera:03d}"
             file.write_table(_bag(bag, genus, pictures, side), row_group_size=_BAG)

@@ -124,7 +124,7 @@ def _embed(rows: int, folder: Path) -> Job:
         draw_encoder(folder / "encoder", _PIXELS, 89)
         write_shards(folder / "gallery", rows, _PIXELS, 89)
     worker = Embedder(folder / "encoder", _PIXELS)
-    return lambda: worker.file(shards, "train", folder / "embeddings.parquet")
+    return lambda: worker.embed_file(shards, "train", folder / "embeddings.parquet")
 
 
 def _shard(rows: int, folder: Path) -> Job:
@@ -154,7 +154,7 @@ def _cluster_for(name: str) -> Iterator[None]:
         return
     from herbray.flow.cluster import connection
 
-    with connection.connected():
+    with connection.connect():
         yield
 
 

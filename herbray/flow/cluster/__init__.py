@@ -1,1 +1,1 @@
-"""The Ray cluster: the connection to it, the cluster of a laptop, and places for processes on its nodes."""
+"""The Ray cluster: connecting to one, starting one on this machine, and fitting processes onto its nodes."""

@@ -1,4 +1,4 @@
-"""The one door to a Ray cluster, and the progress that every job shows."""
+"""The connection to a Ray cluster; every job connects through this module."""
 
 import logging
 import os
@@ -14,20 +14,33 @@ from herbray.console.progress import console, progress
 from herbray.flow.cluster import core_log, local, worker_lines
 from herbray.flow.cluster.placement import Node
 
-__all__ = ["as_they_end", "connected", "console", "got", "nodes", "progress", "resource"]
+__all__ = [
+    "connect",
+    "console",
+    "fetch_result",
+    "iter_finished",
+    "living_nodes",
+    "print_left_out",
+    "progress",
+    "total_resource",
+]
 
 
-def say(lines: Iterable[str]) -> None:
-    """Tell what a job leaves out, a line each, beside its progress."""
+def print_left_out(lines: Iterable[str]) -> None:
+    """Print what a job leaves out, one line per item, above its progress bar."""
     for line in lines:
         console.print(f"[bold]left out[/bold]  {escape(line)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def connected(dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
-    """Be connected to a cluster: the one already joined, the one `RAY_ADDRESS` names, else one on this machine.
+def connect(dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
+    """Connect to a cluster: the one already joined, else the one in `RAY_ADDRESS`, else a new one on this machine.
 
-    A cluster that was started here is stopped at the end. See `local.start` for how it is.
+    A cluster that was started here is stopped at the end.
+
+    Args:
+        dashboard: see `local.start`.
+        cpus: see `local.start`.
     """
     if ray.is_initialized():
         yield
@@ -35,59 +48,61 @@ def connected(dashboard: bool = False, cpus: int | None = None) -> Iterator[None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     address = os.environ.get("RAY_ADDRESS")
-    with worker_lines.selected():
-        with core_log.quiet():
+    with worker_lines.filter_output():
+        with core_log.silence():
             if address:
                 _join(address)
             else:
                 local.start(dashboard, cpus)
-        _settle_ray_data()
+        _configure_ray_data()
         try:
             yield
         finally:
             ray.shutdown()
 
 
-def _settle_ray_data() -> None:
+def _configure_ray_data() -> None:
     context = ray.data.DataContext.get_current()
-    logging.getLogger("ray.data").setLevel(logs.library_level())  # after its import, which sets it
-    context.enable_progress_bars = logs.detail() == "debug"  # ours show the same
+    logging.getLogger("ray.data").setLevel(
+        logs.library_level()
+    )  # importing ray.data sets the level, so set it afterwards
+    context.enable_progress_bars = logs.log_detail() == "debug"  # herbray's own progress bars show the same
     context.execution_options.preserve_order = True
 
 
 def _join(address: str) -> None:
-    """Join a running cluster. http://… is the dashboard's: a driver on that machine finds the cluster itself."""
+    """Join a running cluster. If the address is the dashboard's (http://), Ray finds the cluster on this machine."""
     ray.init(
         address="auto" if address.startswith("http") else None,
-        runtime_env=worker_lines.environment(),
+        runtime_env=worker_lines.runtime_environment(),
         **worker_lines.logging_settings(),
     )
 
 
-def resource(name: str) -> float:
-    """How much of "CPU" or "GPU" the whole cluster has."""
+def total_resource(name: str) -> float:
+    """The total amount of "CPU" or "GPU" in the cluster."""
     return float(ray.cluster_resources().get(name, 0.0))  # type: ignore[no-untyped-call]
 
 
-def nodes() -> list[Node]:
-    """What each living node has."""
-    living = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return [Node(float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))) for has in living]
+def living_nodes() -> list[Node]:
+    """The CPUs and GPUs of each living node."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [Node(float(each.get("CPU", 0.0)), float(each.get("GPU", 0.0))) for each in resources]
 
 
-def as_they_end(refs: Sequence[Any]) -> Iterator[Any]:
-    """Tasks' references, whichever ends first."""
+def iter_finished(refs: Sequence[Any]) -> Iterator[Any]:
+    """Yield references of tasks in the order in which the tasks finish."""
     waiting = list(refs)
     while waiting:
         done, waiting = ray.wait(waiting, num_returns=1)
         yield from done
 
 
-def got(ref: Any) -> Any:  # noqa: ANN401  (whatever the task returns)
-    """A task's result.
+def fetch_result(ref: Any) -> Any:  # noqa: ANN401  (whatever the task returns)
+    """Wait for a task and return its result.
 
     Raises:
-        ValueError: the task's, for bad input, in its own words and without Ray's stack.
+        ValueError: the task raised it for bad input; the message is the task's own, without Ray's stack trace.
     """
     try:
         return ray.get(ref)

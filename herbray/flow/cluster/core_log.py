@@ -1,4 +1,4 @@
-"""What the C++ core of Ray says in a process that joins a cluster: nothing that a user could act on."""
+"""Silences the log of Ray's C++ core in a process that joins a cluster: users cannot act on its lines."""
 
 import os
 import re
@@ -11,44 +11,45 @@ from typing import BinaryIO, Final
 from herbray.console import logs
 
 _LEVEL: Final = "RAY_BACKEND_LOG_LEVEL"
-_TOLD: Final = re.compile(rb"\[.+\] logging\.cc:\d+: Set ray log level from environment variable")
+_LEVEL_NOTICE: Final = re.compile(rb"\[.+\] logging\.cc:\d+: Set ray log level from environment variable")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Join a cluster in the body, and see no line of the core from then on, unless the environment gives its level.
+def silence() -> Iterator[None]:
+    """Silence the core of a cluster that is joined in the body, from then on, unless the environment sets its level.
 
-    The core takes its level from the environment when a cluster is joined, and tells so on the process's stderr, past
-    Python. That line is dropped; others that are written meanwhile come when the body ends.
+    The core reads its log level from the environment when a cluster is joined, and announces the level on the process's
+    stderr, bypassing Python. That announcement is dropped. Other lines written in the meantime are printed when the
+    body ends.
     """
-    if logs.detail() == "debug" or _LEVEL in os.environ:
+    if logs.log_detail() == "debug" or _LEVEL in os.environ:
         yield
         return
     os.environ[_LEVEL] = "fatal"
     try:
-        with tempfile.TemporaryFile() as held, _held_back(held):
+        with tempfile.TemporaryFile() as buffer, _hold_back_stderr(buffer):
             yield
     finally:
         del os.environ[_LEVEL]
 
 
 @contextmanager
-def _held_back(held: BinaryIO) -> Iterator[None]:
-    """Collect what is written to the process's stderr, and write it there afterwards, less what is of no use."""
+def _hold_back_stderr(buffer: BinaryIO) -> Iterator[None]:
+    """Collect what the process writes to stderr; write it there afterwards, without the level announcement."""
     try:
         real = os.dup(2)
-    except OSError:  # it is closed
+    except OSError:  # stderr is closed
         yield
         return
     sys.stderr.flush()
-    os.dup2(held.fileno(), 2)
+    os.dup2(buffer.fileno(), 2)
     try:
         yield
     finally:
         sys.stderr.flush()
         os.dup2(real, 2)
         os.close(real)
-        held.seek(0)
-        for line in held:
-            if not _TOLD.match(line):
+        buffer.seek(0)
+        for line in buffer:
+            if not _LEVEL_NOTICE.match(line):
                 os.write(2, line)

@@ -1,4 +1,4 @@
-"""The process group of training workers of a cluster that listens on the loopback interface alone."""
+"""The process group of training workers in a cluster that listens on the loopback interface only."""
 
 import os
 import socket
@@ -18,41 +18,43 @@ from herbray.flow.cluster.local import HOST
 _LEAVE_S: Final = 30.0
 
 
-def group_config(timeout_s: int) -> TorchConfig:
-    """How the workers of this cluster meet; `timeout_s` is how long one waits for the others.
+def process_group_config(timeout_s: int) -> TorchConfig:
+    """Settings of the process group of this cluster's workers; a worker waits `timeout_s` seconds for the others.
 
-    Ray's way lets torch's store listen on every interface, and anyone who reaches it can read and change it.
+    With Ray's own settings, torch's store listens on every interface, and anyone who reaches it can read and change it.
     """
-    kind = LoopbackConfig if _node() == HOST else TorchConfig
+    kind = LoopbackConfig if _node_address() == HOST else TorchConfig
     return kind(backend=None, timeout_s=timeout_s)
 
 
 @dataclass
 class LoopbackConfig(TorchConfig):
-    """Of workers that are all on this machine."""
+    """Settings for workers that all run on this machine."""
 
     @property
     def backend_cls(self) -> type[Backend]:
-        """What sets their group up."""
+        """The class that sets up the process group."""
         return _Loopback
 
 
 class _Loopback(Backend):
+    """Sets up and destroys the process group on the loopback interface."""
+
     share_cuda_visible_devices = True
 
     def on_start(self, worker_group: Any, backend_config: Any) -> None:  # noqa: ANN401
-        """Join all workers to one group."""
+        """Make all workers join one group."""
         port, size = worker_group.execute_single(0, _free_port), len(worker_group)
-        settings = size, port, backend_config.backend, backend_config.timeout_s  # Ray has chosen the backend by then
-        ray.get([worker_group.execute_single_async(rank, join, rank, *settings) for rank in range(size)])
+        settings = size, port, backend_config.backend, backend_config.timeout_s  # Ray has chosen the backend by now
+        ray.get([worker_group.execute_single_async(rank, join_group, rank, *settings) for rank in range(size)])
 
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:  # noqa: ANN401
-        """Take the group apart; a worker that hangs is ended by Ray."""
-        ray.wait(worker_group.execute_async(_leave), num_returns=len(worker_group), timeout=_LEAVE_S)
+        """Destroy the group. A worker that hangs is stopped by Ray."""
+        ray.wait(worker_group.execute_async(_leave_group), num_returns=len(worker_group), timeout=_LEAVE_S)
 
 
-def join(rank: int, size: int, port: int, backend: str, timeout_s: float) -> None:
-    """Join the group of `size` processes of this machine that meet at `port`."""
+def join_group(rank: int, size: int, port: int, backend: str, timeout_s: float) -> None:
+    """Join a group of `size` processes on this machine; rank 0 listens on `port`."""
     interface = _loopback_interface()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
@@ -62,12 +64,12 @@ def join(rank: int, size: int, port: int, backend: str, timeout_s: float) -> Non
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
 
 
-def _node() -> str:
-    """Address under which this process's node is known to its cluster."""
+def _node_address() -> str:
+    """The address of this process's node in its cluster."""
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
-def _leave() -> None:
+def _leave_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -79,5 +81,6 @@ def _free_port() -> int:
 
 
 def _loopback_interface() -> str:
-    """Its name: lo on Linux, lo0 on macOS."""
-    return next(name for name, own in psutil.net_if_addrs().items() if any(each.address == HOST for each in own))
+    """The name of the loopback interface: lo on Linux, lo0 on macOS."""
+    interfaces = psutil.net_if_addrs()
+    return next(name for name, each in interfaces.items() if any(address.address == HOST for address in each))

@@ -1,4 +1,4 @@
-"""What processes of a Ray cluster print: the user is shown herbray's own lines, and with `HERBRAY_LOG=debug` all."""
+"""What the processes of a Ray cluster print. Users see herbray's own lines; with `HERBRAY_LOG=debug`, all lines."""
 
 import re
 import sys
@@ -11,31 +11,31 @@ from ray._private import worker
 
 from herbray.console import logs
 
-_AGAIN_S: Final = 600.0
-"""Processes that say the same within so many seconds have said it once."""
+_REPEAT_S: Final = 600.0
+"""A line that is repeated within this many seconds, by any process, is printed once."""
 
 _CRASH: Final = re.compile(r"Fatal Python error|\*\*\* SIG|terminate called")
-"""What a process prints that dies without an exception, which would reach the driver by itself."""
+"""What a process prints when it crashes without an exception. Exceptions reach the driver anyway."""
 
 _LOSS: Final = re.compile(r"killed|died|marked dead|out of memory|No available node types", re.IGNORECASE)
-"""What Ray's own processes tell of that a user can act on: lost processes, lost nodes, nodes that cannot be had."""
+"""Events in Ray's own log that a user can act on: lost processes, lost nodes, unavailable node types."""
 
-_RAY: Final = ("raylet", "autoscaler", "gcs")
+_RAY_PROCESSES: Final = ("raylet", "autoscaler", "gcs")
 
 
-def environment() -> dict[str, Any]:
-    """The runtime environment in which workers mark herbray's lines, for `ray.init`."""
-    _mark.__module__ = "__main__"  # sent as code, not as a name that a worker could fail to import
-    return {"worker_process_setup_hook": _mark}
+def runtime_environment() -> dict[str, Any]:
+    """The `runtime_env` of `ray.init`, in which workers print herbray's log lines in a recognizable form."""
+    _configure_worker.__module__ = "__main__"  # pickled by value: a worker may be unable to import herbray
+    return {"worker_process_setup_hook": _configure_worker}
 
 
 def logging_settings() -> dict[str, Any]:
-    """Arguments of `ray.init`: workers' lines come to the driver, and Ray's own log as far as it is wanted."""
+    """Arguments of `ray.init`: workers' output goes to the driver; `HERBRAY_LOG` limits Ray's own log."""
     return {"log_to_driver": True, "logging_level": logs.library_level()}
 
 
-def _mark() -> None:
-    """Run by each worker before its first task, when herbray may lie on no path yet: one that fails here would die."""
+def _configure_worker() -> None:
+    """Runs in each worker before its first task. herbray may not be importable yet; an error here kills the worker."""
     from contextlib import suppress
 
     with suppress(ImportError):
@@ -45,43 +45,48 @@ def _mark() -> None:
 
 
 @contextmanager
-def selected() -> Iterator[None]:
-    """Show what is for the user of the lines of a cluster that is joined in the body; all if all are wanted.
+def filter_output() -> Iterator[None]:
+    """Filter the lines that a cluster joined in the body prints; print all of them with `HERBRAY_LOG=debug`.
 
-    Ray prints all or nothing, through one function.
+    Ray itself prints either all lines or none, through one function, which is replaced here.
     """
-    if logs.detail() == "debug":
+    if logs.log_detail() == "debug":
         yield
         return
     before = worker.print_to_stdstream
-    worker.print_to_stdstream = Lines().print
+    worker.print_to_stdstream = LinePrinter().print
     try:
         yield
     finally:
         worker.print_to_stdstream = before
 
 
-class Lines:
-    """Prints lines once, however many processes say them."""
+class LinePrinter:
+    """Prints each line once, even if several processes print it."""
 
     def __init__(self) -> None:
-        """None was printed."""
+        """Start with no line printed."""
         self._printed: dict[str, float] = {}
 
     def print(self, data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
-        """Print what is for the user of a batch of lines of one process, as Ray hands it over."""
+        """Print the lines meant for the user; replaces `ray._private.worker.print_to_stdstream`.
+
+        Args:
+            data: lines of one process, as Ray passes them.
+            ignore_prefix: Ray's; not used.
+        """
         for text in data["lines"]:
-            if wanted(text, str(data.get("pid"))) and self._new(text):
-                print(logs.printable(text), file=sys.stderr)
+            if is_for_user(text, str(data.get("pid"))) and self._new(text):
+                print(logs.make_printable(text), file=sys.stderr)
 
     def _new(self, text: str) -> bool:
         now = time.monotonic()
-        if now - self._printed.get(text, -_AGAIN_S) < _AGAIN_S:
+        if now - self._printed.get(text, -_REPEAT_S) < _REPEAT_S:
             return False
         self._printed[text] = now
         return True
 
 
-def wanted(text: str, process: str) -> bool:
-    """Whether a line is for the user; `process` is a worker's id, or the name of one of Ray's own."""
-    return bool(_LOSS.search(text) if process in _RAY else logs.shown(text) or _CRASH.match(text))
+def is_for_user(text: str, process: str) -> bool:
+    """Whether a line is meant for the user; `process` is a worker's id, or the name of one of Ray's processes."""
+    return bool(_LOSS.search(text) if process in _RAY_PROCESSES else logs.is_shown(text) or _CRASH.match(text))

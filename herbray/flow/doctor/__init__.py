@@ -1,1 +1,1 @@
-"""Checks that a machine, a cluster and a tracking server are ready."""
+"""Checks whether this machine, the cluster and the tracking server are ready for jobs."""

@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -6,18 +6,18 @@ from typing import Final, Literal
 Status = Literal["ok", "warning", "error"]
 
 GB: Final = 10**9
-"""Bytes."""
+"""One gigabyte, in bytes."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the diagnosis.
+    """The result of one check: a line of the table that `herbray doctor` prints.
 
     Attributes:
-        check: what was looked at.
+        check: what was checked.
         status: "ok"; "warning": jobs run, but slower or less safely; "error": jobs fail, or strangers may run code.
-        found: what was seen. Holds no secret.
-        remedy: what to do; empty where all is well.
+        found: what was found. Contains no secret.
+        remedy: what to do; empty if the status is "ok".
     """
 
     check: str

@@ -46,7 +46,7 @@ def write_outcomes(results: Path, measured: Mapping[str, Sequence[pa.Table]]) ->
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number:03d}-{Path(name).name}.parquet" for number, name in enumerate(measured)]
     for file, parts in zip(files, measured.values(), strict=True):
-        with tables.writing(file, schema.OUTCOME) as writer:
+        with tables.open_writer(file, schema.OUTCOME) as writer:
             for part in parts:
                 if part.num_rows:
                     writer.write_table(part, row_group_size=part.num_rows)

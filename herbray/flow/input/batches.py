@@ -1,4 +1,4 @@
-"""The epoch plan as a stream of ready batches, by any of four ways: the same batches, bit for bit."""
+"""Four ways to make the batches of the epoch plan. All give the same batches, bit for bit."""
 
 import functools
 import itertools
@@ -16,208 +16,214 @@ from pydantic import Field
 
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow.input.decoded_cache import PixelCache
-from herbray.flow.input.prefetch import Allocate, ahead, pageable
-from herbray.flow.input.window_reader import Batch, Draft, Pixels, WindowReader, decode, develop, fetch, names, views
+from herbray.flow.input.decoded_cache import DecodedCache
+from herbray.flow.input.prefetch import Allocate, allocate_pageable, prefetch
+from herbray.flow.input.window_reader import (
+    Batch,
+    Draft,
+    Pixels,
+    WindowReader,
+    byte_views,
+    paint_jpegs,
+    read_jpegs_of_window,
+    read_pixels_of_window,
+    row_ids,
+)
 from herbray.settings.marks import Mark
 
-__all__ = [
-    "Batch",
-    "Loader",
-    "WindowReader",
-    "cached",
-    "developed",
-    "fetched",
-    "local",
-    "share",
-    "stream",
-    "threaded",
-    "threads_of",
-]
 
-
-class Loader(Spec):
-    """Where and with how much help bytes become pixels. Changes speed, and no batch: no part of a run's identity."""
+class LoaderSpec(Spec):
+    """Where JPEGs are decoded, and with which resources. Changes speed only, so it is not part of a run's identity."""
 
     decode: Literal["trainer", "tasks"] = Field(
         "trainer",
-        description="trainer: threads beside the step, a tenth of the bytes; tasks: Ray's, where CPU nodes stand by",
+        description="trainer: JPEGs are decoded on threads of the training worker, and a tenth of the bytes is sent; "
+        "tasks: in Ray tasks, for clusters with idle CPU nodes",
     )
-    threads: int | None = Field(None, ge=1, description="that decode for a worker; None: its share of the cores")
-    ahead: int = Field(3, ge=1, description="batches decoded before they are asked for")
-    windows: int = Field(2, ge=1, description="windows read before they are asked for, each about 40 MB of JPEG")
+    threads: int | None = Field(None, ge=1, description="decoding threads per worker; None: its share of the cores")
+    ahead: int = Field(3, ge=1, description="batches to prefetch")
+    windows: int = Field(2, ge=1, description="windows that Ray tasks read ahead, about 40 MB of JPEGs each")
     cache: Annotated[Path | None, Mark("place")] = Field(
-        None, description="folder for decoded pixels, ten times the bytes of the shards; None: decode every time"
+        None, description="folder of the decoded cache, ten times as large as the shards; None: no cache"
     )
-    cache_gb: float = Field(64.0, gt=0, description="most that the decoded pixels may take, in 10⁹ bytes")
+    cache_gb: float = Field(64.0, gt=0, description="maximum size of the decoded cache, in 10⁹ bytes")
 
 
-DEFAULT: Final = Loader()
-"""Settings of whoever gives none."""
+DEFAULT_LOADER: Final = LoaderSpec()
+"""The default settings."""
 
 
-def share(windows: Sequence[plan.Window], rank: int, world: int, consumed: int = 0) -> list[plan.Window]:
-    """The windows that a rank takes: every rank the same number, none twice.
+def windows_of_rank(windows: Sequence[plan.Window], rank: int, world: int, consumed: int = 0) -> list[plan.Window]:
+    """The windows of one rank. All ranks get the same number of windows; no window is used twice.
 
-    World size decides only who takes which. Where it does not divide what is left, the last windows (fewer than
-    `world`) are left out; `Stream.align` makes that rare.
+    The world size decides only which rank gets which window. If it does not divide the remaining windows, the last ones
+    (fewer than `world`) are left out; `Stream.align` makes that rare.
 
     Args:
-        windows: of all epochs, one after the other.
+        windows: of all epochs, in order.
         rank: of this worker.
         world: number of workers.
-        consumed: windows that were trained on before, by all ranks together.
+        consumed: number of windows on which all ranks together have trained already.
     """
     rest = windows[consumed:]
     return list(rest[: len(rest) // world * world][rank::world])
 
 
-def threads_of(loader: Loader, workers: int = 1) -> int:
-    """Threads that decode for one of `workers` workers on this machine: never more than its share of the cores."""
-    cores: int = joblib.cpu_count()  # heeds affinity and the container's quota
+def decoding_threads(loader: LoaderSpec, workers: int = 1) -> int:
+    """Decoding threads for one of `workers` workers on this machine: at most its share of the cores."""
+    cores: int = joblib.cpu_count()  # respects CPU affinity and the container's quota
     mine = max(1, cores // max(1, workers))
     return min(mine, loader.threads or mine)
 
 
-def local(windows: Iterable[plan.Window], reader: WindowReader) -> Iterator[Batch]:
-    """Batches made in this process, one after the other: the oracle of the tests."""
+def sequential_batches(windows: Iterable[plan.Window], reader: WindowReader) -> Iterator[Batch]:
+    """Make batches in this process, one after the other. Tests compare the other ways with this one."""
     for window in windows:
         yield from reader.batches(window)
 
 
-def threaded(
+def threaded_batches(
     windows: Iterable[plan.Window],
     reader: WindowReader,
-    loader: Loader = DEFAULT,
+    loader: LoaderSpec = DEFAULT_LOADER,
     threads: int | None = None,
-    allocate: Allocate = pageable,
+    allocate: Allocate = allocate_pageable,
 ) -> Iterator[Batch]:
-    """Batches read in this process and decoded ahead of use: machines without Ray.
+    """Read windows in this process and prefetch their batches; for training without Ray.
 
     Args:
         windows: in order.
         reader: of the shards.
         loader: settings.
-        threads: that decode; None for what `threads_of` says.
-        allocate: memory for one batch.
+        threads: that decode; None: `decoding_threads`.
+        allocate: allocates the images of a batch.
     """
 
     def drafts() -> Generator[Draft, None, None]:
         for window in windows:
-            yield from reader.drafts(window, views(reader.read(window)["jpeg"]), decode)
+            yield from reader.drafts(window, byte_views(reader.read(window)["jpeg"]), paint_jpegs)
 
-    return ahead(drafts(), reader.side, threads or threads_of(loader), loader.ahead, allocate)
+    return prefetch(drafts(), reader.side, threads or decoding_threads(loader), loader.ahead, allocate)
 
 
-def cached(
+def cached_batches(
     windows: Sequence[plan.Window],
     reader: WindowReader,
-    cache: PixelCache,
-    loader: Loader = DEFAULT,
+    cache: DecodedCache,
+    loader: LoaderSpec = DEFAULT_LOADER,
     threads: int | None = None,
-    allocate: Allocate = pageable,
+    allocate: Allocate = allocate_pageable,
 ) -> Iterator[Batch]:
-    """Batches cut from decoded pixels; `cache` was filled with the files of `windows`. Arguments as `threaded`."""
-    return ahead(cache.drafts(windows, reader), reader.side, threads or threads_of(loader), loader.ahead, allocate)
+    """Cut batches from the decoded cache, which must hold the files of `windows`; else as `threaded_batches`."""
+    return prefetch(
+        cache.drafts(windows, reader), reader.side, threads or decoding_threads(loader), loader.ahead, allocate
+    )
 
 
-def stream(
+def ray_batches(
     windows: Sequence[plan.Window],
     reader: WindowReader,
     cpus: float,
-    loader: Loader = DEFAULT,
+    loader: LoaderSpec = DEFAULT_LOADER,
     threads: int | None = None,
-    allocate: Allocate = pageable,
+    allocate: Allocate = allocate_pageable,
 ) -> Iterator[Batch]:
-    """Batches that Ray tasks feed, one task a window, of all epochs in one execution: no restart between epochs.
+    """Make batches with Ray tasks, one per window. All epochs are one Ray Data execution, without restarts in between.
 
-    With `decode="trainer"` the tasks fetch JPEGs and threads of this process decode them; the first window this process
-    fetches too, while the tasks start. With `decode="tasks"` they send pixels.
+    With `decode="trainer"` the tasks send JPEGs, which threads of this process decode. With `decode="tasks"` they send
+    pixels.
 
     Args:
-        windows: what this rank takes, in order.
+        windows: of this rank, in order.
         reader: of the shards.
-        cpus: that each task reserves.
+        cpus: reserved by each task.
         loader: settings.
-        threads: that decode in this process; None for what `threads_of` says.
-        allocate: memory for one batch.
+        threads: that decode in this process; None: `decoding_threads`.
+        allocate: allocates the images of a batch.
 
     Raises:
-        RuntimeError: the rows that come are not those of the plan; Ray did not preserve their order.
+        RuntimeError: the rows received are not those of the plan, because Ray did not preserve their order.
     """
     if not windows:
         return iter(())
-    drafts = {"trainer": fetched, "tasks": developed}[loader.decode](windows, reader, cpus, loader)
-    return ahead(drafts, reader.side, threads or threads_of(loader), loader.ahead, allocate)
+    drafts = {"trainer": drafts_from_jpegs, "tasks": drafts_from_pixels}[loader.decode](windows, reader, cpus, loader)
+    return prefetch(drafts, reader.side, threads or decoding_threads(loader), loader.ahead, allocate)
 
 
-def fetched(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader = DEFAULT
+def drafts_from_jpegs(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
 ) -> Generator[Draft, None, None]:
-    """Drafts of JPEGs that Ray tasks send, all but the first window's; arguments as `stream`.
+    """Drafts of JPEGs that Ray tasks send; arguments as in `ray_batches`.
 
-    A process for a task takes seconds to start. They pass while this one reads the first window by itself.
+    This process reads the first window itself, because the processes of the tasks take seconds to start.
     """
     rest = windows[1:]
-    task, tasks = functools.partial(fetch, reader), min(loader.windows, len(rest))
-    with ThreadPoolExecutor(1, "fetch") as beside:
-        tables = _begun(lambda: _tables(rest, task, cpus, loader.windows, tasks), beside)
+    task, tasks = functools.partial(read_jpegs_of_window, reader), min(loader.windows, len(rest))
+    with ThreadPoolExecutor(1, "fetch") as starter:
+        tables = _start_early(lambda: _run_window_tasks(rest, task, cpus, loader.windows, tasks), starter)
         for window in windows[:1]:
-            yield from reader.drafts(window, views(reader.read(window)["jpeg"]), decode)
+            yield from reader.drafts(window, byte_views(reader.read(window)["jpeg"]), paint_jpegs)
         counts = (sum(part.rows for part in window.slices) for window in rest)
-        for window, table in zip(rest, _cut(tables, counts), strict=True):
-            _check(table, names(window))
-            yield from reader.drafts(window, views(table["jpeg"]), decode)
+        for window, table in zip(rest, _recut(tables, counts), strict=True):
+            _check_rows(table, row_ids(window))
+            yield from reader.drafts(window, byte_views(table["jpeg"]), paint_jpegs)
 
 
-def _begun(make: Callable[[], Iterator[pa.Table]], beside: ThreadPoolExecutor) -> Iterator[pa.Table]:
-    """The tables of `make`, which is called at once, and asked for the first, by a thread beside this one."""
+def _start_early(make: Callable[[], Iterator[pa.Table]], starter: ThreadPoolExecutor) -> Iterator[pa.Table]:
+    """The tables of `make`. A thread of `starter` calls it at once and takes the first table, so that tasks start."""
 
-    def begin() -> tuple[list[pa.Table], Iterator[pa.Table]]:
+    def start() -> tuple[list[pa.Table], Iterator[pa.Table]]:
         tables = make()
         return list(itertools.islice(tables, 1)), tables
 
-    begun = beside.submit(begin)
+    started = starter.submit(start)
 
-    def every() -> Iterator[pa.Table]:
-        first, others = begun.result()
+    def iter_tables() -> Iterator[pa.Table]:
+        first, others = started.result()
         yield from first
         yield from others
 
-    return every()
+    return iter_tables()
 
 
-def developed(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: Loader = DEFAULT
+def drafts_from_pixels(
+    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
 ) -> Generator[Draft, None, None]:
-    """Drafts of pixels that Ray tasks send; arguments as `stream`."""
-    tables = _tables(windows, functools.partial(develop, reader), cpus, loader.windows, tasks=None)
+    """Drafts of pixels that Ray tasks send; arguments as in `ray_batches`."""
+    tables = _run_window_tasks(
+        windows, functools.partial(read_pixels_of_window, reader), cpus, loader.windows, tasks=None
+    )
     wanted = (
         draft
         for window in windows
-        for draft in reader.drafts(window, range(sum(part.rows for part in window.slices)), decode)
+        for draft in reader.drafts(window, range(sum(part.rows for part in window.slices)), paint_jpegs)
     )
     counts = (window.batch for window in windows for _ in range(window.batches))
-    for draft, table in zip(wanted, _cut(tables, counts), strict=True):
-        _check(table, draft.rows)
+    for draft, table in zip(wanted, _recut(tables, counts), strict=True):
+        _check_rows(table, draft.rows)
         flat = table["pixels"].combine_chunks().flatten().to_numpy()
-        yield replace(draft, fill=functools.partial(_copy, flat.reshape(-1, reader.side, reader.side, 3)))
+        yield replace(draft, fill=functools.partial(_copy_pixels, flat.reshape(-1, reader.side, reader.side, 3)))
 
 
-def _copy(pixels: Pixels, start: int, stop: int, out: Pixels) -> None:
+def _copy_pixels(pixels: Pixels, start: int, stop: int, out: Pixels) -> None:
     out[start:stop] = pixels[start:stop]
 
 
-def _tables(
+def _run_window_tasks(
     windows: Sequence[plan.Window], task: Callable[[pa.Table], Any], cpus: float, ahead: int, tasks: int | None
 ) -> Iterator[pa.Table]:
-    """What the tasks send, in order: whole blocks, as they lie in the object store.
+    """The tables that the tasks send, in order, as whole blocks of the object store.
 
-    `tasks` bounds how many run at once; reading waits more than it works, and each takes a process of its own.
+    Args:
+        windows: one task each.
+        task: turns a row with a window's JSON into a table or tables.
+        cpus: reserved by each task.
+        ahead: windows that are read ahead.
+        tasks: most tasks at a time, each in a process of its own; None: no limit.
     """
     if not windows:
         return iter(())
-    import ray.data  # here, so that a machine with a GPU and no Ray can use the rest
+    import ray.data  # here, so that the other functions work without Ray
 
     items = [{"window": window.to_json()} for window in windows]
     data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
@@ -226,22 +232,22 @@ def _tables(
     return iter(data.iterator().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead))
 
 
-def _cut(tables: Iterator[pa.Table], counts: Iterable[int]) -> Iterator[pa.Table]:
-    """The rows of the tables in parts of so many: whatever Ray made of its blocks."""
-    held: list[pa.Table] = []
+def _recut(tables: Iterator[pa.Table], counts: Iterable[int]) -> Iterator[pa.Table]:
+    """Cut the rows of the tables into parts of `counts` rows, however Ray has split or joined its blocks."""
+    pending: list[pa.Table] = []
     for count in counts:
-        have = sum(table.num_rows for table in held)
-        while have < count and (table := next(tables, None)) is not None:
-            held.append(table)
-            have += table.num_rows
-        whole = pa.concat_tables(held)
-        yield whole.slice(0, count)
-        held = [whole.slice(count)] if have > count else []
+        rows = sum(table.num_rows for table in pending)
+        while rows < count and (table := next(tables, None)) is not None:
+            pending.append(table)
+            rows += table.num_rows
+        joined = pa.concat_tables(pending)
+        yield joined.slice(0, count)
+        pending = [joined.slice(count)] if rows > count else []
 
 
-def _check(table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
+def _check_rows(table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
     if not np.array_equal(table["row"].to_numpy(), rows):
         raise RuntimeError(
-            "the stream's rows are not those of the plan: set DataContext.execution_options.preserve_order before "
-            "Ray Data is used, as flow/cluster.py does"
+            "the rows from Ray Data are not those of the plan: set DataContext.execution_options.preserve_order before "
+            "Ray Data is used, as herbray.flow.cluster.connection does"
         )

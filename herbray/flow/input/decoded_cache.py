@@ -1,4 +1,4 @@
-"""The decoded cache: the shards' images as raw pixels in memory-mapped files, for large disks beside few cores."""
+"""The decoded cache: the shards' images as raw pixels in memory-mapped files, for large disks and few cores."""
 
 import shutil
 import zlib
@@ -17,71 +17,70 @@ from herbray import tables
 from herbray.data import plan
 from herbray.flow.input.window_reader import Draft, Pixels, WindowReader
 from herbray.flow.shards.manifest import remedy
-from herbray.storage import DamagedFile, MissingFile, replacing
+from herbray.storage import DamagedFile, MissingFile, replace_file
 
 MARGIN: Final = 10**9
-"""Bytes that the cache leaves free on its disk: checkpoints go on being written."""
-
+"""Bytes that the cache leaves free on its disk, for checkpoints."""
 
 _INDEX: Final = pa.schema([(name, pa.int64()) for name in ("row_group", "start", "height", "width", "crc32")])
 
 
 class CacheTooLarge(ValueError):
-    """The decoded pixels need more room than is allowed, or than there is."""
+    """The decoded cache would be larger than its limit, or than the free space on the disk."""
 
 
-class PixelCache:
-    """Decoded images of some shard files: for each `NAME.u8`, all pixels, and `NAME.index`, where each image begins.
+class DecodedCache:
+    """Decoded images of shard files: per file, `NAME.u8` holds all pixels and `NAME.index` the position of each image.
 
-    A file of the cache is whole once its index is there, which is written last. Any number of processes may fill one
-    folder at once: what another has finished is not made again. The index holds a checksum of each image, which is
-    compared when a process first uses the image.
+    The index is written last, so a file that has one is complete. Several processes may fill one folder at the same
+    time; a file that another process has finished is not decoded again. The index holds a checksum of each image, which
+    is compared when a process first uses the image.
 
     Args:
         root: the shards folder.
-        folder: of all caches; this one has its own below, named by the shards' fingerprint and side.
+        folder: of all decoded caches; this one is the subfolder named by fingerprint and side.
         fingerprint: of the shards.
-        side: pixels of their short side.
+        side: pixels of the shards' short side.
     """
 
     def __init__(self, root: Path, folder: Path, fingerprint: str, side: int) -> None:
-        """Open nothing yet."""
+        """Open no file yet."""
         self.root, self.folder, self.side = root, folder / f"{fingerprint}-{side}px", side
         self._open: dict[str, tuple[Pixels, pa.Table]] = {}
         self._verified: set[tuple[str, int]] = set()
 
-    def fill(self, files: Sequence[str], most: float, threads: int) -> None:
-        """Decode what is missing.
+    def fill(self, files: Sequence[str], max_bytes: float, threads: int) -> None:
+        """Decode the files that the cache lacks.
 
         Args:
-            files: of the shards, as the index names them; workers of one machine give them in different orders.
-            most: bytes that the files may take together.
-            threads: that decode, each one file.
+            files: of the shards, as the index names them; each worker of a machine starts at a different one.
+            max_bytes: limit for all files together.
+            threads: that decode, one file each.
 
         Raises:
-            CacheTooLarge: they need more than `most`, or more than the disk has.
+            CacheTooLarge: the files need more than `max_bytes`, or more than the free space on the disk.
             ValueError: a shard is damaged.
         """
         missing = [file for file in files if not self._index(file).exists()]
         if not missing:
             return
-        sizes = {file: _bytes(self.root / file) for file in files}
-        self._room(sum(sizes.values()), sum(sizes[file] for file in missing), most)
+        sizes = {file: _decoded_bytes(self.root / file) for file in files}
+        self._check_space(sum(sizes.values()), sum(sizes[file] for file in missing), max_bytes)
         with ThreadPoolExecutor(threads, "cache") as pool:
-            for made in [pool.submit(self._make, file) for file in missing]:
-                made.result()
+            for decoding in [pool.submit(self._decode_file, file) for file in missing]:
+                decoding.result()
 
     def drafts(self, windows: Sequence[plan.Window], reader: WindowReader) -> Generator[Draft, None, None]:
-        """The batches of `windows`, to be filled from the cache."""
+        """Drafts of the batches of `windows`, filled from the cache."""
         for window in windows:
-            pictures = [picture for part in window.slices for picture in self._bag(part)]
-            yield from reader.drafts(window, pictures, crop)
+            pictures = [picture for part in window.slices for picture in self._read_bag(part)]
+            yield from reader.drafts(window, pictures, paint_pixels)
 
-    def _bag(self, part: plan.Slice) -> list[Pixels]:
-        """Pixels [height, width, 3] of a bag's images, where they lie in the file."""
+    def _read_bag(self, part: plan.Slice) -> list[Pixels]:
+        """Pixels [height, width, 3] of a bag's images, as views of the memory-mapped file."""
         if part.file not in self._open:
             index = tables.read(self._index(part.file), self._remedy(part.file), _INDEX)
-            self._open[part.file] = (self._mapped(part.file), index)
+            self._open[part.file] = (self._map_file(part.file), index)
         data, index = self._open[part.file]
         places = index.filter(pc.equal(index["row_group"], part.row_group)).to_pylist()
         if len(places) != part.rows:
@@ -90,19 +89,19 @@ class PixelCache:
         found = [data[p["start"] : p["start"] + p["height"] * p["width"] * 3] for p in places]
         if (part.file, part.row_group) not in self._verified:
             if any(zlib.crc32(pixels.data) != p["crc32"] for pixels, p in zip(found, places, strict=True)):
-                damage = f"damaged, pixels of row group {part.row_group} were changed since they were written"
+                damage = f"damaged, pixels of row group {part.row_group} were changed after they were written"
                 raise DamagedFile(self._data(part.file), damage, self._remedy(part.file))
             self._verified.add((part.file, part.row_group))
         return [pixels.reshape(p["height"], p["width"], 3) for pixels, p in zip(found, places, strict=True)]
 
-    def _mapped(self, file: str) -> Pixels:
+    def _map_file(self, file: str) -> Pixels:
         try:
             return np.memmap(self._data(file), np.uint8, "r")
-        except (FileNotFoundError, ValueError):  # numpy refuses an empty file
+        except (FileNotFoundError, ValueError):  # ValueError: the file is empty
             raise MissingFile(self._data(file), self._remedy(file)) from None
 
     def _remedy(self, file: str) -> str:
-        return f"remove {self._index(file)} and run the same command again: it decodes this file anew"
+        return f"remove {self._index(file)} and run the same command again: it decodes this file again"
 
     def _data(self, file: str) -> Path:
         return self.folder / f"{file}.u8"
@@ -110,25 +109,26 @@ class PixelCache:
     def _index(self, file: str) -> Path:
         return self.folder / f"{file}.index"
 
-    def _room(self, whole: int, missing: int, most: float) -> None:
-        if whole > most:
+    def _check_space(self, total: int, missing: int, max_bytes: float) -> None:
+        if total > max_bytes:
             raise CacheTooLarge(
-                f"{self.folder}: the decoded pixels need {whole / 1e9:.1f} GB, loader.cache_gb allows {most / 1e9:g}: "
-                "raise it, or leave loader.cache out and decode every time"
+                f"{self.folder}: the decoded cache needs {total / 1e9:.1f} GB, "
+                f"loader.cache_gb allows {max_bytes / 1e9:g}: raise loader.cache_gb, "
+                "or leave loader.cache out to train without the cache"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.folder).free - MARGIN
         if missing > free:
             raise CacheTooLarge(
-                f"{self.folder}: the decoded pixels need {missing / 1e9:.1f} GB more, the disk has "
+                f"{self.folder}: the decoded cache needs another {missing / 1e9:.1f} GB, the disk has "
                 f"{max(0, free) / 1e9:.1f} GB to spare: choose a folder on a larger disk, or leave loader.cache out"
             )
 
-    def _make(self, file: str) -> None:
-        if self._index(file).exists():  # another worker was quicker
+    def _decode_file(self, file: str) -> None:
+        if self._index(file).exists():  # another worker has decoded it in the meantime
             return
         places: list[dict[str, int]] = []
-        with replacing(self._data(file)) as temporary, temporary.open("xb") as sink:
+        with replace_file(self._data(file)) as temporary, temporary.open("xb") as sink:
             shard = tables.TableFile(self.root / file, remedy(self.root), memory_map=True)
             for group in range(shard.groups):
                 for jpeg in shard.read_group(group, ["jpeg"])["jpeg"]:
@@ -139,16 +139,16 @@ class PixelCache:
         tables.write(self._index(file), pa.Table.from_pylist(places, schema=_INDEX))
 
 
-def crop(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], out: Pixels) -> None:
-    """Paint with pixels: the square of the short side that `images.decode_squares` would cut."""
+def paint_pixels(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.float64], out: Pixels) -> None:
+    """A `Paint` for pixels: cuts the same square, as wide as the short side, as `images.decode_squares`."""
     for row, picture in enumerate(pictures):
         spare_y, spare_x = picture.shape[0] - side, picture.shape[1] - side
-        where = float(offsets[row])
-        top, left = round(spare_y * where), round(spare_x * where)
+        offset = float(offsets[row])
+        top, left = round(spare_y * offset), round(spare_x * offset)
         out[row] = picture[top : top + side, left : left + side]
 
 
-def _bytes(shard: Path) -> int:
-    """What the images of a shard take decoded; no image is read for it."""
+def _decoded_bytes(shard: Path) -> int:
+    """Size of a shard file's images when decoded, in bytes; no image is read."""
     sizes = tables.read(shard, remedy(shard.parents[1]), columns=["width", "height"])
     return int((sizes["width"].to_numpy().astype(np.int64) * sizes["height"].to_numpy() * 3).sum())

@@ -1,5 +1,6 @@
-"""Drafts become batches on a pool of threads, ahead of use: the step and the decoder work at the same time."""
+"""Prefetching: drafts become batches on a pool of threads while the training step runs."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -10,27 +11,28 @@ import numpy as np
 
 from herbray.flow.input.window_reader import Batch, Draft, Pixels
 
-PIECE = 16
-"""Fewest images that a thread takes at once: less, and handing them over costs more than is won."""
+MIN_PIECE = 16
+"""Fewest images per thread and piece of work: with fewer, the overhead exceeds the gain."""
 
 Allocate = Callable[[tuple[int, int, int, int]], Pixels]
+"""Allocates the images of a batch: shape → UInt8 array."""
 
 
-def pageable(shape: tuple[int, int, int, int]) -> Pixels:
-    """Plain memory for a batch."""
+def allocate_pageable(shape: tuple[int, int, int, int]) -> Pixels:
+    """Ordinary memory for a batch."""
     return np.empty(shape, np.uint8)
 
 
-def pinned(shape: tuple[int, int, int, int]) -> Pixels:
-    """Page-locked memory for a batch: torch takes it from a pool, and takes it back when batch and copy are done."""
-    import torch  # here: without CUDA nothing asks for it
+def allocate_pinned(shape: tuple[int, int, int, int]) -> Pixels:
+    """Page-locked memory for a batch, from torch's pool; torch reuses it once the batch and its copy are released."""
+    import torch  # here: only needed with CUDA
 
     pixels: Pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
     return pixels
 
 
 @dataclass(frozen=True)
-class _Coming:
+class _PendingBatch:
     """A batch that threads are still filling."""
 
     draft: Draft
@@ -43,64 +45,68 @@ class _Coming:
         return self.draft.batch(self.images)
 
 
-_End = BaseException | None  # what stopped the drafts: an error, or nothing more to come
+_End = BaseException | None  # why there are no more drafts: an error, or None at the regular end
 
 
-def ahead(
-    drafts: Generator[Draft, None, None], side: int, threads: int, depth: int, allocate: Allocate = pageable
+def prefetch(
+    drafts: Generator[Draft, None, None], side: int, threads: int, depth: int, allocate: Allocate = allocate_pageable
 ) -> Iterator[Batch]:
-    """Fill drafts with pixels, in order, before they are asked for.
+    """Fill drafts with pixels, in order, before the caller asks for them.
 
-    A thread of its own draws the drafts, so that waiting for them (Ray, a disk) never holds up the caller. The batches
-    are those of filling each draft in turn, whatever the number of threads.
+    A separate thread iterates over the drafts, so that the caller does not wait while Ray or a disk is slow. The
+    batches do not depend on the number of threads.
 
     Args:
-        drafts: in order; closed when the caller stops early.
+        drafts: in order; closed if the caller stops early.
         side: pixels.
         threads: that decode.
-        depth: batches that are ready or being decoded while the caller has its own; two more may be held in memory.
-        allocate: memory for one batch.
+        depth: batches that are ready or being decoded while the caller uses another; two more may be in memory.
+        allocate: allocates the images of a batch.
 
     Raises:
-        Exception: what drawing or filling a draft raised, at the batch where it happened.
+        Exception: raised by a draft or its filling, at the batch where it happened.
     """
-    coming: queue.Queue[_Coming | _End] = queue.Queue(maxsize=depth)
+    pending: queue.Queue[_PendingBatch | _End] = queue.Queue(maxsize=depth)
     stop = threading.Event()
     with ThreadPoolExecutor(threads, "decode") as pool:
         feeder = threading.Thread(
-            target=_draw, args=(drafts, side, threads, allocate, pool, coming, stop), name="drafts", daemon=True
+            target=_submit_drafts,
+            args=(drafts, side, threads, allocate, pool, pending, stop),
+            name="drafts",
+            daemon=True,
         )
         feeder.start()
         try:
-            while isinstance(item := coming.get(), _Coming):
+            while isinstance(item := pending.get(), _PendingBatch):
                 yield item.wait()
             if item is not None:
                 raise item
         finally:
             stop.set()
-            while feeder.is_alive():  # it may stand before a full queue
-                _discard(coming)
+            while feeder.is_alive():  # the feeder may be waiting at a full queue
+                _drop_one(pending)
                 feeder.join(0.02)
             pool.shutdown(cancel_futures=True)
 
 
-def _draw(
+def _submit_drafts(
     drafts: Generator[Draft, None, None],
     side: int,
     threads: int,
     allocate: Allocate,
     pool: ThreadPoolExecutor,
-    coming: "queue.Queue[_Coming | _End]",
+    pending: "queue.Queue[_PendingBatch | _End]",
     stop: threading.Event,
 ) -> None:
+    """Submit the decoding of each draft and queue the batch; the end of the drafts is queued last."""
     end: _End = None
     try:
         for draft in drafts:
             rows = len(draft.labels)
             images = allocate((rows, side, side, 3))
-            step = max(PIECE, -(-rows // threads))
+            step = max(MIN_PIECE, -(-rows // threads))
             pieces = [pool.submit(draft.fill, i, min(i + step, rows), images) for i in range(0, rows, step)]
-            coming.put(_Coming(draft, images, pieces))
+            pending.put(_PendingBatch(draft, images, pieces))
             if stop.is_set():
                 break
     except BaseException as error:
@@ -108,11 +114,9 @@ def _draw(
     finally:
         drafts.close()
         if not stop.is_set():
-            coming.put(end)
+            pending.put(end)
 
 
-def _discard(coming: "queue.Queue[_Coming | _End]") -> None:
-    try:
-        coming.get_nowait()
-    except queue.Empty:
-        pass
+def _drop_one(pending: "queue.Queue[_PendingBatch | _End]") -> None:
+    with contextlib.suppress(queue.Empty):
+        pending.get_nowait()

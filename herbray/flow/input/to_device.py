@@ -1,4 +1,4 @@
-"""Batches on the worker's device: copied while the step before is still computed."""
+"""Batches on the worker's device, copied while the previous step is still running."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from herbray.flow.input.batches import Batch
+from herbray.flow.input.window_reader import Batch
 
 
 @dataclass(frozen=True)
-class Placed:
+class DeviceBatch:
     """A batch whose arrays are tensors on the device; see `Batch`."""
 
     images: Tensor
@@ -19,36 +19,36 @@ class Placed:
     last: bool
 
 
-def placed(batches: Iterable[Batch], device: torch.device) -> Iterator[Placed]:
-    """Move batches to the device; on CUDA one ahead of the caller, on a stream of its own.
+def batches_on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[DeviceBatch]:
+    """Copy batches to the device; with CUDA, one batch in advance and on a separate stream.
 
-    Images in pinned memory are copied without holding up anyone.
+    Images in pinned memory are copied without blocking the caller.
     """
     if device.type != "cuda":
         for batch in batches:
-            yield place(batch, device)
+            yield copy_to_device(batch, device)
         return
-    beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    waiting: tuple[Placed, torch.cuda.Event] | None = None
+    copy_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    waiting: tuple[DeviceBatch, torch.cuda.Event] | None = None
     for batch in batches:
-        with torch.cuda.stream(beside):
-            coming = place(batch, device), beside.record_event()
+        with torch.cuda.stream(copy_stream):
+            following = copy_to_device(batch, device), copy_stream.record_event()
         if waiting is not None:
-            yield _taken(*waiting, device)
-        waiting = coming
+            yield _hand_over(*waiting, device)
+        waiting = following
     if waiting is not None:
-        yield _taken(*waiting, device)
+        yield _hand_over(*waiting, device)
 
 
-def place(batch: Batch, device: torch.device) -> Placed:
-    """One batch, on the current stream."""
+def copy_to_device(batch: Batch, device: torch.device) -> DeviceBatch:
+    """Copy one batch, on the current stream."""
     images = torch.from_numpy(batch.images).to(device, non_blocking=True)
     labels = torch.from_numpy(batch.labels).to(device, non_blocking=True)
-    return Placed(images, labels, batch.seed, batch.last)
+    return DeviceBatch(images, labels, batch.seed, batch.last)
 
 
-def _taken(batch: Placed, copied: torch.cuda.Event, device: torch.device) -> Placed:
-    """Order the caller's stream behind this copy, and keep the memory until the caller's work is done."""
+def _hand_over(batch: DeviceBatch, copied: torch.cuda.Event, device: torch.device) -> DeviceBatch:
+    """Make the caller's stream wait for the copy, and keep the memory until the caller's work is done."""
     current = torch.cuda.current_stream(device)
     current.wait_event(copied)
     for tensor in (batch.images, batch.labels):

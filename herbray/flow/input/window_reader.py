@@ -1,4 +1,4 @@
-"""A window of the plan: its images read from the shards, and its batches as drafts whose pixels are still to come."""
+"""Reads the images of a window from the shards, and makes its batches."""
 
 import functools
 import itertools
@@ -18,20 +18,20 @@ from herbray.tables import TableFile
 Pixels = npt.NDArray[np.uint8]
 Fill = Callable[[int, int, Pixels], None]
 Paint = Callable[[Sequence[Any], int, npt.NDArray[np.float64], Pixels], None]
-"""(images of any kind, side, offsets, out): writes a square of each image into `out`."""
+"""(images in any form, side, offsets, out): writes a square of each image into `out`."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One ready batch of n rows.
+    """A batch of n rows.
 
     Attributes:
-        images: UInt8 [n, side, side, 3], RGB, writable, owned by whoever holds the batch; in pinned memory where the
-            loader was told so, so that `torch.from_numpy(images).to(device, non_blocking=True)` needs no copy.
-        labels: Int64 [n], places in the class list; -1 for a genus outside it.
-        rows: Int64 [n], bag × 2³² + row: names a specimen of the shards.
+        images: UInt8 [n, side, side, 3], RGB, writable, not shared with other batches; in pinned memory if CUDA is
+            used, so that `torch.from_numpy(images).to(device, non_blocking=True)` needs no extra copy.
+        labels: Int64 [n], positions in the class list; -1 for a genus outside the list.
+        rows: Int64 [n], row ids, see `row_ids`.
         seed: of the batch's augmentation.
-        last: whether the batch closes its window.
+        last: whether the batch is the last of its window.
     """
 
     images: Pixels
@@ -57,7 +57,7 @@ class Draft:
 
 
 class WindowReader:
-    """Turns a window into its batches: reads the row groups, orders the rows, decodes.
+    """Makes the batches of a window: reads its row groups, orders the rows, decodes the images.
 
     Args:
         root: the shards folder.
@@ -65,26 +65,29 @@ class WindowReader:
     """
 
     def __init__(self, root: Path, side: int) -> None:
-        """Open nothing yet: the reader travels to Ray tasks."""
+        """Open no file yet: the reader is sent to Ray tasks."""
         self.root, self.side = str(root), side
 
     def batches(self, window: plan.Window) -> Iterator[Batch]:
-        """The window's batches, in order, read and decoded here and now.
+        """Read and decode the window's batches, in order, on this thread.
 
         Raises:
             ValueError: see `read`.
         """
-        for draft in self.drafts(window, views(self.read(window)["jpeg"]), decode):
+        for draft in self.drafts(window, byte_views(self.read(window)["jpeg"]), paint_jpegs):
             images = np.empty((window.batch, self.side, self.side, 3), np.uint8)
             draft.fill(0, window.batch, images)
             yield draft.batch(images)
 
     def read(self, window: plan.Window) -> pa.Table:
-        """The JPEGs of the window's bags, in the order of its slices, beside the `row` that names each.
+        """Read the window's bags.
+
+        Returns:
+            `jpeg`, in the order of the window's slices, and `row`, the row ids.
 
         Raises:
             DamagedFile: a file is missing or damaged.
-            ValueError: a row group is not what the index says.
+            ValueError: the number of rows in a row group is not that of the index.
         """
         files: dict[str, TableFile] = {}
         root = Path(self.root)
@@ -99,47 +102,47 @@ class WindowReader:
                     f"{part.rows}; {remedy(root)}"
                 )
             chunks += column.chunks
-        return pa.table({"row": names(window), "jpeg": pa.chunked_array(chunks, pa.binary())})
+        return pa.table({"row": row_ids(window), "jpeg": pa.chunked_array(chunks, pa.binary())})
 
     def drafts(self, window: plan.Window, pictures: Sequence[Any], paint: Paint) -> Iterator[Draft]:
         """The window's batches without pixels.
 
         Args:
             window: of the plan.
-            pictures: the images of its slices, whole, slice after slice, in any form that `paint` understands.
-            paint: makes squares of them.
+            pictures: all images of its slices, slice after slice, in a form that `paint` accepts.
+            paint: writes their squares.
         """
         order = plan.order_rows(window)
         labels = np.array([part.label for part in window.slices], np.int64)
         first = np.cumsum([0, *(part.rows for part in window.slices)])
         place = first[order.slice] + order.row
-        rows = names(window)[place]
+        rows = row_ids(window)[place]
         for number in range(window.batches):
             picked = [pictures[i] for i in place[number].tolist()]
-            fill = functools.partial(_fill, paint, picked, self.side, order.offset[number])
+            fill = functools.partial(_fill_rows, paint, picked, self.side, order.offset[number])
             last = number + 1 == window.batches
             yield Draft(labels[order.slice[number]], rows[number], int(order.seeds[number]), last, fill)
 
 
-def fetch(reader: WindowReader, row: pa.Table) -> pa.Table:
-    """A Ray task: a row with a window's JSON in, the window's JPEGs out, as `WindowReader.read` gives them."""
+def read_jpegs_of_window(reader: WindowReader, row: pa.Table) -> pa.Table:
+    """A Ray task: reads the window in `row` (as JSON) and returns the table of `WindowReader.read`."""
     return reader.read(plan.Window.from_json(row["window"][0].as_py()))
 
 
-def develop(reader: WindowReader, row: pa.Table) -> Iterator[pa.Table]:
-    """A Ray task: a row with a window's JSON in, a table a batch out: `row` names an image, `pixels` are its square."""
+def read_pixels_of_window(reader: WindowReader, row: pa.Table) -> Iterator[pa.Table]:
+    """A Ray task: reads the window in `row` (as JSON) and yields a table per batch: `row` (row ids) and `pixels`."""
     for batch in reader.batches(plan.Window.from_json(row["window"][0].as_py())):
         pixels = pa.FixedSizeListArray.from_arrays(pa.array(batch.images.reshape(-1)), batch.images[0].size)
         yield pa.table({"row": batch.rows, "pixels": pixels})
 
 
-def names(window: plan.Window) -> npt.NDArray[np.int64]:
-    """Name of every row of the window's slices: bag × 2³² + row."""
+def row_ids(window: plan.Window) -> npt.NDArray[np.int64]:
+    """The id of each row of the window's slices, which identifies a specimen of the shards: bag × 2³² + row."""
     return np.concatenate([part.bag << 32 | np.arange(part.rows, dtype=np.int64) for part in window.slices])
 
 
-def views(column: pa.ChunkedArray) -> list[memoryview]:
-    """The values of a binary column where they lie: no byte is copied."""
+def byte_views(column: pa.ChunkedArray) -> list[memoryview]:
+    """The values of a binary column, without copying them."""
     found: list[memoryview] = []
     for chunk in column.chunks:
         _, ends, data = chunk.buffers()
@@ -150,14 +153,14 @@ def views(column: pa.ChunkedArray) -> list[memoryview]:
     return found
 
 
-def decode(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
-    """Paint with JPEGs."""
-    from herbray.data import images  # here: a task that fetches bytes needs no decoder
+def paint_jpegs(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
+    """A `Paint` for JPEGs."""
+    from herbray.data import images  # here: a task that sends JPEGs needs no decoder
 
     images.decode_squares(jpegs, side, offsets, out=out)
 
 
-def _fill(
+def _fill_rows(
     paint: Paint,
     pictures: Sequence[Any],
     side: int,

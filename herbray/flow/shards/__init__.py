@@ -1,1 +1,1 @@
-"""Shards: building them from a catalogue, and reading what a folder of them says."""
+"""Shards: building them from a catalogue, and reading a shards folder."""

@@ -1,4 +1,4 @@
-"""What a finished shards folder says of itself; read without Ray and without an image."""
+"""Index and manifest of a finished shards folder; read without Ray and without reading images."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Single specimens of a shards folder: which there are in a split, and the JPEGs of some of them."""
+"""The specimens of a shards folder: those of a split, and JPEGs of single specimens."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,14 +9,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from herbray import schema, tables
 from herbray.flow.shards.manifest import remedy
 from herbray.tables import TableFile
 
 _NAMES: Final = ("specimen_id", "genus", "gathering")
-_PLACE: Final = pa.schema(
+_LOCATION: Final = pa.schema(
     [("file", pa.string()), ("row_group", pa.int64()), ("row", pa.int64()), ("bytes", pa.int64())]
 )
-_NOBODY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_PLACE]).empty_table()
+_EMPTY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_LOCATION]).empty_table()
+
+
+def read_specimen_columns(shards: Path, split: str) -> pa.Table:
+    """The columns of `schema.SPECIMEN` of a split; no image is read.
+
+    Raises:
+        DamagedFile: a file is damaged.
+    """
+    files = sorted((shards / f"split={split}").glob("part-*.parquet"))
+    found = [tables.read(file, remedy(shards), columns=schema.SPECIMEN.names) for file in files]
+    return pa.concat_tables(found) if found else schema.SPECIMEN.empty_table()
 
 
 def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
@@ -24,23 +36,23 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
 
     Args:
         shards: the folder.
-        index: its rows of `schema.INDEX`.
+        index: the index of the shards, in `schema.INDEX`.
         split: one of `schema.SPLITS`.
 
     Returns:
-        `specimen_id`, `genus`, `gathering`, where the row lies (`file`, `row_group`, `row`), and `bytes`, the mean size
-        of a row of its file, which is about the size of its JPEG.
+        `specimen_id`, `genus`, `gathering`; the location of the row (`file`, `row_group`, `row`); and `bytes`, the mean
+        size of a row in its file, which approximates the size of its JPEG.
 
     Raises:
         DamagedFile: a file is missing or damaged.
-        ValueError: a file does not hold the rows that the index says.
+        ValueError: the number of rows in a file is not that of the index.
     """
     bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
     by_file = itertools.groupby(bags.select(["file", "row_group", "rows"]).to_pylist(), key=lambda bag: bag["file"])
-    return pa.concat_tables([_NOBODY, *(_in_file(shards, file, [*found]) for file, found in by_file)])
+    return pa.concat_tables([_EMPTY, *(_read_file_specimens(shards, file, [*found]) for file, found in by_file)])
 
 
-def _in_file(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
+def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
     file = TableFile(shards / name, remedy(shards))
     counts = np.array([bag["rows"] for bag in bags])
     if file.rows != counts.sum():
@@ -48,13 +60,13 @@ def _in_file(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Tabl
     groups = np.repeat([bag["row_group"] for bag in bags], counts)
     rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
     size = (shards / name).stat().st_size // file.rows
-    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_PLACE)
-    found = file.read(_NAMES).select(_NAMES).cast(_NOBODY.select(_NAMES).schema)
-    return pa.table([*found.columns, *place.columns], schema=_NOBODY.schema)
+    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_LOCATION)
+    found = file.read(_NAMES).select(_NAMES).cast(_EMPTY.select(_NAMES).schema)
+    return pa.table([*found.columns, *place.columns], schema=_EMPTY.schema)
 
 
 def read_jpegs(shards: Path, specimens: pa.Table) -> list[bytes]:
-    """The JPEGs of rows of `read_specimens`, in their order. A row group that holds one is read as a whole, once.
+    """The JPEGs of rows of `read_specimens`, in their order. Each row group is read once, as a whole.
 
     Raises:
         DamagedFile: a file is missing or damaged.

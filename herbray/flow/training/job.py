@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from herbray.data.validation import ValidationSample
-from herbray.flow.input.loader import feed
+from herbray.flow.input.loader import load_batches
 from herbray.flow.training import loop
 from herbray.flow.training.checkpoints.directory import (
     Checkpoint,
@@ -142,7 +142,7 @@ def _train_here(job: PreparedTraining, weights: Path | None) -> None:
         log.add(figures)
 
     world = World(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    give = functools.partial(feed, loader=job.spec.loader, fingerprint=job.data.manifest["fingerprint"])
+    give = functools.partial(load_batches, loader=job.spec.loader, fingerprint=job.data.manifest["fingerprint"])
     loop.train_loop(job.spec, job.data, weights, world, give, job.checkpoints, report)
     log.flush()
 

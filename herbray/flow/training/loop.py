@@ -10,8 +10,9 @@ from torch import nn
 
 from herbray import __version__
 from herbray.data import plan
-from herbray.flow.input.batches import Batch, WindowReader, share
-from herbray.flow.input.to_device import placed
+from herbray.flow.input.batches import windows_of_rank
+from herbray.flow.input.to_device import batches_on_device
+from herbray.flow.input.window_reader import Batch, WindowReader
 from herbray.flow.training.checkpoints.coordinator import CheckpointCoordinator
 from herbray.flow.training.checkpoints.directory import CheckpointDirectory
 from herbray.flow.training.fingerprints import fingerprint_of
@@ -110,7 +111,7 @@ class _TrainingLoop:
         if self.spec.precision == "float32":
             torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # TF32 unless told otherwise
         reader = WindowReader(self.spec.shards, self.data.manifest["side"])
-        mine = share(windows, world.rank, world.size, self.consumed)
+        mine = windows_of_rank(windows, world.rank, world.size, self.consumed)
         steps = len(windows) // world.size * windows[0].batches
         model = wrap_model(self.learner, world, should_compile(self.spec.compile, world.device, steps))
         if mine:
@@ -140,7 +141,7 @@ class _TrainingLoop:
         per_window = windows[0].batches
         steps = len(windows) * per_window / world.size
         begun = self.consumed
-        for number, batch in enumerate(placed(batches, world.device)):
+        for number, batch in enumerate(batches_on_device(batches, world.device)):
             lr = learning_rate(self.spec.optimizer, (begun * per_window + number * stride) / world.size, steps)
             self.meter.add(take_step(model, self.optimizer, lr, batch, self.spec), len(batch.labels))
             if stride < world.size:

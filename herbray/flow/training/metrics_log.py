@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from herbray.disk import FULL
+from herbray.disk import DISK_ERRNOS
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class MetricsLog:
         try:
             self.flush()
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_ERRNOS:
                 raise
             if len(self._waiting) == 1:
                 _log.warning(

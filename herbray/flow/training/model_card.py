@@ -13,8 +13,8 @@ from typing import Final
 import yaml
 
 from herbray import schema, tables
-from herbray.console.redact import redacted
-from herbray.flow.markdown import escaped, fenced, table
+from herbray.console.redact import redact
+from herbray.flow.markdown import code_block, escape, markdown_table
 from herbray.flow.shards.manifest import remedy
 from herbray.flow.training.runs.identity import public_settings
 from herbray.flow.training.specification import Train
@@ -34,10 +34,10 @@ def model_card(spec: Train, data: TrainingData, scores: Mapping[str, float]) -> 
     tree = public_settings(spec)
     init = tree["encoder"]["init"]
     settings = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-    return redacted(f"""# {escaped(model)}
+    return redact(f"""# {escape(model)}
 
 Encoder of herbarium sheets ({spec.encoder.arch}), {DIMS[spec.encoder.arch]} numbers an image,
-trained as **{spec.objective.name}** from **{escaped(init)}** start weights
+trained as **{spec.objective.name}** from **{escape(init)}** start weights
 on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera, seed {spec.seed}, input {spec.encoder.size} px.
 
 ## Data
@@ -59,11 +59,11 @@ Not evaluated yet: `herbray embed` and `herbray evaluate` fill this in, with int
 
 ## Training
 
-{table(("figure", "value"), ((name, f"{value:.4g}") for name, value in sorted(scores.items())))}
+{markdown_table(("figure", "value"), ((name, f"{value:.4g}") for name, value in sorted(scores.items())))}
 
 ## Settings
 
-{fenced(settings, "yaml")}
+{code_block(settings, "yaml")}
 """)
 
 
@@ -72,12 +72,12 @@ def _data(shards: Path, data: TrainingData) -> str:
     manifest = data.manifest
     sizes = ", ".join(f"{name} {rows:,}" for name, rows in manifest["splits"].items())
     licences, fingerprint = _specimens(shards)
-    known = [f"{escaped(name, 200)} {count:,}" for name, count in licences.most_common(_LICENCES)]
+    known = [f"{escape(name, 200)} {count:,}" for name, count in licences.most_common(_LICENCES)]
     if len(licences) > _LICENCES:
         known.append(f"{len(licences) - _LICENCES} others {sum(licences.values()) - sum(_top(licences)):,}")
     return "\n".join(
         [
-            f"- Citation: {escaped(manifest['citation'] or 'no citation was given')}",
+            f"- Citation: {escape(manifest['citation'] or 'no citation was given')}",
             f"- Licences, in specimens trained on: {'; '.join(known) or 'not known'}",
             f"- Splits, in specimens: {sizes}",
             f"- Fingerprints: splits {fingerprint or 'not known'}, shards {manifest['fingerprint']}",

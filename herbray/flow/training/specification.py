@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from herbray.config import Spec
 from herbray.data import plan
-from herbray.flow.input.batches import Loader
+from herbray.flow.input.batches import LoaderSpec
 from herbray.model.augment import Augment
 from herbray.model.compilation import CompileMode
 from herbray.model.encoder import EncoderSpec
@@ -69,7 +69,7 @@ class Train(Spec):
     optimizer: Optimizer = Optimizer()
     augment: Augment = Augment()
     stream: plan.Stream = plan.Stream()
-    loader: Annotated[Loader, Mark("conduct")] = Loader()
+    loader: Annotated[LoaderSpec, Mark("conduct")] = LoaderSpec()
     epochs: Annotated[int, Mark(why="trials are compared at equal epochs")] = Field(25, ge=1)
     keep: Annotated[Literal["best", "last"], Mark("choice")] = "best"
     validate_rows: Annotated[int, Mark("measure")] = Field(

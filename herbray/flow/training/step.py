@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from herbray.flow.input.to_device import Placed
+from herbray.flow.input.to_device import DeviceBatch
 from herbray.flow.training.specification import Optimizer, Train
 from herbray.flow.training.world import World
 from herbray.model.augment import augment
@@ -52,7 +52,7 @@ def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
 
 
 def take_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, batch: Placed, spec: Train
+    model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, batch: DeviceBatch, spec: Train
 ) -> dict[str, Tensor]:
     """One optimizer step. All random numbers follow from the batch's seed: a resumed run draws the same ones."""
     model.train()

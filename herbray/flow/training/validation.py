@@ -11,10 +11,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from herbray.data.validation import ValidationSample
-from herbray.flow.input.batches import threads_of
-from herbray.flow.input.prefetch import ahead, pageable, pinned
-from herbray.flow.input.to_device import placed
-from herbray.flow.input.window_reader import Batch, Draft, Pixels, decode
+from herbray.flow.input.batches import decoding_threads
+from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
+from herbray.flow.input.to_device import batches_on_device
+from herbray.flow.input.window_reader import Batch, Draft, Pixels, paint_jpegs
 from herbray.flow.shards.specimens import read_jpegs
 from herbray.flow.training.specification import Train
 from herbray.flow.training.world import World
@@ -69,7 +69,7 @@ class Validator:
         """Features [batches, batch, d] and losses [batches] of this rank's batches. Waits for the device once."""
         learner.eval()
         features, losses = [], []
-        for batch, number in zip(placed(self._batches(), self.world.device), self.mine, strict=True):
+        for batch, number in zip(batches_on_device(self._batches(), self.world.device), self.mine, strict=True):
             torch.manual_seed(number)  # an objective may draw pairs
             images = prepare_images(batch.images, self.spec.encoder.size)
             found = learner.encoder(images.contiguous(memory_format=torch.channels_last))
@@ -95,9 +95,9 @@ class Validator:
         return knn_accuracy(rows, genera, self.spec.neighbours, units=gatherings)
 
     def _batches(self) -> Iterator[Batch]:
-        allocate = pinned if self.world.device.type == "cuda" else pageable
-        threads = threads_of(self.spec.loader, self.world.local_size)
-        return ahead(self._drafts(), self.side, threads, self.spec.loader.ahead, allocate)
+        allocate = allocate_pinned if self.world.device.type == "cuda" else allocate_pageable
+        threads = decoding_threads(self.spec.loader, self.world.local_size)
+        return prefetch(self._drafts(), self.side, threads, self.spec.loader.ahead, allocate)
 
     def _drafts(self) -> Generator[Draft, None, None]:
         jpegs = self._reading.result()
@@ -124,7 +124,7 @@ def _filling(jpegs: list[bytes], side: int) -> Callable[[int, int, Pixels], None
     """The function that fills a draft with decoded centre squares."""
 
     def fill(start: int, stop: int, out: Pixels) -> None:
-        decode(jpegs[start:stop], side, None, out[start:stop])
+        paint_jpegs(jpegs[start:stop], side, None, out[start:stop])
 
     return fill
 

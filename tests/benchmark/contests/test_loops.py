@@ -10,7 +10,8 @@ from herbray.benchmark.contests.shards import write_shards
 from herbray.benchmark.contests.train import TrainLoop
 from herbray.benchmark.harness.race import race
 from herbray.data.plan import Stream, list_genera, plan_epoch
-from herbray.flow.input.batches import WindowReader, local
+from herbray.flow.input.batches import sequential_batches
+from herbray.flow.input.window_reader import WindowReader
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.training.loop import train_loop
 from herbray.flow.training.training_data import read_training_data
@@ -22,7 +23,7 @@ def test_written_shards_are_read_like_any_others(tmp_path):
     assert read_manifest(tmp_path / "shards")["splits"] == {"train": 96}
     index = read_index(tmp_path / "shards")
     windows = plan_epoch(index, list_genera(index), Stream(batch=16, window=2, align=1), 4, 0, 0)
-    batches = list(local(windows, WindowReader(tmp_path / "shards", 40)))
+    batches = list(sequential_batches(windows, WindowReader(tmp_path / "shards", 40)))
     assert {batch.images.shape for batch in batches} == {(16, 40, 40, 3)}
     assert len({row for batch in batches for row in batch.rows.tolist()}) == 96
 
@@ -52,7 +53,7 @@ def test_training_stands_still_between_laps_and_counts_its_images(tmp_path):
         gate = Gate(gates, 0, loop.steps)
 
         def feed(windows, reader):
-            return counted(gate.through(local(windows, reader)))
+            return counted(gate.through(sequential_batches(windows, reader)))
 
         train_loop(spec, read_training_data(spec), None, World(), feed, None, dict)
 

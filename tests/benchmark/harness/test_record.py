@@ -156,7 +156,7 @@ def test_the_command_on_the_page_gives_back_the_settings(name):
         words = shlex.split(command(make_record(spec, [], [])))
         assert words[:2] == ["herbray", "benchmark"]
         assert len(words) == 3 + len(settings)
-        path, overrides = cli._named(Path(words[2]), words[3:])
+        path, overrides = cli._expand_benchmark(Path(words[2]), words[3:])
         assert config.load(Benchmark, path, overrides).run == spec
 
 

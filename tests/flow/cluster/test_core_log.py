@@ -6,8 +6,8 @@ from herbray.flow.cluster import core_log
 
 SCRIPT = """
 import os, sys
-from herbray.flow import core_log
-with core_log.quiet():
+from herbray.flow.cluster import core_log
+with core_log.silence():
     print(os.environ["RAY_BACKEND_LOG_LEVEL"])
     line = "[2026-11-29 15:48:21,080 I 2416 2416] logging.cc:303: Set ray log level from environment variable X"
     os.write(2, (line + "\\n").encode())
@@ -17,7 +17,7 @@ with core_log.quiet():
 """
 
 
-def test_of_what_is_said_while_joining_the_level_is_dropped_and_the_rest_is_shown(monkeypatch):
+def test_only_the_level_notice_is_dropped_while_joining(monkeypatch):
     monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.stdout == "fatal\n"
@@ -28,11 +28,11 @@ def test_of_what_is_said_while_joining_the_level_is_dropped_and_the_rest_is_show
     ]
 
 
-def test_a_level_that_is_given_stays_and_so_does_all_when_all_is_wanted(monkeypatch):
+def test_a_level_in_the_environment_or_debug_turns_silencing_off(monkeypatch):
     monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "warning")
-    with core_log.quiet():
+    with core_log.silence():
         assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "warning"
     monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL")
     monkeypatch.setenv("HERBRAY_LOG", "debug")
-    with core_log.quiet():
+    with core_log.silence():
         assert "RAY_BACKEND_LOG_LEVEL" not in os.environ

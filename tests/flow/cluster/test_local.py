@@ -16,30 +16,30 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_token_of_a_cluster_here_is_for_its_owner_alone_and_made_once(home):
-    local._private_token()
+def test_the_token_is_created_once_and_only_for_its_owner(home):
+    local._make_private_token()
     path = home / ".ray" / "auth_token"
     token = path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(token) == 64
-    local._private_token()
+    local._make_private_token()
     assert path.read_text() == token
 
 
-def test_no_token_is_made_where_one_is_given(home, monkeypatch):
+def test_no_token_is_created_if_one_is_given(home, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
-    local._private_token()
+    local._make_private_token()
     assert not (home / ".ray").exists()
 
 
 def rank_class():
-    """A training worker's part of a group; made here, so that it travels to workers as code."""
+    """A training worker's part of a group; defined here, so that it is pickled by value."""
 
     class Rank:
         """A training worker's part of a group."""
 
         def join(self, rank, port):
-            loopback_group.join(rank, 2, port, "gloo", 60)
+            loopback_group.join_group(rank, 2, port, "gloo", 60)
 
         def sum(self):
             import torch
@@ -48,13 +48,13 @@ def rank_class():
             return ones.tolist()
 
         def leave(self):
-            loopback_group._leave()
+            loopback_group._leave_group()
 
     return Rank
 
 
 def listening():
-    """Programs below this process that listen, each with its address."""
+    """Child processes that listen on a port, with the address of each."""
     found = set()
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -75,6 +75,6 @@ def test_no_process_of_a_cluster_here_listens_beyond_the_loopback_interface(clus
     cluster.get([rank.leave.remote() for rank in ranks])
     assert {ip for _, ip in found} == {"127.0.0.1"}, found
     assert {"gcs_server", "raylet"} <= {name for name, _ in found}
-    assert len(found) >= 6, found  # and dashboard, its agents, workers, this process
+    assert len(found) >= 6, found  # also the dashboard, its agents, workers and this process
     assert local.ray_constants.ENABLE_RAY_CLUSTER
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ

@@ -3,16 +3,16 @@ import time
 
 import pytest
 
-from herbray.flow.cluster.worker_lines import Lines
+from herbray.flow.cluster.worker_lines import LinePrinter
 
 
 def batch(*lines, pid=1):
     return {"lines": list(lines), "pid": pid, "is_err": True}
 
 
-def test_of_a_processs_lines_ours_are_shown_once_and_its_crash(capsys, monkeypatch):
+def test_herbrays_lines_are_shown_once_and_crashes_too(capsys, monkeypatch):
     monkeypatch.delenv("HERBRAY_LOG", raising=False)
-    lines = Lines()
+    lines = LinePrinter()
     lines.print(
         batch(
             "Reporting training result 3: TrainingReport(checkpoint=None)",
@@ -35,8 +35,8 @@ def test_of_a_processs_lines_ours_are_shown_once_and_its_crash(capsys, monkeypat
     ]
 
 
-def test_of_rays_own_processes_losses_are_shown(capsys):
-    lines = Lines()
+def test_lost_processes_and_nodes_are_shown(capsys):
+    lines = LinePrinter()
     lines.print(batch("WARNING: 8 PYTHON worker processes have been started on node: 02", pid="raylet"), False)
     lines.print(batch("Memory on the node was 15 GB. Ray killed this worker", pid="raylet"), ignore_prefix=False)
     lines.print(batch("Tip: use `ray status`", "Error: No available node types can fulfill it", pid="autoscaler"))
@@ -46,14 +46,14 @@ def test_of_rays_own_processes_losses_are_shown(capsys):
     ]
 
 
-def test_info_shows_what_herbray_tells_besides(capsys, monkeypatch):
+def test_info_shows_more_of_herbrays_lines(capsys, monkeypatch):
     monkeypatch.setenv("HERBRAY_LOG", "info")
-    Lines().print(batch("INFO herbray.tracking.runs: going on", "DEBUG herbray.x: y", "INFO ray.train: z"))
+    LinePrinter().print(batch("INFO herbray.tracking.runs: going on", "DEBUG herbray.x: y", "INFO ray.train: z"))
     assert capsys.readouterr().err == "INFO herbray.tracking.runs: going on\n"
 
 
-def test_what_is_said_again_much_later_is_shown_again(capsys, monkeypatch):
-    lines = Lines()
+def test_a_line_repeated_much_later_is_shown_again(capsys, monkeypatch):
+    lines = LinePrinter()
     lines.print(batch("WARNING herbray.x: y"))
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 3600)

@@ -9,7 +9,7 @@ from herbray.flow.doctor.finding import Finding
 
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
-    """A home of its own with a private token, no cluster named, and settings that any machine meets."""
+    """An empty home folder, no cluster named, and settings that any machine meets."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
@@ -37,6 +37,6 @@ def test_an_error_ends_with_one_and_says_what_to_do(fit, tmp_path, capsys):
     assert "s3cret" not in shown.out + shown.err
 
 
-def test_words_of_a_finding_are_no_markup(capsys):
-    job.Console(width=200).print(job.table([Finding("disk /[red]x[/nonsense]", "ok", "[bold]", "")]))
+def test_text_of_a_finding_is_not_interpreted_as_markup(capsys):
+    job.Console(width=200).print(job.findings_table([Finding("disk /[red]x[/nonsense]", "ok", "[bold]", "")]))
     assert "/[red]x[/nonsense]" in capsys.readouterr().out

@@ -22,7 +22,7 @@ def distribution(tmp_path, monkeypatch):
 
 
 def test_this_environment_is_fit():
-    found = [*versions.python(), *versions.packages(), *versions.pair()]
+    found = [*versions.check_python(), *versions.check_packages(), *versions.check_pair()]
     assert {finding.status for finding in found} == {"ok"}
     assert {"python", "ray", "mlflow", "torch", "torchvision", "packages"} <= {finding.check for finding in found}
 
@@ -30,7 +30,7 @@ def test_this_environment_is_fit():
 def test_a_package_outside_its_range_and_one_that_is_missing_are_errors(distribution):
     numpy = importlib.metadata.version("numpy")
     distribution("odd", ["numpy<1", "no-such-package-anywhere>=2", "pyarrow", "tzdata>=999; python_version < '3'"])
-    found = {finding.check: finding for finding in versions.packages("odd")}
+    found = {finding.check: finding for finding in versions.check_packages("odd")}
     assert found["numpy"].status == "error"
     assert f"{numpy}, wanted <1" in found["numpy"].found
     assert found["no-such-package-anywhere"].found == "not installed, wanted >=2"
@@ -41,7 +41,7 @@ def test_a_package_outside_its_range_and_one_that_is_missing_are_errors(distribu
 
 def test_a_python_that_is_too_old_is_an_error(distribution):
     distribution("modern", python=">=3.99")
-    (finding,) = versions.python("modern")
+    (finding,) = versions.check_python("modern")
     assert finding.status == "error"
     assert platform.python_version() in finding.found
 
@@ -50,11 +50,11 @@ def test_a_python_that_is_too_old_is_an_error(distribution):
 def test_two_packages_must_be_built_for_each_other(distribution, version, status):
     distribution("visionlike", ["torchlike==2.15.0", "numpy"])
     distribution("torchlike", version=version)
-    (finding,) = versions.pair("visionlike", "torchlike")
+    (finding,) = versions.check_pair("visionlike", "torchlike")
     assert finding.status == status
     assert bool(finding.remedy) == (status == "error")
 
 
 def test_a_missing_half_of_a_pair_is_an_error():
-    (finding,) = versions.pair("no-such-package-anywhere", "numpy")
+    (finding,) = versions.check_pair("no-such-package-anywhere", "numpy")
     assert finding.status == "error"

@@ -1,4 +1,4 @@
-"""Embeddings of one folder are of one encoder and of the shards as they are."""
+"""The embeddings in a folder belong to one encoder and to the present shards."""
 
 import json
 import os
@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import storage, tables
-from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
+from herbray.flow.embedding.folder import read_embeddings, read_note
+from herbray.flow.embedding.job import embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.fingerprints import weights_fingerprint
 from herbray.model.encoder import EncoderSpec, build_encoder
@@ -43,7 +45,7 @@ def test_another_training_in_the_same_place_has_another_folder(shards, tmp_path)
     assert set(read_embeddings(second)["split"].to_pylist()) == {"random"}
 
 
-def test_files_of_other_weights_go_and_those_of_other_splits_stay(shards, tmp_path, monkeypatch):
+def test_files_of_other_weights_are_removed_and_other_splits_kept(shards, tmp_path, monkeypatch):
     spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), shards, tmp_path / "out", "random", "species")
     folder = embed(spec)
     for split in ("species", "herbarium"):
@@ -58,7 +60,7 @@ def test_files_of_other_weights_go_and_those_of_other_splits_stay(shards, tmp_pa
     assert set(read_embeddings(folder)["split"].to_pylist()) == {"random", "species"}
 
 
-def test_equal_weights_of_another_input_are_another_encoder_with_numbers_of_its_own(shards, tmp_path):
+def test_equal_weights_with_other_input_settings_are_another_encoder(shards, tmp_path):
     specs = [
         spec_of(encoder_of(tmp_path / name / "run" / "encoder", 1, **facts), shards, tmp_path / "out", "random")
         for name, facts in (("a", {}), ("b", {"size": 40}), ("c", {"normalise": False}))
@@ -70,11 +72,11 @@ def test_equal_weights_of_another_input_are_another_encoder_with_numbers_of_its_
     assert not any(numbers[0].equals(other) for other in numbers[1:])
 
 
-def test_embeddings_of_an_earlier_version_are_refused_until_they_are_made_anew(shards, tmp_path):
+def test_embeddings_of_an_earlier_version_are_refused_until_remade(shards, tmp_path):
     start = Embed(model="start", start=EncoderSpec(size=32), shards=shards, out=tmp_path, splits=("random",), actors=0)
     folder = embed(start)
     now = read_note(folder), read_embeddings(folder)
-    for file in folder.glob("split=*/*.parquet"):  # as they were: of the weights alone, without a seal
+    for file in folder.glob("split=*/*.parquet"):  # as in an earlier version: fingerprint of the weights only, no seal
         metadata = {"encoder": now[0]["encoder"][:16], "source": tables.TableFile(file, "").note["source"]}
         pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
     (folder / "manifest.json").write_text(json.dumps({"model": "untrained", "init": "random", "seed": 89}))
@@ -93,20 +95,20 @@ def test_while_files_are_made_there_is_no_manifest(shards, tmp_path, monkeypatch
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("herbray.flow.embedding.embedder.Embedder.file", killed)
+    monkeypatch.setattr("herbray.flow.embedding.embedder.Embedder.embed_file", killed)
     with pytest.raises(KeyboardInterrupt):
         embed(spec)
     assert not (folder / "manifest.json").exists()
 
 
-def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
+def test_a_rewritten_shard_file_is_embedded_again(shards, tmp_path):
     mine = tmp_path / "shards"
     shutil.copytree(shards, mine)
     spec = spec_of(encoder_of(tmp_path / "run" / "encoder", 1), mine, tmp_path / "out", "random")
     before = read_embeddings(embed(spec))
     file = min((mine / "split=random").iterdir())
     groups = tables.TableFile(file, "")
-    with tables.writing(tmp_path / "new", groups.schema) as new:  # less its first bag
+    with tables.open_writer(tmp_path / "new", groups.schema) as new:  # without its first bag
         for number in range(1, groups.groups):
             new.write_table(groups.read_group(number))
         tables.add_note(new, groups.note | {"fingerprint": "another"})
@@ -118,7 +120,7 @@ def test_a_shard_file_that_was_made_anew_is_embedded_anew(shards, tmp_path):
     assert read_embeddings(embed(spec)).num_rows == before.num_rows - lost
 
 
-def test_an_encoder_of_padded_sheets_says_so_and_is_not_given_cropped_ones(shards, tmp_path):
+def test_an_encoder_of_padded_sheets_refuses_cropped_ones(shards, tmp_path):
     encoder = encoder_of(tmp_path / "run" / "encoder", 1)
     tree = {key: value for key, value in json.loads((encoder / "encoder.json").read_text()).items() if key != "sha256"}
     (encoder / "encoder.json").write_text(json.dumps(tree | {"geometry": "pad"}))

@@ -6,9 +6,10 @@ import pytest
 from herbray.data import plan
 from herbray.data.plan import Stream
 from herbray.flow.input import decoded_cache
-from herbray.flow.input.batches import WindowReader, cached, local
-from herbray.flow.input.decoded_cache import CacheTooLarge, PixelCache
-from herbray.flow.shards.build import read_index, read_manifest
+from herbray.flow.input.batches import cached_batches, sequential_batches
+from herbray.flow.input.decoded_cache import CacheTooLarge, DecodedCache
+from herbray.flow.input.window_reader import WindowReader
+from herbray.flow.shards.manifest import read_index, read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def windows(shards):
 
 @pytest.fixture
 def cache(shards, tmp_path):
-    return PixelCache(shards, tmp_path / "cache", read_manifest(shards)["fingerprint"], 40)
+    return DecodedCache(shards, tmp_path / "cache", read_manifest(shards)["fingerprint"], 40)
 
 
 def files_of(windows):
@@ -29,7 +30,9 @@ def files_of(windows):
 def test_batches_from_the_cache_are_those_from_the_jpegs(shards, windows, cache):
     cache.fill(files_of(windows), 1e9, threads=2)
     reader = WindowReader(shards, 40)
-    for one, two in zip(cached(windows, reader, cache, threads=2), local(windows, reader), strict=True):
+    for one, two in zip(
+        cached_batches(windows, reader, cache, threads=2), sequential_batches(windows, reader), strict=True
+    ):
         assert (one.images == two.images).all()
         assert (one.rows == two.rows).all()
         assert (one.labels == two.labels).all()
@@ -37,7 +40,7 @@ def test_batches_from_the_cache_are_those_from_the_jpegs(shards, windows, cache)
         assert one.images.flags.writeable
 
 
-def test_what_stands_there_is_not_made_again_and_what_is_half_made_is(windows, cache):
+def test_finished_files_are_kept_and_half_written_ones_are_decoded_again(windows, cache):
     files = files_of(windows)
     cache.fill(files, 1e9, threads=1)
     made = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*.u8")}
@@ -52,7 +55,7 @@ def test_what_stands_there_is_not_made_again_and_what_is_half_made_is(windows, c
     assert not list(cache.folder.rglob("*.tmp"))
 
 
-def test_too_small_a_limit_or_disk_is_told_before_a_byte_is_written(windows, cache, monkeypatch):
+def test_too_small_a_limit_or_disk_is_reported_before_writing(windows, cache, monkeypatch):
     with pytest.raises(CacheTooLarge, match=r"loader\.cache_gb allows 1e-06"):
         cache.fill(files_of(windows), 1e3, threads=1)
     usage = namedtuple("usage", "total used free")
@@ -63,5 +66,5 @@ def test_too_small_a_limit_or_disk_is_told_before_a_byte_is_written(windows, cac
 
 
 def test_other_shards_have_another_cache(shards, tmp_path):
-    assert PixelCache(shards, tmp_path, "one", 40).folder != PixelCache(shards, tmp_path, "two", 40).folder
-    assert PixelCache(shards, tmp_path, "one", 40).folder != PixelCache(shards, tmp_path, "one", 48).folder
+    assert DecodedCache(shards, tmp_path, "one", 40).folder != DecodedCache(shards, tmp_path, "two", 40).folder
+    assert DecodedCache(shards, tmp_path, "one", 40).folder != DecodedCache(shards, tmp_path, "one", 48).folder

@@ -2,7 +2,7 @@ import time
 
 from ray.data._internal.execution.backpressure_policy import BackpressurePolicy
 
-from herbray.flow.input.executor_idle import REST_S, rest
+from herbray.flow.input.executor_idle import SLEEP_S, install_idle_policy
 
 
 def rounds_while_the_consumer_waits(data, counted, seconds):
@@ -16,7 +16,7 @@ def rounds_while_the_consumer_waits(data, counted, seconds):
     return turned
 
 
-def test_the_executor_rests_while_its_output_waits(cluster):
+def test_the_executor_sleeps_while_its_output_waits(cluster):
     counted = []
 
     class Counter(BackpressurePolicy):
@@ -25,7 +25,7 @@ def test_the_executor_rests_while_its_output_waits(cluster):
                 counted.append(1)
 
     context = cluster.data.DataContext.get_current().copy()
-    rest(context)
+    install_idle_policy(context)
     key = "backpressure_policies.enabled"
     context.set_config(key, [*context.get_config(key, []), Counter])
     with cluster.data.DataContext.current(context):
@@ -33,4 +33,4 @@ def test_the_executor_rests_while_its_output_waits(cluster):
             lambda t: t, batch_size=None, num_cpus=0.25
         )
         turned = rounds_while_the_consumer_waits(data, counted, 2.0)
-    assert turned <= 2.0 / REST_S + 1
+    assert turned <= 2.0 / SLEEP_S + 1

@@ -2,8 +2,9 @@ import joblib
 import pytest
 
 from herbray.config import parse
-from herbray.flow.input.batches import Loader, WindowReader, local, threads_of
-from herbray.flow.input.loader import feed
+from herbray.flow.input.batches import LoaderSpec, decoding_threads, sequential_batches
+from herbray.flow.input.loader import load_batches
+from herbray.flow.input.window_reader import WindowReader
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
@@ -19,16 +20,18 @@ def spec(shards):
 @pytest.mark.parametrize("cache", [False, True])
 def test_without_ray_it_gives_the_batches_of_the_plan(spec, tmp_path, cache, place):
     windows, reader = read_training_data(spec).windows, WindowReader(spec.shards, 40)
-    loader = Loader(cache=tmp_path if cache else None)
-    given = feed(windows, reader, loader, read_manifest(spec.shards)["fingerprint"], neighbours=2, place=place)
-    for one, two in zip(given, local(windows, reader), strict=True):
+    loader = LoaderSpec(cache=tmp_path if cache else None)
+    given = load_batches(
+        windows, reader, loader, read_manifest(spec.shards)["fingerprint"], local_workers=2, local_rank=place
+    )
+    for one, two in zip(given, sequential_batches(windows, reader), strict=True):
         assert (one.images == two.images).all()
         assert (one.rows == two.rows).all()
     assert bool(list(tmp_path.rglob("*.u8"))) == cache
 
 
-def test_the_loader_is_no_part_of_a_runs_identity(spec, tmp_path):
-    other = Loader(decode="tasks", threads=1, ahead=7, cache=tmp_path)
+def test_the_loader_is_not_part_of_a_runs_identity(spec, tmp_path):
+    other = LoaderSpec(decode="tasks", threads=1, ahead=7, cache=tmp_path)
     assert run_name(spec) == run_name(spec.model_copy(update={"loader": other}))
 
 
@@ -37,4 +40,4 @@ def test_the_loader_is_no_part_of_a_runs_identity(spec, tmp_path):
 )
 def test_threads_never_exceed_a_workers_share_of_the_cores(monkeypatch, asked, workers, threads):
     monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
-    assert threads_of(Loader(threads=asked), workers) == threads
+    assert decoding_threads(LoaderSpec(threads=asked), workers) == threads

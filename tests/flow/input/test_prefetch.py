@@ -4,11 +4,11 @@ import time
 import numpy as np
 import pytest
 
-from herbray.flow.input.prefetch import PIECE, ahead
+from herbray.flow.input.prefetch import MIN_PIECE, prefetch
 from herbray.flow.input.window_reader import Draft
 
 
-def drafts(count, rows=4 * PIECE, fill=None, closed=None):
+def drafts(count, rows=4 * MIN_PIECE, fill=None, closed=None):
     def paint(number, start, stop, out):
         out[start:stop] = number
 
@@ -23,10 +23,10 @@ def drafts(count, rows=4 * PIECE, fill=None, closed=None):
 
 @pytest.mark.parametrize(("threads", "depth"), [(1, 1), (2, 1), (5, 3)])
 def test_batches_come_whole_and_in_order(threads, depth):
-    found = list(ahead(drafts(20), 2, threads, depth))
+    found = list(prefetch(drafts(20), 2, threads, depth))
     assert [batch.seed for batch in found] == list(range(20))
     assert all((batch.images == batch.seed).all() for batch in found)
-    assert found[0].images.shape == (4 * PIECE, 2, 2, 3)
+    assert found[0].images.shape == (4 * MIN_PIECE, 2, 2, 3)
 
 
 def test_the_next_batches_are_made_while_the_caller_works():
@@ -35,13 +35,13 @@ def test_the_next_batches_are_made_while_the_caller_works():
     def fill(start, stop, out):
         made.release()
 
-    batches = ahead(drafts(3, rows=PIECE, fill=fill), 2, 1, 2)
+    batches = prefetch(drafts(3, rows=MIN_PIECE, fill=fill), 2, 1, 2)
     next(batches)
-    assert all(made.acquire(timeout=10) for _ in range(3))  # all three, though one was asked for
+    assert all(made.acquire(timeout=10) for _ in range(3))  # all three, although only one was requested
     batches.close()
 
 
-def test_an_error_comes_at_the_batch_where_it_happened():
+def test_an_error_is_raised_at_the_batch_where_it_happened():
     def fill(start, stop, out):
         raise ValueError("a broken image")
 
@@ -49,26 +49,26 @@ def test_an_error_comes_at_the_batch_where_it_happened():
         yield from drafts(2)
         yield from drafts(1, fill=fill)
 
-    batches = ahead(source(), 2, 2, 3)
+    batches = prefetch(source(), 2, 2, 3)
     assert [next(batches).seed, next(batches).seed] == [0, 1]
     with pytest.raises(ValueError, match="a broken image"):
         next(batches)
 
 
-def test_an_error_of_the_source_is_told_too():
+def test_an_error_of_the_source_is_raised_too():
     def source():
         yield from drafts(1)
         raise OSError("the disk is gone")
 
-    batches = ahead(source(), 2, 2, 3)
+    batches = prefetch(source(), 2, 2, 3)
     next(batches)
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)
 
 
-def test_who_stops_early_leaves_no_thread_and_no_open_source():
+def test_stopping_early_leaves_no_thread_and_no_open_source():
     closed, before = [], threading.active_count()
-    batches = ahead(drafts(1000, closed=closed), 2, 2, 2)
+    batches = prefetch(drafts(1000, closed=closed), 2, 2, 2)
     next(batches)
     batches.close()
     assert closed == [True]

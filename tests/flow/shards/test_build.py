@@ -15,7 +15,8 @@ from herbray.data import catalogue, images
 from herbray.data.catalogue import Catalogue
 from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splits import EmptySplit, Splits
-from herbray.flow.shards.build import QuarantineLimit, Shard, read_index, read_manifest, shard
+from herbray.flow.shards.build import QuarantineLimit, Shard, shard
+from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
 
@@ -31,7 +32,7 @@ def spec_of(catalogue_folder, out, **values):
     return Shard(catalogue=catalogue_folder, out=out, **(settings | values))
 
 
-def test_counts_add_up_and_every_specimen_stands_once(shards, herbarium):
+def test_counts_add_up_and_every_specimen_occurs_once(shards, herbarium):
     manifest = read_manifest(shards)
     counts = manifest["counts"]
     assert (
@@ -44,7 +45,7 @@ def test_counts_add_up_and_every_specimen_stands_once(shards, herbarium):
     assert counts["quarantined"] == 0
 
 
-def test_the_index_tells_the_truth_about_every_row_group(shards):
+def test_the_index_is_right_about_every_row_group(shards):
     index = read_index(shards)
     assert index.schema == schema.INDEX
     for bag in index.to_pylist():
@@ -92,7 +93,7 @@ def test_a_second_run_rewrites_nothing_and_a_lost_file_is_made_again(tmp_path, s
     assert read_manifest(out) == read_manifest(shards)
 
 
-def test_another_plan_leaves_nothing_of_the_old_one(tmp_path, shards, herbarium):
+def test_another_plan_removes_all_files_of_the_old_one(tmp_path, shards, herbarium):
     out = tmp_path / "shards"
     shutil.copytree(shards, out)
     (out / "split=train" / ".part-00000.parquet.99.tmp").write_bytes(b"half")
@@ -103,7 +104,7 @@ def test_another_plan_leaves_nothing_of_the_old_one(tmp_path, shards, herbarium)
 
 
 def broken_catalogue(folder, herbarium):
-    """The small herbarium with three bad images among its files."""
+    """The small herbarium, copied so that tests can damage its images."""
     table = catalogue.read(herbarium)
     sheets = folder / "sheets"
     sheets.mkdir(parents=True)
@@ -116,7 +117,7 @@ def broken_catalogue(folder, herbarium):
 
 
 def catalogue_of(folder, table, sheets, names, families=()):
-    """The broken herbarium as a catalogue; `families` by row are other ones than before."""
+    """The copied herbarium as a catalogue; `families` replaces the families of some rows."""
     columns = table.drop_columns(["image"]).to_pylist()
     with (sheets / "labels.csv").open("w", encoding="utf-8") as file:
         file.write("specimen_id,image,order,family,genus,species,institution\n")
@@ -133,7 +134,7 @@ def catalogue_of(folder, table, sheets, names, families=()):
 ALL = Splits(cap=None, home=None, species=0, random=0.2, validation=0.25, min_train=1)
 
 
-def test_mended_images_and_other_names_make_their_files_anew_and_no_others(tmp_path, herbarium):
+def test_only_files_with_repaired_images_or_changed_names_are_rewritten(tmp_path, herbarium):
     table, sheets, names = broken_catalogue(tmp_path, herbarium)
     whole = (sheets / names[3]).read_bytes()
     (sheets / names[3]).write_bytes(b"")
@@ -168,7 +169,7 @@ def moved(before, after):
 
 
 def drawn(sheets, out):
-    """A catalogue of a few drawn sheets."""
+    """A catalogue of a few synthetic sheets."""
     source = Synthetic(path=sheets, sheets=60, size=32, orders=2, families=2, genera=3, species=6)
     catalogue.build(Catalogue(source=source, out=out))
     return out
@@ -194,9 +195,9 @@ def test_an_archive_that_is_mounted_elsewhere_changes_nothing(tmp_path, monkeypa
         assert (shard(spec)["fingerprint"], run_name(Train(shards=out))) == (before[0]["fingerprint"], before[1])
         assert {file: file.stat().st_mtime_ns for file in out.glob("split=*/*.parquet")} == files
     refused = pq.read_table(out / "quarantine.parquet").to_pylist()
-    assert [row["image"] for row in refused] == [str(second / bad)]  # where it lies now, for people to look at
+    assert [row["image"] for row in refused] == [str(second / bad)]  # the present path, for people who look at it
 
-    (second / bad).write_bytes(whole)  # and where it is looked at again
+    (second / bad).write_bytes(whole)  # the image is checked again at the present path
     mended = shard(spec)
     assert mended["counts"]["quarantined"] == 0
     assert sum(file.stat().st_mtime_ns != time for file, time in files.items()) == 1
@@ -215,13 +216,13 @@ def test_an_image_that_was_missing_at_the_old_place_is_looked_for_at_the_new_one
     assert shard(spec)["reasons"] == {}
 
 
-def test_files_that_another_node_kept_to_itself_are_told_of(tmp_path, herbarium, monkeypatch):
+def test_files_on_another_nodes_own_disk_are_reported(tmp_path, herbarium, monkeypatch):
     out = tmp_path / "shards"
 
     def make(spec, table, files, root):
         yield from ({"file": file.path, "rows": len(file.rows), "bags": [], "refused": []} for file in files)
 
-    monkeypatch.setattr("herbray.flow.shards.build._make", make)
+    monkeypatch.setattr("herbray.flow.shards.build._run_tasks", make)
     with pytest.raises(ValueError, match="do not share this folder"):
         shard(spec_of(herbarium, out))
     assert not (out / "manifest.json").exists()
@@ -255,13 +256,13 @@ def test_a_split_that_ends_up_empty_is_an_error(tmp_path, herbarium):
         shard(spec_of(herbarium, tmp_path / "shards", splits=Splits(home="NOWHERE")))
 
 
-def test_shards_that_are_not_there_say_what_to_run(tmp_path):
+def test_missing_shards_say_which_command_to_run(tmp_path):
     with pytest.raises(ValueError, match="run `herbray shard`"):
         read_manifest(tmp_path)
 
 
 def test_killed_in_the_middle_and_run_again(tmp_path, herbarium):
-    """SIGKILL of the whole job; the second run keeps what was finished and ends with every image once."""
+    """SIGKILL of the whole job; the second run keeps finished files, and every image occurs once."""
     out = tmp_path / "shards"
     arguments = [f"catalogue={herbarium}", f"out={out}", "side=40", "bag=8", "file_rows=8", "splits.random=0.2"]
     command = [sys.executable, "-m", "herbray.cli", "shard", *arguments]

@@ -1,22 +1,22 @@
 import pytest
 
-from herbray.flow.shards.chosen_splits import splits_there
+from herbray.flow.shards.chosen_splits import nonempty_splits
 from herbray.schema import TEST_SPLITS
 
 SIZES = {"train": 9, "random": 3}
 
 
-def test_default_splits_that_are_there_are_embedded_and_one_must_be():
-    assert splits_there(TEST_SPLITS, False, SIZES, {}) == ("random",)
+def test_empty_default_splits_are_dropped_unless_all_are_empty():
+    assert nonempty_splits(TEST_SPLITS, False, SIZES, {}) == ("random",)
     with pytest.raises(
-        ValueError, match=r"no specimen is in herbarium, species \(why\), random; there are train \(9\)"
+        ValueError, match=r"no specimens in herbarium, species \(why\), random; the shards hold train \(9\)"
     ):
-        splits_there(TEST_SPLITS, False, {"train": 9}, {"species": "why"})
+        nonempty_splits(TEST_SPLITS, False, {"train": 9}, {"species": "why"})
 
 
-def test_named_splits_must_all_be_there():
-    assert splits_there(("random",), True, SIZES, {}) == ("random",)
-    with pytest.raises(ValueError, match="no specimen is in species; there are train"):
-        splits_there(("species", "random"), True, SIZES, {})
-    with pytest.raises(ValueError, match="herbarum unknown; there are train, validation"):
-        splits_there(("herbarum",), True, SIZES, {})
+def test_named_splits_must_not_be_empty():
+    assert nonempty_splits(("random",), True, SIZES, {}) == ("random",)
+    with pytest.raises(ValueError, match="no specimens in species; the shards hold train"):
+        nonempty_splits(("species", "random"), True, SIZES, {})
+    with pytest.raises(ValueError, match="herbarum unknown; known splits: train, validation"):
+        nonempty_splits(("herbarum",), True, SIZES, {})

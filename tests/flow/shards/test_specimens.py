@@ -6,7 +6,7 @@ from herbray.flow.shards.manifest import read_index
 from herbray.flow.shards.specimens import read_jpegs, read_specimens
 
 
-def test_specimens_are_read_with_their_place_and_jpegs_from_there(small_shards):
+def test_specimens_are_read_with_their_location_and_jpegs_by_location(small_shards):
     table = read_specimens(small_shards, read_index(small_shards), "validation")
     wanted = tables.read(small_shards / "split=validation" / "part-00000.parquet", "")
     for name in ("specimen_id", "genus", "gathering"):

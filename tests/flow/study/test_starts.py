@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from herbray import config, storage, tracking
-from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
+from herbray.flow.embedding.folder import read_embeddings, read_note
+from herbray.flow.embedding.job import embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.training.fingerprints import read_identity
 from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import read_metrics

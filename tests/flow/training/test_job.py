@@ -14,9 +14,11 @@ import torch
 import herbray
 from herbray import config, tracking
 from herbray.data.plan import Stream
-from herbray.flow.embedding.job import Embed, embed, read_embeddings, read_note
+from herbray.flow.embedding.folder import read_embeddings, read_note
+from herbray.flow.embedding.job import embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate, evaluate
-from herbray.flow.input.batches import local
+from herbray.flow.input.batches import sequential_batches
 from herbray.flow.training import job as train_module
 from herbray.flow.training.job import fit, fit_prepared, train
 from herbray.flow.training.metrics_log import read_metrics
@@ -62,12 +64,12 @@ def stopping(monkeypatch, after):
     from herbray.flow.training import job as module
 
     def feed(windows, reader, **settings):
-        for number, batch in enumerate(local(windows, reader)):
+        for number, batch in enumerate(sequential_batches(windows, reader)):
             if number == after:
                 raise Stopped
             yield batch
 
-    monkeypatch.setattr(module, "feed", feed)
+    monkeypatch.setattr(module, "load_batches", feed)
 
 
 def untimed(path):
@@ -157,14 +159,14 @@ def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_
         writing.pop()
 
     def feed(windows, reader, **settings):
-        for number, batch in enumerate(local(windows, reader)):
+        for number, batch in enumerate(sequential_batches(windows, reader)):
             on_disk = [int(path.name) for path in (tmp_path / "checkpoints").glob("*/*") if path.name.isdigit()]
             at_stake.append(number // windows[0].batches + 1 - max(on_disk, default=0))
             beside.append(bool(writing))
             yield batch
 
     monkeypatch.setattr(CheckpointDirectory, "save", slowly)
-    monkeypatch.setattr(module, "feed", feed)
+    monkeypatch.setattr(module, "load_batches", feed)
     stream = {"batch": 16, "window": 2, "align": 1}
     fit(spec_of(shards, tmp_path, stream=stream, checkpoints={"seconds": None, "windows": interval, "last": 99}))
     assert max(at_stake) == interval
@@ -185,7 +187,7 @@ def test_by_the_clock_a_slow_disk_leaves_time_to_train(shards, tmp_path, monkeyp
         begin(writer, *given)
 
     def feed(windows, reader, **settings):
-        for number, batch in enumerate(local(windows, reader)):
+        for number, batch in enumerate(sequential_batches(windows, reader)):
             if number % windows[0].batches == 0:
                 clock.now += 1
                 windows_seen.append(clock.now)
@@ -193,7 +195,7 @@ def test_by_the_clock_a_slow_disk_leaves_time_to_train(shards, tmp_path, monkeyp
 
     monkeypatch.setattr(coordinator, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(CheckpointWriter, "begin", waiting)
-    monkeypatch.setattr(module, "feed", feed)
+    monkeypatch.setattr(module, "load_batches", feed)
     stream = {"batch": 16, "window": 2, "align": 1}
     fit(spec_of(shards, tmp_path, epochs=2, stream=stream, checkpoints={"seconds": 8, "last": 99}))
     assert len(windows_seen) >= 8
@@ -299,9 +301,9 @@ def test_two_workers_train_log_and_register(story):
     assert all(np.isfinite(list(row.values())).all() for row in reports)
     assert (trained.model, trained.version) == ("herbray-triplet", 1)
     encoder = herbray.load_encoder("models:/herbray-triplet@candidate", tracking.tracking_uri(out))
-    local, card = read_encoder(spec.out / "encoder")
+    ours, card = read_encoder(spec.out / "encoder")
     assert all(
-        torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), local.state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), ours.state_dict().values(), strict=True)
     )
     assert card.objective == "triplet"
     assert json.loads((spec.out / "trained.json").read_text())["run_id"] == trained.run_id

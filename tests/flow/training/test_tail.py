@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from herbray import config
-from herbray.flow.input.batches import local
+from herbray.flow.input.batches import sequential_batches
 from herbray.flow.training.checkpoints.directory import CheckpointDirectory
 from herbray.flow.training.loop import train_loop
 from herbray.flow.training.specification import Train
@@ -35,7 +35,7 @@ def rank_of(rank, folder, tree):
     def feed(windows, reader):
         tail = len(windows) < WORLD and bool(seen)
         seen.extend((window.epoch, window.number) for window in windows)
-        for batch in local(windows, reader):
+        for batch in sequential_batches(windows, reader):
             if tail:
                 time.sleep(STEP_S)
             yield batch

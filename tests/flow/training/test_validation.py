@@ -112,7 +112,7 @@ def test_batches_are_decoded_while_the_device_works(small_shards, tmp_path, monk
             in_time.append(more.wait_for(lambda: len(decoded) >= wanted, timeout=20))
         return encode(images)
 
-    monkeypatch.setattr(module, "decode", noting)
+    monkeypatch.setattr(module, "paint_jpegs", noting)
     monkeypatch.setattr(learner.encoder, "forward", slow)
     validator.figures(learner)
     assert in_time == [True] * len(data.validation.batches)

@@ -38,7 +38,7 @@ def write_shards(folder: Path, pictures: list[images.JpegImage], rows: int, side
         name = f"split=train/part-{first // _BAGS_A_FILE:05d}.parquet"
         compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
         chosen = {"compression": compression, "use_dictionary": False, "write_statistics": False}
-        with tables.writing(folder / name, schema.SHARD, **chosen) as file:
+        with tables.open_writer(folder / name, schema.SHARD, **chosen) as file:
             for group, bag in enumerate(range(first, min(first + _BAGS_A_FILE, bags))):
                 file.write_table(_bag(bag, pictures), row_group_size=BAG)
                 index.append(

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from herbray.data.sources.synthetic.institutions import make_herbarium
 from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect_specimens, collector_and_date
 from herbray.schema import CATALOGUE
-from herbray.storage import replacing
+from herbray.storage import replace_file
 
 Layout = Literal["folder", "half_earth"]
 Holder = Literal["institution", "region"]
@@ -152,7 +152,7 @@ class _Unchanged(Exception):
 
 def _replace_if_changed(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name, then rename it unless the existing file has the same content."""
-    with suppress(_Unchanged), replacing(path, durable=False) as new:
+    with suppress(_Unchanged), replace_file(path, durable=False) as new:
         write(new)
         if path.is_file() and path.stat().st_size == new.stat().st_size and path.read_bytes() == new.read_bytes():
             raise _Unchanged

@@ -7,7 +7,7 @@ from ray.exceptions import RayActorError
 from ray.train import UserCallback
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
-from herbray.disk import FULL
+from herbray.disk import DISK_ERRNOS
 from herbray.flow.training.specification import Train
 
 _NO_MEMORY = (
@@ -71,7 +71,7 @@ def _repeated(times: int, last: BaseException) -> RepeatedFailure | None:
 def is_permanent(error: BaseException) -> bool:
     """Whether the next attempt would fail alike: bad input, divergence, no memory, no disk space."""
     if isinstance(error, OSError):
-        return error.errno in FULL
+        return error.errno in DISK_ERRNOS
     return isinstance(error, ArithmeticError | ValueError) or is_out_of_memory(error)
 
 

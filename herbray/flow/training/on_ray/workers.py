@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from herbray.data import plan
-from herbray.flow.cluster.placement import suitable, widest
-from herbray.flow.input.loader import feed
+from herbray.flow.cluster.placement import max_cpus_each, suitable_count
+from herbray.flow.input.loader import load_batches
 from herbray.flow.input.window_reader import Batch, WindowReader
 from herbray.flow.training import loop
 from herbray.flow.training.preparation import PreparedTraining
@@ -49,9 +49,9 @@ def choose_workers(spec: Train, windows: int) -> Iterator[Train]:
     if spec.workers is not None:
         yield spec
         return
-    with connection.connected():
-        nodes = connection.nodes()
-        number = min(suitable(nodes), windows)
+    with connection.connect():
+        nodes = connection.living_nodes()
+        number = min(suitable_count(nodes), windows)
         count, cpus, gpus = len(nodes), sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
         there = f"nodes: {count}, CPUs: {cpus:g}, GPUs: {gpus:g}"
         connection.console.print(
@@ -86,14 +86,14 @@ def train_on_ray(
     from ray.train.torch import TorchTrainer
 
     from herbray.flow.cluster import connection
-    from herbray.flow.cluster.loopback_group import group_config
+    from herbray.flow.cluster.loopback_group import process_group_config
     from herbray.flow.training.on_ray.callbacks import MetricsCallback, show_progress
     from herbray.flow.training.on_ray.failures import FailurePolicy, explain
 
     spec, checkpoints = job.spec, job.checkpoints
     metrics = spec.out.absolute() / METRICS
     checkpoints.root.mkdir(parents=True, exist_ok=True)  # before the workers check that they see it
-    with connection.connected():
+    with connection.connect():
         total, each = divide_cpus(spec)
         settings = {
             "spec": _absolute(spec),
@@ -106,7 +106,7 @@ def train_on_ray(
         trainer = TorchTrainer(
             _worker,
             train_loop_config=settings,
-            torch_config=group_config(timeout_s=300),
+            torch_config=process_group_config(timeout_s=300),
             scaling_config=_scaling(spec, total),
             run_config=RunConfig(
                 name=job.name,
@@ -128,7 +128,7 @@ def _scaling(spec: Train, cpus: float) -> "ScalingConfig":
 
     from herbray.flow.cluster import connection
 
-    gpus = connection.resource("GPU") >= max(1, spec.fewest_workers)
+    gpus = connection.total_resource("GPU") >= max(1, spec.fewest_workers)
     if not isinstance(spec.workers, Elastic):
         return ScalingConfig(num_workers=spec.most_workers, use_gpu=gpus, resources_per_worker={"CPU": cpus})
     return ScalingConfig(
@@ -157,7 +157,7 @@ def divide_cpus(spec: Train) -> tuple[float, float]:
     """
     from herbray.flow.cluster import connection
 
-    nodes = connection.nodes()
+    nodes = connection.living_nodes()
     have, most, fewest = sum(node.cpus for node in nodes), spec.most_workers, spec.fewest_workers
     on_gpus = sum(node.gpus for node in nodes) >= fewest
     busy = max(0.25, min(1.0, have / (2 * most + 2)))
@@ -165,7 +165,7 @@ def divide_cpus(spec: Train) -> tuple[float, float]:
     rest = have / most - each
     if rest > 1:  # next to a GPU one is enough; else a whole number, since each is a computing thread
         rest = 1.0 if on_gpus else float(math.floor(rest))
-    total = spec.cpus_per_worker or max(0.25, min(rest, widest(nodes, fewest, int(on_gpus))))
+    total = spec.cpus_per_worker or max(0.25, min(rest, max_cpus_each(nodes, fewest, int(on_gpus))))
     if total * fewest + reader_cpus(spec, each) > have:
         raise ValueError(
             f"{fewest} workers of {total:g} CPUs and the tasks that read for them need more than the cluster's "
@@ -207,7 +207,7 @@ def _worker(settings: dict[str, Any]) -> None:
     place, cpus = context.get_local_rank(), settings["reader_cpus"]
 
     def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
-        batches: Iterable[Batch] = feed(windows, reader, spec.loader, fingerprint, cpus, among, place)
+        batches: Iterable[Batch] = load_batches(windows, reader, spec.loader, fingerprint, cpus, among, place)
         return settings["wrap"](world.rank, batches) if settings["wrap"] else batches
 
     loop.train_loop(spec, data, settings["weights"], world, given, settings["checkpoints"], report, leaving)

@@ -11,7 +11,7 @@ from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.specification import Train
 from herbray.model.portable import WEIGHTS_FILE
-from herbray.settings.marks import Role, flat, role_at, without
+from herbray.settings.marks import Role, dump_without, flatten, role_at
 
 Settings = dict[str, Any]
 """JSON values by dotted path."""
@@ -42,21 +42,21 @@ def validation_settings(spec: Train) -> Settings:
 
 def run_settings(spec: Train) -> Settings:
     """All settings except paths; shards and start weights are named by their content."""
-    tree = flat(without(spec, "place"))
+    tree = flatten(dump_without(spec, "place"))
     tree["encoder.init"] = _start(spec.encoder.init)
     return {_SHARDS: read_manifest(spec.shards)["fingerprint"]} | tree
 
 
 def encoder_settings(spec: Train) -> dict[str, Any]:
     """The settings that change what an encoder learns, without the seed."""
-    tree = without(spec, "place", "conduct", "progress", "name")
+    tree = dump_without(spec, "place", "conduct", "progress", "name")
     del tree["seed"]
     return tree
 
 
 def public_settings(spec: Train, *roles: Role) -> dict[str, Any]:
     """The settings that may be published, without those of `roles`; a folder of start weights is shown by its name."""
-    tree = without(spec, "place", *roles)
+    tree = dump_without(spec, "place", *roles)
     start = Path(spec.encoder.init)
     tree["encoder"]["init"] = start.name if start.is_absolute() else spec.encoder.init
     return tree

@@ -11,7 +11,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, Worker
 from herbray import config
 from herbray.flow.cluster import connection
 from herbray.flow.cluster.placement import Node
-from herbray.flow.input.batches import share
+from herbray.flow.input.batches import windows_of_rank
 from herbray.flow.training.on_ray.failures import FailurePolicy, RepeatedFailure, explain, is_permanent, root_cause
 from herbray.flow.training.on_ray.workers import divide_cpus
 from herbray.flow.training.specification import Elastic, Train
@@ -27,14 +27,14 @@ from herbray.flow.training.step import learning_rate
 def test_whatever_the_workers_that_come_and_go_each_window_is_trained_on_once(windows, lives, last):
     plan, consumed, kept = list(range(windows)), 0, []
     for world, steps, lost in lives:  # so many together, for so many windows each, the last of which no checkpoint has
-        shares = [share(plan, rank, world, consumed) for rank in range(world)]
+        shares = [windows_of_rank(plan, rank, world, consumed) for rank in range(world)]
         assert len({len(part) for part in shares}) == 1
         steps = min(steps, len(shares[0]))
         saved = max(0, steps - lost)
         kept += [part[step] for step in range(saved) for part in shares]
         consumed += saved * world
         assert kept == plan[:consumed]
-    shares = [share(plan, rank, last, consumed) for rank in range(last)]
+    shares = [windows_of_rank(plan, rank, last, consumed) for rank in range(last)]
     kept += [part[step] for step in range(len(shares[0])) for part in shares]
     rest = plan[len(kept) :]
     assert len(rest) < last  # rank 0 takes them alone
@@ -152,7 +152,7 @@ def test_a_report_that_is_told_again_is_no_progress():
 
 
 def test_a_worker_may_have_every_cpu_where_tasks_just_read(monkeypatch):
-    monkeypatch.setattr(connection, "nodes", lambda: [Node(1.0, 0.0)])
+    monkeypatch.setattr(connection, "living_nodes", lambda: [Node(1.0, 0.0)])
     spec = Train(workers=Elastic(min=1, max=2), cpus_per_worker=1)
     assert divide_cpus(spec)[0] == 1
     decoding = spec.model_copy(update={"loader": spec.loader.model_copy(update={"decode": "tasks"})})

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from herbray import config, tracking
-from herbray.flow.input.batches import local
+from herbray.flow.input.batches import sequential_batches
 from herbray.flow.training import job as train_module
 from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import append_metrics, read_metrics
@@ -57,9 +57,9 @@ def trained_on(monkeypatch):
 
     def feed(windows, reader, **settings):
         seen.extend(window.epoch for window in windows)
-        yield from local(windows, reader)
+        yield from sequential_batches(windows, reader)
 
-    monkeypatch.setattr(train_module, "feed", feed)
+    monkeypatch.setattr(train_module, "load_batches", feed)
 
     def look():
         found, seen[:] = sorted(set(seen)), []
@@ -76,7 +76,7 @@ def never(monkeypatch):
         def feed(windows, reader, **settings):
             pytest.fail("it trains again")
 
-        monkeypatch.setattr(train_module, "feed", feed)
+        monkeypatch.setattr(train_module, "load_batches", feed)
 
     return forbid
 
@@ -137,12 +137,12 @@ def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(small_shard
     stop = read_training_data(spec).windows[0].batches * (len(read_training_data(spec).windows) - 1)
 
     def feed(windows, reader, **settings):
-        for number, batch in enumerate(local(windows, reader)):
+        for number, batch in enumerate(sequential_batches(windows, reader)):
             if number == stop:
                 raise RuntimeError
             yield batch
 
-    monkeypatch.setattr(train_module, "feed", feed)
+    monkeypatch.setattr(train_module, "load_batches", feed)
     with pytest.raises(RuntimeError):
         fit(spec)
     monkeypatch.undo()

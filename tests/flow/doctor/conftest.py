@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def server(monkeypatch):
-    """Starts real HTTP servers; `answers` maps a path to (status, body), or is one status for all."""
+    """Starts real HTTP servers; `answers` maps a path to (status, body), or is the status of all paths."""
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     started = []
@@ -43,7 +43,7 @@ def port_of(server):
 
 @pytest.fixture
 def closed_port(server):
-    """A port on which nobody listens."""
+    """A port on which no process listens."""
     made = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     made.server_close()
     return port_of(made)
