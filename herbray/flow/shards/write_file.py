@@ -36,7 +36,7 @@ def write_shard_file(
         root: the folder of the catalogue's images.
 
     Returns:
-        `fingerprint_json`, `file`, `rows` (planned), `bags` (written) and `summarise_quarantine` (rows of the quarantine).
+        `fingerprint`, `file`, `rows` (planned), `bags` (written) and `refused` (rows of the quarantine).
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -118,7 +118,7 @@ def _shrink_or_refuse(row: Row, shrink: ShrinkSettings) -> images.JpegImage | Ro
 
 
 def _make_bag(rows: pa.Table, shrink: ShrinkSettings, refused: list[Row]) -> pa.Table:
-    """One bag in `schema.SHARD`; refused rows are appended to `summarise_quarantine`."""
+    """One bag in `schema.SHARD`; refused rows are appended to `refused`."""
     keep, pictures = [], []
     for position, row in enumerate(_image_rows(rows)):
         found = _shrink_or_refuse(row, shrink)

@@ -70,7 +70,7 @@ class _TripletLoss(Objective):
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Compute mean hinge, share of triplets inside the margin, and mean distances; zeros without triplets."""
         del images
-        # In evaluation, ranks may have different numbers of batches. DDP averages the losses of `choose_published` batches.
+        # In evaluation, ranks may have different numbers of batches. DDP averages the losses of `published` batches.
         if self.training and self.mining != "published":
             features, labels = gather_batch(features, labels)
         points = features.float()
