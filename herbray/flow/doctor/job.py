@@ -34,7 +34,7 @@ class Doctor(Spec):
     free_gb: float = Field(5, ge=0, description="free disk that the jobs need, in 10⁹ bytes")
     shared_gb: float = Field(1, ge=0, description="free shared memory that Ray's object store needs")
     open_files: int = Field(4096, ge=1, description="that a process must be allowed")
-    dashboard_port: int = Field(8265, ge=1, le=65535)
+    dashboard_port: int = Field(8265, ge=1, le=65535, description="port of Ray's dashboard")
     timeout_s: float = Field(5, gt=0, description="for the answer of a server")
     nodes_timeout_s: float = Field(60, gt=0, description="for all nodes to start a worker and read a file")
 

@@ -41,16 +41,18 @@ class Embed(Spec):
     model: str = Field(
         "models:/herbray-triplet@candidate", description="models:/…, a folder, or 'start': start weights"
     )
-    start: EncoderSpec = EncoderSpec()
-    shards: Path = Path("runs/shards")
-    out: Path = Path("runs/embeddings")
-    splits: tuple[str, ...] = schema.TEST_SPLITS
+    start: EncoderSpec = Field(EncoderSpec(), description="the encoder to embed with if `model` is `start`")
+    shards: Path = Field(Path("runs/shards"), description="folder of the shards, written by `herbray shard`")
+    out: Path = Field(
+        Path("runs/embeddings"), description="folder that receives a folder for each pair of encoder and shards"
+    )
+    splits: tuple[str, ...] = Field(schema.TEST_SPLITS, description="splits to embed")
     actors: int | None = Field(
         None, ge=0, description="None: one a GPU, or one for two CPUs of a node; 0 embeds in this process, without Ray"
     )
     batch: int | None = Field(None, ge=1, description="None: 64 on a CPU, 512 on a GPU")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
-    seed: int = 89
+    seed: int = Field(89, description="seed of random start weights")
 
 
 def embed(spec: Embed) -> Path:

@@ -22,7 +22,7 @@ class Rule(Spec):
 
     metric: str = Field("identify/random/genus/accuracy", description="task/split/level/metric")
     above: float = Field(0.0, description="the lower end of the interval of the gain must lie above it")
-    bootstrap: Bootstrap = Bootstrap()
+    bootstrap: Bootstrap = Field(Bootstrap(), description="how the interval is computed")
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

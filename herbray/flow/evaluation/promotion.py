@@ -24,10 +24,10 @@ class Promote(Spec):
     to: int | None = Field(None, ge=1, description="make this version champion without a comparison: roll back")
     embeddings: tuple[Path, ...] = Field((Path("runs/embeddings"),), description="folders, or folders of such folders")
     shards: str | None = Field(None, description="fingerprint, or its beginning, where both have several in common")
-    rule: AnyRule = Rule()
+    rule: AnyRule = Field(Rule(), description="what makes a candidate champion")
     task: AnyTask | None = Field(None, description="settings of the rule's task; None: its defaults")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
-    seed: int = PAPER_SEED
+    seed: int = Field(PAPER_SEED, description="seed of folds and resampling")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -28,13 +28,13 @@ class Suspects(Spec):
 
     embeddings: Path = Field(Path("runs/embeddings"), description="of one encoder")
     split: Pooled = Field("herbarium+species+random", description="not those that trained the encoder")
-    rank: Literal["order", "family", "genus", "species"] = "genus"
+    rank: Literal["order", "family", "genus", "species"] = Field("genus", description="rank at which names are checked")
     catalogue: Path | None = Field(None, description="tells where each image lies")
     neighbours: int = Field(5, ge=1, le=100, description="similar sheets that are named as evidence")
     most: int | None = Field(None, ge=1, description="rows of the list; None: every specimen")
     probe: Mislabel = Field(Mislabel(), description="its folds, C, class_weight and max_iter are used")
-    out: Path = Path("runs/suspects")
-    seed: int = 89
+    out: Path = Field(Path("runs/suspects"), description="folder that receives `suspects.csv` and `suspects.parquet`")
+    seed: int = Field(89, description="seed of the folds")
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,8 +32,10 @@ _Form = tuple[int, int] | tuple[int, int, images.Geometry]
 class Shard(Spec):
     """The shard job. Reads a catalogue folder, writes a shards folder."""
 
-    catalogue: Path = Path("runs/catalogue")
-    out: Path = Path("runs/shards")
+    catalogue: Path = Field(
+        Path("runs/catalogue"), description="folder of the catalogue, written by `herbray catalogue`"
+    )
+    out: Path = Field(Path("runs/shards"), description="folder that receives the shards")
     splits: Splits = Splits()
     side: int = Field(256, ge=16, le=2048, description="pixels of the short side")
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
@@ -45,7 +47,7 @@ class Shard(Spec):
     bag: int = Field(32, ge=1, description="most specimens in a row group")
     file_rows: int = Field(2048, ge=1, description="a file is closed when it holds so many")
     max_quarantined: float = Field(0.05, ge=0, le=1, description="share of refused images above which the job fails")
-    seed: int = 89
+    seed: int = Field(89, description="seed of the splits and of the order of bags")
 
     @property
     def form(self) -> _Form:

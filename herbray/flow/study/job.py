@@ -42,9 +42,9 @@ S = TypeVar("S", bound=Spec)
 class Pretraining(Spec):
     """An encoder trained on another catalogue first, and handed over through the registry (the paper: CIFAR-10)."""
 
-    catalogue: Catalogue
-    shard: Shard = Shard()
-    train: Train
+    catalogue: Catalogue = Field(description="settings of the catalogue")
+    shard: Shard = Field(Shard(), description="settings of the shards")
+    train: Train = Field(description="settings of the training")
 
 
 class Study(Spec):
@@ -54,10 +54,10 @@ class Study(Spec):
     one another, each with its own workers.
     """
 
-    out: Path = Path("runs/study")
-    title: str = "A synthetic herbarium"
-    catalogue: Catalogue
-    shard: Shard = Shard()
+    out: Path = Field(Path("runs/study"), description="folder that receives the results of every stage")
+    title: str = Field("A synthetic herbarium", description="heading of the report")
+    catalogue: Catalogue = Field(description="settings of the catalogue")
+    shard: Shard = Field(Shard(), description="settings of the shards")
     other_shards: dict[str, Shard] = Field({}, description="shards of its own, for trainings of this label")
     train: tuple[Train, ...] = Field(
         min_length=1, description="one for each objective, or several that differ in settings"
@@ -66,9 +66,9 @@ class Study(Spec):
     seeds: tuple[int, ...] = Field((), description="each for every objective and start; none: each training's own")
     frozen: tuple[EncoderSpec, ...] = Field((), description="further encoders to evaluate as they are")
     pretraining: Pretraining | None = Field(None, description="makes the start weights 'pretraining' of inits")
-    embed: Embed = Embed()
-    evaluate: Evaluate = Evaluate()
-    report: Report = Report()
+    embed: Embed = Field(Embed(), description="settings of the embeddings")
+    evaluate: Evaluate = Field(Evaluate(), description="settings of the evaluation")
+    report: Report = Field(Report(), description="settings of the report")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

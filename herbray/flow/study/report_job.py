@@ -32,18 +32,20 @@ from herbray.tasks import LeftOut, lines
 class Report(Spec):
     """The report job. Reads results, shards, embeddings and run folders, writes one HTML page."""
 
-    title: str = "herbray"
-    results: Path = Path("runs/results.parquet")
-    shards: Path = Path("runs/shards")
+    title: str = Field("herbray", description="heading of the page")
+    results: Path = Field(Path("runs/results.parquet"), description="table of results, written by `herbray evaluate`")
+    shards: Path = Field(Path("runs/shards"), description="folder of the shards")
     catalogue: Path | None = Field(None, description="its quarantined rows are shown too")
-    embeddings: tuple[Path, ...] = (Path("runs/embeddings"),)
+    embeddings: tuple[Path, ...] = Field(
+        (Path("runs/embeddings"),), description="folders of embeddings, or folders of such folders"
+    )
     runs: tuple[Path, ...] = Field((Path("runs/train"),), description="run folders, or folders of such folders")
     sweeps: tuple[Path, ...] = Field((), description="folders that `herbray tune` wrote")
-    out: Path = Path("runs/report.html")
+    out: Path = Field(Path("runs/report.html"), description="the HTML page")
     sheets: int = Field(24, ge=0, le=200, description="example sheets")
     projection: Literal["auto", "umap", "pca"] = Field("auto", description="the map; auto: UMAP where it is installed")
     settings: str = Field("", description="shown folded at the end of the page")
-    seed: int = 89
+    seed: int = Field(89, description="seed of the sheets shown and of the map")
 
 
 @dataclass(frozen=True)

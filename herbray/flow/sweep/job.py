@@ -44,12 +44,14 @@ class Tune(Spec):
         None, ge=1, description="trials at once; None: as many as the cluster holds"
     )
     retry_failed: Annotated[bool, Mark("conduct")] = Field(False, description="run failed trials once more")
-    out: Annotated[Path, Mark("place")] = Path("runs/tune")
-    experiment: Annotated[str, Mark("name")] = "herbray"
+    out: Annotated[Path, Mark("place")] = Field(
+        Path("runs/tune"), description="folder of the sweep: trials, `trials.parquet`, `best.yaml`"
+    )
+    experiment: Annotated[str, Mark("name")] = Field("herbray", description="MLflow experiment of the sweep")
     store: Annotated[Path, Mark("place")] = Field(
         Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
     )
-    seed: int = 89
+    seed: int = Field(89, description="seed of the settings that are drawn for trials")
     scale: str | None = Field(None, description="which of `scales` fills in what is not set")
     scales: Annotated[dict[str, dict[str, Any]], Mark("conduct")] = Field(
         {}, description="settings of this job by dotted path, by name of a scale"

@@ -30,8 +30,8 @@ _FORMS: Final = "uniform(low, high), loguniform(low, high), int(low, high), grid
 
 
 class _Between(Spec):
-    low: float
-    high: float
+    low: float = Field(description="lower end")
+    high: float = Field(description="upper end")
 
     @model_validator(mode="after")
     def _is_no_point(self) -> "_Between":
@@ -54,7 +54,7 @@ class LogUniform(_Between):
     """Every order of magnitude alike."""
 
     kind: Literal["loguniform"] = "loguniform"
-    low: float = Field(gt=0)
+    low: float = Field(gt=0, description="lower end")
 
     def at(self, share: float) -> float:
         """See `Uniform.at`; along the logarithm."""
@@ -65,8 +65,8 @@ class Int(_Between):
     """Every whole number from low to high, both included."""
 
     kind: Literal["int"] = "int"
-    low: int
-    high: int
+    low: int = Field(description="smallest value")
+    high: int = Field(description="largest value")
 
     def at(self, share: float) -> int:
         """See `Uniform.at`."""
@@ -77,7 +77,7 @@ class Choice(Spec):
     """One of a list."""
 
     kind: Literal["choice"] = "choice"
-    values: tuple[Value, ...] = Field(min_length=1)
+    values: tuple[Value, ...] = Field(min_length=1, description="the values to choose from")
 
     @model_validator(mode="after")
     def _are_different(self) -> "Choice":
