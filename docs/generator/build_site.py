@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 FROM_ROOT: Final = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """File of the repository → page of the site."""
 
-_KINDS: Final = (".md", ".png", ".svg")
+_KINDS: Final = (".css", ".md", ".png", ".svg")
 _NOT_PAGES: Final = ("generator", "benchmark-remarks")
 _LINK: Final = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import settings_pages
 import typer
 from click import Command
 
-import settings_pages
 from herbray import cli
 
 

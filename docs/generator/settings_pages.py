@@ -122,7 +122,7 @@ def _group(
 ) -> Iterator[Key]:
     """A key that holds settings of its own: the key, then these, or a link to the page that has them."""
     below = path + _container(field.annotation)
-    default = "required" if value is PydanticUndefined else yaml_text(value) if not isinstance(value, Spec) else ""
+    default = yaml_text(value) if not isinstance(value, Spec) else _label(type(value)) if len(inner) > 1 else ""
     links = [f"[the keys of `{shared[kind]}`]({shared[kind]}.md)" for kind in inner if kind in shared]
     told = "; ".join([words or _first_sentence(inner[0]), *links])
     yield Key(path, _type(field.annotation), default, told, alternative)
@@ -218,15 +218,20 @@ def _constrained(annotation: object, metadata: Sequence[object]) -> str:
     """A type in words with its bounds, which belong to the first member of a union."""
     told = [form.format(getattr(m, key)) for m in metadata for bound, key, form in _BOUNDS if isinstance(m, bound)]
     first, separator, rest = _type(annotation).partition(", or ")
-    unit = "item" if first.startswith("list") else "character"
-    told += [_length(m, unit) for m in metadata if isinstance(m, annotated_types.MinLen | annotated_types.MaxLen)]
-    return " ".join([first, ", ".join(told)]).strip() + separator + rest
+    return " ".join(part for part in (first, ", ".join(told), _length(first, metadata)) if part) + separator + rest
 
 
-def _length(bound: Any, unit: str) -> str:  # noqa: ANN401  (MinLen or MaxLen)
-    if isinstance(bound, annotated_types.MinLen):
-        return f"(at least {bound.min_length} {unit}{'s' * (bound.min_length > 1)})"
-    return f"(at most {bound.max_length} {unit}{'s' * (bound.max_length > 1)})"
+def _length(shown: str, metadata: Sequence[object]) -> str:
+    """How many items or characters a value may have: "(at least 1 item)"."""
+    least = next((m.min_length for m in metadata if isinstance(m, annotated_types.MinLen)), None)
+    most = next((m.max_length for m in metadata if isinstance(m, annotated_types.MaxLen)), None)
+    unit = "item" if shown.startswith("list") else "character"
+    if least is not None and most is not None:
+        return f"({least} to {most} {unit}s)" if least < most else f"({least} {unit}{'s' * (least > 1)})"
+    if least is None and most is None:
+        return ""
+    count = most if least is None else least
+    return f"(at {'most' if least is None else 'least'} {count} {unit}{'s' * (count != 1)})"
 
 
 def _default(field: Any) -> object:  # noqa: ANN401  (pydantic's FieldInfo)
