@@ -7,6 +7,7 @@ import yaml
 
 import herbray
 from herbray import cli, config
+from herbray.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 AT_THE_ROOT = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
@@ -44,6 +45,14 @@ def test_every_file_of_the_source_that_a_page_names_exists():
     assert {"herbray/data/sources/folder.py", "herbray/report/figures/map.py"} <= named
     placeholders = {path for path in named if "NAME" in path}
     assert not [path for path in named - placeholders if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", ["design.md", "how-to/labels.md"])
+def test_tasks_are_called_by_their_names(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    rows = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\| ((?:`\w+`(?:, )?)+)[^|]*\|.*\|$", text, re.M)]
+    named = {name for row in rows for name in row}
+    assert set(TASKS) <= named
 
 
 def test_the_architecture_names_every_room():
