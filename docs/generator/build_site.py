@@ -41,6 +41,14 @@ def reference() -> dict[str, str]:
     return {f"reference/{name}": text for name, text in pages.items()}
 
 
+def contents(pages: Mapping[str, str]) -> str:
+    """A list of links to generated pages, for the first page of the reference."""
+    lines = (
+        f"- [{text.partition(chr(10))[0].lstrip('# ')}]({Path(place).name})" for place, text in sorted(pages.items())
+    )
+    return "\n".join(["", "## Pages", "", *lines, ""])
+
+
 def relinked(text: str, file: str, places: Mapping[str, str]) -> str:
     """A page with its links made right for the site.
 
@@ -79,6 +87,8 @@ def build(out: Path) -> int:
     for place, text in pages.items():
         (out / place).parent.mkdir(parents=True, exist_ok=True)
         (out / place).write_text(text, encoding="utf-8")
+    with (out / "reference" / "index.md").open("a", encoding="utf-8") as index:
+        index.write(contents(pages))
     return len(list(out.rglob("*.md")))
 
 

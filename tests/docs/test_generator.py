@@ -120,4 +120,6 @@ def test_every_page_of_the_site_is_in_its_navigation(tmp_path):
     count = build_site.build(tmp_path / "docs")
     there = {path.relative_to(tmp_path / "docs").as_posix() for path in (tmp_path / "docs").rglob("*.md")}
     assert count == len(there)
+    index = (tmp_path / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
+    assert all(f"]({verb}.md)" in index for verb in VERBS)
     assert sorted(listed) == sorted(there)
