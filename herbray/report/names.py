@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
 from herbray import schema
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 from herbray.report.text import clean
 
 _MOST_SETTINGS: Final = 2
@@ -117,4 +117,4 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, s
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, default=str)  # as in the settings file
-            yield f"{prefix}{name}", clean(redacted(text), 40)
+            yield f"{prefix}{name}", clean(redact(text), 40)

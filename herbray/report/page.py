@@ -9,7 +9,7 @@ import jinja2
 import pyarrow as pa
 
 from herbray import storage
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 from herbray.report.claims import OBJECTIVES
 from herbray.report.content import EncoderNote, ReportData, note_order
 from herbray.report.figures.curves import draw_curves
@@ -55,7 +55,7 @@ def _environment() -> jinja2.Environment:
         "score": _format_score,
         "percent": _format_percent,
         "points": _format_points,
-        "redacted": redacted,
+        "redacted": redact,
     }
     return environment
 

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 from herbray.tracking.registry import get_version, to_description
 from herbray.tracking.store import client
 
@@ -42,7 +42,7 @@ def write_card(uri: str, name: str, version: int, card: str) -> None:
     Raises:
         ModelNotFound: the model or version does not exist.
     """
-    card = redacted(card)
+    card = redact(card)
     get_version(uri, name, version)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / README

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 from herbray.tracking.runs import Run, finish
 
 PATIENCE: Final = 60.0
@@ -197,5 +197,5 @@ def mark_failed(run: Run) -> None:
 
 def summarise_error(error: BaseException | None) -> str:
     """An error of the store as one short line, without secrets."""
-    text = redacted(" ".join(f"{type(error).__name__}: {error}".split()))
+    text = redact(" ".join(f"{type(error).__name__}: {error}".split()))
     return text if len(text) <= 2 * _LONGEST_HALF else f"{text[:_LONGEST_HALF]} … {text[-_LONGEST_HALF:]}"

@@ -21,9 +21,10 @@ from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, cpu_seconds
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target, Verdict
 from herbray.config import parse
-from herbray.flow.input.batches import Batch, Loader, WindowReader, local
-from herbray.flow.input.loader import feed
-from herbray.flow.input.to_device import Placed, placed
+from herbray.flow.input.batches import LoaderSpec, sequential_batches
+from herbray.flow.input.loader import load_batches
+from herbray.flow.input.to_device import DeviceBatch, batches_on_device
+from herbray.flow.input.window_reader import Batch, WindowReader
 from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
 from herbray.flow.training.step import make_optimizer, take_step, wrap_model
@@ -173,7 +174,7 @@ class _Run:
         steps = PAPER_IMAGES // spec.stream.batch  # as in a run that is long enough for speed to matter
         self.model: nn.Module = wrap_model(learner, World(device=device), should_compile(spec.compile, device, steps))
 
-    def step(self, batch: Placed) -> None:
+    def step(self, batch: DeviceBatch) -> None:
         take_step(self.model, self.optimizer, self.spec.optimizer.lr, batch, self.spec)
 
     def wait(self) -> None:
@@ -181,7 +182,7 @@ class _Run:
             torch.cuda.synchronize(self.device)
 
 
-def _measure_lap(run: _Run, steps: int, batches: Iterator[Placed], before: int) -> Measured:
+def _measure_lap(run: _Run, steps: int, batches: Iterator[DeviceBatch], before: int) -> Measured:
     """Measure `steps` steps after `before` others, which use up the batches that were decoded between laps."""
     for batch in itertools.islice(batches, before):
         run.step(batch)
@@ -194,18 +195,20 @@ def _measure_lap(run: _Run, steps: int, batches: Iterator[Placed], before: int) 
     return Measured(images, time.perf_counter() - start, max(1e-9, cpu_seconds() - spent))
 
 
-def _repeat_batches(spec: Train, data: TrainingData, device: torch.device) -> Iterator[Placed]:
+def _repeat_batches(spec: Train, data: TrainingData, device: torch.device) -> Iterator[DeviceBatch]:
     """A few decoded batches, repeated without end."""
-    decoded = itertools.islice(local(data.windows, WindowReader(spec.shards, data.manifest["side"])), _READY_BATCHES)
-    return itertools.cycle(list(placed(decoded, device)))
+    decoded = itertools.islice(
+        sequential_batches(data.windows, WindowReader(spec.shards, data.manifest["side"])), _READY_BATCHES
+    )
+    return itertools.cycle(list(batches_on_device(decoded, device)))
 
 
-def _stream_batches(spec: Train, data: TrainingData, device: torch.device) -> Generator[Placed, None, None]:
+def _stream_batches(spec: Train, data: TrainingData, device: torch.device) -> Generator[DeviceBatch, None, None]:
     """Batches from shards, as one stream over all laps, which starts when the first batch is requested."""
     reader = WindowReader(spec.shards, data.manifest["side"])
-    batches = feed(data.windows, reader, spec.loader, data.manifest["fingerprint"])
+    batches = load_batches(data.windows, reader, spec.loader, data.manifest["fingerprint"])
     with closing(cast("Generator[Batch, None, None]", batches)):
-        yield from placed(batches, device)
+        yield from batches_on_device(batches, device)
 
 
 def flops_an_image(spec: Train, rows: int = 16) -> float:
@@ -223,7 +226,7 @@ def flops_an_image(spec: Train, rows: int = 16) -> float:
 
 def _batches_ahead() -> int:
     """Most batches that can be decoded when a lap starts: those of the loader, in transfer, and on the device."""
-    return Loader().ahead + 3
+    return LoaderSpec().ahead + 3
 
 
 def _device() -> torch.device:

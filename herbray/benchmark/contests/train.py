@@ -20,7 +20,8 @@ from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, Missing
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target, Verdict
 from herbray.config import parse
-from herbray.flow.input.batches import WindowReader, local, share, threaded
+from herbray.flow.input.batches import sequential_batches, threaded_batches, windows_of_rank
+from herbray.flow.input.window_reader import WindowReader
 from herbray.flow.training import job, loop
 from herbray.flow.training.metrics_log import append_metrics
 from herbray.flow.training.preparation import prepare_training
@@ -170,7 +171,7 @@ def _without_ray(rank: int, folder: Path, spec: Train, steps: int, count: int, w
         append_metrics(folder / "metrics.jsonl", figures)
 
     def feed(windows: Sequence[Any], reader: WindowReader) -> Iterator[Any]:
-        return gate.through(threaded(windows, reader, threads=None if torch.cuda.is_available() else 1))
+        return gate.through(threaded_batches(windows, reader, threads=None if torch.cuda.is_available() else 1))
 
     loop.train_loop(spec, read_training_data(spec), None, World(device=_device(rank)), feed, None, report)
 
@@ -190,7 +191,7 @@ def _bare_loop(rank: int, folder: Path, spec: Train, steps: int, count: int, wor
         dist.init_process_group(kind, init_method=where, rank=rank, world_size=workers)
         model = wrap_ddp(model)
     reader = WindowReader(spec.shards, data.manifest["side"])
-    decoded = list(itertools.islice(local(share(data.windows, rank, workers), reader), 16))
+    decoded = list(itertools.islice(sequential_batches(windows_of_rank(data.windows, rank, workers), reader), 16))
     batches = [(torch.from_numpy(b.images).to(device), torch.from_numpy(b.labels).to(device), b.seed) for b in decoded]
     total = len(data.windows) // workers * data.windows[0].batches
     for images, labels, seed in Gate(folder, rank, steps).through(itertools.islice(itertools.cycle(batches), total)):

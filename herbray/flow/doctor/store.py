@@ -9,7 +9,7 @@ from pathlib import Path
 from herbray.flow.doctor.finding import Finding
 from herbray.flow.doctor.machine import check_disk
 from herbray.flow.doctor.web import fetch_status, origin_of
-from herbray.tracking.store import checked, sqlite_file
+from herbray.tracking.store import refuse_credentials, sqlite_file
 
 _CHECK = "MLflow store"
 _REDIRECTED = (
@@ -27,7 +27,7 @@ def check_mlflow_store(environment: Mapping[str, str], folder: Path, timeout_s: 
     """
     uri = environment.get("MLFLOW_TRACKING_URI", "").strip()
     try:
-        uri = checked(uri) if uri else f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+        uri = refuse_credentials(uri) if uri else f"sqlite:///{(folder / 'mlflow.db').absolute()}"
     except ValueError as error:
         yield Finding(_CHECK, "error", "MLFLOW_TRACKING_URI holds a password", str(error))
         return

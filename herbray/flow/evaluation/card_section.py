@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from herbray.flow.markdown import escaped, table
+from herbray.flow.markdown import escape, markdown_table
 
 MIN_FAMILY_SPECIMENS: Final = 20
 """Fewest specimens of a family whose accuracy is shown: with fewer specimens the figure is too uncertain."""
@@ -32,7 +32,7 @@ def format_section(
         shards: fingerprint of the shards of the evaluation set.
     """
     figures = _average_folds(results)
-    parts = [f"Evaluated on shards {escaped(shards)}; intervals are bootstrap intervals over gatherings."]
+    parts = [f"Evaluated on shards {escape(shards)}; intervals are bootstrap intervals over gatherings."]
     parts += [_describe_promotion(metric)] if metric in figures else []
     parts += ["**Known weak families.** " + _describe_weak_families(outcomes, families, metric)]
     parts += ["**Leakage.** " + _describe_leakage(figures)]
@@ -42,7 +42,7 @@ def format_section(
         if (*key[:3], f"{key[3]}_low") in figures
     ]
     if rows:
-        parts += [table(("task", "split", "level", "metric", "value", "interval"), rows[:_MAX_ROWS])]
+        parts += [markdown_table(("task", "split", "level", "metric", "value", "interval"), rows[:_MAX_ROWS])]
     if len(rows) > _MAX_ROWS:
         parts += [f"{len(rows) - _MAX_ROWS} further figures are in `results/results.parquet` of the run."]
     return "\n\n".join(parts)
@@ -51,7 +51,7 @@ def format_section(
 def _describe_promotion(metric: _Key) -> str:
     return (
         f"**Used for promotion.** `{'/'.join(metric)}` also decides which version is champion. For a version that was "
-        f"chosen by this metric, figures on split {escaped(metric[1])} are too optimistic; the section Promotion lists "
+        f"chosen by this metric, figures on split {escape(metric[1])} are too optimistic; the section Promotion lists "
         "the comparisons made on these specimens and the level at which each was tested."
     )
 
@@ -92,7 +92,7 @@ def _describe_weak_families(outcomes: pa.Table, families: Mapping[str, str], met
     least = not rows["lower_is_better"][0].as_py()
     means.sort(key=lambda each: (each[0] if least else -each[0], each[1]))
     worst = "; ".join(
-        f"{escaped(name)} {mean:.3f} of {count:,} specimens" for mean, name, count in means[:FAMILIES_LISTED]
+        f"{escape(name)} {mean:.3f} of {count:,} specimens" for mean, name, count in means[:FAMILIES_LISTED]
     )
     return f"{wanted} is worst in: {worst}. Of {len(means):,} families with {MIN_FAMILY_SPECIMENS} specimens or more."
 
@@ -111,7 +111,7 @@ def _describe_leakage(figures: Mapping[_Key, float]) -> str:
             ends = _format_interval(figures, ("leakage", split, "institution", "accuracy"))
             chance = found.get("genus_majority", found.get("majority", float("nan")))
             sentences.append(
-                f"On {escaped(split)} a probe names the institution of a sheet with accuracy {found['accuracy']:.3f}"
+                f"On {escape(split)} a probe names the institution of a sheet with accuracy {found['accuracy']:.3f}"
                 f"{f' ({ends})' if ends else ''}; from the genus alone the accuracy is {chance:.3f}."
             )
         if "excess" in found:

@@ -18,7 +18,7 @@ from herbray import __version__, schema, tables
 from herbray.config import Spec
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
-from herbray.flow.embedding.job import read_embeddings, read_labels, read_note
+from herbray.flow.embedding.folder import read_embeddings, read_labels, read_note
 from herbray.flow.evaluation.comparison import AnyRule, PromotionRule
 from herbray.flow.evaluation.outcomes import compare_encoders, comparisons_file, write_outcomes
 from herbray.flow.evaluation.partial_results import (
@@ -100,9 +100,9 @@ def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
     distinct = distinct_encoders(folders)
     allowed = {folder: select_scorable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
     left_out = _merge_left_out(allowed)
-    connection.say(describe_left_out([each for each in left_out if each not in announced]))
+    connection.print_left_out(describe_left_out([each for each in left_out if each not in announced]))
     parts = [_Part(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
-    with connection.connected():
+    with connection.connect():
         found = _measure_parts(spec, folders, parts)
         results = pa.concat_tables(partial.results for folder in distinct for partial in found[folder])
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
@@ -199,7 +199,7 @@ def _measure_on_ray(spec: Evaluate, parts: Sequence[_Part], left: Sequence[int])
     memory.
     """
     run = ray.remote(num_cpus=1, max_retries=2)(_measure)
-    most = 2 * max(1, int(connection.resource("CPU")))
+    most = 2 * max(1, int(connection.total_resource("CPU")))
     waiting = deque(left)
     submitted: dict[Any, int] = {}
     folder: Path | None = None
@@ -213,7 +213,7 @@ def _measure_on_ray(spec: Evaluate, parts: Sequence[_Part], left: Sequence[int])
                 stored, note = ray.put(Embeddings.from_table(read_embeddings(folder))), read_note(folder)
             submitted[run.remote(part, stored, note, spec.bootstrap, spec.seed)] = number
         ended, _ = ray.wait(list(submitted), num_returns=1)
-        yield submitted.pop(ended[0]), connection.got(ended[0])
+        yield submitted.pop(ended[0]), connection.fetch_result(ended[0])
 
 
 def _part_key(spec: Evaluate, part: _Part, embeddings: str) -> str:

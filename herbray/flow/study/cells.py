@@ -7,7 +7,8 @@ from pathlib import Path
 import ray
 
 from herbray.flow.cluster import connection
-from herbray.flow.embedding.job import Embed, embed
+from herbray.flow.embedding.job import embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.study.folders import folder_name, name_run_folders
 from herbray.flow.study.preflight import check_frozen, check_pretraining_fits, check_start
 from herbray.flow.study.specification import PRETRAINING, Study, encoder_from, with_values
@@ -137,15 +138,15 @@ def _fits_one_task(cell: Cell) -> bool:
 
 def _run_in_parallel(cells: Sequence[Cell]) -> Iterator[Path]:
     """Run each cell as one Ray task. The first error ends the job; the same command runs the remaining cells."""
-    gpus = 1 if connection.resource("GPU") else 0
+    gpus = 1 if connection.total_resource("GPU") else 0
     run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_run_cell)
     refs = [run.remote(cell) for cell in cells]
     with connection.progress() as bar:
         job = bar.add_task("encoders", total=len(refs), unit="encoder")
-        for ref in connection.as_they_end(refs):
-            connection.got(ref)
+        for ref in connection.iter_finished(refs):
+            connection.fetch_result(ref)
             bar.advance(job)
-    yield from map(connection.got, refs)
+    yield from map(connection.fetch_result, refs)
 
 
 def _run_cell(cell: Cell, log: StageLog | None = None) -> Path:

@@ -38,7 +38,7 @@ def study(spec: Study) -> Path:
     catalogue.build(names)
     shards = with_values(spec.shard, catalogue=names.out, out=spec.out / "shards")
     found = _preflight(spec, shards)
-    with connection.connected():
+    with connection.connect():
         log.start("shards", "check and resize every image, and group the images by genus")
         found = _make_shards(spec, shards, found)
         spec = with_values(spec, embed=with_values(spec.embed, splits=found.splits))
@@ -77,7 +77,7 @@ def _preflight(spec: Study, shards: Shard) -> Preflight:
         catalogue.build(names := with_values(before.catalogue, out=spec.out / PRETRAINING / "catalogue"))
         trainings += [(before.train, with_values(before.shard, catalogue=names.out))]
     found = preflight(shards, spec.embed, spec.evaluate, trainings)
-    connection.say(describe_left_out(found.left_out, found.absent))
+    connection.print_left_out(describe_left_out(found.left_out, found.absent))
     return found
 
 
@@ -89,7 +89,7 @@ def _make_shards(spec: Study, shards: Shard, found: Preflight) -> Preflight:
     if not refused:
         return found
     again = preflight_on_shards(shards.out, spec.embed, spec.evaluate)
-    connection.say(describe_left_out([each for each in again.left_out if each not in found.left_out]))
+    connection.print_left_out(describe_left_out([each for each in again.left_out if each not in found.left_out]))
     return again
 
 

@@ -11,10 +11,12 @@ from herbray import schema
 from herbray.data import catalogue, plan
 from herbray.data.empty_splits import explain_empty_splits
 from herbray.data.splits import split
-from herbray.flow.embedding.job import Embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
-from herbray.flow.shards.build import Shard, read_manifest, specimens
-from herbray.flow.shards.chosen_splits import splits_there
+from herbray.flow.shards.build import Shard
+from herbray.flow.shards.chosen_splits import nonempty_splits
+from herbray.flow.shards.manifest import read_manifest
+from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
 from herbray.model.encoder import EncoderSpec, build_encoder
@@ -90,7 +92,10 @@ def preflight(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequenc
 def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Preflight:
     """Like `preflight`, on finished shards, which lack the specimens whose images were refused."""
     manifest = read_manifest(shards)
-    tables = [specimens(shards, name).append_column("split", [[name] * n]) for name, n in manifest["splits"].items()]
+    tables = [
+        read_specimen_columns(shards, name).append_column("split", [[name] * n])
+        for name, n in manifest["splits"].items()
+    ]
     return _check_labels(pa.concat_tables(tables), manifest["absent"], embed, evaluate)
 
 
@@ -139,7 +144,7 @@ def _check_labels(specimens: pa.Table, missing: Mapping[str, str], embed: Embed,
     """The preflight of specimens with the columns of `schema.SPECIMEN` and `split`."""
     sizes = {row["values"]: row["counts"] for row in pc.value_counts(specimens["split"]).to_pylist()}
     present = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
-    splits = splits_there(embed.splits, "splits" in embed.model_fields_set, present, missing)
+    splits = nonempty_splits(embed.splits, "splits" in embed.model_fields_set, present, missing)
     embedded = specimens.filter(pc.is_in(specimens["split"], pa.array(splits)))
     found = select_scorable(evaluate.tasks, Embeddings.of_labels(embedded), evaluate.seed)
     return Preflight(splits, missing, found.left_out)

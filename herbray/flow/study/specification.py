@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from herbray import config
 from herbray.config import Spec
 from herbray.data.catalogue import Catalogue
-from herbray.flow.embedding.job import Embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard
 from herbray.flow.study.folders import check_distinct

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from herbray.flow.cluster.placement import Node, places, widest
+from herbray.flow.cluster.placement import Node, max_cpus_each, process_slots
 from herbray.flow.training.specification import Train
 
 DRIVER_CPUS: Final = 0.01
@@ -61,7 +61,7 @@ def allocate(
         if size is None:
             rest = (cpus / at_once - overhead) / workers
             size = rest if rest < 1 else 1.0 if on_gpus else float(math.floor(rest))
-            size = min(size, widest(_without_drivers(nodes, at_once), at_once * workers, on_gpus))
+            size = min(size, max_cpus_each(_without_drivers(nodes, at_once), at_once * workers, on_gpus))
             size = max(0.25, math.floor(100 * size + 1e-9) / 100)
         if not (shortage := _shortage(nodes, at_once, workers, size, feed, on_gpus)):
             return Allocation(at_once, size)
@@ -86,7 +86,7 @@ def _shortage(nodes: Sequence[Node], at_once: int, workers: int, each: float, fe
     if gpu and wanted > gpus:
         return f"they need {wanted} GPUs and the cluster has {gpus:g}"
     left = _without_drivers(nodes, at_once)
-    fitting = [places(node, each, gpu) for node in left]
+    fitting = [process_slots(node, each, gpu) for node in left]
     if (total := sum(fitting)) < wanted:
         worker = f"{each:g} CPUs and a GPU" if gpu else f"{each:g} CPUs"
         return (

@@ -25,7 +25,7 @@ from herbray.flow.training.preparation import resolve_start_weights
 from herbray.flow.training.runs.identity import public_settings, run_name, validation_settings
 from herbray.flow.training.specification import Elastic, Train
 from herbray.flow.training.training_data import read_training_data
-from herbray.settings.marks import Mark, without
+from herbray.settings.marks import Mark, dump_without
 
 
 class SweepFailed(ValueError):
@@ -109,7 +109,7 @@ def tune(spec: Tune) -> SweepResult:
     pending = [n for n in range(total) if n not in earlier or earlier[n].status in again]
     uri = tracking.tracking_uri(spec.store)
     running = _with_workers(spec)
-    with connection.connected(dashboard=True) if pending else nullcontext():
+    with connection.connect(dashboard=True) if pending else nullcontext():
         allocation = _allocate(running, len(pending)) if pending else None
         suggester = make_suggester(spec.searcher, spec.space, total, spec.seed, earlier.values())
         with tracking.wrap_store_errors("no trial has started; run the same command again"):
@@ -213,7 +213,7 @@ def _read_fingerprint(file: Path) -> str | None:
 
 
 def _params(spec: Tune) -> dict[str, Any]:
-    return without(spec, "place", "conduct", "name") | {"train": public_settings(spec.train, "name")}
+    return dump_without(spec, "place", "conduct", "name") | {"train": public_settings(spec.train, "name")}
 
 
 def _restore_rungs(spec: Tune, files: TrialFiles, earlier: Mapping[int, Trial]) -> Rungs | None:
@@ -227,7 +227,7 @@ def _restore_rungs(spec: Tune, files: TrialFiles, earlier: Mapping[int, Trial]) 
 
 def _allocate(spec: Tune, pending: int) -> Allocation:
     _require_dashboard()
-    nodes = connection.nodes()
+    nodes = connection.living_nodes()
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
     _, feed = divide_cpus(smallest)
     cores = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None

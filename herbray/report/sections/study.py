@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from herbray.console.redact import redacted
+from herbray.console.redact import redact
 from herbray.report.claims import CLAIMS, OBJECTIVES, START_CLAIMS, Judgement, compared_objectives, judge_claims
 from herbray.report.content import EncoderNote, note_order
 from herbray.report.figures.drawing import Drawing
@@ -159,7 +159,7 @@ def _write_setting(value: object) -> str:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:g}"
-    return _NAMES.get(str(value), clean(redacted(str(value)), 60))
+    return _NAMES.get(str(value), clean(redact(str(value)), 60))
 
 
 def _describe(note: EncoderNote, *parts: tuple[str, str]) -> str:

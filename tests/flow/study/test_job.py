@@ -11,7 +11,7 @@ import pytest
 from herbray import config, schema, storage
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
-from herbray.flow.embedding.job import read_embeddings
+from herbray.flow.embedding.folder import read_embeddings
 from herbray.flow.study.cells import list_cells
 from herbray.flow.study.job import study
 from herbray.flow.study.setting_effects import describe_differences

@@ -8,7 +8,7 @@ import pytest
 from herbray import config, schema
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
-from herbray.flow.embedding.job import Embed
+from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard, specimens
 from herbray.flow.study.preflight import check_training, preflight, preflight_on_shards, split_catalogue

@@ -92,7 +92,7 @@ class Ingest(BenchmarkSpec):
         return Case(str(size), "images", contenders, lambda: _check_likeness(size, originals, side))
 
     def _shards(self, work: Path) -> Case:
-        from herbray.flow.shards.build import _write_file  # the task that writes one file, without Ray
+        from herbray.flow.shards.write_file import write_shard_file  # the task that writes one file, without Ray
 
         size, side = self.sizes[0], self.side
         folder, rounds = work / "files", count()
@@ -110,7 +110,7 @@ class Ingest(BenchmarkSpec):
                 (str(out), f"part-{part}.parquet", rows, _bags(rows.num_rows), (side, peers.QUALITY), str(folder))
                 for part, rows in enumerate(_parts(paths, self.workers))
             ]
-            ours.map(_write_file, tasks)
+            ours.map(write_shard_file, tasks)
             shutil.rmtree(out)
             return len(paths)
 

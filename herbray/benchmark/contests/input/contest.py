@@ -18,9 +18,9 @@ from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, cpu_seconds
 from herbray.benchmark.harness.spec import BenchmarkSpec, Limit, Promise, Target, Verdict
 from herbray.data import plan
-from herbray.flow.input.batches import Batch, Loader, WindowReader, fetched, local
-from herbray.flow.input.loader import feed
-from herbray.flow.input.window_reader import decode, views
+from herbray.flow.input.batches import LoaderSpec, drafts_from_jpegs, sequential_batches
+from herbray.flow.input.loader import load_batches
+from herbray.flow.input.window_reader import Batch, WindowReader, byte_views, paint_jpegs
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.model.augment import Augment, augment
 
@@ -80,7 +80,7 @@ class Input(BenchmarkSpec):
         workers = self.threads or joblib.cpu_count()
         other = peers.Work(work, files, jpegs, self.batch, self.side, workers, self.epochs, self.seed)
         root = work / "shards"
-        with connection.connected():
+        with connection.connect():
             ways = self._ways(root, workers)
             yield self._batches(other, root, ways)
             yield self._augmented(other, root, ways[RAY])
@@ -113,7 +113,7 @@ class Input(BenchmarkSpec):
         mark = read_manifest(root)["fingerprint"]
 
         def way(cpus: float | None, **loader: Any) -> Way:  # noqa: ANN401
-            return lambda windows: feed(windows, reader, Loader(threads=workers, **loader), mark, cpus)
+            return lambda windows: load_batches(windows, reader, LoaderSpec(threads=workers, **loader), mark, cpus)
 
         return {
             RAY: way(_CPUS),
@@ -155,10 +155,10 @@ class Input(BenchmarkSpec):
         windows, reader = self._windows(root, 4 * self.epochs), WindowReader(root, self.side)
 
         def by_ray() -> int:
-            return sum(len(draft.labels) for draft in fetched(windows, reader, _CPUS))
+            return sum(len(draft.labels) for draft in drafts_from_jpegs(windows, reader, _CPUS))
 
         def alone() -> int:
-            drafts = (reader.drafts(window, views(reader.read(window)["jpeg"]), decode) for window in windows)
+            drafts = (reader.drafts(window, byte_views(reader.read(window)["jpeg"]), paint_jpegs) for window in windows)
             return sum(len(draft.labels) for part in drafts for draft in part)
 
         return Case(FLOOR, "images", [Contender(RAY, by_ray), Contender(HERE, alone)])
@@ -210,7 +210,7 @@ def _check_equal(ways: dict[str, Way], reader: WindowReader, windows: Windows) -
     Raises:
         ValueError: a contender makes other batches.
     """
-    expected = list(local(windows, reader))
+    expected = list(sequential_batches(windows, reader))
     for name, way in ways.items():
         for batch, due in zip(way(windows), expected, strict=True):
             if not (np.array_equal(batch.images, due.images) and np.array_equal(batch.rows, due.rows)):
