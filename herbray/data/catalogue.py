@@ -207,7 +207,7 @@ def _map_distinct(column: pa.ChunkedArray, function: Callable[[str], str | None]
 
 
 def _refuse_unusable(table: pa.Table, refused: _RefusalLog) -> pa.Table:
-    """Return the usable rows; pass the others to `summarise_quarantine`."""
+    """Return the usable rows; pass the others to `refused`."""
     for column, reason, detail in (
         ("specimen_id", "no_id", "the row has no specimen_id"),
         ("image", "no_image_path", "the row names no image"),
