@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test drills drills-short lint lock clean
+.PHONY: setup demo test test-fast drills drills-short lint docs lock clean
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# No Ray cluster and nothing that takes seconds: while you work.
+test-fast: setup
+	$(BIN)/python -m pytest -m "not cluster and not slow"
+
 # Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. Some twenty to thirty minutes, if nothing else runs.
 drills: setup
 	$(BIN)/python tests/drills/run.py --page docs/reliability.md
@@ -35,9 +39,15 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# The site, in build/site. A broken link is an error.
+docs: setup
+	$(BIN)/python docs/generator/build_site.py
+	$(BIN)/zensical build --clean --strict
 
 lock: setup
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra umap --extra lite0 --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra docs --extra umap --extra lite0 --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build

@@ -1,4 +1,4 @@
-"""herbray: an archive of pressed plants turned into representations that serve a curator's three jobs."""
+"""herbray: learns representations of herbarium sheets and evaluates them on three tasks of curators."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load_encoder"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  (PEP 562: `herbray.load_encoder` without importing torch for everyone)
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (PEP 562: torch is imported only if `herbray.load_encoder` is used)
     if name == "load_encoder":
         from herbray.tracking import load_encoder
 

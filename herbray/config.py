@@ -1,4 +1,4 @@
-"""Configuration: one frozen, typed object a job, read from YAML with dotted overrides, all errors told at once."""
+"""Configuration: one frozen, typed object per job, from YAML and dotted overrides; all errors are reported at once."""
 
 import difflib
 import re
@@ -11,37 +11,37 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from herbray import strict_yaml
+from herbray.settings import strict_yaml
 
 PRESETS: Final = Path(__file__).with_name("presets")
-"""Folder of the settings that `preset: NAME` stands for, a file a name."""
+"""Folder of the presets: `preset: NAME` stands for the settings in NAME.yaml."""
 
-_MOST_FAULTS: Final = 20  # lines of one error
-_SHOWN: Final = 80  # characters of a value, or of an override, in an error
+_MAX_FAULTS: Final = 20  # in one error message
+_MAX_CHARACTERS: Final = 80  # of a value, or of an override, in an error message
 
 MISSING: Final = "missing; it has no default"
-"""What an error says of a setting that must be given."""
+"""The error message for a required setting that is missing."""
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message lists every fault with its dotted path."""
+    """An invalid configuration; the message lists every fault with its dotted path."""
 
 
 class Spec(BaseModel):
-    """Base of every configuration object: frozen, unknown keys refused, defaults validated too.
+    """Base of every configuration object: frozen, unknown keys are refused, defaults are validated too.
 
-    The key `preset` takes a job's defaults from a named set; the other keys win over it. It leaves no trace: what is
-    dumped are the settings that it stood for.
+    The key `preset` takes defaults from a named preset; other keys take precedence. The key itself is not kept: `dump`
+    writes the settings that it stands for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _preset(cls, tree: Any) -> Any:  # noqa: ANN401  (whatever a user wrote)
+    def _preset(cls, tree: Any) -> Any:  # noqa: ANN401  (anything a user may write)
         if not isinstance(tree, Mapping) or "preset" not in tree:
             return tree
-        return preset(cls.__name__.lower(), tree)
+        return apply_preset(cls.__name__.lower(), tree)
 
 
 S = TypeVar("S", bound=Spec)
@@ -52,15 +52,15 @@ def load(kind: type[S], path: str | Path | None = None, overrides: Sequence[str]
 
     Args:
         kind: the job's `Spec` class.
-        path: a YAML file; None for defaults alone.
-        overrides: `dotted.key=value` strings, values in YAML; they win over the file.
+        path: a YAML file; None: defaults only.
+        overrides: `dotted.key=value` strings with values in YAML; they take precedence over the file.
 
     Raises:
-        ConfigError: the file cannot be read or is no mapping, an override is malformed, or any value is refused.
+        ConfigError: the file cannot be read or is not a mapping, an override is malformed, or a value is refused.
     """
-    tree = _read(Path(path)) if path is not None else {}
+    tree = _read_yaml(Path(path)) if path is not None else {}
     for text in overrides:
-        _override(tree, text)
+        _apply_override(tree, text)
     return parse(kind, tree, origin=str(path) if path is not None else "the given settings")
 
 
@@ -69,76 +69,78 @@ def parse(kind: type[S], tree: Mapping[str, Any], origin: str = "the given setti
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        told = list(dict.fromkeys(_explain(kind, error)))
-        more = [f"and {len(told) - _MOST_FAULTS:,} more"] if len(told) > _MOST_FAULTS else []
-        faults = "\n".join(f"  {line}" for line in told[:_MOST_FAULTS] + more)
-        raise ConfigError(f"{origin}: not a valid {kind.__name__} configuration:\n{faults}") from None
+        faults = list(dict.fromkeys(_explain(kind, error)))
+        more = [f"and {len(faults) - _MAX_FAULTS:,} more"] if len(faults) > _MAX_FAULTS else []
+        lines = "\n".join(f"  {line}" for line in faults[:_MAX_FAULTS] + more)
+        raise ConfigError(f"{origin}: not a valid {kind.__name__} configuration:\n{lines}") from None
 
 
 def dump(spec: Spec) -> str:
-    """The specification as YAML that `load` takes back."""
+    """The specification as YAML that `load` accepts."""
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def preset(kind: str, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's settings on top of the preset that they name.
+def apply_preset(kind: str, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A user's settings merged with the preset that they name.
 
     Args:
-        kind: of the job, a section of the preset: "train". A section "train objective.name=triplet" is added where the
-            settings (the section "train" and the user's) say so.
-        tree: the user's settings; mappings are merged with the preset's, all else replaces it.
+        kind: of the job, e.g. "train"; names a section of the preset. A section "train objective.name=triplet" is
+            merged too if the settings (of section "train" and of the user) have that value.
+        tree: the user's settings. Mappings are merged with those of the preset; other values replace them.
 
     Raises:
-        ValueError: no such preset, or it says nothing of this kind.
+        ValueError: the preset does not exist, or has no section for this kind.
     """
     own = {key: value for key, value in tree.items() if key != "preset"}
-    sections = _sections(tree["preset"])
+    sections = _read_preset(tree["preset"])
     if kind not in sections:
-        told = ", ".join(name for name in sections if " " not in name)
-        raise ValueError(f"preset {tree['preset']!r} says nothing of this; it is a key of these jobs: {told}")
-    settings = _merged(sections[kind], own)
+        known = ", ".join(name for name in sections if " " not in name)
+        raise ValueError(f"preset {tree['preset']!r} has no settings for {kind!r}, only for: {known}")
+    settings = _merge(sections[kind], own)
     for name, section in sections.items():
         job, _, condition = name.partition(" ")
         path, _, value = condition.partition("=")
-        if job == kind and condition and _at(settings, path.split(".")) == value:
-            settings = _merged(_merged(sections[kind], section), own)
+        if job == kind and condition and _value_at(settings, path.split(".")) == value:
+            settings = _merge(_merge(sections[kind], section), own)
     return settings
 
 
-def _sections(name: object) -> dict[str, dict[str, Any]]:
+def _read_preset(name: object) -> dict[str, dict[str, Any]]:
     known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        raise ValueError(f"no preset {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"{', '.join(known)}"))
-    return _read(PRESETS / f"{name}.yaml")
+        raise ValueError(
+            f"no preset {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known presets: {', '.join(known)}")
+        )
+    return _read_yaml(PRESETS / f"{name}.yaml")
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, key by key; where both have a mapping, they are merged, else the upper one wins."""
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings: inner mappings are merged, other values of `above` replace those of `below`."""
     tree = dict(below)
     for key, value in above.items():
-        held = tree.get(key)
-        both = isinstance(held, Mapping) and isinstance(value, Mapping)
-        tree[key] = _merged(held, value) if both else value  # type: ignore[arg-type]  # both are mappings
+        lower = tree.get(key)
+        both = isinstance(lower, Mapping) and isinstance(value, Mapping)
+        tree[key] = _merge(lower, value) if both else value  # type: ignore[arg-type]  # both are mappings
     return tree
 
 
-def _at(tree: Mapping[str, Any], path: Sequence[str]) -> object:
+def _value_at(tree: Mapping[str, Any], path: Sequence[str]) -> object:
     node: object = tree
     for key in path:
         node = node.get(key) if isinstance(node, Mapping) else None
     return node
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             tree = strict_yaml.read(strict_yaml.decode(file.read(strict_yaml.MAX_BYTES + 1)))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file; `herbray init` writes the ones that ship") from None
+        raise ConfigError(f"{path}: no such configuration file; `herbray init` writes the shipped ones") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a YAML file") from None
-    except strict_yaml.NotAccepted as error:
+    except strict_yaml.YamlRefused as error:
         raise ConfigError(f"{path}, {error}") from None
     if tree is None:
         return {}
@@ -149,29 +151,31 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _override(tree: dict[str, Any], text: str) -> None:
+def _apply_override(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
-        raise ConfigError(f"override {text[:_SHOWN]!r}: write it as dotted.key=value")
+        raise ConfigError(f"override {text[:_MAX_CHARACTERS]!r}: write it as dotted.key=value")
     for depth, name in enumerate(names[:-1]):
         node = tree.setdefault(name, {})
         if node is None:
             node = tree[name] = {}
         if not isinstance(node, dict):
             inner = ".".join(names[: depth + 1])
-            raise ConfigError(f"override {text[:_SHOWN]!r}: {inner} holds a {type(node).__name__}, not further keys")
+            raise ConfigError(
+                f"override {text[:_MAX_CHARACTERS]!r}: {inner} holds a {type(node).__name__}, not further keys"
+            )
         tree = node
     try:
         tree[names[-1]] = strict_yaml.read(value)
-    except strict_yaml.NotAccepted as error:
-        raise ConfigError(f"override {text[:_SHOWN]!r}: {error}") from None
+    except strict_yaml.YamlRefused as error:
+        raise ConfigError(f"override {text[:_MAX_CHARACTERS]!r}: {error}") from None
 
 
 def _explain(kind: type[Spec], error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         keys = [str(part) for part in fault["loc"]]
-        path, holder = _follow(kind, keys)
+        path, holder = _locate(kind, keys)
         if fault["type"] == "extra_forbidden":
             known = sorted(holder.model_fields) if holder else []
             near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
@@ -180,31 +184,34 @@ def _explain(kind: type[Spec], error: ValidationError) -> Iterator[str]:
         elif fault["type"] == "missing":
             yield f"{path}: {MISSING}"
         elif fault["type"] in ("string_type", "path_type") and isinstance(fault["input"], bool | int | float):
-            yield f"{path}: {_brief(fault['input'])} is read as a {_KINDS[type(fault['input'])]}; put it into quotes"
+            kind_read = _TYPE_NAMES[type(fault["input"])]
+            yield f"{path}: {_shorten(fault['input'])} is read as a {kind_read}; put it into quotes"
         else:
-            yield f"{path}: {fault['msg'].removeprefix('Value error, ')} (got {_brief(fault['input'])!r})"
+            yield f"{path}: {fault['msg'].removeprefix('Value error, ')} (got {_shorten(fault['input'])!r})"
 
 
-_KINDS: Final = {bool: "truth value", int: "number", float: "number"}
+_TYPE_NAMES: Final = {bool: "boolean", int: "number", float: "number"}
 
 
-def _brief(value: object) -> str:
-    """The beginning of a value; null and truth values as YAML has them."""
+def _shorten(value: object) -> str:
+    """The beginning of a value; null and booleans as in YAML."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)[:_SHOWN]
+    return str(value).lower() if isinstance(value, bool) else str(value)[:_MAX_CHARACTERS]
 
 
-def _follow(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | None]:
-    """The dotted path as the user wrote it (union tags left out) and the Spec that holds its last key."""
+def _locate(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | None]:
+    """The dotted path as the user wrote it, without union tags, and the Spec that holds its last key."""
     holder: type[Spec] | None = kind
     options: list[type[Spec]] = []
     labelled = False
     shown: list[str] = []
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
-        if labelled or len(options) > 1:  # pydantic names the member of a union in the path: its tag, else its type
-            chosen = [option for option in options if key == _tag(option) or re.search(rf"\b{option.__name__}\b", key)]
+        if labelled or len(options) > 1:  # pydantic puts the union member into the path: its tag or type
+            chosen = [
+                option for option in options if key == _union_tag(option) or re.search(rf"\b{option.__name__}\b", key)
+            ]
             if chosen or (labelled and not key.isdigit()):
                 holder, options, labelled = (chosen[0] if chosen else None), [], False
                 continue
@@ -216,26 +223,26 @@ def _follow(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | No
             if not key.isdigit():
                 holder = None
             continue
-        options = list(_specs(field.annotation))
-        labelled = _members(field.annotation) > 1
+        options = list(_find_specs(field.annotation))
+        labelled = _count_members(field.annotation) > 1
         holder = options[0] if len(options) == 1 else (holder if options else None)
     return ".".join(shown) or kind.__name__, holder
 
 
-def _tag(kind: type[Spec]) -> str | None:
+def _union_tag(kind: type[Spec]) -> str | None:
     field = kind.model_fields.get("name")
     values = typing.get_args(field.annotation) if field else ()
     return str(values[0]) if values else None
 
 
-def _members(annotation: object) -> int:
-    """How many types a value may have, None aside."""
+def _count_members(annotation: object) -> int:
+    """How many types a value may have, not counting None."""
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return sum(member is not type(None) for member in typing.get_args(annotation)) if union else 1
 
 
-def _specs(annotation: Any) -> Iterator[type[Spec]]:  # noqa: ANN401  (annotations have no common type)
+def _find_specs(annotation: Any) -> Iterator[type[Spec]]:  # noqa: ANN401  (annotations have no common type)
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, Spec):
         yield annotation
     for inner in typing.get_args(annotation):
-        yield from _specs(inner)
+        yield from _find_specs(inner)

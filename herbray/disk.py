@@ -1,4 +1,4 @@
-"""A disk without room: found under whatever was raised around it, and told with a way out."""
+"""Disk errors: finds the disk error behind another exception, and describes it with a remedy."""
 
 import errno
 import shutil
@@ -6,40 +6,40 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""No space, over the quota, a file larger than is allowed, read-only: the next try would end the same."""
+DISK_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""No space, quota exceeded, file too large, read-only disk: retrying does not help."""
 
-_DEEPEST: Final = 20
-
-
-def full(error: BaseException) -> OSError | None:
-    """The disk's complaint, if it is what made a job fail; looks under what Ray and others wrap around it."""
-    return next((each for each in _under(error) if isinstance(each, OSError) and each.errno in FULL), None)
+_MAX_CAUSES: Final = 20
 
 
-def told(complaint: OSError, out: Path) -> str:
-    """What is full, how much is left there, and what to do.
+def find_disk_error(error: BaseException) -> OSError | None:
+    """The disk error that made a job fail, if there is one; looks behind exceptions of Ray and others."""
+    return next((each for each in _causes(error) if isinstance(each, OSError) and each.errno in DISK_ERRNOS), None)
+
+
+def describe_disk_error(error: OSError, out: Path) -> str:
+    """What could not be written, how much space is free there, and what to do.
 
     Args:
-        complaint: from `full`.
-        out: that the job writes to; the folder is named where the complaint names no file.
+        error: from `find_disk_error`.
+        out: output of the job; named if the error names no file.
     """
-    place = Path(str(complaint.filename)) if complaint.filename else out
-    there = next((each for each in (place, *place.absolute().parents) if each.exists()), Path("/"))
-    disk = shutil.disk_usage(there)
-    what = " ".join(str(complaint.strerror).split())[:300]
-    go_on = (
-        "make room there, or name another folder, and give the same command again: it goes on where this one stopped"
-    )
+    path = Path(str(error.filename)) if error.filename else out
+    existing = next((each for each in (path, *path.absolute().parents) if each.exists()), Path("/"))
+    disk = shutil.disk_usage(existing)
+    reason = " ".join(str(error.strerror).split())[:300]
     free = f"{disk.free / 1e6:,.0f} MB of {disk.total / 1e6:,.0f} MB are free there now"
-    return f"{place}: cannot be written ({what}); {free}" + ("" if "same command" in what else f"; {go_on}")
+    message = f"{path}: cannot be written ({reason}); {free}"
+    if "same command" in reason:  # the reason already says what to do
+        return message
+    return f"{message}; free up space or choose another folder, then run the same command again to resume"
 
 
-def _under(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it was raised for, depth first."""
-    waiting, seen = [error], 0
-    while waiting and seen < _DEEPEST:
-        seen += 1
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and its causes, breadth first."""
+    waiting, count = [error], 0
+    while waiting and count < _MAX_CAUSES:
+        count += 1
         yield (each := waiting.pop(0))
         inner = (getattr(each, "cause", None), each.__cause__, each.__context__)
         waiting += [one for one in inner if isinstance(one, BaseException)]

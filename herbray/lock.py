@@ -1,7 +1,7 @@
-"""One job an output: a locked file names the job that writes a folder or a file, and turns others away.
+"""One job per output: a lock file names the job that writes a folder or a file, and other jobs are refused.
 
-The lock is `flock(2)`: the kernel lets go of it when its holder ends, however it ends, so a killed job leaves nothing
-to clean up. Between machines it holds only where the file system passes locks on, see `docs/security.md`.
+The lock is `flock(2)`: the kernel releases it when the process ends, even if it is killed, so nothing needs cleaning
+up. Between machines it works only on file systems that share locks, see `docs/security.md`.
 """
 
 import contextlib
@@ -18,57 +18,57 @@ from pathlib import Path
 from typing import IO, Final
 
 LOCK: Final = ".herbray.lock"
-"""Name of the lock in a folder; that of a file stands beside it, as `.results.parquet.herbray.lock`."""
+"""Name of the lock file in a folder. That of a file is next to the file, e.g. `.results.parquet.herbray.lock`."""
 
-FILES: Final = frozenset({".csv", ".html", ".json", ".md", ".parquet"})
-"""Endings of outputs that are files. Judged by name alone: two jobs must agree before the output exists."""
+FILE_ENDINGS: Final = frozenset({".csv", ".html", ".json", ".md", ".parquet"})
+"""Endings of outputs that are files. Only the name counts: two jobs must agree before the output exists."""
 
-_TRIES: Final = 5  # a tenth of a second apart: a job that starts nearby may hold a lock for a glance
+_TRIES: Final = 5  # 0.1 s apart: another job that is starting may hold the lock for a moment
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 _log = logging.getLogger(__name__)
 
 
-class OutputHeld(ValueError):
-    """Another job is writing the output, a folder around it or something inside it; the message says which."""
+class OutputBusy(ValueError):
+    """Another job is writing the output, a parent folder or something inside it; the message says which job."""
 
 
 @contextmanager
-def held(out: Path, verb: str) -> Iterator[None]:
-    """Hold an output while a job writes it.
+def lock_output(out: Path, verb: str) -> Iterator[None]:
+    """Lock an output while a job writes it.
 
-    A job on a folder excludes jobs on what is in it (two folders deep, as `runs/demo/train/triplet` lies in
-    `runs/demo`), and is excluded by them. Each job takes its own lock first and looks for others' then: of two that
-    start at once, at most one goes on.
+    A job on a folder excludes jobs on outputs inside it, two folders deep (`runs/demo/train/triplet` is inside
+    `runs/demo`), and the other way round. Each job first takes its own lock and then checks the others: of two jobs
+    that start at the same time, at most one continues.
 
     Args:
-        out: the folder or file that the job writes; made as far as the lock needs it.
-        verb: what the job is, told to those who are turned away.
+        out: the folder or file that the job writes; folders that the lock file needs are created.
+        verb: of the job; shown to jobs that are refused.
 
     Raises:
-        OutputHeld: another job has it.
-        ValueError: the lock cannot be written there.
+        OutputBusy: another job is writing the output.
+        ValueError: the lock file cannot be written.
     """
-    out = out.resolve()  # two names of one folder are one folder
-    with _taken(lock_of(out), out, verb):
+    out = out.resolve()  # one folder may have several names
+    with _hold_lock(lock_path(out), out, verb):
         for folder in out.parents:
-            _look(folder / LOCK, folder)
-        if out.suffix not in FILES:
-            for path in _inside(out, depth=1):
-                _look(path, path.parent)
+            _refuse_if_locked(folder / LOCK, folder)
+        if out.suffix not in FILE_ENDINGS:
+            for path in _lock_candidates(out, depth=1):
+                _refuse_if_locked(path, path.parent)
         yield
 
 
-def lock_of(out: Path) -> Path:
+def lock_path(out: Path) -> Path:
     """The lock file of an output."""
-    return out.with_name(f".{out.name}{LOCK}") if out.suffix in FILES else out / LOCK
+    return out.with_name(f".{out.name}{LOCK}") if out.suffix in FILE_ENDINGS else out / LOCK
 
 
 @contextmanager
-def _taken(path: Path, out: Path, verb: str) -> Iterator[None]:
-    """Hold a lock file, with our name in it; removed at the end, with folders that we made and that stayed empty."""
-    made = [folder for folder in path.parents if not folder.exists()]
-    with _locked(path, out) as file:
+def _hold_lock(path: Path, out: Path, verb: str) -> Iterator[None]:
+    """Hold a lock file that names this job; remove it at the end, with the folders created for it that are empty."""
+    created = [folder for folder in path.parents if not folder.exists()]
+    with _open_locked(path, out) as file:
         try:
             note = {"verb": verb, "host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
             file.truncate(0)
@@ -76,20 +76,20 @@ def _taken(path: Path, out: Path, verb: str) -> Iterator[None]:
             file.flush()
             yield
         finally:
-            with contextlib.suppress(OSError):  # the output may be gone, or hold what the job has written
-                if _current(file, path):
+            with contextlib.suppress(OSError):  # the output may be gone, or contain files of the job
+                if _is_current(file, path):
                     path.unlink()
-                for folder in made:
+                for folder in created:
                     folder.rmdir()
 
 
 @contextmanager
-def _locked(path: Path, out: Path) -> Iterator[IO[str]]:
-    """The lock file, locked; another one is made if its last holder removed it in the meantime."""
+def _open_locked(path: Path, out: Path) -> Iterator[IO[str]]:
+    """Open and lock the lock file; create another one if its last holder has removed it in the meantime."""
     while True:
         with _open(path) as file:
             _lock(file, out)
-            if _current(file, path):
+            if _is_current(file, path):
                 yield file
                 return
 
@@ -100,38 +100,38 @@ def _lock(file: IO[str], out: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not tries_left:
-                raise _turned_away(file, out) from None
+                raise _busy_error(file, out) from None
             time.sleep(0.1)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            _log.warning("%s: this file system has no locks; let one job at a time write there", out)
+            _log.warning("%s: this file system has no locks; make sure that only one job at a time writes there", out)
             return
         else:
             return
 
 
-def _look(path: Path, out: Path) -> None:
-    """Be turned away by whoever holds a lock file, if it exists."""
+def _refuse_if_locked(path: Path, out: Path) -> None:
+    """Raise `OutputBusy` if a job holds this lock file."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), path.open() as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go with the file, at once
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released at once, when the file is closed
         except BlockingIOError:
-            raise _turned_away(file, out) from None
+            raise _busy_error(file, out) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
 
 
-def _turned_away(file: IO[str], out: Path) -> OutputHeld:
+def _busy_error(file: IO[str], out: Path) -> OutputBusy:
     file.seek(0)
     try:
         note = json.loads(file.read(4096))
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(note["since"]))
-        who = f"`herbray {note['verb']}`, pid {note['pid']} on {note['host']}, since {since}"
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):  # its holder is just writing it
-        who = "another job that has just started"
-    return OutputHeld(f"{out} is being written by {who}: wait until it ends, stop it, or choose another output")
+        job = f"`herbray {note['verb']}`, pid {note['pid']} on {note['host']}, since {since}"
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):  # the job is just writing its note
+        job = "another job that has just started"
+    return OutputBusy(f"{out} is being written by {job}: wait for that job, stop it, or choose another output")
 
 
 def _open(path: Path) -> IO[str]:
@@ -145,25 +145,25 @@ def _open(path: Path) -> IO[str]:
             raise ValueError(f"{path}: cannot be written ({error.strerror}); choose another output") from None
 
 
-def _current(file: IO[str], path: Path) -> bool:
-    """Whether the open file still is the one of that name."""
+def _is_current(file: IO[str], path: Path) -> bool:
+    """Whether the open file is still the one at this path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _inside(folder: Path, depth: int) -> Iterator[Path]:
-    """Where locks of jobs inside a folder may be. The innermost folders are not listed: they may hold a million."""
+def _lock_candidates(folder: Path, depth: int) -> Iterator[Path]:
+    """Paths of possible lock files of jobs inside a folder. The innermost folders are not listed: they may be huge."""
     try:
         with os.scandir(folder) as listing:
             entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]
-    except OSError:  # removed meanwhile, or not ours to read
+    except OSError:  # removed in the meantime, or not readable
         return
     for name, is_folder in entries:
         if is_folder:
             yield folder / name / LOCK
             if depth:
-                yield from _inside(folder / name, depth - 1)
+                yield from _lock_candidates(folder / name, depth - 1)
         elif name != LOCK and name.endswith(LOCK):
             yield folder / name

@@ -1,4 +1,4 @@
-"""Tables for spreadsheet programs: CSV in which no text becomes a formula."""
+"""Tables for spreadsheet programs: CSV in which no text is interpreted as a formula."""
 
 import csv
 import re
@@ -7,46 +7,49 @@ from typing import Final
 
 import pyarrow as pa
 
-from herbray.storage import replacing
+from herbray.storage import replace_file
 
-STARTS: Final = tuple("=+-@\t\r\n＝＋－＠")
-"""A spreadsheet program may take a text that starts so for a formula, which may run programs or fetch addresses.
+FORMULA_STARTS: Final = tuple("=+-@\t\r\n＝＋－＠")
+"""Characters at the start of a text that make spreadsheet programs treat it as a formula.
 
-The list is that of OWASP's page on CSV injection, with the full-width forms that some programs read alike.
+A formula may run programs or fetch URLs. The list is that of OWASP's page on CSV injection, with full-width forms.
 """
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
     """Write a table as CSV (RFC 4180, UTF-8 with a byte order mark, which spreadsheet programs want).
 
-    Texts that could be read as a formula get an apostrophe before it, also behind a semicolon; numbers stay numbers,
-    null stays empty. The file appears whole or not at all.
+    Texts that could be read as a formula are escaped with an apostrophe, also after a semicolon. Numbers stay numbers;
+    null becomes an empty cell. The file is written completely or not at all.
 
     Args:
-        table: columns of text, numbers, truth values.
-        path: its folder must exist.
+        table: columns of text, numbers or booleans.
+        path: of the file.
     """
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8-sig", errors="replace", newline="") as file:
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8-sig", errors="replace", newline="") as file,
+    ):
         writer = csv.writer(file)
-        writer.writerow([harmless(name) for name in table.column_names])
+        writer.writerow([escape_formula(name) for name in table.column_names])
         for part in table.to_batches(max_chunksize=4096):
             columns = [[_cell(value) for value in column.to_pylist()] for column in part.columns]
             writer.writerows(zip(*columns, strict=True))
 
 
-_BEHIND: Final = re.compile(f"([;\t][ \u00a0]*)(?=[{re.escape(''.join(STARTS))}])")
+_AFTER_SEPARATOR: Final = re.compile(f"([;\t][ \u00a0]*)(?=[{re.escape(''.join(FORMULA_STARTS))}])")
 
 
-def harmless(text: str) -> str:
-    """A text that no spreadsheet program takes for a formula: itself, or with apostrophes before what may be one.
+def escape_formula(text: str) -> str:
+    """Put an apostrophe in front of everything in a text that a spreadsheet program may take for a formula.
 
-    Programs of some countries end a cell at a semicolon, too: a formula may begin behind one.
+    In some countries, programs also split cells at semicolons, so a formula may start after one.
     """
-    text = _BEHIND.sub(r"\1'", text)
-    return f"'{text}" if text.lstrip(" \u00a0").startswith(STARTS) else text
+    text = _AFTER_SEPARATOR.sub(r"\1'", text)
+    return f"'{text}" if text.lstrip(" \u00a0").startswith(FORMULA_STARTS) else text
 
 
 def _cell(value: object) -> object:
     if value is None or isinstance(value, int | float):
         return value
-    return harmless(str(value))
+    return escape_formula(str(value))

@@ -1,6 +1,6 @@
-"""Files that readers see whole or not at all, and notes in JSON whose damage is noticed.
+"""Files that readers see complete or not at all, and notes: JSON files with a digest, so that damage is noticed.
 
-The one place that writes a file under another name and renames it. `herbray.tables` does the same for Parquet.
+The only module that writes a file under a temporary name and renames it. `herbray.tables` builds on it for Parquet.
 """
 
 import hashlib
@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 _DIGEST: Final = "sha256"
-"""Key of a note under which the digest of its other keys stands."""
+"""Key in a note that holds the digest of its other keys."""
 
 
 class DamagedFile(ValueError):
-    """A file of ours does not hold what was written; the message names the file, the damage and the way out."""
+    """A file does not hold what herbray wrote; the message names the file, the damage and the remedy."""
 
     def __init__(self, path: Path, damage: str, remedy: str) -> None:
-        """`remedy` says which command makes the file anew."""
+        """`remedy` says which command makes the file again."""
         super().__init__(f"{path}: {damage}; {remedy}")
         self.path, self.damage = path, damage
 
 
 class MissingFile(DamagedFile):
-    """A file that should be there is not."""
+    """A file that should exist is missing."""
 
     def __init__(self, path: Path, remedy: str) -> None:
         """See `DamagedFile`."""
@@ -34,37 +34,37 @@ class MissingFile(DamagedFile):
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A name to write under; at the end what was written is on the disk and takes the place of `path`.
+def replace_file(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Write a file under a temporary name; at the end of the body, sync it to the disk and rename it to `path`.
 
-    Readers see the old file or the new one, never a half, whenever the process or the machine stops. If the body
-    fails, `path` stays as it was. Folders on the way are made.
+    Readers see the old file or the complete new one, even if the process or the machine stops. If the body fails,
+    `path` is not changed. Missing parent folders are created.
 
     Args:
         path: the file.
-        durable: wait for the disk; a file that is soon made anew (one of thousands) need not.
+        durable: wait for the disk; not needed for one of many files that can be made again quickly.
 
     Yields:
-        A path beside it, of a name that no other process chooses.
+        A path in the same folder, with a name that no other process uses.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError: the disk is full, or the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         if durable:
-            sync(temporary)
+            sync_to_disk(temporary)
         temporary.replace(path)
         if durable:
-            sync(path.parent)
+            sync_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
-    """Wait until the disk holds a file, or the names in a folder."""
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -73,55 +73,55 @@ def sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all; see `replacing`."""
-    with replacing(path) as temporary:
+    """Write a file completely or not at all; see `replace_file`."""
+    with replace_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all; see `replacing`."""
+    """Write a UTF-8 text file completely or not at all; see `replace_file`."""
     write_bytes(path, text.encode())
 
 
 def write_note(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write a JSON object whole or not at all, with a digest of it under the key `sha256`.
+    """Write a JSON object completely or not at all, with its digest under the key `sha256`.
 
     Raises:
-        ValueError: the tree holds a number that JSON cannot say.
-        OSError: see `replacing`.
+        ValueError: the tree contains NaN or infinity.
+        OSError: see `replace_file`.
     """
     sealed = {**tree, _DIGEST: digest(tree)}
     write_text(path, json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_note(path: Path, remedy: str) -> dict[str, Any]:
-    """What `write_note` wrote, without the digest.
+    """Read what `write_note` wrote, without the digest.
 
     Args:
         path: the file.
-        remedy: which command makes the file anew.
+        remedy: which command makes the file again.
 
     Raises:
-        MissingFile: there is no such file.
-        DamagedFile: the file is no JSON object, or was changed since it was written.
-        OSError: the storage does not give the file.
+        MissingFile: the file does not exist.
+        DamagedFile: the file is not a JSON object, or was changed after it was written.
+        OSError: the storage cannot read the file.
     """
     try:
         tree = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFile(path, remedy) from None
     except (ValueError, RecursionError):
-        raise DamagedFile(path, "damaged, it is no JSON", remedy) from None
+        raise DamagedFile(path, "damaged, it is not JSON", remedy) from None
     if not isinstance(tree, dict):
-        raise DamagedFile(path, "damaged, it is no JSON object", remedy)
+        raise DamagedFile(path, "damaged, it is not a JSON object", remedy)
     found = tree.pop(_DIGEST, None)
     if found is None:
         raise DamagedFile(path, "written by an earlier version, without a digest", remedy)
     if found != digest(tree):
-        raise DamagedFile(path, "damaged, it was changed since it was written", remedy)
+        raise DamagedFile(path, "damaged, it was changed after it was written", remedy)
     return tree
 
 
 def digest(tree: Mapping[str, Any]) -> str:
-    """SHA-256 (FIPS 180-4) of a JSON object, whatever the order of its keys: 64 hexadecimal digits."""
+    """SHA-256 (FIPS 180-4) of a JSON object, independent of the order of its keys: 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(tree, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

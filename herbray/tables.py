@@ -1,8 +1,8 @@
-"""Every table of ours on disk: Parquet files written whole, and verified as they are read.
+"""herbray's tables on disk: Parquet files that are written completely or not at all, and verified when read.
 
-Parquet's page checksums (CRC-32) guard the values. They do not cover the footer, which says where the columns lie and
-what they are called. So a *seal* stands before the footer: 16 bytes of magic, then the SHA-256 of all that comes before
-it and of the footer. Other Parquet readers skip the seal, since a footer finds its columns by their absolute places.
+Parquet's page checksums (CRC-32) protect the values, but not the footer, which holds the positions and names of the
+columns. So herbray puts a *seal* in front of the footer: 16 bytes of magic, then the SHA-256 of everything before the
+seal and the SHA-256 of the footer. Other Parquet readers skip the seal, because the positions in a footer are absolute.
 """
 
 import hashlib
@@ -16,39 +16,39 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from herbray.storage import DamagedFile, MissingFile, replacing
+from herbray.storage import DamagedFile, MissingFile, replace_file
 
 NOTE: Final = b"herbray"
-"""Key of the footer's metadata under which a table's own note stands, as JSON."""
+"""Key of the footer's metadata that holds the table's note, as JSON."""
 
 _MAGIC: Final = b"herbray sealed 1"
 _SEAL: Final = struct.Struct("<16s32s32s")  # magic, digest of the body, digest of the footer
 _TAIL: Final = struct.Struct("<I4s")  # length of the footer, "PAR1"
 _CHUNK: Final = 1 << 22
-_ABSENT: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_ABSENT_ERRORS: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class TableFile:
-    """An open table: its row groups and columns, verified as they are read.
+    """An open table, whose row groups and columns are verified when they are read.
 
     Args:
         path: of the file.
-        remedy: which command makes the file anew.
-        memory_map: read through the page cache, without a copy where a column is not compressed.
+        remedy: which command makes the file again.
+        memory_map: read through the page cache; uncompressed columns are then not copied.
 
     Attributes:
         rows: number of rows.
         groups: number of row groups.
-        note: what its writer noted; empty without.
+        note: see `add_note`; empty if there is none.
     """
 
     def __init__(self, path: Path, remedy: str, memory_map: bool = False) -> None:
         """Read and verify the footer.
 
         Raises:
-            MissingFile: there is no such file.
-            DamagedFile: it is no table of ours, or its footer was changed.
-            OSError: the storage does not give the file.
+            MissingFile: the file does not exist.
+            DamagedFile: the file was not written by herbray, or its footer was changed.
+            OSError: the storage cannot read the file.
         """
         self.path, self.remedy = path, remedy
         with self._named():
@@ -62,48 +62,48 @@ class TableFile:
             self.note: dict[str, Any] = json.loads(note) if note else {}
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows.
+        """Read all rows.
 
         Raises:
-            DamagedFile: a page is not what was written.
-            OSError: the storage does not give it.
+            DamagedFile: a page was changed after it was written.
+            OSError: the storage cannot read the file.
         """
         with self._named():
             return self._file.read(columns=columns and list(columns))
 
     def read_group(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """One row group, read on the caller's thread; raises as `read` does."""
+        """Read one row group, on the caller's thread; raises as `read` does."""
         with self._named():
             return self._file.read_row_group(number, columns=columns and list(columns), use_threads=False)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Name the file and the way out where Arrow names neither."""
+        """Turn Arrow's errors into errors that name the file and the remedy."""
         try:
             yield
-        except _ABSENT:
+        except _ABSENT_ERRORS:
             raise MissingFile(self.path, self.remedy) from None
         except DamagedFile:
             raise
         except (OSError, pa.ArrowException, ValueError, struct.error) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # the storage's complaint, not Arrow's
+            if isinstance(error, OSError) and error.errno is not None:  # an error of the storage, not of Arrow
                 raise
             raise DamagedFile(self.path, f"damaged ({_first_line(error)})", self.remedy) from None
 
 
 def read(path: Path, remedy: str, schema: pa.Schema | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-    """A whole table, or some of its columns.
+    """Read a table, or some of its columns.
 
     Args:
         path: of the file.
-        remedy: which command makes the file anew.
-        schema: that the file must have; None for any.
-        columns: to read; None for all.
+        remedy: which command makes the file again.
+        schema: that the file must have; None: any.
+        columns: to read; None: all.
 
     Raises:
-        MissingFile: there is no such file.
-        DamagedFile: it is damaged, or has other columns than `schema`.
-        OSError: the storage does not give it.
+        MissingFile: the file does not exist.
+        DamagedFile: the file is damaged, or its columns differ from `schema`.
+        OSError: the storage cannot read the file.
     """
     file = TableFile(path, remedy)
     if schema is not None:
@@ -112,10 +112,10 @@ def read(path: Path, remedy: str, schema: pa.Schema | None = None, columns: Sequ
 
 
 def check_columns(found: pa.Schema, wanted: pa.Schema, path: Path, remedy: str) -> None:
-    """Refuse a table of another version.
+    """Check that a table has the columns of this version.
 
     Raises:
-        DamagedFile: names or types of columns differ.
+        DamagedFile: names, types or order of columns differ.
     """
     if found.equals(wanted):
         return
@@ -123,22 +123,22 @@ def check_columns(found: pa.Schema, wanted: pa.Schema, path: Path, remedy: str) 
     extra = [name for name in found.names if name not in wanted.names]
     other = [n for n in wanted.names if n in found.names and not found.field(n).equals(wanted.field(n))]
     parts = (("lacks", lacks), ("has", extra), ("has other types in", other))
-    told = ", ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names) or "another order of columns"
-    raise DamagedFile(path, f"not a table of this version of herbray ({told})", remedy)
+    difference = ", ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names) or "another order of columns"
+    raise DamagedFile(path, f"not a table of this version of herbray ({difference})", remedy)
 
 
 def write(path: Path, table: pa.Table, note: Mapping[str, Any] | None = None) -> None:
-    """Write a table whole or not at all, compressed, with checksums and a seal.
+    """Write a table completely or not at all, compressed, with checksums and a seal.
 
     Args:
-        path: of the file; a file that is there is replaced.
+        path: of the file; an existing file is replaced.
         table: the rows.
-        note: of its writer, given back as `TableFile.note`.
+        note: see `add_note`.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError: the disk is full, or the folder is not writable.
     """
-    with writing(path, table.schema) as file:
+    with open_writer(path, table.schema) as file:
         if table.num_rows:
             file.write_table(table)
         if note is not None:
@@ -146,18 +146,18 @@ def write(path: Path, table: pa.Table, note: Mapping[str, Any] | None = None) ->
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:  # noqa: ANN401  (Parquet's)
-    """A writer of row groups; the file appears whole at the end, with checksums and a seal.
+def open_writer(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:  # noqa: ANN401  (Parquet's)
+    """Open a writer of row groups; the complete file appears at the end of the body, with checksums and a seal.
 
     Args:
-        path: of the file; a file that is there is replaced.
-        schema: of its columns.
+        path: of the file; an existing file is replaced.
+        schema: of the table.
         options: of `pyarrow.parquet.ParquetWriter`.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError: the disk is full, or the folder is not writable.
     """
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         chosen = {"compression": "zstd", **options}
         with pq.ParquetWriter(temporary, schema, write_page_checksum=True, **chosen) as writer:
             yield writer
@@ -165,25 +165,25 @@ def writing(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.Parque
 
 
 def add_note(writer: pq.ParquetWriter, note: Mapping[str, Any]) -> None:
-    """Have a table say something of itself; see `TableFile.note`."""
+    """Add facts about the table to its footer; read as `TableFile.note`."""
     writer.add_key_value_metadata({NOTE.decode(): json.dumps(dict(note))})
 
 
 def verify(path: Path, remedy: str) -> None:
-    """Read a whole file and compare every byte with what was written.
+    """Check every byte of a file against its seal.
 
     Raises:
-        MissingFile: there is no such file.
-        DamagedFile: a byte is not what was written.
-        OSError: the storage does not give it.
+        MissingFile: the file does not exist.
+        DamagedFile: the file was changed after it was written.
+        OSError: the storage cannot read the file.
     """
     try:
         with path.open("rb") as file:
             body, start = _check_footer(file, path, remedy)
             file.seek(0)
             if _digest(file, start) != body:
-                raise DamagedFile(path, "damaged, its content was changed since it was written", remedy)
-    except _ABSENT:
+                raise DamagedFile(path, "damaged, its content was changed after it was written", remedy)
+    except _ABSENT_ERRORS:
         raise MissingFile(path, remedy) from None
 
 
@@ -200,25 +200,25 @@ def _seal(path: Path) -> None:
 
 
 def _check_footer(file: IO[bytes], path: Path, remedy: str) -> tuple[bytes, int]:
-    """The digest of the body and where it ends, if the footer is what was written."""
+    """Check the footer; return the digest of the body and the position where the body ends."""
     try:
         start = _footer_start(file) - _SEAL.size
         file.seek(max(0, start))
         magic, body, footer = _SEAL.unpack(file.read(_SEAL.size))
     except (struct.error, ValueError):
-        raise DamagedFile(path, "damaged, cut off or no Parquet file", remedy) from None
+        raise DamagedFile(path, "damaged, truncated or not a Parquet file", remedy) from None
     if magic != _MAGIC:
         raise DamagedFile(path, "damaged, or written by an earlier version without a seal", remedy)
     if hashlib.sha256(file.read()).digest() != footer:
-        raise DamagedFile(path, "damaged, its footer was changed since it was written", remedy)
+        raise DamagedFile(path, "damaged, its footer was changed after it was written", remedy)
     return body, start
 
 
 def _footer_start(file: IO[bytes]) -> int:
-    """Where the footer of a Parquet file begins.
+    """The position of the footer of a Parquet file.
 
     Raises:
-        ValueError: it is no Parquet file, or cut off.
+        ValueError: the file is truncated or not a Parquet file.
     """
     size = file.seek(0, 2)
     if size < _TAIL.size:
@@ -226,12 +226,12 @@ def _footer_start(file: IO[bytes]) -> int:
     file.seek(size - _TAIL.size)
     length, magic = _TAIL.unpack(file.read(_TAIL.size))
     if magic != b"PAR1" or length > size - _TAIL.size:
-        raise ValueError("no Parquet file")
+        raise ValueError("not a Parquet file")
     return size - _TAIL.size - int(length)
 
 
 def _digest(file: IO[bytes], length: int) -> bytes:
-    """SHA-256 of the next bytes."""
+    """SHA-256 of the next `length` bytes."""
     digest, left = hashlib.sha256(), length
     while left and (data := file.read(min(_CHUNK, left))):
         digest.update(data)

@@ -1,4 +1,4 @@
-"""One local Ray cluster and one small herbarium serve all tests that need them."""
+"""Fixtures for all tests: one local Ray cluster, one MLflow server and one small herbarium."""
 
 import os
 
@@ -22,17 +22,26 @@ from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splits import Splits
 
 
+def pytest_collection_modifyitems(items):
+    """Marks the tests that `make test-fast` leaves out, by the fixtures that they take."""
+    for item in items:
+        if "cluster" in item.fixturenames:
+            item.add_marker("cluster")
+        elif "mlflow_server" in item.fixturenames:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """A real local cluster, started once."""
     with contextlib.ExitStack() as stack:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's own start-up, nothing of ours
+            warnings.simplefilter("ignore")  # warnings of Ray's start, not of herbray
             import ray
 
-            from herbray.flow import cluster
+            from herbray.flow.cluster import connection
 
-            stack.enter_context(cluster.connected(dashboard=True, cpus=4))
+            stack.enter_context(connection.connect(dashboard=True, cpus=4))
         folder = ray._private.worker._global_node.temp_dir
         yield ray
     shutil.rmtree(folder, ignore_errors=True)
@@ -40,7 +49,7 @@ def cluster():
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory):
-    """A real MLflow server, to be left in order."""
+    """A real MLflow server; tests must repair what they break."""
     sys.path.insert(0, str(Path(__file__).parent))
     from mlflow_server import Server
 
@@ -52,7 +61,7 @@ def mlflow_server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def herbarium(tmp_path_factory):
-    """A catalogue folder of a few hundred drawn sheets, real JPEG files in the folder layout."""
+    """A catalogue folder of a few hundred synthetic sheets, real JPEG files in the folder layout."""
     root = tmp_path_factory.mktemp("herbarium")
     source = Synthetic(path=root / "sheets", sheets=400, size=48, genera=8, species=24)
     catalogue.build(Catalogue(source=source, out=root / "catalogue"))
@@ -65,7 +74,7 @@ SPLITS = Splits(species=0.1, random=0.2, validation=0.25)
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory, cluster, herbarium):
     """Shards of the small herbarium."""
-    from herbray.flow.shard import Shard, shard
+    from herbray.flow.shards.build import Shard, shard
 
     out: Path = tmp_path_factory.mktemp("shards") / "shards"
     shard(Shard(catalogue=herbarium, out=out, splits=SPLITS, side=40, bag=8, file_rows=64))

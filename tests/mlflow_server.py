@@ -1,7 +1,7 @@
-"""A real MLflow server whose faults can be ordered; it starts in three seconds, `mlflow server` in a minute.
+"""A real MLflow server that can simulate faults. It starts in three seconds; `mlflow server` takes a minute.
 
-`python mlflow_server.py FOLDER PORT` serves. Files in FOLDER order faults: `refuse` (each request is answered 500 and
-not carried out), `lose` (each is carried out and answered 500).
+`python mlflow_server.py FOLDER PORT` starts it. Files in FOLDER turn faults on: `refuse` (each request gets status 500
+and is not carried out), `lose` (each request is carried out but gets status 500).
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class Server:
-    """The server in a process of its own."""
+    """The server in a separate process."""
 
     def __init__(self, folder):
         self.folder, self.process = folder, None

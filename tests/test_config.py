@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from herbray import cli, config, job_files
+from herbray import cli, config
 from herbray.config import ConfigError, Spec
+from herbray.settings import job_files
 
 
 class Red(Spec):
@@ -43,7 +44,7 @@ def write(folder, text):
     return path
 
 
-def test_file_then_overrides_and_the_latter_win(tmp_path):
+def test_overrides_take_precedence_over_the_file(tmp_path):
     path = write(tmp_path, "epochs: 4\noptimizer: {lr: 1e-2}\n")
     job = config.load(Job, path, ["epochs=7", "objective.name=blue", "objective.depth=5"])
     assert (job.epochs, job.optimizer.lr, job.objective) == (7, 0.01, Blue(depth=5))
@@ -74,7 +75,7 @@ def test_unknown_key_inside_a_list(tmp_path):
         config.load(Job, write(tmp_path, "many: [{lrr: 1}]"))
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
         config.load(Job, None, ["epochs=many", "optimizer.lr=fast", "colour=red"])
     text = str(caught.value)
@@ -95,7 +96,7 @@ def test_malformed_overrides(tmp_path, override, message):
 @pytest.mark.parametrize(
     ("text", "message"), [("- a", "mapping"), ("a: [", "not valid YAML"), ("a: \x07", "not valid YAML")]
 )
-def test_files_that_are_no_configuration(tmp_path, text, message):
+def test_files_that_are_not_a_configuration_are_refused(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         config.load(Job, write(tmp_path, text))
 
@@ -136,7 +137,7 @@ def test_a_file_that_is_refused_is_named_with_its_line(tmp_path, data, message):
     assert "\n" not in told
 
 
-def test_a_folder_or_an_unreadable_file_is_no_configuration(tmp_path):
+def test_a_folder_is_not_a_configuration(tmp_path):
     assert refused(path=tmp_path) == f"{tmp_path}: cannot be read (Is a directory); name a YAML file"
 
 
@@ -159,13 +160,13 @@ def test_a_configuration_may_come_through_a_pipe():
     ("override", "message"),
     [
         ("optimizer={lr: 1, lr: 2}", "override 'optimizer={lr: 1, lr: 2}': line 1: key 'lr' is given twice"),
-        ("epochs=!!float x", "'x' is no float"),
+        ("epochs=!!float x", "'x' is not of type float"),
         ("optimizer=" + "[" * 9000, "nested deeper"),
         ("title=a: b: c", "put text that holds ': ' into quotes"),
-        ("model=@x", "put text that begins with a special sign into quotes"),
+        ("model=@x", "put text that begins with a special character into quotes"),
     ],
 )
-def test_overrides_are_read_as_strictly(override, message):
+def test_overrides_are_read_strictly_too(override, message):
     told = refused(override)
     assert message in told
     assert "\n" not in told
@@ -176,7 +177,7 @@ def test_overrides_are_read_as_strictly(override, message):
     ("override", "line"),
     [
         ("title=2021", "title: 2021 is read as a number; put it into quotes"),
-        ("title=true", "title: true is read as a truth value; put it into quotes"),
+        ("title=true", "title: true is read as a boolean; put it into quotes"),
         ("out=12", "out: 12 is read as a number; put it into quotes"),
         ("title=", "title: Input should be a valid string (got 'null')"),
         ("null=1", "null: unknown key; known keys: "),
@@ -188,11 +189,11 @@ def test_a_value_that_yaml_takes_for_another_kind_is_explained(override, line):
 
 
 @pytest.mark.parametrize("text", ["NO", "on", "2021-06-01", "12:30", "007", "1e-3", "0x1F"])
-def test_text_stays_text_where_text_is_wanted(tmp_path, text):
+def test_text_stays_text_in_text_settings(tmp_path, text):
     assert config.load(Job, write(tmp_path, f"title: {text}")).title == text
 
 
-def test_words_are_truth_values_where_those_are_wanted(tmp_path):
+def test_words_become_booleans_in_boolean_settings(tmp_path):
     for word, value in {"no": False, "off": False, "yes": True, "on": True, "true": True}.items():
         assert config.load(Job, write(tmp_path, f"shout: {word}")).shout is value
     assert config.load(Job, None, ["epochs=007", "optimizer.lr=1e-3"]).epochs == 7
@@ -227,7 +228,7 @@ SCRAPS = (
 
 
 def mutated(text, rng):
-    """A YAML text with a few edits of the kinds that people and programs make."""
+    """A YAML text with a few typical edits of people and programs."""
     for _ in range(rng.randint(1, 4)):
         lines = text.splitlines(keepends=True) or [""]
         at, to, line = rng.randrange(len(text) + 1), rng.randrange(len(text) + 1), rng.randrange(len(lines))
@@ -255,8 +256,8 @@ def kind_of(path):
     return getattr(importlib.import_module(module), kind)
 
 
-@pytest.mark.parametrize("path", sorted(job_files.folder().rglob("*.yaml")), ids=lambda path: path.stem)
-def test_mutated_files_are_read_or_refused_in_words(tmp_path, path):
+@pytest.mark.parametrize("path", sorted(job_files.find_folder().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_mutated_files_are_read_or_refused_with_a_message(tmp_path, path):
     rng, text, kind = random.Random(path.stem), path.read_text(encoding="utf-8"), kind_of(path)
     outcomes = set()
     for _ in range(40):

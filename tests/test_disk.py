@@ -4,14 +4,15 @@ import subprocess
 import pytest
 
 from herbray import cli
-from herbray.disk import full, told
-from herbray.flow.embed import Embed, _start_card
-from herbray.model.checkpoint import save_encoder
+from herbray.disk import describe_disk_error, find_disk_error
+from herbray.flow.embedding.encoder_source import start_card
+from herbray.flow.embedding.specification import Embed
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import save_encoder
 
 
 def write():
-    """`/dev/full` is a disk that never has room."""
+    """`/dev/full` behaves like a full disk."""
     with open("/dev/full", "wb", buffering=0) as file:
         file.write(b"x")
 
@@ -19,28 +20,28 @@ def write():
 def complaint_of(act):
     with pytest.raises(Exception, match="No space") as raised:
         act()
-    return full(raised.value)
+    return find_disk_error(raised.value)
 
 
-def test_a_full_disk_is_found_under_the_wrapping_of_a_task(cluster):
+def test_a_full_disk_is_found_behind_a_tasks_exception(cluster):
     task = cluster.remote(write)
     complaints = [complaint_of(write), complaint_of(lambda: cluster.get(task.remote()))]
     assert [each.errno for each in complaints] == [errno.ENOSPC] * 2
 
 
-def test_other_faults_are_no_full_disk():
-    assert full(FileNotFoundError(2, "No such file")) is None
-    assert full(RuntimeError("no space")) is None
+def test_other_errors_are_not_a_full_disk():
+    assert find_disk_error(FileNotFoundError(2, "No such file")) is None
+    assert find_disk_error(RuntimeError("no space")) is None
     loop = RuntimeError("x")
     loop.__cause__ = loop
-    assert full(loop) is None
+    assert find_disk_error(loop) is None
 
 
-def test_it_says_where_how_much_is_free_and_what_to_do(tmp_path):
-    text = told(OSError(28, "No space left on device"), tmp_path / "not" / "there")
+def test_the_message_says_where_how_much_is_free_and_what_to_do(tmp_path):
+    text = describe_disk_error(OSError(28, "No space left on device"), tmp_path / "not" / "there")
     assert text.startswith(f"{tmp_path / 'not' / 'there'}: cannot be written (No space left on device); ")
-    assert "MB are free there now; make room there, or name another folder, and give the same command again" in text
-    named = told(OSError(28, "make room and give the same command again", "/dev/full"), tmp_path)
+    assert "MB are free there now; free up space or choose another folder, then run the same command again" in text
+    named = describe_disk_error(OSError(28, "make room and give the same command again", "/dev/full"), tmp_path)
     assert named.startswith("/dev/full: ")
     assert named.count("same command") == 1
 
@@ -48,7 +49,7 @@ def test_it_says_where_how_much_is_free_and_what_to_do(tmp_path):
 def test_a_job_on_a_full_disk_ends_in_one_clear_line(cluster, shards, herbarium, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
-    (out / ".quarantine.parquet.tmp").symlink_to("/dev/full")  # pyarrow takes the link away when it fails
+    (out / ".quarantine.parquet.tmp").symlink_to("/dev/full")  # pyarrow removes the link when it fails
     words = [f"catalogue={herbarium}", f"out={out}", "splits.species=0.1", "splits.random=0.2", "side=40", "bag=8"]
     assert cli.run("shard", None, words) == 1
     error = capsys.readouterr().err
@@ -73,11 +74,11 @@ def test_a_task_and_an_actor_that_fill_the_disk_of_their_node(cluster, shards, h
     assert cli.run("shard", None, words) == 1
     start = EncoderSpec(size=32)
     encoder = build_encoder(start, 1, None)
-    save_encoder(tmp_path / "encoder", encoder, _start_card(Embed(start=start), encoder))
+    save_encoder(tmp_path / "encoder", encoder, start_card(start, Embed().seed, encoder))
     words = [f"model={tmp_path}/encoder", f"shards={shards}", f"out={small_disk}/e", "splits=[random]", "actors=1"]
     assert cli.run("embed", None, words) == 1
     error = capsys.readouterr().err
     for verb, folder in ("shard", "s"), ("embed", "e"):
         assert f"herbray {verb}: {small_disk}/{folder}: cannot be written (" in error
-    assert error.count("of 0 MB are free there now; make room there") == 2
+    assert error.count("of 0 MB are free there now; free up space") == 2
     assert "Traceback" not in error

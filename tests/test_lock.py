@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from herbray import cli
-from herbray.lock import LOCK, OutputHeld, held
+from herbray.lock import LOCK, OutputBusy, lock_output
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from herbray.lock import held
-with held(Path(sys.argv[1]), sys.argv[2]):
+from herbray.lock import lock_output
+with lock_output(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -42,9 +42,9 @@ def other():
 
 
 @pytest.mark.parametrize("name", ["shards", "results.parquet"])
-def test_the_second_job_is_told_who_holds_the_output_and_since_when(tmp_path, other, name):
+def test_the_second_job_learns_who_holds_the_output_and_since_when(tmp_path, other, name):
     first = other(tmp_path / name)
-    with pytest.raises(OutputHeld) as told, held(tmp_path / name, "embed"):
+    with pytest.raises(OutputBusy) as told, lock_output(tmp_path / name, "embed"):
         pass
     words = str(told.value)
     assert str(tmp_path / name) in words
@@ -53,27 +53,27 @@ def test_the_second_job_is_told_who_holds_the_output_and_since_when(tmp_path, ot
     assert "choose another output" in words
 
 
-def test_a_holder_killed_with_sigkill_lets_go_and_leaves_nothing_in_the_way(tmp_path, other):
+def test_a_killed_job_releases_its_lock(tmp_path, other):
     first = other(tmp_path / "out")
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert (tmp_path / "out" / LOCK).exists()  # its name is still there, its lock is not
-    with held(tmp_path / "out", "shard"):
+    assert (tmp_path / "out" / LOCK).exists()  # the file still exists, but it is not locked
+    with lock_output(tmp_path / "out", "shard"):
         assert json.loads((tmp_path / "out" / LOCK).read_text())["pid"] == os.getpid()
     assert not (tmp_path / "out" / LOCK).exists()
 
 
-def test_being_turned_away_does_not_loosen_the_lock(tmp_path, other):
+def test_a_refused_job_does_not_release_the_lock(tmp_path, other):
     other(tmp_path / "out")
     for _ in range(2):
-        with pytest.raises(OutputHeld), held(tmp_path / "out", "shard"):
+        with pytest.raises(OutputBusy), lock_output(tmp_path / "out", "shard"):
             pass
     assert (tmp_path / "out" / LOCK).exists()
 
 
 def test_one_process_does_not_hold_an_output_twice(tmp_path):
-    with held(tmp_path / "out", "shard"):
-        with pytest.raises(OutputHeld), held(tmp_path / "out", "shard"):
+    with lock_output(tmp_path / "out", "shard"):
+        with pytest.raises(OutputBusy), lock_output(tmp_path / "out", "shard"):
             pass
         assert (tmp_path / "out" / LOCK).exists()
 
@@ -81,19 +81,22 @@ def test_one_process_does_not_hold_an_output_twice(tmp_path):
 @pytest.mark.parametrize("inner", ["shards", "train/triplet", "report.html", "results.parquet"])
 def test_a_job_on_a_folder_and_a_job_inside_it_exclude_each_other(tmp_path, other, inner):
     first = other(tmp_path / "demo", "demo")
-    with pytest.raises(OutputHeld, match="herbray demo"), held(tmp_path / "demo" / inner, "shard"):
+    with pytest.raises(OutputBusy, match="herbray demo"), lock_output(tmp_path / "demo" / inner, "shard"):
         pass
     first.kill()
     first.wait()
     other(tmp_path / "demo" / inner, "shard")
-    with pytest.raises(OutputHeld, match="herbray shard"), held(tmp_path / "demo", "demo"):
+    with pytest.raises(OutputBusy, match="herbray shard"), lock_output(tmp_path / "demo", "demo"):
         pass
 
 
 def test_outputs_side_by_side_do_not_exclude_each_other(tmp_path, other):
     other(tmp_path / "runs" / "shards")
     other(tmp_path / "runs" / "results.parquet")
-    with held(tmp_path / "runs" / "train" / "triplet", "train"), held(tmp_path / "runs" / "report.html", "report"):
+    with (
+        lock_output(tmp_path / "runs" / "train" / "triplet", "train"),
+        lock_output(tmp_path / "runs" / "report.html", "report"),
+    ):
         pass
 
 
@@ -101,16 +104,16 @@ def test_two_names_of_one_folder_are_one_output(tmp_path, other):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     other(tmp_path / "link")
-    with pytest.raises(OutputHeld), held(tmp_path / "real", "shard"):
+    with pytest.raises(OutputBusy), lock_output(tmp_path / "real", "shard"):
         pass
 
 
-def test_nothing_is_left_after_a_job_but_what_it_wrote(tmp_path):
-    with held(tmp_path / "out", "shard"):
+def test_only_the_output_is_left_after_a_job(tmp_path):
+    with lock_output(tmp_path / "out", "shard"):
         (tmp_path / "out" / "part").touch()
-    with held(tmp_path / "page.html", "report"):
+    with lock_output(tmp_path / "page.html", "report"):
         (tmp_path / "page.html").touch()
-    with pytest.raises(KeyError), held(tmp_path / "other" / "shards", "shard"):
+    with pytest.raises(KeyError), lock_output(tmp_path / "other" / "shards", "shard"):
         raise KeyError
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
         "out",
@@ -119,33 +122,33 @@ def test_nothing_is_left_after_a_job_but_what_it_wrote(tmp_path):
     ]
 
 
-def test_a_torn_note_is_no_obstacle(tmp_path, other):
+def test_a_damaged_lock_note_is_no_obstacle(tmp_path, other):
     other(tmp_path / "out")
     (tmp_path / "out" / LOCK).write_text('{"verb": "sha')
-    with pytest.raises(OutputHeld, match="just started"), held(tmp_path / "out", "shard"):
+    with pytest.raises(OutputBusy, match="just started"), lock_output(tmp_path / "out", "shard"):
         pass
 
 
-def test_an_output_that_cannot_be_written_is_told_in_words(tmp_path):
+def test_an_output_that_cannot_be_written_gives_a_message(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="choose another output"), held(tmp_path / "file" / "out", "shard"):
+    with pytest.raises(ValueError, match="choose another output"), lock_output(tmp_path / "file" / "out", "shard"):
         pass
 
 
 def _contend(out, log, tries):
     for _ in range(tries):
         try:
-            with held(Path(out), "shard"):
+            with lock_output(Path(out), "shard"):
                 with Path(log).open("a") as file:
                     file.write("in\n")
                 time.sleep(0.001)
                 with Path(log).open("a") as file:
                     file.write("out\n")
-        except OutputHeld:
+        except OutputBusy:
             pass
 
 
-def test_never_two_at_once_though_the_lock_file_comes_and_goes(tmp_path):
+def test_only_one_job_at_a_time_although_the_lock_file_is_removed(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     jobs = [spawn.Process(target=_contend, args=(str(tmp_path / "out"), str(tmp_path / "log"), 40)) for _ in range(3)]
     for job in jobs:
@@ -155,7 +158,7 @@ def test_never_two_at_once_though_the_lock_file_comes_and_goes(tmp_path):
         assert job.exitcode == 0
     lines = (tmp_path / "log").read_text().split()
     assert lines == ["in", "out"] * (len(lines) // 2)
-    assert len(lines) >= 80  # some got in
+    assert len(lines) >= 80  # the jobs did get the lock
 
 
 def test_a_verb_is_refused_before_it_does_anything_while_another_job_writes_there(tmp_path, other, capsys, monkeypatch):

@@ -50,12 +50,12 @@ PLACES = {"catalogue", "shards", "out", "store", "model", "embeddings"}
 
 
 def shipped(name):
-    """The settings of a job of the study, less the folders that it reads and writes."""
+    """The settings of a job of the study, without the folders that it reads and writes."""
     path = ROOT / f"jobs/walker2022/{name}.yaml"
     return config.load(KINDS[name.partition("-")[0]], path).model_dump(exclude=PLACES)
 
 
-def test_the_study_in_one_job_is_its_steps():
+def test_the_study_in_one_job_equals_its_steps():
     whole = config.load(KINDS["study"], ROOT / "jobs/walker2022/study.yaml")
     for stage in ("shard", "embed", "evaluate"):
         assert getattr(whole, stage).model_dump(exclude=PLACES) == shipped(stage)
@@ -73,12 +73,12 @@ def test_the_study_in_one_job_is_its_steps():
     assert (whole.inits, whole.seeds[0]) == ((), before.seed)
 
 
-TOLD = {  # dotted path → value, by the study's own sections
+STUDY = {  # dotted path → value; the comments name the sections of the paper
     "shard": {  # Data
         "side": 512,  # Images: a square of the short side at 512 px first
         "geometry": "crop",
         "splits.cap": 25,  # step 1
-        "splits.home": "auto",  # step 2: the institution of most sheets, New York there
+        "splits.home": "auto",  # step 2: the institution with most sheets, New York in the study
         "splits.species": 0.1,  # step 3
         "splits.random": 0.1,  # step 4
         "splits.min_train": 2,  # step 5
@@ -86,7 +86,7 @@ TOLD = {  # dotted path → value, by the study's own sections
         "splits.stratify": True,
         "seed": 89,
     },
-    "train": {  # Images, and Networks: what all three share
+    "train": {  # Images and Networks: settings that all three share
         "augment.flip": 0.5,
         "augment.rotate": 10,
         "augment.zoom": 1.1,
@@ -111,7 +111,7 @@ TOLD = {  # dotted path → value, by the study's own sections
         "keep": "last",
         "seed": 89,
         "workers": 1,  # one V100
-        "stream.balance": 0,  # an epoch is the training split as it is
+        "stream.balance": 0,  # an epoch is the unchanged training split
         "objective.views": 1,
     },
     "classifier": {  # Networks: its column
@@ -134,7 +134,7 @@ TOLD = {  # dotted path → value, by the study's own sections
         "objective.group": 2,
         "objective.rivals": 16,
         "objective.margin": 1.0,
-        "objective.normalise": False,  # raw 512 numbers
+        "objective.normalise": False,  # 512 numbers, not normalised
     },
     "autoencoder": {
         "encoder.init": "models:/walker2022-pretraining@candidate",
@@ -146,13 +146,13 @@ TOLD = {  # dotted path → value, by the study's own sections
         "objective.latent": 256,
         "objective.width": 64,
     },
-    "embed": {  # Images: feature extraction; the start that is not trained is the networks'
+    "embed": {  # Images: feature extraction; the untrained start is that of the networks
         "start.arch": "resnet18",
         "start.init": "imagenet",
         "start.normalise": False,
         "start.stem": "standard",
         "start.size": 256,
-        "splits": ("train", "herbarium", "species", "random"),  # also: silhouettes, and the map's fit
+        "splits": ("train", "herbarium", "species", "random"),  # train: for silhouettes and to fit the map
     },
     "identify": {  # The three applications: 1
         "splits": ("herbarium", "species", "random"),
@@ -180,7 +180,7 @@ TOLD = {  # dotted path → value, by the study's own sections
         "C": 1,
         "class_weight": None,
         "max_iter": 2500,
-        "draws": 20,  # one in the study; this is the mend
+        "draws": 20,  # one in the study
     },
     "silhouette": {  # also
         "splits": ("train",),
@@ -190,7 +190,7 @@ TOLD = {  # dotted path → value, by the study's own sections
 
 
 def jobs():
-    """Every job that the preset speaks of, by the name of its section in `TOLD`."""
+    """The jobs of the preset, by the name of their section in `STUDY`."""
     found = {kind: config.parse(KINDS[kind], {"preset": "walker2022"}) for kind in ("shard", "train", "embed")}
     judged = config.parse(KINDS["evaluate"], {"preset": "walker2022"})
     found |= {name: train(objective={"name": name}) for name in ("classifier", "triplet", "autoencoder")}
@@ -204,11 +204,11 @@ def at(spec, path):
     return spec
 
 
-@pytest.mark.parametrize("section", TOLD)
-def test_the_study_as_it_is_told(section):
+@pytest.mark.parametrize("section", STUDY)
+def test_the_settings_are_those_of_the_study(section):
     found = jobs()
     for name in ("classifier", "triplet", "autoencoder") if section == "train" else (section,):
-        assert {path: at(found[name], path) for path in TOLD[section]} == TOLD[section]
+        assert {path: at(found[name], path) for path in STUDY[section]} == STUDY[section]
 
 
 def test_every_split_that_a_task_of_the_study_reads_is_embedded():
@@ -220,7 +220,7 @@ def test_every_split_that_a_task_of_the_study_reads_is_embedded():
 def test_no_setting_of_an_objective_or_of_the_augmentation_is_left_to_the_defaults():
     for name in ("classifier", "triplet", "autoencoder"):
         spec = train(objective={"name": name})
-        told = TOLD["train"] | TOLD[name]
+        told = STUDY["train"] | STUDY[name]
         for part in ("objective", "augment", "encoder", "optimizer"):
             fields = {f"{part}.{key}" for key in type(getattr(spec, part)).model_fields} - {"objective.name"}
             assert fields <= told.keys()
@@ -255,58 +255,15 @@ def test_a_preset_may_be_named_on_the_command_line_and_inside_another_job(tmp_pa
     ("tree", "message"),
     [
         ({"preset": "walker2021"}, "no preset 'walker2021'; did you mean 'walker2022'"),
-        ({"preset": 7}, "no preset 7; herbray, walker2022"),
+        ({"preset": 7}, "no preset 7; known presets: herbray, walker2022"),
         (
             {"optimizer": {"preset": "walker2022"}},
-            "optimizer: preset 'walker2022' says nothing of this; .*shard, train",
+            "optimizer: preset 'walker2022' has no settings for 'optimizer', only for: .*shard, train",
         ),
         ({"preset": "walker2022", "epoch": 3}, "epoch: unknown key; did you mean 'epochs'"),
         ({"preset": "walker2022", "stream": {"batch": 48}, "objective": {"mining": "all"}}, "rivals=16 serve mining"),
     ],
 )
-def test_what_cannot_be_is_told(tree, message):
+def test_an_invalid_use_of_a_preset_is_reported(tree, message):
     with pytest.raises(ConfigError, match=message):
         config.parse(KINDS["train"], tree)
-
-
-def flat(tree, at=""):
-    """Dotted path → value."""
-    if not isinstance(tree, dict):
-        return {at: tree}
-    return {path: value for key, below in tree.items() for path, value in flat(below, f"{at}.{key}".strip(".")).items()}
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_experiment_changes_one_setting_of_an_objective_s_first_training_and_has_three_seeds(path):
-    spec = config.load(KINDS["study"], path)
-    assert len(spec.seeds) == 3
-    assert path.read_text(encoding="utf-8").startswith(f"# herbray study jobs/experiments/{path.name}")
-    first, changed = {}, set()
-    for each in spec.train:
-        shards = spec.other_shards.get(each.called, spec.shard)
-        tree = flat({"train": each.model_dump(exclude={"label"}), "shard": shards.model_dump()})
-        ours = first.setdefault(each.objective.name, tree)
-        if ours is tree:
-            continue
-        differ = {key for key in ours if ours[key] != tree[key]}
-        assert 1 <= len(differ) <= 2  # a schedule is its curve and its warm-up
-        changed |= differ
-        if path.stem != "window":  # whose first mixes all
-            defaults = flat({"train": each.__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
-            assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
-        if path.stem not in ("window", "geometry"):
-            study = flat({"train": train().model_dump()})
-            assert {key: tree[key] for key in differ} == {key: study[key] for key in differ}
-    expected = {"geometry": {"shard.geometry"}, "window": {"train.stream.window"}}
-    assert changed == expected.get(path.stem, DEFAULTS)
-
-
-DEFAULTS = {
-    "train.encoder.normalise",
-    "train.optimizer.schedule",
-    "train.optimizer.warmup",
-    "train.optimizer.weight_decay",
-    "train.augment.light",
-    "train.augment.zoom_about",
-    "train.keep",
-}

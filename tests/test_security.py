@@ -1,4 +1,4 @@
-"""Rules that no part of herbray may break, read off the source itself. `docs/security.md` gives the reasons."""
+"""Rules for the whole source of herbray. `docs/security.md` gives the reasons."""
 
 import ast
 import re
@@ -15,7 +15,9 @@ FORBIDDEN_CALLS = {
     "mlflow.pyfunc.load_model", "mlflow.pytorch.load_model", "torch.hub.load", "torch.jit.load", "torch.package",
     "joblib.load", "np.fromfile", "shutil.unpack_archive", "tempfile.mktemp", "pd.read_pickle",
 }  # fmt: skip
-ALLOWED = {("herbray/tracking/served.py", "spec.loader.exec_module")}  # runs beside a version, never in herbray
+ALLOWED = {
+    ("herbray/tracking/served.py", "spec.loader.exec_module")
+}  # runs with a registered version, never in herbray
 
 
 def calls(path):
@@ -50,7 +52,7 @@ def test_templates_escape_everything_but_our_own_figures():
         for attribute in re.findall(r"=(\{\{.*?\}\})", text):
             raise AssertionError(f"{path}: an attribute without quotes: {attribute}")
     marked = [path.name for path in SOURCES for call, _ in calls(path) if call.rpartition(".")[2] == "Markup"]
-    assert marked == ["drawing.py"]  # matplotlib's SVG, whose texts it escapes
+    assert marked == ["drawing.py"]  # SVG of matplotlib, which escapes its texts
 
 
 def test_csv_is_written_where_formulas_are_defused():
@@ -60,12 +62,12 @@ def test_csv_is_written_where_formulas_are_defused():
         for call, _ in calls(path)
         if call in ("csv.writer", "csv.DictWriter", "pacsv.write_csv", "pa.csv.write_csv", "csv.write_csv")
     }
-    own_names = "herbray/data/sources/synthetic/layouts.py"  # invented names, read back letter by letter
+    own_names = "herbray/data/sources/synthetic/layouts.py"  # invented names, read back unchanged
     assert writers <= {"herbray/spreadsheet.py", own_names}
 
 
 def test_no_secret_and_no_private_place_is_in_the_repository():
     pattern = re.compile(r"BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}|ghp_[A-Za-z0-9]{20}|xox[bp]-")
-    for path in [*SOURCES, *(ROOT / "docs").glob("*.md"), *(ROOT / "cluster").rglob("*"), *(ROOT / "jobs").iterdir()]:
+    for path in [*SOURCES, *(ROOT / "docs").rglob("*.md"), *(ROOT / "cluster").rglob("*"), *(ROOT / "jobs").iterdir()]:
         if path.is_file() and path.suffix != ".pyc":
             assert not pattern.search(path.read_text(encoding="utf-8", errors="replace")), path

@@ -3,7 +3,7 @@ import csv
 import pyarrow as pa
 import pytest
 
-from herbray.spreadsheet import harmless, write_csv
+from herbray.spreadsheet import escape_formula, write_csv
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", " ="])
@@ -16,7 +16,7 @@ def test_no_text_starts_as_a_formula(tmp_path, start):
     assert header[1] == f"'{start}"
 
 
-def test_numbers_truths_and_nulls_stay_what_they_are(tmp_path):
+def test_numbers_booleans_and_nulls_are_not_changed(tmp_path):
     table = pa.table({"n": [-1, 2], "p": [-0.5, None], "b": [True, False], "t": ["Rubus caesius", None]})
     write_csv(table, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_bytes() == (
@@ -26,11 +26,11 @@ def test_numbers_truths_and_nulls_stay_what_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("sign", [";", "; ", "\t", ";\u00a0"])
-def test_no_formula_begins_behind_what_ends_a_cell_elsewhere(sign):
-    assert harmless(f'Rosa{sign}=HYPERLINK("http://evil/")') == f'Rosa{sign}\'=HYPERLINK("http://evil/")'
-    assert harmless(f"Rosa{sign}Rubus = 2") == f"Rosa{sign}Rubus = 2"
+def test_no_formula_starts_after_a_separator(sign):
+    assert escape_formula(f'Rosa{sign}=HYPERLINK("http://evil/")') == f'Rosa{sign}\'=HYPERLINK("http://evil/")'
+    assert escape_formula(f"Rosa{sign}Rubus = 2") == f"Rosa{sign}Rubus = 2"
 
 
 def test_plain_names_are_left_alone():
-    assert harmless("× Sorbaronia fallax") == "× Sorbaronia fallax"
-    assert harmless("") == ""
+    assert escape_formula("× Sorbaronia fallax") == "× Sorbaronia fallax"
+    assert escape_formula("") == ""

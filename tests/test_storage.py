@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from herbray.storage import DamagedFile, MissingFile, read_note, replacing, write_note, write_text
+from herbray.storage import DamagedFile, MissingFile, read_note, replace_file, write_note, write_text
 
 
-def test_a_file_is_replaced_whole_and_folders_on_the_way_are_made(tmp_path):
+def test_a_file_is_replaced_completely_and_folders_are_created(tmp_path):
     path = tmp_path / "a" / "b.txt"
     write_text(path, "one")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_text("two")
         assert path.read_text() == "one"
     assert path.read_text() == "two"
@@ -20,7 +20,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     write_text(path, "one")
 
     def interrupted():
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             temporary.write_text("tw")
             raise KeyboardInterrupt
 
@@ -57,14 +57,14 @@ def test_every_flipped_bit_of_a_note_is_noticed_or_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("text", "damage"),
     [
-        ("", "damaged, it is no JSON"),
-        ("[" * 100_000, "damaged, it is no JSON"),
-        ("[]", "damaged, it is no JSON object"),
+        ("", "damaged, it is not JSON"),
+        ("[" * 100_000, "damaged, it is not JSON"),
+        ("[]", "damaged, it is not a JSON object"),
         (json.dumps({"side": 96}), "written by an earlier version, without a digest"),
-        (json.dumps({"side": 96, "sha256": "0" * 64}), "damaged, it was changed since it was written"),
+        (json.dumps({"side": 96, "sha256": "0" * 64}), "damaged, it was changed after it was written"),
     ],
 )
-def test_other_files_are_refused_by_name_with_the_way_out(tmp_path, text, damage):
+def test_other_files_are_refused_by_name_with_a_remedy(tmp_path, text, damage):
     path = tmp_path / "note.json"
     path.write_text(text)
     with pytest.raises(DamagedFile) as caught:
@@ -72,6 +72,6 @@ def test_other_files_are_refused_by_name_with_the_way_out(tmp_path, text, damage
     assert str(caught.value) == f"{path}: {damage}; run it again"
 
 
-def test_a_missing_note_is_called_missing(tmp_path):
+def test_a_missing_note_is_reported_as_missing(tmp_path):
     with pytest.raises(MissingFile, match=r"note\.json: this file is missing; run it again"):
         read_note(tmp_path / "note.json", "run it again")

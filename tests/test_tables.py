@@ -21,7 +21,7 @@ AS_SHARD = {"compression": "none", "use_dictionary": False, "write_statistics": 
 
 
 def write(path, note=None, **options):
-    with tables.writing(path, TABLE.schema, **options) as file:
+    with tables.open_writer(path, TABLE.schema, **options) as file:
         file.write_table(TABLE, row_group_size=20)
         tables.add_note(file, note or {})
     return path.read_bytes()
@@ -74,7 +74,7 @@ def test_no_flipped_bit_gives_other_rows(tmp_path, options):
             assert str(found).startswith(f"{path}: damaged")
             assert str(found).endswith("; way out")
         else:
-            assert found.equals(TABLE)  # statistics in a page's header
+            assert found.equals(TABLE)  # only statistics in a page's header changed
     assert noticed > 1000
 
 
@@ -106,14 +106,14 @@ def test_cut_zeroed_empty_foreign_and_missing_files_are_refused(tmp_path, check)
         check(path, "way out")
 
 
-def test_a_table_of_another_version_is_refused_with_what_differs(tmp_path):
+def test_a_table_of_another_version_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "t.parquet"
     tables.write(path, TABLE.drop_columns(["width"]).append_column("seed", TABLE["width"]))
     with pytest.raises(DamagedFile, match=r"not a table of this version of herbray \(lacks width, has seed\); way out"):
         tables.read(path, "way out", TABLE.schema)
 
 
-def test_what_the_storage_refuses_is_no_damage(tmp_path):
+def test_an_error_of_the_storage_is_not_damage(tmp_path):
     (tmp_path / "t.parquet").symlink_to(tmp_path / "t.parquet")  # a loop: the system refuses to open it
     with pytest.raises(OSError, match="symbolic links") as caught:
         tables.read(tmp_path / "t.parquet", "way out")

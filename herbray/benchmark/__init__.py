@@ -1,1 +1,1 @@
-"""Benchmarks against named peers; `registry` lists them. Nothing is imported here: a measured process stays small."""
+"""Benchmarks against named peers, listed in `registry`. Nothing is imported here, so measured processes stay small."""

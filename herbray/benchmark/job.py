@@ -1,42 +1,43 @@
-"""The verb: run one benchmark, print its tables, keep its record."""
+"""The benchmark job: runs one benchmark, prints its tables and writes its record."""
 
 import tempfile
 from pathlib import Path
 
+from pydantic import Field
 from rich.console import Console
 
-from herbray.benchmark.race import race
-from herbray.benchmark.record import Record, record, write
+from herbray.benchmark.harness.race import race
+from herbray.benchmark.harness.record import Record, make_record, write_record
+from herbray.benchmark.harness.table import print_record
 from herbray.benchmark.registry import AnyBenchmark
-from herbray.benchmark.table import show
 from herbray.config import Spec
 
 
 class Benchmark(Spec):
-    """The job. `herbray benchmark NAME key=value` is short for `run.name=NAME run.key=value`."""
+    """The benchmark job. `herbray benchmark NAME key=value` is short for `run.name=NAME run.key=value`."""
 
-    run: AnyBenchmark
-    out: Path = Path("runs/benchmark")
+    run: AnyBenchmark = Field(description="which benchmark, and its settings")
+    out: Path = Field(Path("runs/benchmark"), description="folder that receives the record")
 
 
 def benchmark(spec: Benchmark) -> Path:
-    """Race every case, print the outcome and write `out/NAME.json`.
+    """Measure every case, print the tables and write `out/NAME.json`.
 
     Returns:
-        The record's path.
+        The path of the record.
 
     Raises:
-        ValueError: settings that do not fit, or contenders that do not compute the same thing.
+        ValueError: invalid settings, or contenders that do not compute the same results.
     """
     done = measure(spec.run)
-    show(done)
+    print_record(done)
     path = spec.out / f"{spec.run.name}.json"
-    write(done, path)
+    write_record(done, path)
     return path
 
 
 def measure(spec: AnyBenchmark) -> Record:
-    """Race every case in a folder that is removed afterwards."""
+    """Measure every case, in a working folder that is removed afterwards."""
     console = Console(stderr=True)
     cases, laps = [], []
     with tempfile.TemporaryDirectory(prefix="herbray-benchmark-") as work:
@@ -44,4 +45,4 @@ def measure(spec: AnyBenchmark) -> Record:
             console.print(f"{spec.name}: {case.name} …", markup=False)
             laps += race(case, spec.rounds)
             cases.append(case)
-    return record(spec, cases, laps)
+    return make_record(spec, cases, laps)

@@ -1,18 +1,18 @@
-"""The benchmarks. A new one is a file in this folder and a line in `BENCHMARKS` and `AnyBenchmark`."""
+"""The list of benchmarks. A new one is a file in `contests/` and a line in `BENCHMARKS` and `AnyBenchmark`."""
 
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from herbray.benchmark.embed import EmbedRate
-from herbray.benchmark.ingest import Ingest
-from herbray.benchmark.input import Input
-from herbray.benchmark.knn import Knn
-from herbray.benchmark.scale import Scale
-from herbray.benchmark.spec import BenchmarkSpec
-from herbray.benchmark.step import Step
-from herbray.benchmark.train import TrainLoop
-from herbray.benchmark.triplet import TripletStep
+from herbray.benchmark.contests.embed import EmbedRate
+from herbray.benchmark.contests.ingest.contest import Ingest
+from herbray.benchmark.contests.input.contest import Input
+from herbray.benchmark.contests.knn import Knn
+from herbray.benchmark.contests.scale import Scale
+from herbray.benchmark.contests.step import Step
+from herbray.benchmark.contests.train import TrainLoop
+from herbray.benchmark.contests.triplet import TripletStep
+from herbray.benchmark.harness.spec import BenchmarkSpec
 
 __all__ = ["BENCHMARKS", "AnyBenchmark", "BenchmarkSpec"]
 
@@ -26,9 +26,9 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "knn": Knn,
     "scale": Scale,
 }
-"""Every benchmark by its name."""
+"""Name of a benchmark → its settings."""
 
 AnyBenchmark = Annotated[
     Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")
 ]
-"""Type of a configuration key that takes any of them."""
+"""Type of a setting that may be any benchmark."""

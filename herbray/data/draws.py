@@ -1,7 +1,7 @@
-"""Random draws that depend on names, not on positions: the one source of chance in the data wing.
+"""Random numbers that depend on names, not on positions: the only source of randomness in splits and shard plans.
 
-A generator that is asked row after row gives other answers when the rows arrive in another order. A keyed hash does
-not: the draw of a specimen is a function of (seed, purpose, specimen) alone, on every machine and in every Python.
+The numbers of a sequential generator depend on the order of rows. A keyed hash does not: the number of a specimen is a
+function of (seed, purpose, specimen) only, on every machine and in every Python version.
 """
 
 from collections.abc import Iterable
@@ -11,24 +11,26 @@ import numpy as np
 import numpy.typing as npt
 
 
-def draws(seed: int, purpose: str, keys: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """One uniform 64-bit number a key: BLAKE2b (RFC 7693) of seed, purpose and key.
+def draw_numbers(seed: int, purpose: str, keys: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """Draw one uniform 64-bit number per key: BLAKE2b (RFC 7693) of seed, purpose and key.
 
-    Sorting by it is a seeded shuffle; `draw / 2**64 < p` is a coin of chance p. Two purposes give independent draws.
+    Sorting by the numbers gives a seeded shuffle; `number / 2**64 < p` is true with probability p. Different purposes
+    give independent numbers.
 
     Args:
         seed: any integer.
-        purpose: what is drawn, e.g. "cap"; one purpose a decision, so that no decision follows from another.
-        keys: the names, each of which stands for itself: equal keys get equal draws.
+        purpose: what the numbers decide, e.g. "cap"; use each purpose for one decision, so that decisions are
+            independent.
+        keys: names; equal keys get equal numbers.
 
     Returns:
-        uint64, one a key, in the order of `keys`.
+        UInt64, one number per key, in the order of `keys`.
 
     Raises:
-        ValueError: `purpose` holds a NUL, which separates it from the key.
+        ValueError: `purpose` contains a NUL character, which separates it from the key.
     """
     if "\0" in purpose:
-        raise ValueError(f"purpose {purpose!r} holds a NUL character: give a plain word")
+        raise ValueError(f"purpose {purpose!r} contains a NUL character: give a plain word")
     start = blake2b(f"{int(seed)}\0{purpose}\0".encode(), digest_size=8)
 
     def digest(key: str) -> bytes:

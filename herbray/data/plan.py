@@ -1,10 +1,9 @@
-"""The epoch plan is the dataset: which rows of the shards make which training batch.
+"""The epoch plan, which is the dataset: assigns rows of the shards to training batches.
 
-A pure function of the shard index and a seed. No image is read, moved or shuffled to make it; `data.bags` has the plan
-of the shards themselves.
+A pure function of the shard index and a seed; no image is read, moved or shuffled. `data.shard_plan` plans the shards
+themselves.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,40 +17,44 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from herbray.config import Spec
-from herbray.data.rivals import any_genus, any_row
+from herbray.data.rivals import draw_rival_bags, draw_rival_rows
 
 Ints = npt.NDArray[np.int64]
 
 
 class Stream(Spec):
-    """How rows become batches."""
+    """How rows are arranged into batches."""
 
-    batch: int = Field(64, ge=1, description="rows a batch on each rank, before views")
-    window: int = Field(48, ge=1, description="bags that are mixed with one another")
+    batch: int = Field(64, ge=1, description="rows per batch on each rank, before views")
+    window: int = Field(48, ge=1, description="bags per window; rows are mixed within a window")
     align: int = Field(
-        4, ge=1, description="windows an epoch are a multiple of this, so that such world sizes share them"
+        4,
+        ge=1,
+        description="windows per epoch are a multiple of this, to divide evenly among this number of ranks",
     )
-    balance: float = Field(0.0, ge=0.0, le=1.0, description="0: genera as often as they are; 1: all equally often")
+    balance: float = Field(
+        0.0, ge=0.0, le=1.0, description="0: each genus in proportion to its specimens; 1: all genera equally often"
+    )
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Groups `start` to `stop` of one bag, in the order that the bag has in this epoch."""
+    """Groups `start` to `stop` of one bag, in the order of the bag in this epoch."""
 
-    bag: int  # place in the sorted index
-    copy: int  # a bag drawn twice in an epoch has two orders
+    bag: int  # position in the sorted index
+    copy: int  # how often the bag was drawn before in this epoch; each copy has another order
     file: str
     row_group: int
     rows: int
     label: int
     start: int
     stop: int
-    kin: int = 0  # a row is its own mate once in so many times; 0: never
+    self_pair_every: int = 0  # a row is its own mate with probability 1 / self_pair_every; 0: never
 
 
 @dataclass(frozen=True)
 class Window:
-    """The unit of work and of resumption: `batches` exact batches, made of the slices' rows and of nothing else."""
+    """The unit of work and of resumption: exactly `batches` batches, made only of the rows of its slices."""
 
     seed: int
     epoch: int
@@ -60,37 +63,37 @@ class Window:
     batch: int
     group: int
     slices: tuple[Slice, ...]
-    rivals: int = 0  # rows at the end of each batch, drawn one by one from
-    stock: int = 0  # so many slices, the last
+    rivals: int = 0  # rows at the end of each batch, drawn separately from the last slices
+    rival_slices: int = 0  # number of those slices
 
     def to_json(self) -> str:
-        """Text for the trip through a Ray dataset."""
+        """Serialise the window for a Ray dataset."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Window":
-        """Inverse of `to_json`."""
+        """Parse the result of `to_json`."""
         tree: dict[str, Any] = json.loads(text)
         slices = tuple(Slice(**part) for part in tree.pop("slices"))
         return cls(**tree, slices=slices)
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which row stands where: arrays [batches, batch]."""
+class RowOrder:
+    """The source row of each row of a window's batches: arrays [batches, batch]."""
 
     slice: Ints  # index into the window's slices
     row: Ints  # row within that slice's row group
-    offset: npt.NDArray[np.float64]  # in [0, 1): where the square is cut along the long side
-    seeds: Ints  # [batches]: of the augmentation
+    offset: npt.NDArray[np.float64]  # in [0, 1): position of the square along the long side
+    seeds: Ints  # [batches]: seeds of the augmentation
 
 
-def genera(index: pa.Table) -> list[str]:
-    """The class list: the genera of the training split, sorted. A label is a place in it."""
+def list_genera(index: pa.Table) -> list[str]:
+    """List the classes: the genera of the training split, sorted. A label is an index into the list."""
     return sorted(set(index.filter(pc.equal(index["split"], "train"))["genus"].to_pylist()))
 
 
-def epoch_plan(
+def plan_epoch(
     index: pa.Table,
     classes: Sequence[str],
     spec: Stream,
@@ -103,122 +106,144 @@ def epoch_plan(
 ) -> list[Window]:
     """List the windows of one epoch.
 
-    Every row of the split is in at least one batch when `balance` is 0. What is needed to fill the last batch of the
-    last window is taken from the beginning of the epoch; a genus with fewer rows than `group` fills its group with
-    further views of its rows.
-
-    With `rivals` the plan draws as Walker et al. 2022 drew triplets, all draws with replacement, for an objective that
-    takes both rows of a pair as anchors and the rivals as negatives:
-
-    * a row is in a pair once an epoch in expectation, not exactly once (an odd bag has a row too few or too many);
-    * its mate is itself with probability 1 / (rows of the genus), else any other row of its *bag*. Bags were dealt at
-      random: over the seeds of shard plans the mate is any row of the genus alike; under one plan it is always a row
-      of the same `shard.bag`;
-    * a rival is a random row of a random genus, all genera alike. Those of one window come from as many random bags as
-      keep pace with the pairs, so anchors of one batch, and batches of one window, share negatives: a triplet has the
-      distribution of the literal form, several at once are not independent.
+    If `balance` is 0, every row of the split is in at least one batch. The last batch of the last window is filled with
+    rows from the beginning of the epoch; a genus with fewer rows than `group` fills its group with repeated rows, which
+    get further views. For `rivals` see `herbray.data.rivals`.
 
     Args:
         index: rows of `schema.INDEX`, in any order.
-        classes: the genera, as `genera` gives them; a genus outside it gets label -1.
+        classes: the genera, from `list_genera`; other genera get label -1.
         spec: batch and window sizes.
-        group: rows of one genus that stand side by side; must divide `spec.batch`.
-        seed: of the run.
-        epoch: from 0.
-        split: which split to read.
-        rivals: rows at the end of each batch that are of any genus, all genera alike.
-        shape: windows, and batches of each, that there are at least; see `run_plan`.
+        group: adjacent rows of one genus; must divide `spec.batch` without its rivals.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+        split: split to read.
+        rivals: rows of any genus at the end of each batch; all genera are equally likely.
+        shape: minimum number of windows, and of batches per window; see `plan_run`.
 
     Raises:
-        ValueError: the split is empty, or `group` does not divide the batch less its rivals.
+        ValueError: the split is empty, or `group` does not divide the batch without its rivals.
     """
-    if spec.batch <= rivals:
-        raise ValueError(f"stream.batch={spec.batch} leaves no row beside {rivals} rivals: raise it, or lower rivals")
-    if (spec.batch - rivals) % group:
-        beside = f" beside {rivals} rivals" if rivals else ""
-        raise ValueError(
-            f"stream.batch={spec.batch} cannot be cut into groups of {group} rows{beside}: choose a multiple"
-        )
+    _check_batch(spec.batch, group, rivals)
     bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
     if not bags.num_rows:
-        raise ValueError(f"the shards hold no row of split {split!r}: look at the counts in their manifest.json")
-    rows = bags["rows"].to_numpy()
-    drawn, copies = _draw(rows, bags["genus"].to_pylist(), spec, np.random.default_rng([seed, epoch, 0]))
-    table = bags.to_pylist()
-    luck = np.random.default_rng([seed, epoch, 3])
-    many = rows[drawn]
-    groups = (many / group + luck.random(len(many))).astype(np.int64) if rivals else -(-many // group)
+        raise ValueError(f"the shards contain no row of split {split!r}: check the counts in their manifest.json")
+    rng = np.random.default_rng([seed, epoch, 3])
+    sequence = _draw_sequence(bags, classes, spec, group, (seed, epoch), rng if rivals else None)
+    groups_per_batch = (spec.batch - rivals) // group
+    windows = max(shape[0], _divide_up(_divide_up(len(sequence.bags), spec.window), spec.align) * spec.align)
+    batches = max(shape[1], _divide_up(_divide_up(int(sequence.ends[-1]), groups_per_batch), windows))
+    step = batches * groups_per_batch
+    rival_slices = _divide_up(spec.window * rivals, spec.batch - rivals)
+    rival_bags = draw_rival_bags(bags["genus"].to_pylist(), bags["rows"].to_numpy(), windows * rival_slices, rng)
+
+    def make_window(number: int) -> Window:
+        chosen = rival_bags[number * rival_slices : (number + 1) * rival_slices].tolist()
+        slices = (
+            *sequence.cut(number * step, (number + 1) * step),
+            *(sequence.make_slice(bag, 0, 0, 0) for bag in chosen),
+        )
+        return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, rival_slices)
+
+    return [make_window(number) for number in range(windows)]
+
+
+def _check_batch(batch: int, group: int, rivals: int) -> None:
+    if batch <= rivals:
+        raise ValueError(
+            f"stream.batch={batch} leaves no row in addition to {rivals} rivals: raise it, or lower rivals"
+        )
+    if (batch - rivals) % group:
+        plus = f" plus {rivals} rivals" if rivals else ""
+        raise ValueError(f"stream.batch={batch} cannot be cut into groups of {group} rows{plus}: choose a multiple")
+
+
+@dataclass(frozen=True, eq=False)
+class _Sequence:
+    """The bags of one epoch in the order in which they were drawn, cut into groups of rows."""
+
+    table: list[dict[str, Any]]  # the bags of the split: rows of the index
+    labels: list[int]  # of the bags of the split
+    self_pair_every: Counter[str]  # by genus, see `Slice`
+    bags: Ints  # drawn bags, positions in `table`
+    copies: Ints  # of the drawn bags: how often each was drawn before
+    groups: Ints  # of the drawn bags: number of groups
+    ends: Ints  # of the drawn bags: cumulative number of groups
+
+    def cut(self, begin: int, end: int) -> Iterator[Slice]:
+        """Return slices that hold groups `begin` to `end` of the sequence, which repeats from its start."""
+        while begin < end:
+            lap, first = divmod(begin, int(self.ends[-1]))
+            position = int(np.searchsorted(self.ends, first, side="right"))
+            start, stop = int(self.ends[position] - self.groups[position]), int(self.ends[position])
+            last = min(stop, first + end - begin)
+            copy = int(self.copies[position]) + 1000 * lap
+            yield self.make_slice(int(self.bags[position]), copy, first - start, last - start)
+            begin += last - first
+
+    def make_slice(self, bag: int, copy: int, start: int, stop: int) -> Slice:
+        row = self.table[bag]
+        pairing = self.self_pair_every[row["genus"]]
+        return Slice(bag, copy, row["file"], row["row_group"], row["rows"], self.labels[bag], start, stop, pairing)
+
+
+def _draw_sequence(
+    bags: pa.Table,
+    classes: Sequence[str],
+    spec: Stream,
+    group: int,
+    key: tuple[int, int],
+    rng: np.random.Generator | None,
+) -> _Sequence:
+    """Draw the bags of an epoch; with rivals, `rng` rounds the number of groups of each bag at random."""
+    rows, genera = bags["rows"].to_numpy(), bags["genus"].to_pylist()
+    drawn, copies = _draw_bags(rows, genera, spec, np.random.default_rng([*key, 0]))
+    sizes = rows[drawn]
+    groups = -(-sizes // group) if rng is None else (sizes / group + rng.random(len(sizes))).astype(np.int64)
     if not groups.any():
         groups[:] = 1
-    ends = np.cumsum(groups)
-    total = int(ends[-1])
-    a_batch = (spec.batch - rivals) // group
-    windows = max(shape[0], _ceil(_ceil(len(drawn), spec.window), spec.align) * spec.align)
-    batches = max(shape[1], _ceil(_ceil(total, a_batch), windows))
-    label = {genus: place for place, genus in enumerate(classes)}
-    kin = Counter[str]()
-    for row in table if rivals else ():
-        kin[row["genus"]] += row["rows"]
-    for row in table:
-        if row["rows"] == 1:  # a row alone in its bag is its own mate often enough for its whole genus
-            kin[row["genus"]] = 0
-
-    def cut(begin: int, end: int) -> Iterator[Slice]:
-        """Slices of the groups from `begin` to `end` of the epoch's sequence, which repeats after `total`."""
-        while begin < end:
-            lap, at = divmod(begin, total)
-            place = int(np.searchsorted(ends, at, side="right"))
-            bag, first = int(drawn[place]), int(ends[place] - groups[place])
-            stop = min(int(ends[place]), at + end - begin)
-            yield part(bag, int(copies[place]) + 1000 * lap, at - first, stop - first)
-            begin += stop - at
-
-    def part(bag: int, copy: int, start: int, stop: int) -> Slice:
-        row = table[bag]
-        where = (row["file"], row["row_group"], row["rows"], label.get(row["genus"], -1))
-        return Slice(bag, copy, *where, start, stop, kin[row["genus"]])
-
-    step = batches * a_batch
-    stock = _ceil(spec.window * rivals, spec.batch - rivals)
-    chosen = any_genus([row["genus"] for row in table], rows, windows * stock, luck).reshape(windows, stock).tolist()
-
-    def window(number: int) -> Window:
-        slices = (*cut(number * step, (number + 1) * step), *(part(bag, 0, 0, 0) for bag in chosen[number]))
-        return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, stock)
-
-    return [window(number) for number in range(windows)]
+    self_pair_every = Counter[str]()
+    for genus, count in zip(genera, rows.tolist(), strict=True) if rng is not None else ():
+        self_pair_every[genus] += count
+    for genus, count in zip(genera, rows.tolist(), strict=True):
+        if count == 1:  # the only row of a bag is always its own mate, often enough for its whole genus
+            self_pair_every[genus] = 0
+    label_of = {genus: label for label, genus in enumerate(classes)}
+    labels = [label_of.get(genus, -1) for genus in genera]
+    return _Sequence(bags.to_pylist(), labels, self_pair_every, drawn, copies, groups, np.cumsum(groups))
 
 
-def run_plan(
+def plan_run(
     index: pa.Table, classes: Sequence[str], spec: Stream, group: int, seed: int, epochs: int, rivals: int = 0
 ) -> list[Window]:
-    """The windows of all epochs, of one shape: equally many an epoch, of equally many batches.
+    """List the windows of all epochs, with equally many windows per epoch and batches per window.
 
-    Where bags or pairs are drawn anew each epoch their number differs by a few. Ranks that are in different epochs at
-    one step, or at a run's end, must agree on how many steps a window has. Arguments as in `epoch_plan`.
+    If bags or pairs are drawn again for each epoch, their number varies slightly. Ranks that are in different epochs at
+    the same step must agree on the number of steps of a window. For the arguments see `plan_epoch`.
     """
 
-    def planned(shape: tuple[int, int]) -> list[list[Window]]:
+    def plan_all(shape: tuple[int, int]) -> list[list[Window]]:
         return [
-            epoch_plan(index, classes, spec, group, seed, epoch, rivals=rivals, shape=shape) for epoch in range(epochs)
+            plan_epoch(index, classes, spec, group, seed, epoch, rivals=rivals, shape=shape) for epoch in range(epochs)
         ]
 
-    found = planned((1, 1))
-    windows = max(map(len, found))
-    if any(len(each) != windows for each in found):
-        found = planned((windows, 1))
-    batches = max(each[0].batches for each in found)
-    if any(each[0].batches != batches for each in found):
-        found = planned((windows, batches))
-    return [window for each in found for window in each]
+    plans = plan_all((1, 1))
+    windows = max(map(len, plans))
+    if any(len(each) != windows for each in plans):
+        plans = plan_all((windows, 1))
+    batches = max(each[0].batches for each in plans)
+    if any(each[0].batches != batches for each in plans):
+        plans = plan_all((windows, batches))
+    return [window for each in plans for window in each]
 
 
-def _ceil(amount: int, part: int) -> int:
+def _divide_up(amount: int, part: int) -> int:
+    """Divide and round up."""
     return -(-amount // part)
 
 
-def _draw(rows: Ints, names: Sequence[str], spec: Stream, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Bags of an epoch in random order, and for each how often it was drawn before."""
+def _draw_bags(rows: Ints, names: Sequence[str], spec: Stream, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Draw the bags of an epoch in random order; also return how often each was drawn before."""
     times = np.ones(len(rows), np.int64)
     if spec.balance:
         kinds, genus = np.unique(np.asarray(names, dtype=str), return_inverse=True)
@@ -227,40 +252,37 @@ def _draw(rows: Ints, names: Sequence[str], spec: Stream, rng: np.random.Generat
         times = np.floor(expected + rng.random(len(rows))).astype(np.int64)
         if not times.any():
             times[:] = 1
-    drawn = np.repeat(np.arange(len(rows)), times)
+    bags = np.repeat(np.arange(len(rows)), times)
     copies = np.concatenate([np.arange(n) for n in times])
-    order = rng.permutation(len(drawn))
-    return drawn[order], copies[order]
+    order = rng.permutation(len(bags))
+    return bags[order], copies[order]
 
 
-def order(window: Window) -> Order:
-    """Mix the rows of a window into its batches: a function of the window alone."""
-    key = (window.seed, window.epoch)
-    groups: list[npt.NDArray[np.int64]] = []
-    for place, part in enumerate(window.slices[: len(window.slices) - window.stock]):
-        rng = np.random.default_rng([*key, 1, part.bag, part.copy])
-        mixed = rng.permutation(part.rows)
-        many = -(-part.rows // window.group)
-        filled = np.resize(mixed, many * window.group).reshape(many, window.group)
-        if part.kin:  # with replacement: one row of the group stands for all with probability 1 / kin
-            one = filled[np.arange(many), rng.integers(window.group, size=many)]
-            filled = np.where(rng.random((many, 1)) * part.kin < 1, one[:, None], filled)
-        filled = filled[part.start : part.stop]
-        groups.append(np.stack([np.full_like(filled, place), filled], axis=-1))
-    rng = np.random.default_rng([*key, 2, window.number])
+def order_rows(window: Window) -> RowOrder:
+    """Arrange the rows of a window into its batches; depends on the window only."""
+    own = len(window.slices) - window.rival_slices
+    groups = [_order_groups(window, position) for position in range(own)]
+    rng = np.random.default_rng([window.seed, window.epoch, 2, window.number])
     stacked = np.concatenate(groups)  # [groups, group, 2]
     mixed = stacked[rng.permutation(len(stacked))].reshape(window.batches, window.batch - window.rivals, 2)
     if window.rivals:
-        first = len(window.slices) - window.stock
-        sizes = np.array([part.rows for part in window.slices[first:]], np.int64)
-        drawn = any_row(sizes, window.batches, window.rivals, rng) + np.array([first, 0])
-        mixed = np.concatenate([mixed, drawn], axis=1)
+        sizes = np.array([part.rows for part in window.slices[own:]], np.int64)
+        rivals = draw_rival_rows(sizes, window.batches, window.rivals, rng) + np.array([own, 0])
+        mixed = np.concatenate([mixed, rivals], axis=1)
     offset = rng.random((window.batches, window.batch))
     seeds = rng.integers(0, 2**62, window.batches)
-    return Order(mixed[..., 0], mixed[..., 1], offset, seeds)
+    return RowOrder(mixed[..., 0], mixed[..., 1], offset, seeds)
 
 
-def fingerprint(*parts: object) -> str:
-    """Short stable name of anything that JSON can say: sha256, 16 hexadecimal digits."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _order_groups(window: Window, position: int) -> Ints:
+    """Arrange the rows of one slice into groups: slice and row, [groups, group, 2]."""
+    part = window.slices[position]
+    rng = np.random.default_rng([window.seed, window.epoch, 1, part.bag, part.copy])
+    mixed = rng.permutation(part.rows)
+    count = _divide_up(part.rows, window.group)
+    rows = np.resize(mixed, count * window.group).reshape(count, window.group)
+    if part.self_pair_every:  # with replacement: one row fills its group with probability 1 / self_pair_every
+        one = rows[np.arange(count), rng.integers(window.group, size=count)]
+        rows = np.where(rng.random((count, 1)) * part.self_pair_every < 1, one[:, None], rows)
+    rows = rows[part.start : part.stop]
+    return np.stack([np.full_like(rows, position), rows], axis=-1)

@@ -1,4 +1,16 @@
-"""Rivals: rows of any genus, all genera alike, that a batch has beside its groups (see `plan.epoch_plan`)."""
+"""Rivals: rows of any genus that a batch has in addition to its groups; all genera are equally likely.
+
+With rivals, the epoch plan draws triplets as Walker et al. 2022 did, all with replacement, for an objective that uses
+both rows of a pair as anchors and the rivals as negatives:
+
+* a row is in one pair per epoch in expectation, not exactly (a bag of odd size has one row too few or too many);
+* the mate of a row is the row itself with probability 1 / (rows of the genus), else another row of its *bag*. Bags
+  were filled at random: over the seeds of shard plans, every row of the genus is equally likely to be the mate; under
+  one shard plan, the mate is always from the same bag;
+* a rival is a random row of a random genus, all genera equally likely. The rivals of one window come from a limited
+  number of random bags, in proportion to the number of pairs, so anchors of one batch, and batches of one window, share
+  negatives: each triplet has the distribution of the paper's, but triplets are not independent.
+"""
 
 from collections.abc import Sequence
 
@@ -8,38 +20,38 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 
-def any_genus(names: Sequence[str], rows: Ints, many: int, rng: np.random.Generator) -> Ints:
-    """So many bags with replacement: a random genus, all alike, and of it the bag of a random row.
+def draw_rival_bags(names: Sequence[str], rows: Ints, many: int, rng: np.random.Generator) -> Ints:
+    """Draw bags with replacement: first a genus, all equally likely, then the bag of a random row of the genus.
 
     Args:
         names: the genus of each bag.
-        rows: of each bag.
-        many: bags to draw.
-        rng: where from.
+        rows: number of rows of each bag.
+        many: number of bags to draw.
+        rng: random generator.
 
     Returns:
-        Int64 [many], places of bags.
+        Int64 [many], indices of bags.
     """
     kinds, genus = np.unique(np.asarray(names, dtype=str), return_inverse=True)
     by_genus = np.argsort(genus, kind="stable")
-    ends = np.cumsum(rows[by_genus])  # of the bags, one genus after the other
+    ends = np.cumsum(rows[by_genus])  # of bags in the order of genera
     sizes = np.bincount(genus, weights=rows, minlength=len(kinds)).astype(np.int64)
     first = np.cumsum(sizes) - sizes
     drawn = rng.integers(len(kinds), size=many)
     return by_genus[np.searchsorted(ends, first[drawn] + rng.integers(sizes[drawn]), side="right")]
 
 
-def any_row(rows: Ints, batches: int, rivals: int, rng: np.random.Generator) -> Ints:
-    """For every batch so many bags of a window's stock, all alike, and a row of each.
+def draw_rival_rows(rows: Ints, batches: int, rivals: int, rng: np.random.Generator) -> Ints:
+    """Draw for every batch some of a window's rival bags, all equally likely, and a row from each.
 
     Args:
-        rows: of each bag of the stock.
-        batches: of the window.
-        rivals: of a batch.
-        rng: where from.
+        rows: number of rows of each rival bag.
+        batches: number of batches of the window.
+        rivals: number of rivals per batch.
+        rng: random generator.
 
     Returns:
-        Int64 [batches, rivals, 2], place of the bag and row in it.
+        Int64 [batches, rivals, 2], index of the bag and of the row in it.
     """
     bag = rng.integers(len(rows), size=(batches, rivals))
     return np.stack([bag, rng.integers(rows[bag])], axis=-1)

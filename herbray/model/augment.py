@@ -1,7 +1,8 @@
-"""Batched augmentation on the images' device: uint8 in, one resampling, floats in [0, 1] out.
+"""Batched augmentation on the device of the images: uint8 in, floats in [0, 1] out, with a single resampling.
 
-The transforms are those of Walker et al. 2022: flip, rotation, zoom, warp, light, random resized crop. All that moves
-pixels is one projective map per image and is sampled once; they sampled twice, and cropped all images of a batch alike.
+The transforms are those of Walker et al. 2022: flip, rotation, zoom, warp, light, random resized crop. All
+geometric changes form one projective map per image, sampled once; the paper sampled twice, and applied the same crop to
+every image of a batch.
 """
 
 import math
@@ -16,35 +17,45 @@ from herbray.config import Spec
 
 
 class Augment(Spec):
-    """How far an image may be changed. The numbers are the paper's; `preset: walker2022` also changes in its ways."""
+    """How strongly images are augmented. The numbers are the paper's; `preset: walker2022` also uses its methods."""
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
-    rotate: float = Field(10.0, ge=0, le=180, description="degrees, either way")
+    rotate: float = Field(10.0, ge=0, le=180, description="largest rotation in degrees, in either direction")
     zoom: float = Field(1.1, ge=1, le=4, description="largest magnification")
-    warp: float = Field(0.2, ge=0, le=0.4, description="tilt of the sheet, horizontally and vertically, either way")
-    p_affine: float = Field(0.75, ge=0, le=1, description="probability of rotation, zoom and warp, each on its own")
-    brightness: float = Field(0.2, ge=0, lt=1, description="relative change, either way")
-    contrast: float = Field(0.2, ge=0, lt=1, description="relative change about the image's mean, either way")
-    p_light: float = Field(0.75, ge=0, le=1, description="probability of brightness and contrast, each on its own")
-    crop_scale: float = Field(0.75, gt=0, le=1, description="smallest share of the area that the crop keeps")
-    padding: Literal["reflection", "border", "zeros"] = Field("reflection", description="what lies beyond the edge")
-    zoom_about: Literal["centre", "anywhere"] = Field("centre", description="the point that zooming leaves in place")
-    light: Literal["linear", "logit"] = Field("linear", description="what is changed: pixels, or their log odds")
+    warp: float = Field(
+        0.2, ge=0, le=0.4, description="largest tilt of the sheet, horizontally and vertically, in either direction"
+    )
+    p_affine: float = Field(
+        0.75, ge=0, le=1, description="probability of rotation, of zoom and of warp, drawn separately"
+    )
+    brightness: float = Field(0.2, ge=0, lt=1, description="largest relative change, up or down")
+    contrast: float = Field(0.2, ge=0, lt=1, description="largest relative change around the image's mean, up or down")
+    p_light: float = Field(
+        0.75, ge=0, le=1, description="probability of a brightness and of a contrast change, drawn separately"
+    )
+    crop_scale: float = Field(0.75, gt=0, le=1, description="smallest share of the image area that a crop keeps")
+    padding: Literal["reflection", "border", "zeros"] = Field(
+        "reflection", description="what fills the area beyond the image edge"
+    )
+    zoom_about: Literal["centre", "anywhere"] = Field("centre", description="the fixed point of the zoom")
+    light: Literal["linear", "logit"] = Field(
+        "linear", description="scale of light changes: pixel values, or their log odds"
+    )
 
 
 @torch.no_grad()
 def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1) -> Tensor:
-    """Change each image at random.
+    """Augment each image at random.
 
-    All random numbers are drawn on the CPU from the seed, a fixed number for each row: the result depends on the
-    images, the seed and the row's place, not on the device or the process.
+    All random numbers are drawn on the CPU from the seed, the same count for each row: the result depends on the
+    images, the seed and the position of the row, not on the device or the process.
 
     Args:
         images: UInt8 [n, s, s, 3] or [n, 3, s, s].
-        seed: of the batch.
+        seed: seed of the batch.
         size: side of the result in pixels.
-        spec: how far.
-        views: copies of each image, changed independently, side by side.
+        spec: strength of the changes.
+        views: copies of each image, augmented independently and adjacent in the result.
 
     Returns:
         Float [n · views, 3, size, size] in [0, 1], on the device of `images`.
@@ -52,54 +63,56 @@ def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1)
     Raises:
         ValueError: images that are not square RGB bytes.
     """
-    planes = _planes(images)
-    # Bilinear sampling looks at four pixels: shrink larger images first, to about the scale at which they are sampled.
+    planes = _to_planes(images)
+    # Bilinear sampling reads four pixels: larger images are first reduced to about the scale at which they are sampled.
     planes = _shrink(planes, math.ceil(size / math.sqrt(spec.crop_scale)))
     if views > 1:
         planes = planes.repeat_interleave(views, dim=0)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(len(planes), 15, generator=generator, dtype=torch.float64)
-    about = torch.rand(len(planes), 2, generator=generator, dtype=torch.float64)  # last: the others stay as they were
-    grid = _grid(_sent(_maps(torch.cat([draws[:, :11], about], dim=1), spec), planes), size)
+    about = torch.rand(
+        len(planes), 2, generator=generator, dtype=torch.float64
+    )  # drawn last, so that the draws above keep their values
+    grid = _make_grid(_send(_make_maps(torch.cat([draws[:, :11], about], dim=1), spec), planes), size)
     sampled = functional.grid_sample(planes, grid, "bilinear", spec.padding, align_corners=False)
-    light = _light if spec.light == "linear" else _light_odds
-    return light(sampled, _sent(draws[:, 11:], planes), spec)
+    light = _change_light if spec.light == "linear" else _change_log_odds
+    return light(sampled, _send(draws[:, 11:], planes), spec)
 
 
 @torch.no_grad()
-def prepare(images: Tensor, size: int) -> Tensor:
-    """Images as evaluation sees them: unchanged but for their size.
+def prepare_images(images: Tensor, size: int) -> Tensor:
+    """Scale images for evaluation, without augmentation.
 
     Args:
         images: UInt8 [n, s, s, 3] or [n, 3, s, s].
         size: side of the result in pixels.
 
     Returns:
-        Float [n, 3, size, size] in [0, 1], on the device of `images`; antialiased where s is larger.
+        Float [n, 3, size, size] in [0, 1], on the device of `images`; antialiased if s is larger.
 
     Raises:
         ValueError: images that are not square RGB bytes.
     """
-    planes = _planes(images)
+    planes = _to_planes(images)
     return planes if planes.shape[-1] == size else _resize(planes, size)
 
 
-def _sent(numbers: Tensor, planes: Tensor) -> Tensor:
-    """Numbers of the CPU in the type and on the device of `planes`; a GPU need not have finished its work for that."""
+def _send(numbers: Tensor, planes: Tensor) -> Tensor:
+    """Numbers of the CPU in the type and on the device of `planes`, without waiting for the GPU's earlier work."""
     return numbers.to(planes.device, planes.dtype, non_blocking=True)
 
 
-def _planes(images: Tensor) -> Tensor:
+def _to_planes(images: Tensor) -> Tensor:
     """Float [n, 3, s, s] in [0, 1]."""
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or images.ndim != 4:
-        raise ValueError(f"images are {images.dtype} {shape}; wanted uint8 [n, s, s, 3] or [n, 3, s, s]")
+        raise ValueError(f"images are {images.dtype} {shape}; expected uint8 [n, s, s, 3] or [n, 3, s, s]")
     if shape[1] == 3 and shape[2] == shape[3]:
         planes = images
     elif shape[3] == 3 and shape[1] == shape[2]:
         planes = images.permute(0, 3, 1, 2)
     else:
-        raise ValueError(f"images have shape {shape}; wanted squares, [n, s, s, 3] or [n, 3, s, s]")
+        raise ValueError(f"images have shape {shape}; expected square images, [n, s, s, 3] or [n, 3, s, s]")
     return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
@@ -109,17 +122,17 @@ def _shrink(planes: Tensor, side: int) -> Tensor:
 
 def _resize(planes: Tensor, side: int) -> Tensor:
     resized = functional.interpolate(planes, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return resized.clamp_(0, 1)  # rounding may leave the range by a hair
+    return resized.clamp_(0, 1)  # rounding may leave [0, 1] slightly
 
 
-def _maps(draws: Tensor, spec: Augment) -> Tensor:
-    """Projective maps from output to input coordinates, both in [-1, 1]: Float [m, 3, 3] from draws [m, 13]."""
-    flip, turned, angle, zoomed, zoom, warped, across, along, area, left, top, x, y = draws.unbind(dim=1)
+def _make_maps(draws: Tensor, spec: Augment) -> Tensor:
+    """Make projective maps from output to input coordinates, both in [-1, 1]: draws [m, 13] → Float [m, 3, 3]."""
+    flip, rotated, angle, zooms, zoom, warps, across, along, area, left, top, x, y = draws.unbind(dim=1)
     zero, one = torch.zeros_like(flip), torch.ones_like(flip)
     mirror = torch.where(flip < spec.flip, -one, one)
-    radians = torch.where(turned < spec.p_affine, (2 * angle - 1) * math.radians(spec.rotate), zero)
-    scale = torch.where(zoomed < spec.p_affine, 1 / (1 + zoom * (spec.zoom - 1)), one)
-    tilt = torch.where(warped < spec.p_affine, one, zero) * spec.warp
+    radians = torch.where(rotated < spec.p_affine, (2 * angle - 1) * math.radians(spec.rotate), zero)
+    scale = torch.where(zooms < spec.p_affine, 1 / (1 + zoom * (spec.zoom - 1)), one)
+    tilt = torch.where(warps < spec.p_affine, one, zero) * spec.warp
     reach = 1 - scale if spec.zoom_about == "anywhere" else zero
     cos, sin = radians.cos(), radians.sin()
     kept = (spec.crop_scale + area * (1 - spec.crop_scale)).sqrt()  # side of the crop over side of the image
@@ -135,29 +148,29 @@ def _matrix(*entries: Tensor) -> Tensor:
     return torch.stack(entries, dim=1).view(-1, 3, 3)
 
 
-def _grid(maps: Tensor, size: int) -> Tensor:
-    """Where each output pixel is read: Float [m, size, size, 2]."""
+def _make_grid(maps: Tensor, size: int) -> Tensor:
+    """Compute the position that each output pixel samples: Float [m, size, size, 2]."""
     centres = ((torch.arange(size, device=maps.device, dtype=maps.dtype) * 2 + 1) / size - 1).view(1, -1, 1)
     across, down, fixed = (column.unsqueeze(1) for column in maps.unbind(dim=2))
     mapped = (centres * across + fixed).unsqueeze(1) + (centres * down).unsqueeze(2)
     return mapped[..., :2] / mapped[..., 2:]
 
 
-def _light(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
-    """Brightness, then contrast about the mean, both in one multiplication: planes [m, 3, s, s], draws [m, 4]."""
-    brightened, brightness, sharpened, contrast = draws.view(-1, 4, 1, 1, 1).unbind(dim=1)
-    gain = torch.where(brightened < spec.p_light, 1 + (2 * brightness - 1) * spec.brightness, 1.0)
-    slope = torch.where(sharpened < spec.p_light, 1 + (2 * contrast - 1) * spec.contrast, 1.0)
+def _change_light(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
+    """Apply brightness, then contrast around the mean, in one operation: planes [m, 3, s, s], draws [m, 4]."""
+    has_brightness, brightness, has_contrast, contrast = draws.view(-1, 4, 1, 1, 1).unbind(dim=1)
+    gain = torch.where(has_brightness < spec.p_light, 1 + (2 * brightness - 1) * spec.brightness, 1.0)
+    slope = torch.where(has_contrast < spec.p_light, 1 + (2 * contrast - 1) * spec.contrast, 1.0)
     mean = planes.mean(dim=(1, 2, 3), keepdim=True)
     return torch.addcmul(mean * gain * (1 - slope), planes, gain * slope).clamp_(0, 1)
 
 
-def _light_odds(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
-    """Brightness added to the log odds of a pixel, contrast times them, as Walker et al. 2022 had it from fastai 2.
+def _change_log_odds(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
+    """Add brightness to the log odds of each pixel and multiply by contrast, as fastai 2 did for Walker et al. 2022.
 
-    The odds of mid grey are 1: brightness moves mid grey by at most its share, contrast leaves it where it is.
+    The odds of mid grey are 1: brightness changes mid grey by at most its share, contrast does not change it.
     """
-    brightened, brightness, sharpened, contrast = draws.view(-1, 4, 1, 1, 1).unbind(dim=1)
-    grey = torch.where(brightened < spec.p_light, 0.5 * (1 + (2 * brightness - 1) * spec.brightness), 0.5)
-    slope = torch.where(sharpened < spec.p_light, (1 - spec.contrast) ** (1 - 2 * contrast), 1.0)
+    has_brightness, brightness, has_contrast, contrast = draws.view(-1, 4, 1, 1, 1).unbind(dim=1)
+    grey = torch.where(has_brightness < spec.p_light, 0.5 * (1 + (2 * brightness - 1) * spec.brightness), 0.5)
+    slope = torch.where(has_contrast < spec.p_light, (1 - spec.contrast) ** (1 - 2 * contrast), 1.0)
     return torch.sigmoid((torch.logit(planes, eps=1e-6) + torch.logit(grey)) * slope)

@@ -1,4 +1,4 @@
-"""An encoder made ready to embed: batch norm folded into the convolutions, memory laid out as the device likes it."""
+"""Encoders prepared for embedding: batch norm folded into the convolutions, and the device's best memory layout."""
 
 import copy
 from collections.abc import Callable
@@ -7,34 +7,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from herbray.model.augment import prepare
+from herbray.model.augment import prepare_images
 from herbray.model.portable import Encoder
 
 Embedder = Callable[[Tensor], Tensor]
 """UInt8 [n, s, s, 3] on the device → Float32 [n, dim] on the device."""
 
 
-def ready(encoder: Encoder, device: torch.device) -> Embedder:
-    """The fastest form of an encoder.
+def build_embedder(encoder: Encoder, device: torch.device) -> Embedder:
+    """Build the fastest embedding function for an encoder.
 
-    On a CPU its features are those of the encoder to 1e-5 of their scale. On a CUDA device it computes in bf16, which
-    keeps three digits.
+    On a CPU its features differ from the encoder's by at most 1e-5 of their scale. On a CUDA device it computes in
+    bf16, which keeps three digits.
 
     Args:
-        encoder: in any mode; it is left as it is.
-        device: where it will run.
+        encoder: in any mode; it is not changed.
+        device: device that will run the function.
     """
-    folded = fold(encoder).to(device)
+    folded = fold_batch_norm(encoder).to(device)
     if device.type == "cuda":
         folded = folded.to(memory_format=torch.channels_last)
     elif folded.arch == "resnet18" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        folded.network = _Blocked(folded.network)
+        folded.network = _OneDnnNetwork(folded.network)
     else:
         folded = folded.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def embed(pixels: Tensor) -> Tensor:
-        images = prepare(pixels, folded.size)
+        images = prepare_images(pixels, folded.size)
         if device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -44,11 +44,11 @@ def ready(encoder: Encoder, device: torch.device) -> Embedder:
     return embed
 
 
-def fold(encoder: Encoder) -> Encoder:
-    """A copy in evaluation mode, without gradient; convolutions carry the scale and shift of the norms behind them."""
+def fold_batch_norm(encoder: Encoder) -> Encoder:
+    """Copy an encoder in evaluation mode, without gradients, and fold batch norms into the convolutions."""
     folded = copy.deepcopy(encoder).eval().requires_grad_(False)
     for module in folded.network.modules():
-        # "0", "1": downsampling of a ResNet's block; "1", "2": EfficientNet's convolutions
+        # "0", "1": downsampling in a ResNet block; "1", "2": convolutions of EfficientNet
         for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1"), ("1", "2")):
             if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
                 fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
@@ -57,15 +57,15 @@ def fold(encoder: Encoder) -> Encoder:
     return folded
 
 
-class _Blocked(nn.Module):
-    """A network on the CPU in oneDNN's own layout: no convolution reorders its weights or its input again."""
+class _OneDnnNetwork(nn.Module):
+    """A CPU network in oneDNN's own memory layout, so that convolutions do not reorder weights or input."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         for module in list(network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, nn.Conv2d):
-                    setattr(module, name, _Convolution(child))
+                    setattr(module, name, _OneDnnConvolution(child))
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
@@ -73,8 +73,8 @@ class _Blocked(nn.Module):
         return features.to_dense()
 
 
-class _Convolution(nn.Module):
-    """A convolution whose weights are laid out once."""
+class _OneDnnConvolution(nn.Module):
+    """A convolution whose weights are reordered once, when it is built."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Encoder and objective in one module: what DDP wraps, what the optimizer sees, what a checkpoint holds."""
+"""Encoder and objective in one module, which DDP wraps, the optimizer updates and a checkpoint holds."""
 
 import inspect
 from typing import Any
@@ -11,16 +11,16 @@ from herbray.model.portable import Encoder
 
 
 class Learner(nn.Module):
-    """An encoder and the objective that trains it. Every parameter takes part in every step."""
+    """An encoder and the objective that trains it. Every step uses every parameter."""
 
     def __init__(self, encoder: Encoder, objective: Objective) -> None:
-        """Join the two."""
+        """Combine encoder and objective."""
         super().__init__()
         self.encoder = encoder
         self.objective = objective
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             images: Float [n, 3, s, s] in [0, 1].
@@ -33,13 +33,15 @@ class Learner(nn.Module):
         return out
 
 
-def parallel(learner: nn.Module) -> DistributedDataParallel:
-    """One rank's part of a learner on many.
+def wrap_ddp(learner: nn.Module) -> DistributedDataParallel:
+    """Wrap a learner in DDP, for this rank.
 
-    Batch-norm statistics are not copied from rank 0 at every step: a step in training mode does not read them, and who
-    reads them copies them first.
+    Batch-norm statistics are not copied from rank 0 at every step: a step in training mode does not read them, and code
+    that reads them copies them first.
     """
-    known = inspect.signature(DistributedDataParallel).parameters
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # torch renamed it
+    parameters = inspect.signature(DistributedDataParallel).parameters
+    buffers = (
+        "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+    )  # torch renamed it
     settings: dict[str, Any] = {buffers: False}
     return DistributedDataParallel(learner, gradient_as_bucket_view=True, **settings)

@@ -1,7 +1,7 @@
-"""Results drawn as one self-contained HTML page, for readers of the paper and for herbarium staff."""
+"""The report: results as one self-contained HTML page, for researchers and herbarium staff."""
 
 from herbray.report.content import EncoderNote, ReportData, Sheet, SweepNote
 from herbray.report.page import write_report
-from herbray.report.sweep import logarithmic
+from herbray.report.sections.sweep import logarithmic_paths
 
-__all__ = ["EncoderNote", "ReportData", "Sheet", "SweepNote", "logarithmic", "write_report"]
+__all__ = ["EncoderNote", "ReportData", "Sheet", "SweepNote", "logarithmic_paths", "write_report"]

@@ -1,8 +1,8 @@
-"""The orderings of encoders that Walker et al. 2022 report, as data, and what our paired comparisons say of each.
+"""The rankings of encoders that Walker et al. 2022 report, and the evidence of our paired comparisons for each.
 
-No score of the study is known to us; its orderings are. Two objectives are compared only where both began from the same
-start weights: in the study these differed by objective, so that its orderings mix the two causes. Encoders that bear a
-label are an experiment of their own, and left out.
+The scores of the study are not known, only its rankings. Two objectives are compared only if both trainings had the
+same start weights: in the study, the start weights differed between objectives, so its rankings mix the two causes.
+Encoders with a label are separate experiments and are left out.
 """
 
 import math
@@ -20,22 +20,23 @@ from herbray.report.text import clean
 from herbray.schema import UNTRAINED
 
 OBJECTIVES: Final = ("triplet", "autoencoder", "classifier")
-"""The three that the study compares."""
+"""The three objectives that the study compares."""
 
 Verdict = Literal["agrees", "disagrees", "undecided"]
+_ALL_OF: Final = {1: "the only comparison", 2: "both comparisons"}
 VERDICTS: Final[tuple[Verdict, ...]] = ("agrees", "disagrees", "undecided")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure that an ordering is judged by.
+    """A metric by which a ranking is judged.
 
     Attributes:
-        task: that measured it.
-        metric: its name in the results.
-        label: in words.
-        splits: those that count; None for all.
-        levels: those that count; None for all, e.g. whichever pairs of genera were measured.
+        task: the task that measures the metric.
+        metric: name of the metric in the results.
+        label: name of the metric on the page.
+        splits: the splits to consider; None: all.
+        levels: the levels to consider; None: all, e.g. all pairs of genera that were measured.
     """
 
     task: str
@@ -45,7 +46,7 @@ class Measure:
     levels: tuple[str, ...] | None = None
 
     def covers(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of `schema.COMPARISON` is of this figure."""
+        """Whether a row of `schema.COMPARISON` is a comparison by this metric."""
         return (
             (row["task"], row["metric"]) == (self.task, self.metric)
             and (self.splits is None or row["split"] in self.splits)
@@ -55,7 +56,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Claim:
-    """One objective is better than another, at something; `measures` has the telling one first."""
+    """The claim that one objective is better than another at a task; the first of `measures` is the main one."""
 
     about: str
     better: str
@@ -64,7 +65,7 @@ class Claim:
 
     @property
     def order(self) -> str:
-        """As the page writes it."""
+        """The claim as written on the page."""
         return f"{self.better} > {self.worse}"
 
 
@@ -76,7 +77,7 @@ _MISLABELS = (
     Measure("mislabel", "auroc", "AUROC of the ranking"),
     Measure("mislabel", "tpr", "true-positive rate"),
 )
-_TRANSFER = (  # what training saw neither the herbarium (H) nor the species (S) of
+_TRANSFER = (  # specimens whose herbarium (H) or species (S) was not in the training data
     Measure("identify", "accuracy", "accuracy", ("herbarium", "species"), ("genus",)),
     Measure("transfer", "accuracy", "accuracy, probe of another split", levels=("genus",)),
 )
@@ -91,26 +92,26 @@ CLAIMS: Final = (
     Claim("Transfer", "triplet", "classifier", _TRANSFER),
     Claim("Transfer", "triplet", "autoencoder", _TRANSFER),
 )
-"""What the study reports: autoencoder and triplet tell genera apart better than the classifier; mislabels are found
-best by triplet, then autoencoder, then classifier; the triplet network transfers best."""
+"""The claims of the study: autoencoder and triplet discriminate genera better than the classifier; triplet finds
+mislabels best, then autoencoder, then classifier; the triplet network transfers best."""
 
-STARTS: Final = tuple(Claim("Genus identification", model, UNTRAINED, _IDENTIFICATION) for model in OBJECTIVES)
-"""Not the study's: that training was worth it, against its own start weights, frozen."""
+START_CLAIMS: Final = tuple(Claim("Genus identification", model, UNTRAINED, _IDENTIFICATION) for model in OBJECTIVES)
+"""Not claims of the study: each trained encoder is better than its own frozen start weights."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One comparison of a claim's two objectives, in the claim's direction: above 0 is for it.
+class JudgedComparison:
+    """One comparison of the two objectives of a claim; a positive difference supports the claim.
 
     Attributes:
-        measure: what was compared.
-        split: on which specimens.
+        measure: the metric that was compared.
+        split: split of the specimens.
         level: a rank or a pair of genera.
-        start: the start weights of both; and, where several encoders of an objective began there, which two.
-        difference: of the means, in percentage points; `low` and `high` are the ends of its interval.
-        specimens: that both were asked about.
-        seeds: training runs of the better and of the worse objective.
-        verdict: `undecided` where the interval holds 0.
+        start: the start weights of both, and which two encoders if an objective has several with these start weights.
+        difference: difference of the means in percentage points; `low` and `high` are the ends of its interval.
+        specimens: number of specimens on which both were scored.
+        seeds: number of training runs of the better and of the worse objective.
+        verdict: `undecided` if the interval contains 0.
     """
 
     measure: Measure
@@ -126,92 +127,92 @@ class Judged:
 
     @property
     def place(self) -> str:
-        """Level and split as the page writes them."""
+        """Level and split as written on the page."""
         return f"{clean(self.level, 40)} · {split_name(self.split)}"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim with all comparisons that bear on it, and their count in words."""
+    """A claim with all comparisons that concern it, and the verdicts counted in words."""
 
     claim: Claim
-    rows: tuple[Judged, ...]
+    rows: tuple[JudgedComparison, ...]
     words: str
 
 
-def judge(
+def judge_claims(
     comparisons: pa.Table, claims: Iterable[Claim], names: Mapping[str, str] | None = None
 ) -> tuple[Judgement, ...]:
-    """Judge each claim by the comparisons of its two objectives from the same start weights.
+    """Judge each claim by the comparisons of its two objectives with the same start weights.
 
     Args:
-        comparisons: `schema.COMPARISON`.
-        claims: in the order of the answer.
-        names: of kinds; None: they are named by themselves.
+        comparisons: a `schema.COMPARISON` table.
+        claims: the claims, in the order of the result.
+        names: names of kinds; None: derived from the comparisons.
 
     Raises:
         ValueError: a column is missing.
     """
-    rows = _rows(comparisons)
-    sides = [each for row in rows for each in _sides(row)]
-    return tuple(_judge(rows, claim, names or name_kinds(sides, {})) for claim in claims)
+    rows = _finite_rows(comparisons)
+    sides = [each for row in rows for each in _kinds_compared(row)]
+    return tuple(_judge_claim(rows, claim, names or name_kinds(sides, {})) for claim in claims)
 
 
-def compared(comparisons: pa.Table) -> frozenset[str]:
-    """Objectives whose unlabelled encoders occur in the comparisons; ValueError as in `judge`."""
-    sides = [each for row in _rows(comparisons) for each in _sides(row)]
-    return frozenset(each.objective for each in sides if each.unlabelled)
+def compared_objectives(comparisons: pa.Table) -> frozenset[str]:
+    """Objectives whose unlabelled encoders occur in the comparisons; ValueError as in `judge_claims`."""
+    sides = [each for row in _finite_rows(comparisons) for each in _kinds_compared(row)]
+    return frozenset(each.objective for each in sides if each.is_unlabelled)
 
 
-def _sides(row: Mapping[str, Any]) -> tuple[Kind, Kind]:
-    return Kind.of(row, "_a"), Kind.of(row, "_b")
+def _kinds_compared(row: Mapping[str, Any]) -> tuple[Kind, Kind]:
+    return Kind.from_row(row, "_a"), Kind.from_row(row, "_b")
 
 
-def _rows(comparisons: pa.Table) -> list[dict[str, Any]]:
-    """Rows with a finite interval; one that is not finite tells nothing."""
+def _finite_rows(comparisons: pa.Table) -> list[dict[str, Any]]:
+    """Rows with a finite interval; other rows carry no evidence."""
     missing = sorted(set(schema.COMPARISON.names) - set(comparisons.column_names))
     if missing:
-        raise ValueError(f"the comparisons lack the columns {', '.join(missing)}; make them with herbray evaluate")
+        raise ValueError(f"the comparisons lack the columns {', '.join(missing)}; create them with `herbray evaluate`")
     rows: list[dict[str, Any]] = comparisons.select(schema.COMPARISON.names).to_pylist()
     return [row for row in rows if all(math.isfinite(row[name]) for name in ("difference", "low", "high"))]
 
 
-def _judge(rows: Sequence[Mapping[str, Any]], claim: Claim, names: Mapping[str, str]) -> Judgement:
+def _judge_claim(rows: Sequence[Mapping[str, Any]], claim: Claim, names: Mapping[str, str]) -> Judgement:
     bearing = [(m, row) for m in claim.measures for row in rows if m.covers(row)]
-    found = [(m, row, first) for m, row in bearing if (first := _better_first(row, claim)) is not None]
-    alike = [(m, row, first) for m, row, first in found if _same_start(*_sides(row))]
+    found = [(m, row, first) for m, row in bearing if (first := _is_better_first(row, claim)) is not None]
+    alike = [(m, row, first) for m, row, first in found if _have_same_start(*_kinds_compared(row))]
     many = Counter((m, row["split"], row["level"], row["init_a"]) for m, row, _ in alike)
     judged = []
     for measure, row, first in alike:
-        one = _judged(measure, row, first)
+        one = _judge_comparison(measure, row, first)
         if many[measure, one.split, one.level, one.start] > 1:
             better, worse = (names[row[f"kind_{end}"]] for end in ("ab" if first else "ba"))
             one = replace(one, start=f"{one.start}: {better} and {worse}")
         judged.append(one)
-    judged.sort(key=lambda one: _order(one, claim.measures))
-    words = _counted(judged) if judged else ("no start weights in common" if found else "not measured")
+    judged.sort(key=lambda one: _sort_key(one, claim.measures))
+    words = _count_verdicts(judged) if judged else ("no start weights in common" if found else "not measured")
     return Judgement(claim, tuple(judged), words)
 
 
-def _better_first(row: Mapping[str, Any], claim: Claim) -> bool | None:
-    """Whether the claim's better objective is the first of the two; None if the row is not of this claim."""
-    a, b = (_objective(each) for each in _sides(row))
+def _is_better_first(row: Mapping[str, Any], claim: Claim) -> bool | None:
+    """Whether the first of the two kinds has the better objective of the claim; None if the row is of another claim."""
+    a, b = (_objective_of(each) for each in _kinds_compared(row))
     return a == claim.better if {a, b} == {claim.better, claim.worse} else None
 
 
-def _objective(kind: Kind) -> str | None:
-    """None for a training with a label; what was not trained is a start, whatever it is called."""
-    return kind.objective if kind.unlabelled or not kind.trained else None
+def _objective_of(kind: Kind) -> str | None:
+    """The objective of a kind; None for a training with a label. Untrained kinds count whatever their name."""
+    return kind.objective if kind.is_unlabelled or not kind.is_trained else None
 
 
-def _same_start(one: Kind, other: Kind) -> bool:
-    """Of two trained kinds: the same weights at first. Of a trained one and a start: that it began as this very one."""
-    if one.trained and other.trained:
+def _have_same_start(one: Kind, other: Kind) -> bool:
+    """For two trained kinds: whether their start weights are equal. Else: whether one was trained from the other."""
+    if one.is_trained and other.is_trained:
         return one.start_kind[: schema.WEIGHTS_DIGITS] == other.start_kind[: schema.WEIGHTS_DIGITS]
     return one.start_kind == other.start_kind
 
 
-def _judged(measure: Measure, row: Mapping[str, Any], a_first: bool) -> Judged:
+def _judge_comparison(measure: Measure, row: Mapping[str, Any], a_first: bool) -> JudgedComparison:
     sign = 100 if a_first != row["lower_is_better"] else -100
     low, high = sorted((sign * row["low"], sign * row["high"]))
     verdict: Verdict = "undecided"
@@ -219,17 +220,17 @@ def _judged(measure: Measure, row: Mapping[str, Any], a_first: bool) -> Judged:
         verdict = "agrees" if (row["better"] == "a") == a_first else "disagrees"
     seeds = (row["seeds_a"], row["seeds_b"]) if a_first else (row["seeds_b"], row["seeds_a"])
     place = row["split"], row["level"], row["init_a"]
-    return Judged(measure, *place, sign * row["difference"], low, high, row["specimens"], seeds, verdict)
+    return JudgedComparison(measure, *place, sign * row["difference"], low, high, row["specimens"], seeds, verdict)
 
 
-def _order(one: Judged, measures: Sequence[Measure]) -> tuple[Any, ...]:
+def _sort_key(one: JudgedComparison, measures: Sequence[Measure]) -> tuple[Any, ...]:
     return measures.index(one.measure), split_order(one.split), level_order(one.level), one.start
 
 
-def _counted(judged: Sequence[Judged]) -> str:
+def _count_verdicts(judged: Sequence[JudgedComparison]) -> str:
     """E.g. "agrees in 3, disagrees in 1, undecided in 2 of 6 comparisons"."""
     counts, total = Counter(one.verdict for one in judged), len(judged)
     parts = [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
     if len(parts) == 1:
-        return f"{parts[0][0]} in {'the one comparison' if total == 1 else f'all {total} comparisons'}"
+        return f"{parts[0][0]} in {_ALL_OF.get(total, f'all {total} comparisons')}"
     return f"{', '.join(f'{verdict} in {count}' for verdict, count in parts)} of {total} comparisons"

@@ -1,4 +1,4 @@
-"""What a report is made of: plain values, read by whoever calls `write_report`."""
+"""The content of a report: plain values, prepared by the caller of `write_report`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ from herbray.schema import Identity
 
 @dataclass(frozen=True)
 class EncoderNote:
-    """How one encoder came to be.
+    """How one encoder was trained.
 
     Attributes:
-        identity: which it is, as in the results.
+        identity: identity of the encoder, as in the results.
         version: registered name and version, e.g. "herbray-triplet v1", or "untrained".
-        epochs: passes over the training plan.
-        images: images seen, repeats counted.
+        epochs: number of passes over the training plan.
+        images: number of images seen, including repeats.
         seconds: wall-clock time of the training.
-        knn: k-NN genus accuracy on validation features; None where it was not measured.
-        loss: the last one, of validation where that was measured; its scale belongs to the objective.
-        run_id: of the tracking run.
-        settings: of the training job, and `dim`, the length of its representation; empty where they are not known.
+        knn: k-NN genus accuracy on validation features; None if not measured.
+        loss: the last validation loss if measured, else the last training loss; its scale depends on the objective.
+        run_id: id of the MLflow run.
+        settings: settings of the training job, and `dim`, the length of the representation; empty if unknown.
     """
 
     identity: Identity
@@ -38,13 +38,13 @@ class EncoderNote:
 
 
 def note_order(note: EncoderNote) -> tuple[Any, ...]:
-    """Sorting key: the page's order of encoders."""
+    """Sorting key: the order of encoders on the page."""
     return model_order(note.identity.model), note.identity.init, note.identity.seed, note.version, note.identity.encoder
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One specimen for the contact sheet; its JPEG is untrusted and re-encoded before it is shown."""
+    """One specimen of the contact sheet; its JPEG is untrusted and is re-encoded before it is shown."""
 
     jpeg: bytes
     specimen_id: str
@@ -60,9 +60,9 @@ class SweepNote:
     """One sweep over settings.
 
     Attributes:
-        title: what was swept, e.g. "triplet".
-        trials: `schema.TRIAL` rows, and a column for each searched setting.
-        logarithmic: searched settings whose range was logarithmic.
+        title: subject of the sweep, e.g. "triplet".
+        trials: `schema.TRIAL` rows, with a column for each searched setting.
+        logarithmic: searched settings with a logarithmic range.
     """
 
     title: str
@@ -75,21 +75,21 @@ class ReportData:
     """Everything that the page shows; any part may be empty.
 
     Attributes:
-        title: the page's heading.
-        results: `schema.RESULT` rows of every model and task.
-        manifest: of the shards; known keys are counts, splits, genera, source, citation, side, fingerprint, seed.
-        encoders: one note a trained or untrained encoder.
-        curves: the columns of a `Kind`, and epoch (float), metric, value; None where no training was recorded.
-        embeddings: fingerprint of an encoder to a `schema.embedding_schema` table, which may hold several splits.
+        title: heading of the page.
+        results: `schema.RESULT` rows of all models and tasks.
+        manifest: manifest of the shards; known keys: counts, splits, genera, source, citation, side, fingerprint, seed.
+        encoders: one note per trained or untrained encoder.
+        curves: the columns of a `Kind`, epoch (float), metric, value; None if no training was recorded.
+        embeddings: fingerprint of an encoder → `schema.embedding_schema` table, possibly with several splits.
         sheets: example specimens.
         quarantine: `schema.QUARANTINE` rows.
-        settings: the run's settings in YAML.
-        created: date and time, as the page shall show it.
-        version: of herbray.
-        projection: how the map is made; "auto" is UMAP where it is installed, else principal components.
-        sweeps: over settings of training.
-        comparisons: `schema.COMPARISON` rows; None where encoders were not compared.
-        left_out: sentences on what the labels did not allow to be judged.
+        settings: settings of the run in YAML.
+        created: date and time as shown on the page.
+        version: version of herbray.
+        projection: projection of the map; "auto" is UMAP if installed, else principal components.
+        sweeps: sweeps over training settings.
+        comparisons: `schema.COMPARISON` rows; None if encoders were not compared.
+        left_out: lines that say which evaluations the labels do not allow.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""Long-form results summarised: the series that figures draw, and mean and spread of each cell.
+"""Summary of long-form results: the series in figures, and the mean and spread of each cell.
 
-A *series* is one kind of encoder, shown under one name, colour and marker everywhere. Its training seeds and its folds
-or draws are pooled into *cells*.
+A *series* is one kind of encoder, with the same name, colour and marker everywhere. The values of its training seeds
+and folds or draws are pooled into *cells*.
 """
 
 import math
@@ -19,7 +19,7 @@ from herbray.report.text import clean
 from herbray.schema import UNTRAINED
 
 _PAPER_ORDER = ("triplet", "autoencoder", "classifier")
-_LOOK = {  # Okabe and Ito's colours, which colour-blind readers tell apart; markers differ too
+_LOOK = {  # colours of Okabe and Ito, distinguishable for colour-blind readers; markers differ, too
     "triplet": ("#0072B2", "o"),
     "autoencoder": ("#E69F00", "s"),
     "classifier": ("#009E73", "D"),
@@ -36,12 +36,12 @@ _OTHER_LOOKS = (
     ("#222222", "h"),
 )
 
-_NUMBER = re.compile("([0-9]+(?:[.][0-9]+)?)")  # splits a text into texts and numbers, by turns
+_NUMBER = re.compile("([0-9]+(?:[.][0-9]+)?)")  # splits a text into alternating texts and numbers
 
 
 @dataclass(frozen=True)
 class Series(Kind):
-    """One kind of encoder as the page shows it; `label` is its name there."""
+    """One kind of encoder as shown on the page; `label` is its name."""
 
     label: str
     colour: str
@@ -61,11 +61,11 @@ class Cell:
 
     @property
     def sd(self) -> float | None:
-        """Sample standard deviation; None for a single value, which tells nothing of its spread."""
+        """Sample standard deviation; None for a single value."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
-    def above(self, other: "Cell") -> bool:
-        """Whether the intervals mean ± sd lie apart, this one higher; False where either has no interval."""
+    def is_above(self, other: "Cell") -> bool:
+        """Whether mean - sd of this cell is above mean + sd of the other; False if a standard deviation is missing."""
         if self.sd is None or other.sd is None:
             return False
         return self.mean - self.sd > other.mean + other.sd
@@ -80,16 +80,16 @@ class Scores:
         """Index a `schema.RESULT` table; values that are not finite are left out and counted in `undefined`.
 
         Args:
-            results: in long form.
-            comparisons: `schema.COMPARISON`, where encoders were compared on the same specimens; `paired` says so.
-            series: of all that the page shows; None: those of the results, by themselves.
+            results: results in long form.
+            comparisons: `schema.COMPARISON` rows of encoders compared on the same specimens; `paired` is true if any.
+            series: all series of the page; None: those of the results.
 
         Raises:
             ValueError: a column is missing.
         """
         missing = sorted(set(schema.RESULT.names) - set(results.column_names))
         if missing:
-            raise ValueError(f"the results lack the columns {', '.join(missing)}; make them with herbray evaluate")
+            raise ValueError(f"the results lack the columns {', '.join(missing)}; create them with `herbray evaluate`")
         found: dict[tuple[str, str, str, str, str], list[tuple[int, str, int, float]]] = {}
         self.undefined = 0
         rows = results.select(schema.RESULT.names).to_pylist()
@@ -102,7 +102,7 @@ class Scores:
         self._cells = {key: Cell(tuple(value for *_, value in sorted(values))) for key, values in found.items()}
         encoders = {(row["kind"], row["encoder"]) for row in rows}
         kinds = Counter(kind for kind, _ in encoders)
-        shown = list_series({Kind.of(row) for row in rows}) if series is None else series
+        shown = list_series({Kind.from_row(row) for row in rows}) if series is None else series
         self.series = tuple(one for one in shown if one.kind in kinds)
         self.seeds = max(kinds.values(), default=0)
         self._above: dict[tuple[str, ...], bool] = {}
@@ -112,24 +112,24 @@ class Scores:
             self._above[*place, a, b], self._above[*place, b, a] = row["low"] > 0, row["high"] < 0
         self.paired = bool(self._above)
 
-    def higher(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> bool:
-        """Whether one scores clearly higher than another at a (task, split, level, metric).
+    def is_higher(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> bool:
+        """Whether one series scores clearly higher than another at a (task, split, level, metric).
 
-        By the paired comparison: its interval lies above 0. Where there is none, by the rule of thumb that the
-        intervals mean ± one standard deviation lie apart.
+        That is the case if the interval of the paired comparison is above 0. Without a paired comparison, it is the
+        case if the intervals mean ± one standard deviation do not overlap, which is a rule of thumb.
         """
         paired = self._above.get((*place, one.kind, other.kind))
         if paired is not None:
             return paired
         mine, theirs = self.cell(one, *place), self.cell(other, *place)
-        return mine is not None and theirs is not None and mine.above(theirs)
+        return mine is not None and theirs is not None and mine.is_above(theirs)
 
     def cell(self, series: Series, task: str, split: str, level: str, metric: str) -> Cell | None:
-        """The values asked for, or None where there are none."""
+        """The cell of a series, or None if it has no values."""
         return self._cells.get((series.kind, task, split, level, metric))
 
-    def shared(self, task: str, split: str, level: str, metric: str) -> Cell | None:
-        """A value that does not depend on the encoder, such as the majority floor: any series' will do."""
+    def shared_cell(self, task: str, split: str, level: str, metric: str) -> Cell | None:
+        """A cell that does not depend on the encoder, such as the majority baseline; taken from any series."""
         cells = (self.cell(series, task, split, level, metric) for series in self.series)
         return next((cell for cell in cells if cell is not None), None)
 
@@ -151,51 +151,53 @@ class Scores:
 
 
 def list_series(kinds: Iterable[Kind], settings: Settings | None = None) -> tuple[Series, ...]:
-    """Series of kinds: triplet, autoencoder, classifier, others by name, untrained last.
+    """Make the series of kinds, ordered: triplet, autoencoder, classifier, others by name, untrained.
 
     Args:
-        kinds: all that are shown together.
-        settings: of kinds, which tell apart those that would have the same name.
+        kinds: all kinds that are shown together.
+        settings: settings of kinds, used to distinguish kinds that would have the same name.
     """
     found = {each.kind: each for each in sorted(set(kinds), reverse=True)}
     names = name_kinds(found.values(), settings or {})
     ordered = sorted(found.values(), key=lambda each: (model_order(each.model), each.init, names[each.kind]))
-    others = list(dict.fromkeys(each.model for each in ordered if not _known(each)))
+    others = list(dict.fromkeys(each.model for each in ordered if not _has_fixed_look(each)))
     looks = {model: _OTHER_LOOKS[place % len(_OTHER_LOOKS)] for place, model in enumerate(others)}
     series: list[Series] = []
     for each in ordered:
-        colour, marker = _LOOK[each.model] if _known(each) else looks[each.model]
-        nth = sum((each.model, _known(each)) == (earlier.model, _known(earlier)) for earlier in series)
+        colour, marker = _LOOK[each.model] if _has_fixed_look(each) else looks[each.model]
+        nth = sum(
+            (each.model, _has_fixed_look(each)) == (earlier.model, _has_fixed_look(earlier)) for earlier in series
+        )
         marker = marker if nth == 0 else "<>hdp8"[(nth - 1) % 6]
         series.append(Series(**asdict(each), label=names[each.kind], colour=colour, marker=marker))
     return tuple(series)
 
 
-def _known(kind: Kind) -> bool:
-    """Whether it has a colour of its own: a label that reads like an objective has not."""
-    return kind.unlabelled and kind.model in _LOOK
+def _has_fixed_look(kind: Kind) -> bool:
+    """Whether the kind has a fixed colour; a label that equals the name of an objective has none."""
+    return kind.is_unlabelled and kind.model in _LOOK
 
 
 def colour_of(objective: str) -> str:
-    """The colour of an objective's unlabelled encoders."""
+    """The colour of the unlabelled encoders of an objective."""
     return _LOOK[objective][0]
 
 
 def model_order(model: str) -> tuple[int, str]:
-    """Sorting key: the paper's three objectives, others by name, the untrained baseline."""
+    """Sorting key: the three objectives of the paper, others by name, the untrained baseline."""
     if model == UNTRAINED:
         return len(_PAPER_ORDER) + 1, ""
     return (_PAPER_ORDER.index(model), "") if model in _PAPER_ORDER else (len(_PAPER_ORDER), model)
 
 
 def split_order(split: str) -> tuple[int, int, str]:
-    """Sorting key: the splits of the paper in its order, pooled ones after them."""
+    """Sorting key: the splits in the order of the paper, then pooled splits."""
     order = {"train": 0, "validation": 1, "herbarium": 2, "species": 3, "random": 4, "unused": 5}
     return split.count("+"), order.get(split, 9), split
 
 
 def level_order(level: str) -> tuple[int, list[str | float], str]:
-    """Sorting key: ranks from the narrowest, then anything else by name, numbers in it by value: 5 % before 10 %."""
+    """Sorting key: ranks from the narrowest, then other levels by name, with numbers by value: 5 % before 10 %."""
     ranks = tuple(reversed(schema.RANKS))
     if level in ranks:
         return ranks.index(level), [], ""
@@ -204,7 +206,7 @@ def level_order(level: str) -> tuple[int, list[str | float], str]:
 
 
 def split_name(split: str) -> str:
-    """A split as the page writes it: "H (herbarium)", "H + R (pooled)", "train"."""
+    """A split as written on the page: "H (herbarium)", "H + R (pooled)", "train"."""
     parts = split.split("+")
     if not all(part in schema.TEST_SPLITS for part in parts):
         return clean(split)
@@ -213,7 +215,7 @@ def split_name(split: str) -> str:
 
 
 def kinship(pair: str, taxonomy: Mapping[str, tuple[str | None, str | None]]) -> str:
-    """How near the two genera of a pair "A–B" are: "same family", "same order", "different orders", or ""."""
+    """Relation of the two genera of a pair "A–B": "same family", "same order", "different orders", or "" if unknown."""
     known = [taxonomy.get(genus) for genus in pair.split("–")]
     if len(known) != 2 or known[0] is None or known[1] is None:
         return ""

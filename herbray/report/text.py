@@ -8,6 +8,6 @@ _UNPRINTABLE = re.compile(
 
 
 def clean(text: object, limit: int = 120) -> str:
-    """Untrusted text made printable: one line, no control or direction characters, at most `limit` characters."""
+    """Make untrusted text printable: one line, no control or direction characters, at most `limit` characters."""
     shown = " ".join(_UNPRINTABLE.sub(" ", str(text)).split())
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

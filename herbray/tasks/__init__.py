@@ -1,17 +1,18 @@
-"""The jobs that herbarium staff have, run on frozen embeddings. A new task is one file and one line in `TASKS`."""
+"""The tasks of herbarium staff, run on frozen embeddings. A new task is one file and one line in `TASKS`."""
 
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from herbray.tasks.base import Embeddings, TaskSpec, UnscorableError
+from herbray.tasks.base import TaskSpec
 from herbray.tasks.discriminate import Discriminate
+from herbray.tasks.embeddings import Embeddings, UnscorableError
 from herbray.tasks.identify import Identify
-from herbray.tasks.judgeable import Judgeable, LeftOut, judgeable, lines, to_left_out_table
 from herbray.tasks.leakage import Leakage
+from herbray.tasks.methods.scorable import LeftOut, ScorableTasks, describe_left_out, select_scorable, to_left_out_table
 from herbray.tasks.mislabel import Mislabel
 from herbray.tasks.noise import Noise
-from herbray.tasks.outcomes import Measured, Outcome, Score, to_outcome_table, to_table
+from herbray.tasks.outcomes import Measurement, Outcome, Score, to_outcome_table, to_result_table
 from herbray.tasks.planted import Planted
 from herbray.tasks.retrieval import Retrieval
 from herbray.tasks.silhouette import Silhouette
@@ -28,28 +29,28 @@ TASKS: Final[dict[str, type[TaskSpec]]] = {
     "transfer": Transfer,
     "leakage": Leakage,
 }
-"""Every task by its name: the paper's three, then what herbray measures beside them."""
+"""Every task by name: the three of the paper, then those that herbray adds."""
 
 AnyTask = Annotated[
     Identify | Discriminate | Mislabel | Noise | Planted | Retrieval | Silhouette | Transfer | Leakage,
     Field(discriminator="name"),
 ]
-"""The settings of one of `TASKS`, told apart by `name`."""
+"""The settings of one of `TASKS`; `name` says of which."""
 
 __all__ = [
     "TASKS",
     "AnyTask",
     "Embeddings",
-    "Judgeable",
     "LeftOut",
-    "Measured",
+    "Measurement",
     "Outcome",
+    "ScorableTasks",
     "Score",
     "TaskSpec",
     "UnscorableError",
-    "judgeable",
-    "lines",
+    "describe_left_out",
+    "select_scorable",
     "to_left_out_table",
     "to_outcome_table",
-    "to_table",
+    "to_result_table",
 ]

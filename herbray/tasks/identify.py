@@ -6,18 +6,15 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import (
-    PAPER_SEED,
-    Embeddings,
-    Indices,
-    PooledSplits,
-    UnscorableError,
-    hinted,
-    once,
-)
-from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import ProbeTask, cross_validate, dealt, macro_scores, too_few, usable
-from herbray.tasks.units import embeddings_units
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings, Indices, UnscorableError
+from herbray.tasks.methods.classes import explain_too_few, select_classes
+from herbray.tasks.methods.folds import deal_folds
+from herbray.tasks.methods.probe import ProbeTask, cross_validate
+from herbray.tasks.methods.scores import macro_scores
+from herbray.tasks.methods.units import embeddings_units
+from herbray.tasks.outcomes import Measurement, Place
+from herbray.tasks.validators import PooledSplits, known_name, refuse_duplicates
 
 Level = Literal["order", "family", "genus", "species", "institution"]
 
@@ -26,13 +23,13 @@ Level = Literal["order", "family", "genus", "species", "institution"]
 class Identify(ProbeTask):
     """Name specimens at each rank, within one split, by cross-validation (Walker et al. 2022).
 
-    A class in fewer gatherings than folds cannot be cross-validated and is left out; so is a specimen undetermined at
-    the rank. Both are counted, at fold -1: `classes` and `rows` that took part, `classes_left_out`, `rows_left_out`,
-    `rows_undetermined`. Scores of each fold: see `probe.macro_scores`.
+    A class with fewer gatherings than folds cannot be cross-validated and is left out, and so are specimens that are
+    undetermined at the rank. The counts are at fold -1: `classes` and `rows` that were scored, `classes_left_out`,
+    `rows_left_out`, `rows_undetermined`. For the scores of each fold see `scores.macro_scores`.
 
     Attributes:
-        ranks: the paper's three by default. "species" may be added, and "institution", which measures
-            how far the herbarium itself (paper, ruler, lighting) can be read off the representation.
+        ranks: by default the three of the paper. "species" may be added, and "institution", which measures how well
+            the representation reveals the herbarium itself (paper, ruler, lighting).
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -40,41 +37,43 @@ class Identify(ProbeTask):
 
     name: Literal["identify"] = "identify"
     splits: PooledSplits = ("herbarium", "species", "random")
-    ranks: Annotated[tuple[Annotated[Level, hinted(Level)], ...], Field(min_length=1), AfterValidator(once)] = (
+    ranks: Annotated[
+        tuple[Annotated[Level, known_name(Level)], ...], Field(min_length=1), AfterValidator(refuse_duplicates)
+    ] = (
         "genus",
         "family",
         "order",
     )
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
-        """Score each rank; outcomes `accuracy` and `balanced_accuracy`; see `TaskSpec.measure`.
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
+        """Score each rank; the outcomes are `accuracy` and `balanced_accuracy`. See `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two classes of a rank lie in as many gatherings as there are folds.
+            UnscorableError: fewer than two classes of a rank have at least as many gatherings as there are folds.
         """
-        rows = embeddings.of_split(split)
+        rows = embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
-            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
+            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measurement())
 
     def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
         """See `TaskSpec.check`."""
-        rows = labels.of_split(split)
+        rows = labels.select_splits(split)
         for rank in self.ranks:
             _, classes, units, _ = self._classes(rows, split, rank)
-            dealt(classes, units, self.folds, seed)
+            deal_folds(classes, units, self.folds, seed)
 
     def _classes(
         self, embeddings: Embeddings, split: str, rank: str
     ) -> tuple[Indices, Indices, Indices, dict[str, int]]:
-        """The rows that take part, their classes and units, and the counts of `usable`."""
+        """The rows that are scored, their classes and units, and the counts of `select_classes`."""
         units = embeddings_units(embeddings)
-        rows, classes, counts = usable(embeddings.rank(rank), units, self.folds)
+        rows, classes, counts = select_classes(embeddings.rank(rank), units, self.folds)
         if counts["classes"] < 2:
             where, way_out = f"identify, split {split!r}, rank {rank!r}", "embed more specimens or lower `folds`"
-            raise UnscorableError(too_few(counts, self.folds), where, way_out)
+            raise UnscorableError(explain_too_few(counts, self.folds), where, way_out)
         return rows, classes, units[rows], counts
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measurement:
         rows, labels, units, counts = self._classes(embeddings, split, rank)
         place = Place(self.name, split, rank)
         scores = place.scores(counts)
@@ -82,4 +81,4 @@ class Identify(ProbeTask):
         for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
             scores += place.scores(macro_scores(labels[fold.test], fold, present_only=True), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
-        return Measured(scores, place.hits(embeddings.specimen_id[rows], hit, labels))
+        return Measurement(scores, place.hit_outcomes(embeddings.specimen_id[rows], hit, labels))

@@ -1,21 +1,23 @@
-"""Application 3, identification of mislabelled specimens: plant wrong names and see whether they are found."""
+"""Application 3, identification of mislabelled specimens: plant wrong names and check whether they are found."""
 
 from typing import Annotated, ClassVar, Literal, final
 
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, Embeddings, PooledSplits
-from herbray.tasks.outcomes import Measured
-from herbray.tasks.swaps import SwapTask
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings
+from herbray.tasks.methods.swaps import SwapTask
+from herbray.tasks.outcomes import Measurement
+from herbray.tasks.validators import PooledSplits
 
 
 @final
 class Mislabel(SwapTask):
-    """Swap the names of a share of each genus of a pair and look for them with confident learning; see `SwapTask`.
+    """Swap the names of a share of each genus of a pair and search for them with confident learning; see `SwapTask`.
 
     Attributes:
-        share: of each genus' specimens whose name is swapped, at least one specimen.
+        share: share of the specimens of each genus whose name is swapped; at least one specimen per genus.
     """
 
     parallel_over: ClassVar[str | None] = "pairs"
@@ -25,11 +27,11 @@ class Mislabel(SwapTask):
     class_weight: Literal["balanced"] | None = None
     share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each draw of each pair; see `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: a genus lies in fewer gatherings than there are folds, or no pair can be chosen.
+            UnscorableError: a genus has fewer gatherings than there are folds, or no pair can be chosen.
         """
         with threadpool_limits(limits=self.threads):
             return self._measure_pairs(embeddings, split, [(self.share, "")], seed)

@@ -1,4 +1,4 @@
-"""What a task gives back: its scores, and what each specimen contributed to them."""
+"""The result of a task: its scores, and the contribution of each specimen to them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +15,7 @@ class Score:
     """One number of one task: a row of `schema.RESULT` without the encoder's columns.
 
     Raises:
-        ValueError: the value is not finite. A figure that is undefined has no score.
+        ValueError: the value is not finite. An undefined metric has no score.
     """
 
     task: str
@@ -26,25 +26,25 @@ class Score:
     value: float
 
     def __post_init__(self) -> None:
-        """Refuse what no mean may be taken of."""
+        """Refuse a value that would spoil a mean."""
         if not np.isfinite(self.value):
             raise ValueError(f"{self.task}, {self.split}, {self.level}, fold {self.fold}: {self.metric} = {self.value}")
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A metric taken apart: it is the mean of the specimens' values, weighted. What a bootstrap resamples.
+    """A metric as the weighted mean of one value per specimen, which a bootstrap can resample.
 
-    Folds and draws are pooled, so that a specimen stands here once.
+    Folds and draws are pooled, so each specimen occurs once.
 
     Attributes:
-        task: its name; `split`, `level` and `metric` as in the scores.
+        task: name of the task; `split`, `level` and `metric` are as in the scores.
         specimen_id: [n].
-        value: [n], e.g. 1 where the specimen was named rightly and 0 where not.
-        weight: [n], at least 0, some above; e.g. 1 for an accuracy, 1 / size of the class for a balanced accuracy.
-        lower_is_better: e.g. of a false-positive rate.
-        unit: [n] what is drawn as one, such as a gathering: its sheets are alike, and count as one of a kind. None:
-            each specimen by itself.
+        value: [n], e.g. 1 if the specimen was named correctly, else 0.
+        weight: [n], at least 0 and somewhere above; e.g. 1 for accuracy, 1 / class size for balanced accuracy.
+        lower_is_better: true for e.g. a false-positive rate.
+        unit: [n] resampling unit of each specimen, such as its gathering: sheets of one gathering are alike and are
+            drawn together. None: each specimen is a unit.
 
     Raises:
         ValueError: the arrays differ in length, a number is not finite, a weight is negative, or no weight is above 0.
@@ -61,50 +61,50 @@ class Outcome:
     unit: npt.NDArray[np.object_] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no mean."""
+        """Refuse arrays that have no weighted mean."""
         where = f"{self.task}, {self.split}, {self.level}, {self.metric}"
         if not len(self.specimen_id) == len(self.value) == len(self.weight):
-            raise ValueError(f"{where}: ids, values and weights differ in number")
+            raise ValueError(f"{where}: ids, values and weights differ in length")
         if len(self.units) != len(self.value):
-            raise ValueError(f"{where}: units and values differ in number")
+            raise ValueError(f"{where}: units and values differ in length")
         if not (np.isfinite(self.value).all() and np.isfinite(self.weight).all()):
             raise ValueError(f"{where}: a value or a weight is not finite")
         if (self.weight < 0).any() or not (self.weight > 0).any():
-            raise ValueError(f"{where}: weights are at least 0 and some are above")
+            raise ValueError(f"{where}: weights must be at least 0, and at least one must be positive")
 
     @property
     def units(self) -> npt.NDArray[np.object_]:
-        """[n] what is drawn as one."""
+        """[n] the resampling unit of each specimen."""
         return self.specimen_id if self.unit is None else self.unit
 
     @property
     def mean(self) -> float:
-        """The metric, folds and draws pooled."""
+        """The metric over pooled folds and draws."""
         return float(self.value @ self.weight / self.weight.sum())
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """All that a task has found out: scores, and outcomes of those metrics that are means over specimens."""
+class Measurement:
+    """All that a task measured: scores, and outcomes of the metrics that are means over specimens."""
 
     scores: list[Score] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def __add__(self, other: "Measured") -> "Measured":
-        """Both, one after the other."""
-        return Measured(self.scores + other.scores, self.outcomes + other.outcomes)
+    def __add__(self, other: "Measurement") -> "Measurement":
+        """Concatenate two measurements."""
+        return Measurement(self.scores + other.scores, self.outcomes + other.outcomes)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where results belong: makes scores and outcomes of one task, split and level."""
+    """Task, split and level of results; makes scores and outcomes for them."""
 
     task: str
     split: str
     level: str
 
     def scores(self, values: Mapping[str, float], fold: int = -1) -> list[Score]:
-        """A score each metric; those that are not finite are left out."""
+        """One score per metric; values that are not finite are left out."""
         found = {metric: float(value) for metric, value in values.items()}
         return [
             Score(self.task, self.split, self.level, fold, metric, value)
@@ -112,7 +112,7 @@ class Place:
             if np.isfinite(value)
         ]
 
-    def outcome(
+    def outcomes(
         self,
         metric: str,
         specimen_id: npt.NDArray[np.object_],
@@ -121,10 +121,10 @@ class Place:
         *,
         lower_is_better: bool = False,
     ) -> list[Outcome]:
-        """An outcome of this place; none where no specimen has any weight.
+        """At most one outcome; the list is empty if no specimen has weight.
 
-        List those specimens that may have weight, whichever encoder is tried: comparisons are made on those that
-        all encoders list.
+        List every specimen that may have weight for any encoder: encoders are compared on the specimens that all of
+        them list.
         """
         values = np.asarray(value, dtype=np.float64)
         weights = np.broadcast_to(np.asarray(weight, dtype=np.float64), values.shape)
@@ -132,32 +132,32 @@ class Place:
             return []
         return [Outcome(self.task, self.split, self.level, metric, specimen_id, values, weights, lower_is_better)]
 
-    def hits(
+    def hit_outcomes(
         self, specimen_id: npt.NDArray[np.object_], hit: npt.NDArray[np.bool_], classes: npt.NDArray[np.intp]
     ) -> list[Outcome]:
-        """`accuracy` and `balanced_accuracy` of specimens named rightly or not.
+        """`accuracy` and `balanced_accuracy` of specimens that were named correctly or not.
 
         Args:
             specimen_id: [n].
             hit: [n].
-            classes: [n] the true ones, as numbers; each weighs the same in the balanced accuracy.
+            classes: [n] true classes, as numbers; each class has the same weight in the balanced accuracy.
         """
         share = 1.0 / np.bincount(classes)[classes]
         return [
-            *self.outcome("accuracy", specimen_id, hit),
-            *self.outcome("balanced_accuracy", specimen_id, hit, share),
+            *self.outcomes("accuracy", specimen_id, hit),
+            *self.outcomes("balanced_accuracy", specimen_id, hit, share),
         ]
 
 
-def to_table(scores: Sequence[Score], identity: schema.Identity) -> pa.Table:
-    """Scores of one encoder as `schema.RESULT`, in their order."""
+def to_result_table(scores: Sequence[Score], identity: schema.Identity) -> pa.Table:
+    """Scores of one encoder as a `schema.RESULT` table, in the same order."""
     own = {name: [getattr(score, name) for score in scores] for name in Score.__dataclass_fields__}
     encoder = {name: [value] * len(scores) for name, value in asdict(identity).items()}
     return pa.table({**encoder, **own}, schema=schema.RESULT)
 
 
 def to_outcome_table(outcomes: Sequence[Outcome], identity: schema.Identity) -> pa.Table:
-    """Outcomes of one encoder as `schema.OUTCOME`, in their order."""
+    """Outcomes of one encoder as a `schema.OUTCOME` table, in the same order."""
     tables = [_outcome_rows(outcome, identity) for outcome in outcomes]
     return pa.concat_tables(tables) if tables else schema.OUTCOME.empty_table()
 

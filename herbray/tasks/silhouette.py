@@ -10,25 +10,17 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import (
-    PAPER_SEED,
-    Embeddings,
-    Floats,
-    Indices,
-    PooledSplits,
-    TaskSpec,
-    UnscorableError,
-    hinted,
-    once,
-)
-from herbray.tasks.outcomes import Measured, Place
-from herbray.tasks.probe import usable
-from herbray.tasks.units import embeddings_units
+from herbray.tasks.base import PAPER_SEED, TaskSpec
+from herbray.tasks.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.methods.classes import select_classes
+from herbray.tasks.methods.units import embeddings_units
+from herbray.tasks.outcomes import Measurement, Place
+from herbray.tasks.validators import PooledSplits, known_name, refuse_duplicates
 
 Features = npt.NDArray[np.float32]
 
-_CELLS: Final = 2**22  # distances held at a time: 32 MB
-_ROWS: Final = 2**14  # features made float64 at a time
+_CELLS: Final = 2**22  # distances in memory at a time: 32 MB
+_ROWS: Final = 2**14  # rows converted to float64 at a time
 
 Rank = Literal["order", "family", "genus", "species", "institution"]
 
@@ -37,16 +29,18 @@ Rank = Literal["order", "family", "genus", "species", "institution"]
 class Silhouette(TaskSpec):
     """Silhouette coefficient of each rank, by cosine and by Euclidean distance.
 
-    Of a specimen (Rousseeuw 1987, doi 10.1016/0377-0427(87)90125-7): a its mean distance to others of its
-    name, b the lowest mean distance to those of another name, (b - a) / max(a, b); in [-1, 1]. The score is the mean
-    over specimens. A name of one gathering is left out: its sheets are one plant. At fold -1: `cosine`, `euclidean`,
-    `rows` (that were asked), `classes`, `rows_left_out` (of such names, or not asked), `rows_undetermined`.
+    The coefficient of a specimen is (b - a) / max(a, b), in [-1, 1], where a is the mean distance to other specimens of
+    its name and b the lowest mean distance to the specimens of another name (Rousseeuw 1987,
+    doi 10.1016/0377-0427(87)90125-7). The score is the mean over specimens. Names with a single gathering are left out,
+    because their sheets are one plant. At fold -1: `cosine`, `euclidean`, `rows` (specimens scored), `classes`,
+    `rows_left_out` (of names left out, or not sampled), `rows_undetermined`.
 
     Attributes:
-        ranks: whose names are taken for clusters.
-        most: specimens that are asked; of more, a seeded sample. Each is asked about all specimens, so that the score
-            does not depend on it but for the draw; time grows with `most` times their number.
-        threads: of the linear algebra.
+        ranks: ranks whose names are treated as clusters.
+        most: maximum number of specimens to score; if there are more, a seeded sample is scored. Each is compared with
+            all specimens, so a smaller `most` adds sampling noise but no bias. Time is proportional to `most` times the
+            number of specimens.
+        threads: number of linear-algebra threads.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -54,7 +48,9 @@ class Silhouette(TaskSpec):
 
     name: Literal["silhouette"] = "silhouette"
     splits: PooledSplits = ("herbarium", "species", "random")
-    ranks: Annotated[tuple[Annotated[Rank, hinted(Rank)], ...], Field(min_length=1), AfterValidator(once)] = (
+    ranks: Annotated[
+        tuple[Annotated[Rank, known_name(Rank)], ...], Field(min_length=1), AfterValidator(refuse_duplicates)
+    ] = (
         "genus",
         "family",
         "order",
@@ -62,83 +58,85 @@ class Silhouette(TaskSpec):
     most: Annotated[int, Field(ge=3)] = 5000
     threads: Annotated[int, Field(ge=1)] = 1
 
-    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measured:
-        """Score each rank; outcomes are both metrics; see `TaskSpec.measure`.
+    def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
+        """Score each rank; both metrics have an outcome. See `TaskSpec.measure`.
 
         Raises:
-            UnscorableError: fewer than two names of a rank lie in two gatherings.
+            UnscorableError: fewer than two names of a rank have at least two gatherings.
         """
-        rows = embeddings.of_split(split)
+        rows = embeddings.select_splits(split)
         with threadpool_limits(limits=self.threads):
-            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measured())
+            return sum((self._rank(rows, split, rank, seed) for rank in self.ranks), Measurement())
 
     def check(self, labels: Embeddings, split: str, seed: int = PAPER_SEED) -> None:
         """See `TaskSpec.check`."""
         del seed
-        rows = labels.of_split(split)
+        rows = labels.select_splits(split)
         for rank in self.ranks:
             self._classes(rows, split, rank)
 
     def _classes(self, embeddings: Embeddings, split: str, rank: str) -> tuple[Indices, Indices, dict[str, int]]:
-        """The rows that take part, their classes, and the counts of `usable`."""
-        rows, codes, counts = usable(embeddings.rank(rank), embeddings_units(embeddings), 2)
+        """The rows that can be scored, their classes, and the counts of `select_classes`."""
+        rows, codes, counts = select_classes(embeddings.rank(rank), embeddings_units(embeddings), 2)
         if counts["classes"] < 2:
-            reason = f"{counts['classes']} names lie in two gatherings or more, and two must"
+            reason = f"{counts['classes']} names have two or more gatherings; at least two must"
             raise UnscorableError(reason, f"silhouette, split {split!r}, rank {rank!r}", "embed more specimens")
         return rows, codes, counts
 
-    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measured:
+    def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measurement:
         rows, codes, counts = self._classes(embeddings, split, rank)
         place = Place(self.name, split, rank)
-        asked = np.arange(len(rows))
+        sample = np.arange(len(rows))
         if len(rows) > self.most:
-            asked = np.sort(np.random.default_rng(seed).choice(asked, self.most, replace=False))
+            sample = np.sort(np.random.default_rng(seed).choice(sample, self.most, replace=False))
         undetermined = counts["rows_undetermined"]
-        numbers = {"rows": len(asked), "classes": counts["classes"], "rows_undetermined": undetermined}
-        found = Measured(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(asked)}))
-        for metric, summed in (("cosine", _cosine), ("euclidean", _euclidean)):
-            values = _coefficients(summed(embeddings.features[rows], codes, asked), codes, asked)
-            outcomes = place.outcome(metric, embeddings.specimen_id[rows][asked], values)
-            found += Measured(place.scores({metric: float(values.mean())}), outcomes)
+        numbers = {"rows": len(sample), "classes": counts["classes"], "rows_undetermined": undetermined}
+        found = Measurement(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(sample)}))
+        for metric, summed in (("cosine", _cosine_sums), ("euclidean", _euclidean_sums)):
+            values = _coefficients(summed(embeddings.features[rows], codes, sample), codes, sample)
+            outcomes = place.outcomes(metric, embeddings.specimen_id[rows][sample], values)
+            found += Measurement(place.scores({metric: float(values.mean())}), outcomes)
         return found
 
 
-def _coefficients(sums: Floats, codes: Indices, asked: Indices) -> Floats:
-    """Silhouettes [q] of the rows asked, from the sums of their distances to each name's specimens [q, k]."""
+def _coefficients(sums: Floats, codes: Indices, sample: Indices) -> Floats:
+    """Silhouettes [q] of the sampled rows, from the sums of their distances to the specimens of each name [q, k]."""
     sizes = np.bincount(codes)
-    every, own = np.arange(len(asked)), codes[asked]
+    every, own = np.arange(len(sample)), codes[sample]
     inside = sums[every, own] / (sizes[own] - 1)
     means = sums / sizes
     means[every, own] = np.inf
     outside = means.min(axis=1)
     most = np.maximum(inside, outside)
-    values: Floats = np.divide(outside - inside, most, out=np.zeros(len(asked)), where=most > 0)
+    values: Floats = np.divide(outside - inside, most, out=np.zeros(len(sample)), where=most > 0)
     return values
 
 
-def _cosine(features: Features, codes: Indices, asked: Indices) -> Floats:
-    """Sums of cosine distances to each name's specimens [q, k]: they follow from the sums of the unit vectors."""
+def _cosine_sums(features: Features, codes: Indices, sample: Indices) -> Floats:
+    """Sums of cosine distances to the specimens of each name [q, k], computed from sums of unit vectors."""
     sums = np.zeros((int(codes.max()) + 1, features.shape[1]))
-    for part in _blocks(len(features), _ROWS):
+    for part in _slices(len(features), _ROWS):
         np.add.at(sums, codes[part], normalize(features[part].astype(np.float64)))
-    points = normalize(features[asked].astype(np.float64))
+    points = normalize(features[sample].astype(np.float64))
     distances: Floats = np.bincount(codes) - points @ sums.T
-    distances[np.arange(len(asked)), codes[asked]] -= 1.0 - (points**2).sum(axis=1)  # of a row of zeros to itself
-    positive: Floats = np.maximum(distances, 0.0)  # rows that are all alike: no more than rounding is left
+    distances[np.arange(len(sample)), codes[sample]] -= 1.0 - (points**2).sum(
+        axis=1
+    )  # the distance of a row of zeros to itself is 0, too
+    positive: Floats = np.maximum(distances, 0.0)  # equal rows leave only rounding errors
     return positive
 
 
-def _euclidean(features: Features, codes: Indices, asked: Indices) -> Floats:
-    """Sums of Euclidean distances to each name's specimens [q, k], a block of these at a time."""
-    points = features[asked].astype(np.float64)
+def _euclidean_sums(features: Features, codes: Indices, sample: Indices) -> Floats:
+    """Sums of Euclidean distances to the specimens of each name [q, k], computed block by block."""
+    points = features[sample].astype(np.float64)
     order = np.argsort(codes, kind="stable")
-    sums = np.zeros((len(asked), int(codes.max()) + 1))
-    for part in _blocks(len(order), max(1, _CELLS // len(asked))):
+    sums = np.zeros((len(sample), int(codes.max()) + 1))
+    for part in _slices(len(order), max(1, _CELLS // len(sample))):
         names, starts = np.unique(codes[order[part]], return_index=True)
         distances = euclidean_distances(points, features[order[part]].astype(np.float64))
         sums[:, names] += np.add.reduceat(distances, starts, axis=1)
     return sums
 
 
-def _blocks(rows: int, step: int) -> Iterator[slice]:
+def _slices(rows: int, step: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows, step))

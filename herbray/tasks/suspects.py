@@ -1,4 +1,4 @@
-"""A curator's list: specimens whose filed name the representation doubts, most doubtful first, with the evidence."""
+"""List of specimens whose filed name looks wrong to the encoder, most doubtful first, with evidence for curators."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,90 +9,93 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from herbray import schema
-from herbray.neighbours import Near, all_nearest
-from herbray.tasks.base import PAPER_SEED, Embeddings, Floats, Indices, Objects, UnscorableError
-from herbray.tasks.detect import confident
+from herbray.neighbours.search import NearestRows, find_all_nearest
+from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.methods.classes import select_classes
+from herbray.tasks.methods.detect import confident_learning
+from herbray.tasks.methods.probe import predict_out_of_fold
+from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.probe import out_of_fold, usable
-from herbray.tasks.units import embeddings_units
 
 SUSPECT: Final = pa.schema(list(schema.SUSPECT)[:10])
-"""What embeddings alone can tell of `schema.SUSPECT`: one row a specimen that took part."""
+"""The columns of `schema.SUSPECT` that follow from embeddings alone; one row per judged specimen."""
 
 
 @dataclass(frozen=True, eq=False)
-class Listed:
-    """The list, and who is not on it.
+class SuspectList:
+    """The list, and which specimens were not judged.
 
     Attributes:
-        table: in `SUSPECT`.
-        not_judged: sentences for a person: how many sheets of how many names take no part, and why; "" where all do.
+        table: schema `SUSPECT`.
+        not_judged: a sentence: how many sheets of how many names were not judged, and why; "" if all were.
     """
 
     table: pa.Table
     not_judged: str
 
 
-def suspects(
+def list_suspects(
     embeddings: Embeddings,
     rank: str = "genus",
     settings: Mislabel | None = None,
     seed: int = PAPER_SEED,
     neighbours: int = 5,
-) -> Listed:
-    """Rank specimens by how much their filed name is doubted, all splits of the embeddings together.
+) -> SuspectList:
+    """Rank specimens by how doubtful their filed name is, over all splits of the embeddings together.
 
-    Suspected specimens come first, then by the out-of-fold probability of the filed name, lowest first, ties by id.
-    Names that lie in fewer gatherings than there are folds take no part: a gathering is held out whole, so that a probe
-    would have too few other plants, or none, to learn such a name from.
+    Suspected specimens come first; within each group, the lowest out-of-fold probability of the filed name comes first,
+    with ties in the order of ids. Names with fewer gatherings than there are folds are not judged: a gathering is held
+    out as a whole, so a probe would have too few other plants, or none, from which to learn such a name.
 
     Args:
-        embeddings: of any specimens; leave out those that trained the encoder, whose names it may know by heart.
+        embeddings: of any specimens; exclude those that trained the encoder, whose names it may have memorised.
         rank: "order", "family", "genus" or "species".
-        settings: of the probe; the mislabel task's own by default. Pairs, share and draws play no part.
-        seed: of the folds.
-        neighbours: how many of the most similar sheets are named as evidence; none of the own gathering. They may be
-            too rare a name to take part, or undetermined, which reads "".
+        settings: settings of the probe; by default those of the mislabel task. Pairs, share and draws are ignored.
+        seed: seed of the folds.
+        neighbours: number of most similar sheets to list as evidence, excluding sheets of the same gathering. Their
+            names may be too rare to be judged, or undetermined, which is written as "".
 
     Raises:
-        ValueError: no such rank.
-        UnscorableError: fewer than two names lie in as many gatherings as there are folds.
+        ValueError: the rank is unknown.
+        UnscorableError: fewer than two names have at least as many gatherings as there are folds.
     """
     settings = settings or Mislabel()
     names = embeddings.rank(rank)
     units = embeddings_units(embeddings)
-    rows, given, counts = usable(names, units, settings.folds)
+    rows, given, counts = select_classes(names, units, settings.folds)
     if counts["classes"] < 2:
         raise UnscorableError(
-            f"suspects, rank {rank!r}: {counts['classes']} names lie in the {settings.folds} gatherings that "
-            f"{settings.folds} folds need, and at least two must; embed more specimens or take a wider rank"
+            f"suspects, rank {rank!r}: {counts['classes']} names have the {settings.folds} gatherings that "
+            f"{settings.folds} folds need, but at least two must; embed more specimens or choose a wider rank"
         )
     with threadpool_limits(limits=settings.threads):
-        probabilities, _ = out_of_fold(embeddings.features[rows], given, units[rows], settings, seed)
-        near = all_nearest(embeddings.features, units, neighbours, rows)
-    doubt = confident(given, probabilities)
+        probabilities, _ = predict_out_of_fold(embeddings.features[rows], given, units[rows], settings, seed)
+        near = find_all_nearest(embeddings.features, units, neighbours, rows)
+    doubt = confident_learning(given, probabilities)
     worst_first = np.lexsort((np.arange(len(rows)), probabilities[np.arange(len(rows)), given], ~doubt.flagged))
     columns = _columns(embeddings, rank, rows, given, probabilities)
     columns |= {"suspected": doubt.flagged, **_evidence(embeddings.specimen_id, names, near)}
     values = {name: column[worst_first].tolist() for name, column in columns.items()}
     table = pa.table({"place": range(1, len(rows) + 1), **values}, schema=SUSPECT)
-    return Listed(table, _not_judged(counts, rank, settings.folds))
+    return SuspectList(table, _describe_not_judged(counts, rank, settings.folds))
 
 
-def _not_judged(counts: dict[str, int], rank: str, folds: int) -> str:
-    """Which sheets take no part, in words."""
-    told = []
+def _describe_not_judged(counts: dict[str, int], rank: str, folds: int) -> str:
+    """Which sheets were not judged, and why."""
+    parts = []
     if rare := counts["classes_left_out"]:
-        told.append(
-            f"{_many(counts['rows_left_out'], 'sheet')} of {_many(rare, 'name')} in fewer than {folds} gatherings, as "
-            "many as there are folds: a probe needs other plants of a name to judge one"
+        sheets = _count_noun(counts["rows_left_out"], "sheet")
+        parts.append(
+            f"{sheets} of {_count_noun(rare, 'name')} in fewer than {folds} gatherings, which is the number of folds: "
+            "a probe can judge a name only if it has learned the name from other plants"
         )
     if unnamed := counts["rows_undetermined"]:
-        told.append(f"{_many(unnamed, 'sheet')} without a name at rank {rank}")
-    return f"Not judged: {'; '.join(told)}." if told else ""
+        parts.append(f"{_count_noun(unnamed, 'sheet')} without a name at rank {rank}")
+    return f"Not judged: {'; '.join(parts)}." if parts else ""
 
 
-def _many(count: int, noun: str) -> str:
+def _count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -114,8 +117,8 @@ def _columns(
     }
 
 
-def _evidence(ids: Objects, names: Objects, near: Near) -> dict[str, Objects]:
-    """Ids and filed names of each row's neighbours, as lists in an array of objects."""
+def _evidence(ids: Objects, names: Objects, near: NearestRows) -> dict[str, Objects]:
+    """Ids and filed names of the neighbours of each row, as object arrays of lists."""
     found = {name: np.empty(len(near.rows), dtype=object) for name in ("neighbours", "neighbour_names")}
     for at, (neighbours, valid) in enumerate(zip(near.neighbours, near.valid, strict=True)):
         others = neighbours[valid]

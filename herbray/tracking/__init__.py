@@ -1,34 +1,34 @@
-"""Runs and models in MLflow: the one place that imports it, and only when a function is called (it takes seconds)."""
+"""Runs and models in MLflow. Only this package imports mlflow, and only inside functions, because it takes seconds."""
 
 from herbray.tracking.cards import read_card, write_card
-from herbray.tracking.courier import StoreAway, delivered, mark_failed, told
-from herbray.tracking.exclusive import PromotionHeld, exclusive
+from herbray.tracking.champion.lock import PromotionLocked, promotion_lock
+from herbray.tracking.champion.looks import record_look
+from herbray.tracking.champion.promotion import Decision, PromotionOvertaken, Standing, apply_decision, read_standing
+from herbray.tracking.delivery import StoreUnreachable, deliver_in_background, mark_failed, wrap_store_errors
 from herbray.tracking.history import History, Point
-from herbray.tracking.looks import take_look
-from herbray.tracking.promotion import Decision, PromotionOvertaken, Standing, decide, standing
 from herbray.tracking.pull import load_encoder, pull
 from herbray.tracking.registry import (
     WEIGHTS_TAG,
     ModelNotFound,
     get_version,
-    pinned,
+    pin_version,
     register,
     resolve,
-    run_of,
     set_alias,
+    training_run,
 )
 from herbray.tracking.runs import (
     Run,
     RunNotFound,
     finish,
-    log_figures,
     log_file,
     log_metrics,
     log_results,
+    log_run_metrics,
     open_run,
-    take_up,
+    resume_run,
 )
-from herbray.tracking.sections import section, with_section
+from herbray.tracking.sections import read_section, replace_section
 from herbray.tracking.store import registry_uri, tracking_uri
 
 __all__ = [
@@ -37,38 +37,38 @@ __all__ = [
     "History",
     "ModelNotFound",
     "Point",
-    "PromotionHeld",
+    "PromotionLocked",
     "PromotionOvertaken",
     "Run",
     "RunNotFound",
     "Standing",
-    "StoreAway",
-    "decide",
-    "delivered",
-    "exclusive",
+    "StoreUnreachable",
+    "apply_decision",
+    "deliver_in_background",
     "finish",
     "get_version",
     "load_encoder",
-    "log_figures",
     "log_file",
     "log_metrics",
     "log_results",
+    "log_run_metrics",
     "mark_failed",
     "open_run",
-    "pinned",
+    "pin_version",
+    "promotion_lock",
     "pull",
     "read_card",
+    "read_section",
+    "read_standing",
+    "record_look",
     "register",
     "registry_uri",
+    "replace_section",
     "resolve",
-    "run_of",
-    "section",
+    "resume_run",
     "set_alias",
-    "standing",
-    "take_look",
-    "take_up",
-    "told",
     "tracking_uri",
-    "with_section",
+    "training_run",
+    "wrap_store_errors",
     "write_card",
 ]

@@ -1,4 +1,4 @@
-"""What a registered version holds: the encoder's two files, and an MLflow pyfunc model that runs without herbray."""
+"""The files of a registered version: the two encoder files, and an MLflow pyfunc model that runs without herbray."""
 
 import hashlib
 import importlib.metadata
@@ -15,57 +15,61 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 WEIGHTS: Final = "encoder.safetensors"
-CARD: Final = "encoder.json"
-FILES: Final = (WEIGHTS, CARD)
-FOLDER: Final = "artifacts"
-"""Where a registered version keeps `FILES`: MLflow's folder for the artifacts of a pyfunc model."""
+ENCODER_CARD: Final = "encoder.json"
+ENCODER_FILES: Final = (WEIGHTS, ENCODER_CARD)
+ARTIFACTS_FOLDER: Final = "artifacts"
+"""The folder in which a registered version keeps `FILES`: MLflow's folder for the artifacts of a pyfunc model."""
 
 _REQUIREMENTS: Final = ("mlflow", "numpy", "torch", "torchvision", "pillow", "safetensors", "psutil")
 
 
-def digest_of(folder: Path) -> str:
-    """SHA-256 over the encoder's two files, in hexadecimal: what a version is recognised by."""
+def encoder_digest(folder: Path) -> str:
+    """SHA-256 over the two encoder files, in hexadecimal: identifies the content of a version."""
     whole = hashlib.sha256()
-    for file in FILES:
+    for file in ENCODER_FILES:
         with (folder / file).open("rb") as stream:
             whole.update(hashlib.file_digest(stream, "sha256").digest())
     return whole.hexdigest()
 
 
 def write_package(package: Path, folder: Path, dim: int, card: str, run_id: str, model_id: str) -> None:
-    """Write a folder that `mlflow.pyfunc.load_model` reads where herbray is not installed.
+    """Write a folder that `mlflow.pyfunc.load_model` can load without herbray.
 
-    `mlflow.pyfunc` saves it as a model from code, so nothing is pickled: `served.py` of this folder, which loads
-    `portable.py` of herbray.model, which reads the encoder's two files.
+    `mlflow.pyfunc` saves the model as code, so nothing is pickled: `served.py` of this package loads `portable.py` of
+    herbray.model, which reads the two encoder files.
 
     Args:
-        package: made by this call.
-        folder: holds the encoder's two files.
+        package: the folder to create.
+        folder: contains the two encoder files.
         dim: length of an embedding.
-        card: Markdown, becomes README.md.
+        card: the model card in Markdown, written as README.md.
         run_id: the run that trained the encoder.
         model_id: MLflow's identifier of the logged model.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mlflow warns of its own type hints when it is imported
+        warnings.simplefilter("ignore")  # mlflow warns about its own type hints when imported
         import mlflow.pyfunc
         from mlflow.models import Model
 
     mlflow.pyfunc.save_model(
         package,
         python_model=str(Path(__file__).with_name("served.py")),
-        artifacts={"weights": str(folder / WEIGHTS), "card": str(folder / CARD), "portable": str(_portable())},
+        artifacts={
+            "weights": str(folder / WEIGHTS),
+            "card": str(folder / ENCODER_CARD),
+            "portable": str(_find_portable()),
+        },
         signature=_signature(dim),
-        input_example=_example(),
+        input_example=_input_example(),
         pip_requirements=_requirements(),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
-    _forget_paths(package / "MLmodel")
+    _strip_local_paths(package / "MLmodel")
     (package / "README.md").write_text(card, encoding="utf-8")
 
 
-def _forget_paths(description: Path) -> None:
-    """Leave only paths within the package: MLflow writes down where on this machine each file came from."""
+def _strip_local_paths(description: Path) -> None:
+    """Keep only paths within the package: MLflow also records the source path of each file on this machine."""
     from mlflow.models import Model
 
     model = Model.load(str(description))
@@ -76,11 +80,11 @@ def _forget_paths(description: Path) -> None:
     model.save(str(description))
 
 
-def _portable() -> Path:
-    """The file of `herbray.model.portable`, found without importing torch."""
+def _find_portable() -> Path:
+    """Path of `herbray.model.portable`, found without importing torch."""
     spec = importlib.util.find_spec("herbray.model.portable")
     if spec is None or spec.origin is None:
-        raise RuntimeError("herbray.model.portable is not a file; install herbray unpacked")
+        raise RuntimeError("herbray.model.portable is not a file; install herbray unzipped")
     return Path(spec.origin)
 
 
@@ -94,13 +98,13 @@ def _signature(dim: int) -> "ModelSignature":
     )
 
 
-def _example() -> dict[str, list[bytes]]:
-    """One blank sheet, for MLflow's page of how to call the model."""
+def _input_example() -> dict[str, list[bytes]]:
+    """One blank sheet, shown by MLflow as an example of how to call the model."""
     stream = io.BytesIO()
     Image.new("RGB", (48, 72), (226, 220, 200)).save(stream, "JPEG")
     return {"jpeg": [stream.getvalue()]}
 
 
 def _requirements() -> list[str]:
-    """Packages at the versions in use, without addresses or local suffixes such as `+cu128`."""
+    """The required packages at their installed versions, without addresses or local suffixes such as `+cu128`."""
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS]

@@ -1,4 +1,4 @@
-"""Pulling an encoder out of the registry: two files of numbers and names, nothing that can run."""
+"""Downloading an encoder from the registry: only two data files, no executable code."""
 
 import logging
 import os
@@ -8,54 +8,54 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray.tracking.package import CARD, FILES, FOLDER, WEIGHTS, digest_of
+from herbray.tracking.package import ARTIFACTS_FOLDER, ENCODER_CARD, ENCODER_FILES, WEIGHTS, encoder_digest
 from herbray.tracking.registry import DIGEST_TAG, ModelNotFound, get_version, resolve
 from herbray.tracking.store import client, digest, registry_uri
 
 if TYPE_CHECKING:
     from herbray.model.encoder import Encoder
 
-LIMITS: Final = {WEIGHTS: 2 << 30, CARD: 8 << 20}
-"""The most bytes accepted of each file."""
+LIMITS: Final = {WEIGHTS: 2 << 30, ENCODER_CARD: 8 << 20}
+"""Maximum size of each file, in bytes."""
 
 _log = logging.getLogger(__name__)
 
 
 def load_encoder(model_uri: str, uri: str | None = None) -> "Encoder":
-    """A trained encoder, ready to embed: `load_encoder("models:/herbray-triplet@champion").embed(jpegs)`.
+    """Load a trained encoder: `load_encoder("models:/herbray-triplet@champion").embed(jpegs)`.
 
-    Reads `encoder.safetensors` and `encoder.json` alone and runs no code from the registry.
+    Reads only `encoder.safetensors` and `encoder.json`, and runs no code from the registry.
 
     Args:
         model_uri: see `pull`.
-        uri: the store; None for the environment's `MLFLOW_TRACKING_URI`.
+        uri: the store; None: the environment variable `MLFLOW_TRACKING_URI`.
 
     Raises:
-        ValueError: see `pull` and `herbray.model.checkpoint.read_encoder`.
+        ValueError: see `pull` and `herbray.model.encoder_card.read_encoder`.
     """
-    from herbray.model.checkpoint import read_encoder
+    from herbray.model.encoder_card import read_encoder
 
     return read_encoder(pull(model_uri, uri))[0]
 
 
 def pull(model_uri: str, uri: str | None = None, cache: Path | None = None) -> Path:
-    """A folder with `encoder.safetensors` and `encoder.json`, fetched if need be.
+    """Return a folder with `encoder.safetensors` and `encoder.json`, downloaded if necessary.
 
-    No other file of the version is fetched. A folder in the cache is used again only if its files still have the
-    digest that was registered; a fetched one appears under its name when it is complete.
+    No other file of the version is downloaded. A cached folder is reused only if its files still have the registered
+    digest; a downloaded folder gets its final name once it is complete.
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `models:/name/latest`, or a local folder.
-        uri: the store; None for the environment's `MLFLOW_TRACKING_URI`.
-        cache: where to keep pulled encoders; None for `herbray/models` in the user's cache folder.
+        uri: the store; None: the environment variable `MLFLOW_TRACKING_URI`.
+        cache: folder for downloaded encoders; None: `herbray/models` in the user's cache folder.
 
     Raises:
-        ValueError: neither a `models:/` URI nor a folder with both files; a file is over its limit (`LIMITS`) or does
-            not have the digest that was registered; or no registry is named.
-        ModelNotFound: no such model, alias or version, or the version holds no herbray encoder.
+        ValueError: `model_uri` is neither a `models:/` URI nor a folder with both files; a file exceeds its limit
+            (`LIMITS`) or does not have the registered digest; or no registry is given.
+        ModelNotFound: the model, alias or version does not exist, or the version contains no herbray encoder.
     """
     if not model_uri.startswith("models:"):
-        return _local(Path(model_uri))
+        return _check_local(Path(model_uri))
     uri = registry_uri(uri)
     name, number = resolve(uri, model_uri)
     version = get_version(uri, name, number)
@@ -63,68 +63,68 @@ def pull(model_uri: str, uri: str | None = None, cache: Path | None = None) -> P
     cache = cache or _default_cache()
     key = digest(f"{uri} {name} {number} {version.creation_timestamp} {expected}")[:16]
     target = cache / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:80]}-{number}-{key}"
-    if expected is not None and _complete(target) and digest_of(target) == expected:
+    if expected is not None and _is_complete(target) and encoder_digest(target) == expected:
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".pull-") as temporary:
         fetched = _fetch(uri, name, number, Path(temporary))
-        if expected is not None and digest_of(fetched) != expected:
+        if expected is not None and encoder_digest(fetched) != expected:
             raise ValueError(
-                f"{model_uri}: the files do not have the registered digest {expected[:16]}…; they were changed or cut "
-                "after registration, so register the encoder again"
+                f"{model_uri}: the files do not have the registered digest {expected[:16]}…; they were changed or "
+                "truncated after registration: register the encoder again"
             )
-        _move(fetched, target)
+        _move_into_cache(fetched, target)
     return target
 
 
-def _local(folder: Path) -> Path:
-    if _complete(folder):
+def _check_local(folder: Path) -> Path:
+    if _is_complete(folder):
         return folder
     raise ValueError(
-        f"{folder}: no encoder; give models:/name@alias, models:/name/3, or a folder with {' and '.join(FILES)}"
+        f"{folder}: no encoder; use models:/name@alias, models:/name/3, or a folder with {' and '.join(ENCODER_FILES)}"
     )
 
 
-def _complete(folder: Path) -> bool:
-    return all((folder / file).is_file() for file in FILES)
+def _is_complete(folder: Path) -> bool:
+    return all((folder / file).is_file() for file in ENCODER_FILES)
 
 
 def _fetch(uri: str, name: str, number: int, folder: Path) -> Path:
-    """Download the two files to a folder within `folder`; sizes are checked in the store's listing and once here."""
+    """Download the two files to a subfolder of `folder`; check sizes before and after the download."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     source = client(uri).get_model_version_download_uri(name, str(number))
     store = get_artifact_repository(source, tracking_uri=uri, registry_uri=uri)
-    sizes = {item.path: item.file_size or 0 for item in store.list_artifacts(FOLDER) if not item.is_dir}
-    for file in FILES:
-        path = f"{FOLDER}/{file}"
+    sizes = {item.path: item.file_size or 0 for item in store.list_artifacts(ARTIFACTS_FOLDER) if not item.is_dir}
+    for file in ENCODER_FILES:
+        path = f"{ARTIFACTS_FOLDER}/{file}"
         if path not in sizes:
             raise ModelNotFound(
-                f"version {number} of {name!r} holds no {path}: it was not registered by herbray; "
-                "load it with mlflow, if you trust whoever registered it"
+                f"version {number} of {name!r} has no {path}: it was not registered by herbray; "
+                "load it with mlflow if you trust the person who registered it"
             )
         _check_size(name, number, file, sizes[path])
-    for file in FILES:
-        fetched = Path(store.download_artifacts(f"{FOLDER}/{file}", str(folder)))  # type: ignore[no-untyped-call]
+    for file in ENCODER_FILES:
+        fetched = Path(store.download_artifacts(f"{ARTIFACTS_FOLDER}/{file}", str(folder)))  # type: ignore[no-untyped-call]
         _check_size(name, number, file, fetched.stat().st_size)
-    return folder / FOLDER
+    return folder / ARTIFACTS_FOLDER
 
 
 def _check_size(name: str, number: int, file: str, size: int) -> None:
     if size > LIMITS[file]:
         raise ValueError(
-            f"version {number} of {name!r}: {file} has {size:,} bytes, over the limit of {LIMITS[file]:,}; not fetched"
+            f"version {number} of {name!r}: {file} has {size:,} bytes, limit {LIMITS[file]:,}; not downloaded"
         )
 
 
-def _move(fetched: Path, target: Path) -> None:
-    """Give the folder its name; a complete one that another process put there meanwhile is as good."""
-    if target.exists() and (not _complete(target) or digest_of(target) != digest_of(fetched)):
-        shutil.rmtree(target)  # cut short, or changed since
+def _move_into_cache(fetched: Path, target: Path) -> None:
+    """Rename the folder to its final name; keep a complete folder that another process created in the meantime."""
+    if target.exists() and (not _is_complete(target) or encoder_digest(target) != encoder_digest(fetched)):
+        shutil.rmtree(target)  # incomplete or changed
     try:
         fetched.rename(target)
     except OSError:
-        if not _complete(target):
+        if not _is_complete(target):
             raise
 
 

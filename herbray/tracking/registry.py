@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray.tracking.package import FILES, WEIGHTS, digest_of, write_package
+from herbray.tracking.package import ENCODER_FILES, WEIGHTS, encoder_digest, write_package
 from herbray.tracking.runs import Run
 from herbray.tracking.store import client, registry_uri
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 DIGEST_TAG: Final = "herbray.sha256"
 WEIGHTS_TAG: Final = "herbray.weights"
-"""SHA-256 of the weights alone, the first 16 digits: what embeddings say they were made by."""
+"""First 16 digits of the SHA-256 of the weights alone: the fingerprint that embeddings record."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 _MODEL_URI: Final = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>\d{1,9}|latest))")
-_DESCRIPTION_LIMIT: Final = 4_900  # MLflow's column holds 5,000
+_DESCRIPTION_LIMIT: Final = 4_900  # MLflow's database column holds 5,000 characters
 
 
 class ModelNotFound(ValueError):
-    """No such model, alias or version in the registry; the message names those that exist."""
+    """The model, alias or version is not in the registry; the message lists those that are."""
 
 
 def register(
@@ -36,90 +36,90 @@ def register(
 ) -> int:
     """Register the encoder in `folder` as the next version of model `name`.
 
-    The version is an MLflow pyfunc model made from code: it holds `encoder.safetensors` and `encoder.json` for
-    `load_encoder`, and a self-contained module for those who have MLflow and torch but not herbray. Registering the
-    same files for the same run again returns the version they have.
+    The version is an MLflow pyfunc model saved as code: it contains `encoder.safetensors` and `encoder.json` for
+    `load_encoder`, and a self-contained module for users who have MLflow and torch but not herbray. Registering the
+    same files for the same run again returns the existing version.
 
     Args:
         run: the run that trained the encoder.
-        name: letters, digits, `_ . -`.
-        folder: as written by `herbray.model.checkpoint.save_encoder`.
-        card: the model card in Markdown; stored whole as README.md and, cut if need be, as the version's description.
-        alias: set on the version, unless a later version has it already.
-        tags: of the version.
+        name: model name; letters, digits, `_ . -`.
+        folder: written by `herbray.model.encoder_card.save_encoder`.
+        card: the model card in Markdown; stored in full as README.md and, shortened if necessary, as the description.
+        alias: set on the version, unless a later version already has it.
+        tags: tags of the version.
 
     Returns:
         The version number.
 
     Raises:
-        ValueError: the name is not allowed, or a file is missing or not a readable encoder.
+        ValueError: the name is not allowed, or a file is missing or is not a readable encoder.
     """
-    from herbray.model.checkpoint import read_encoder
+    from herbray.model.encoder_card import read_encoder
 
     if not _NAME.fullmatch(name):
         raise ValueError(f"model name {name!r}: use 1 to 100 letters, digits, '_', '.' and '-'")
-    if missing := [file for file in FILES if not (folder / file).is_file()]:
+    if missing := [file for file in ENCODER_FILES if not (folder / file).is_file()]:
         raise ValueError(
-            f"{folder}: lacks {' and '.join(missing)}; write it with herbray.model.checkpoint.save_encoder"
+            f"{folder}: lacks {' and '.join(missing)}; write the folder with herbray.model.encoder_card.save_encoder"
         )
-    dim = read_encoder(folder)[0].dim  # what cannot be loaded is not registered
-    weights = digest_of(folder)
-    version = _registered(run, name, weights)
+    dim = read_encoder(folder)[0].dim  # an encoder that cannot be loaded must not be registered
+    content = encoder_digest(folder)
+    version = _find_registered(run, name, content)
     if version is None:
-        version = _create(
-            run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: weights, WEIGHTS_TAG: _weights(folder)}
+        version = _create_version(
+            run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: content, WEIGHTS_TAG: _weights_digest(folder)}
         )
-    holder = aliases(run.uri, name).get(alias)
+    holder = read_aliases(run.uri, name).get(alias)
     if holder is None or holder < version:
         set_alias(run.uri, name, alias, version)
     return version
 
 
 def set_alias(uri: str, name: str, alias: str, version: int) -> None:
-    """Point `alias` at a version; an alias names one version at a time.
+    """Set `alias` to a version; an alias refers to one version at a time.
 
     Raises:
-        ModelNotFound: no such model or version.
+        ModelNotFound: the model or version does not exist.
     """
     get_version(uri, name, version)
     client(uri).set_registered_model_alias(name, alias, str(version))
 
 
 def resolve(uri: str | None, model_uri: str) -> tuple[str, int]:
-    """The name and version number that a `models:/…` URI stands for now.
+    """Resolve a `models:/…` URI to the model name and the current version number.
 
     Args:
-        uri: the store; None for the environment's `MLFLOW_TRACKING_URI`.
+        uri: the store; None: the environment variable `MLFLOW_TRACKING_URI`.
         model_uri: `models:/name@alias`, `models:/name/3` or `models:/name/latest` (the highest number).
 
     Raises:
-        ValueError: not such a URI, or no registry is named.
-        ModelNotFound: no such model, alias or version.
+        ValueError: the URI is malformed, or no registry is given.
+        ModelNotFound: the model, alias or version does not exist.
     """
     uri = registry_uri(uri)
     match = _MODEL_URI.fullmatch(model_uri)
     if match is None:
-        raise ValueError(f"{model_uri!r}: write models:/name@alias, models:/name/3 or models:/name/latest")
+        raise ValueError(f"{model_uri!r}: use models:/name@alias, models:/name/3 or models:/name/latest")
     name, alias, version = match["name"], match["alias"], match["version"]
     if alias is not None:
-        known = aliases(uri, name)
+        known = read_aliases(uri, name)
         if alias not in known:
             have = ", ".join(f"{name} (version {number})" for name, number in sorted(known.items())) or "none"
-            hint = f"; `herbray promote {name}` makes a first champion" if alias == "champion" else ""
+            hint = f"; `herbray promote {name}` sets the first champion" if alias == "champion" else ""
             raise ModelNotFound(f"model {name!r} has no alias {alias!r}; its aliases: {have}{hint}")
         return name, known[alias]
     if version == "latest":
-        return name, max(_versions(uri, name))
+        return name, max(_list_versions(uri, name))
     get_version(uri, name, int(version))
     return name, int(version)
 
 
-def pinned(uri: str | None, model_uri: str) -> str:
-    """The URI with the version number that it stands for now; one that has a number is not looked up.
+def pin_version(uri: str | None, model_uri: str) -> str:
+    """Replace an alias or `latest` in the URI by the current version number; a URI with a number is not looked up.
 
     Raises:
-        ValueError: not such a URI, or no registry is named.
-        ModelNotFound: no such model or alias.
+        ValueError: the URI is malformed, or no registry is given.
+        ModelNotFound: the model or alias does not exist.
     """
     match = _MODEL_URI.fullmatch(model_uri)
     if match is not None and (match["version"] or "").isdecimal():
@@ -128,25 +128,25 @@ def pinned(uri: str | None, model_uri: str) -> str:
     return f"models:/{name}/{version}"
 
 
-def run_of(uri: str, name: str, version: int) -> Run:
-    """The run that trained a version, to write its evaluation beside its training.
+def training_run(uri: str, name: str, version: int) -> Run:
+    """The run that trained a version; evaluations are logged to the same run.
 
     Raises:
-        ModelNotFound: no such model or version.
+        ModelNotFound: the model or version does not exist.
         ValueError: the version was registered without a run.
     """
     run_id = get_version(uri, name, version).run_id
     if not run_id:
-        raise ValueError(f"version {version} of {name!r} names no run: it was not registered by herbray")
+        raise ValueError(f"version {version} of {name!r} has no run: it was not registered by herbray")
     experiment = client(uri).get_experiment(client(uri).get_run(run_id).info.experiment_id)
     return Run(uri, run_id, experiment.name)
 
 
 def get_version(uri: str, name: str, version: int) -> "ModelVersion":
-    """MLflow's record of one version.
+    """Get MLflow's record of a version.
 
     Raises:
-        ModelNotFound: no such model or version.
+        ModelNotFound: the model or version does not exist.
     """
     from mlflow.exceptions import MlflowException
 
@@ -155,22 +155,22 @@ def get_version(uri: str, name: str, version: int) -> "ModelVersion":
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    known = ", ".join(str(number) for number in _versions(uri, name))
-    raise ModelNotFound(f"model {name!r} has no version {version}; it has {known}")
+    known = ", ".join(str(number) for number in _list_versions(uri, name))
+    raise ModelNotFound(f"model {name!r} has no version {version}; its versions: {known}")
 
 
-def _weights(folder: Path) -> str:
+def _weights_digest(folder: Path) -> str:
     with (folder / WEIGHTS).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def _registered(run: Run, name: str, weights: str) -> int | None:
-    """The version that this run already made of the same files."""
+def _find_registered(run: Run, name: str, content: str) -> int | None:
+    """The version that this run has already registered with the same content."""
     found = client(run.uri).search_model_versions(f"name = '{name}' and run_id = '{run.run_id}'")
-    return min((int(each.version) for each in found if each.tags.get(DIGEST_TAG) == weights), default=None)
+    return min((int(each.version) for each in found if each.tags.get(DIGEST_TAG) == content), default=None)
 
 
-def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mapping[str, str]) -> int:
+def _create_version(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mapping[str, str]) -> int:
     from mlflow.exceptions import MlflowException
 
     store = client(run.uri)
@@ -188,17 +188,17 @@ def _create(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mappin
             raise
     made = store.create_model_version(
         name,
-        source=model.artifact_location,  # an SQLite store would look up models:/<id> in MLflow's global store instead
+        source=model.artifact_location,  # with models:/<id>, an SQLite store would search MLflow's global store
         run_id=run.run_id,
         tags={key: str(value) for key, value in tags.items()},
-        description=described(card),
+        description=to_description(card),
         model_id=model.model_id,
     )
     return int(made.version)
 
 
-def _versions(uri: str, name: str) -> list[int]:
-    """Numbers of all versions of a model, ascending; never empty."""
+def _list_versions(uri: str, name: str) -> list[int]:
+    """Numbers of all versions of a model in ascending order; never empty."""
     get_record(uri, name)
     found: list[int] = []
     token = None
@@ -213,25 +213,25 @@ def _versions(uri: str, name: str) -> list[int]:
     return sorted(found)
 
 
-def described(card: str) -> str:
-    """A card as a version's description, which MLflow bounds."""
-    return card if len(card) <= _DESCRIPTION_LIMIT else f"{card[:_DESCRIPTION_LIMIT]}…\n\n(whole in README.md)"
+def to_description(card: str) -> str:
+    """The model card as a description, shortened to the limit of MLflow."""
+    return card if len(card) <= _DESCRIPTION_LIMIT else f"{card[:_DESCRIPTION_LIMIT]}…\n\n(full text in README.md)"
 
 
-def aliases(uri: str, name: str) -> dict[str, int]:
-    """The aliases of a model and the version that each names.
+def read_aliases(uri: str, name: str) -> dict[str, int]:
+    """Read the aliases of a model with their version numbers.
 
     Raises:
-        ModelNotFound: no such model.
+        ModelNotFound: the model does not exist.
     """
     return {alias: int(version) for alias, version in get_record(uri, name).aliases.items()}
 
 
 def get_record(uri: str, name: str) -> "RegisteredModel":
-    """MLflow's record of a registered model.
+    """Get MLflow's record of a registered model.
 
     Raises:
-        ModelNotFound: no such model.
+        ModelNotFound: the model does not exist.
     """
     from mlflow.exceptions import MlflowException
 
@@ -241,4 +241,4 @@ def get_record(uri: str, name: str) -> "RegisteredModel":
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
     known = ", ".join(sorted(model.name for model in client(uri).search_registered_models(max_results=20)))
-    raise ModelNotFound(f"no model {name!r} in this registry; it holds {known or 'none yet: train one first'}")
+    raise ModelNotFound(f"no model {name!r} in this registry; its models: {known or 'none yet: train one first'}")

@@ -1,4 +1,4 @@
-"""Sections of a model card, found by their headings: what is learned of a version later goes into its own."""
+"""Sections of a model card, found by their headings; later findings about a version are written to their section."""
 
 from typing import Final
 
@@ -6,19 +6,19 @@ _HEADING: Final = "## "
 _ITEM: Final = "- "
 
 
-def with_section(card: str, title: str, text: str) -> str:
-    """The card with the text of its section `title` replaced; a card that lacks it gets it at its end.
+def replace_section(card: str, title: str, text: str) -> str:
+    """Replace the text of section `title`, or append the section if the card lacks it.
 
-    A section reaches from its heading `## title` to the next heading of that rank. Only the first of a title counts:
-    the sections that are replaced stand before the settings, whose text is whatever the user wrote.
+    A section extends from its heading `## title` to the next heading of that level. If several sections have the title,
+    the first is replaced: replaceable sections precede the settings, which may contain any text of the user.
 
     Args:
-        card: Markdown.
-        title: one line.
-        text: Markdown without headings of that rank.
+        card: the model card in Markdown.
+        title: title of the section, one line.
+        text: Markdown without headings of that level.
     """
     lines = card.splitlines()
-    place = _place(lines, title)
+    place = _find_section(lines, title)
     body = [_HEADING + title, "", *text.strip().splitlines(), ""]
     if place is None:
         return "\n".join([*lines, *([""] if lines and lines[-1] else []), *body])
@@ -26,21 +26,21 @@ def with_section(card: str, title: str, text: str) -> str:
     return "\n".join([*lines[:begin], *body, *lines[end:]]).rstrip("\n") + "\n"
 
 
-def section(card: str, title: str) -> str:
-    """The text of a section; empty where there is none."""
+def read_section(card: str, title: str) -> str:
+    """Read the text of a section; "" if the card has no such section."""
     lines = card.splitlines()
-    place = _place(lines, title)
+    place = _find_section(lines, title)
     return "\n".join(lines[place[0] + 1 : place[1]]).strip() if place else ""
 
 
 def append_line(card: str, title: str, line: str, kept: int) -> str:
-    """The card with a line more in the list that is its section `title`, of which the last `kept` stay."""
-    items = [each for each in section(card, title).splitlines() if each.startswith(_ITEM)]
-    return with_section(card, title, "\n".join([*items, _ITEM + " ".join(line.split())][-kept:]))
+    """Append a line to the list in section `title`, and keep the last `kept` lines."""
+    items = [each for each in read_section(card, title).splitlines() if each.startswith(_ITEM)]
+    return replace_section(card, title, "\n".join([*items, _ITEM + " ".join(line.split())][-kept:]))
 
 
-def _place(lines: list[str], title: str) -> tuple[int, int] | None:
-    """First line of a section and the line after its last."""
+def _find_section(lines: list[str], title: str) -> tuple[int, int] | None:
+    """Index of the first line of a section, and of the line after its last line."""
     for begin, line in enumerate(lines):
         if line.rstrip() == _HEADING + title:
             rest = range(begin + 1, len(lines))

@@ -1,6 +1,6 @@
-"""The code of a registered version: MLflow runs this file where herbray is not installed; herbray never imports it.
+"""The code of a registered version: MLflow runs this file without herbray; herbray never imports it.
 
-MLflow calls it a model from code. It may import only what the version's requirements name.
+MLflow calls this a model from code. It may import only the requirements of the version.
 """
 
 import base64
@@ -20,7 +20,7 @@ class ServedEncoder(PythonModel):
     """JPEG files in, embeddings out."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the encoder with the module that was registered beside it."""
+        """Load the encoder with the module that was registered with it."""
         portable = _import(Path(context.artifacts["portable"]))
         self._encoder = portable.load(Path(context.artifacts["weights"]).parent)
 
@@ -31,7 +31,7 @@ class ServedEncoder(PythonModel):
 
         Args:
             context: unused.
-            model_input: a column `jpeg` of JPEG files as bytes, or as base64 text.
+            model_input: a column `jpeg` of JPEG files, as bytes or base64 text.
             params: unused.
 
         Returns:
@@ -42,7 +42,7 @@ class ServedEncoder(PythonModel):
 
 
 def _import(path: Path) -> ModuleType:
-    """The module in a file, under a name of its own: two versions in one process each keep their code."""
+    """Import a module from a file under a unique name, so that two versions in one process keep their own code."""
     spec = importlib.util.spec_from_file_location(f"portable_{uuid.uuid4().hex}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path}: not a Python module")

@@ -1,4 +1,4 @@
-"""Where runs and models are kept: a tracking URI, and one MLflow client a URI."""
+"""The store of runs and models: the tracking URI, and one MLflow client per URI."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from herbray import logs
+from herbray.console import logs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,107 +20,107 @@ if TYPE_CHECKING:
 _SQLITE: Final = "sqlite:///"
 _ENVIRONMENT: Final = "MLFLOW_TRACKING_URI"
 _SETTINGS: Final = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # a training run reports to its owner only
-    "MLFLOW_UV_AUTO_DETECT": "false",  # a model does not take along the uv.lock of whatever folder we are in
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a training run reports only to its owner
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a model must not include the uv.lock of the working directory
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _MLFLOW_NAME: Final = re.compile(r"[^\w.\- :/]")
 
 
 def tracking_uri(folder: Path) -> str:
-    """The tracking store to use: the environment's `MLFLOW_TRACKING_URI`, else an SQLite file in `folder`.
+    """The tracking store to use: the environment variable `MLFLOW_TRACKING_URI`, else an SQLite file in `folder`.
 
     Args:
-        folder: holds `mlflow.db`; made if missing. Untouched where the environment names a store.
+        folder: folder of `mlflow.db`, created if missing. Not used if the environment variable is set.
 
     Raises:
-        ValueError: the path holds a `?`, which an SQLite URI cannot carry; or see `checked`.
+        ValueError: the path contains a `?`, which is not possible in an SQLite URI; or see `refuse_credentials`.
     """
     if uri := os.environ.get(_ENVIRONMENT, "").strip():
-        return checked(uri)
+        return refuse_credentials(uri)
     path = (folder / "mlflow.db").absolute()
     if "?" in str(path):
-        raise ValueError(f"{path}: an SQLite store's path may not hold '?'; choose another folder")
+        raise ValueError(f"{path}: the path of an SQLite store must not contain '?'; choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     return f"{_SQLITE}{path}"
 
 
 def registry_uri(uri: str | None) -> str:
-    """`uri`, else the environment's; MLflow's own default, a new database in the working directory, is refused.
+    """`uri`, else the environment variable; the default of MLflow, a new database in the working directory, is refused.
 
     Raises:
-        ValueError: neither is given, or the SQLite file does not exist (MLflow would make an empty one); or see
-            `checked`.
+        ValueError: neither is given; the SQLite file does not exist (MLflow would create an empty one); or see
+            `refuse_credentials`.
     """
     uri = uri or os.environ.get(_ENVIRONMENT, "").strip()
     if not uri:
-        raise ValueError(f"no model registry is named: set {_ENVIRONMENT}, or pass uri='sqlite:////folder/mlflow.db'")
+        raise ValueError(f"no model registry is given: set {_ENVIRONMENT}, or pass uri='sqlite:////folder/mlflow.db'")
     if (path := sqlite_file(uri)) is not None and not path.is_file():
-        raise ValueError(f"{path}: no such MLflow store; is the path right? A run of `herbray train` makes one")
-    return checked(uri)
+        raise ValueError(f"{path}: no such MLflow store; check the path, or create a store with `herbray train`")
+    return refuse_credentials(uri)
 
 
-def checked(uri: str) -> str:
-    """`uri`, if it is no server's address with a password in it: MLflow repeats the address in its errors and logs.
+def refuse_credentials(uri: str) -> str:
+    """Return `uri`; refuse a server address with a name or password, because MLflow shows addresses in errors and logs.
 
     Raises:
-        ValueError: it is; the message does not repeat it.
+        ValueError: the address contains a name or password; the message does not repeat the address.
     """
     parts = urllib.parse.urlsplit(uri)
     if parts.scheme in ("http", "https") and "@" in parts.netloc:
         raise ValueError(
-            f"the tracking store's address holds a name or password, which would show in logs: take it out of "
-            f"{_ENVIRONMENT} and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, also on the cluster's nodes"
+            "the address of the tracking store contains a name or password, which would appear in logs: remove it from "
+            f"{_ENVIRONMENT}, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, on every node of a cluster"
         )
     return uri
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file behind an SQLite URI; None for a server or another database."""
+    """The file of an SQLite URI; None for a server or another database."""
     return Path(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
 
 
 @functools.lru_cache(maxsize=16)
 def client(uri: str) -> "MlflowClient":
-    """The client for one store, made once a process: the first use of an SQLite file migrates it (5 s).
+    """The client of a store, created once per process: the first use of an SQLite file migrates it (5 s).
 
-    Processes of one host may open a new SQLite store together: the tables are made under a lock of ours, since with
-    MLflow's alone a second process was seen to fail with "table already exists".
+    Several processes of one host may open a new SQLite store at the same time. Its tables are created under a lock,
+    because with MLflow alone a second process failed with "table already exists".
     """
     for setting, value in _SETTINGS.items():
         os.environ.setdefault(setting, value)
-    logs.quiet_mlflow()  # of each migration and each signature
-    # mlflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates, and its type hints warn on import:
-    # neither is ours to mend, and where warnings are errors they would stop us.
+    logs.quiet_mlflow()  # it logs each migration and each signature
+    # mlflow 3.17 maps its tables with an option that SQLAlchemy 2.1 deprecates, and its type hints warn on import.
+    # herbray cannot fix either; if warnings are errors, they would stop the import.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
 
-        with _first_use(uri):
+        with _creation_lock(uri):
             made = MlflowClient(tracking_uri=uri, registry_uri=uri)
             if sqlite_file(uri) is not None:
-                made.search_registered_models(max_results=1)  # opens the registry's side too, while we hold the lock
+                made.search_registered_models(max_results=1)  # also opens the registry while the lock is held
             return made
 
 
 @contextlib.contextmanager
-def _first_use(uri: str) -> Iterator[None]:
-    """Hold the lock file beside an SQLite store; nothing for a server or another database."""
+def _creation_lock(uri: str) -> Iterator[None]:
+    """Hold the lock file next to an SQLite store; do nothing for a server or another database."""
     database = sqlite_file(uri)
     if database is None:
         yield
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{database}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed, or the process ends
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed or the process ends
         yield
 
 
 def entity_key(text: str, limit: int = 250) -> str:
-    """`text` as MLflow allows a metric, parameter or tag to be named.
+    """Convert `text` to a valid MLflow name of a metric, parameter or tag.
 
-    An en dash, as in a pair of genera, becomes a hyphen. Any other character that MLflow refuses becomes `_`, and
-    then, as when the name is too long, a digest of the whole is appended, so that distinct names stay distinct.
+    An en dash, as in a pair of genera, becomes a hyphen. Any other character that MLflow refuses becomes `_`. If
+    characters were replaced or the name is too long, a digest of the text is appended to keep names distinct.
     """
     name = text.replace("–", "-")
     safe = re.sub(r"/+", "/", _MLFLOW_NAME.sub("_", name)).strip("/ ")

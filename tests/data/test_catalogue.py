@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from herbray import storage
 from herbray.config import ConfigError, dump, parse
 from herbray.data import catalogue
-from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint, image_names
+from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint, name_images
 from herbray.data.sources import SOURCES, Folder, HalfEarth
-from herbray.data.sources.base import batch, genus_of
+from herbray.data.sources.base import make_batch, parse_genus
 from herbray.data.splits import Splits, split
 from herbray.schema import CATALOGUE, QUARANTINE, VERSION
 
@@ -97,7 +97,7 @@ def test_too_many_refusals_raise_after_everything_is_written(tmp_path):
 
 
 def test_a_catalogue_of_nothing_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="gave no row at all"):
+    with pytest.raises(ValueError, match="has no rows"):
         catalogue.build(job(tmp_path, ["image,genus"]))
     with pytest.raises(QuarantineLimit):
         catalogue.build(job(tmp_path, ["image,genus", "../a.jpg,A"], max_quarantined=1))
@@ -110,9 +110,9 @@ def test_reading_what_is_no_catalogue(tmp_path):
     catalogue.build(spec)
     whole = (spec.out / "manifest.json").read_text()
     for wrong, message in (
-        (whole.replace('"ok": 2', '"ok": 3'), "manifest.json: damaged, it was changed since it was written; run `herb"),
-        (whole[:40], "manifest.json: damaged, it is no JSON"),
-        ("[]", "manifest.json: damaged, it is no JSON object"),
+        (whole.replace('"ok": 2', '"ok": 3'), "manifest.json: damaged, it was changed after it was written; run `herb"),
+        (whole[:40], "manifest.json: damaged, it is not JSON"),
+        ("[]", "manifest.json: damaged, it is not a JSON object"),
     ):
         (spec.out / "manifest.json").write_text(wrong)
         with pytest.raises(ValueError, match=message):
@@ -120,14 +120,14 @@ def test_reading_what_is_no_catalogue(tmp_path):
     (spec.out / "manifest.json").write_text(whole)
     manifest = catalogue.read_manifest(spec.out)
     storage.write_note(spec.out / "manifest.json", manifest | {"counts": {"ok": 3}})
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         catalogue.read(spec.out)
     storage.write_note(spec.out / "manifest.json", manifest | {"schema_version": 99})
-    with pytest.raises(ValueError, match="tables of version 99"):
+    with pytest.raises(ValueError, match="tables have version 99"):
         catalogue.read(spec.out)
     (spec.out / "manifest.json").write_text(whole)
     (spec.out / "catalogue.parquet").write_bytes(b"PAR1 no table")
-    with pytest.raises(ValueError, match=r"catalogue\.parquet: damaged, cut off or no Parquet file; run `her"):
+    with pytest.raises(ValueError, match=r"catalogue\.parquet: damaged, truncated or not a Parquet file; run `her"):
         catalogue.read(spec.out)
 
 
@@ -154,7 +154,7 @@ def test_the_fingerprint_does_not_depend_on_order_chunks_or_place(pairs, random,
     def table(rows, place):
         columns = dict(zip(("specimen_id", "image", "genus", "species"), zip(*rows, strict=True), strict=True))
         columns["image"] = [image.replace("/one/place", place) for image in columns["image"]]
-        return pa.Table.from_batches([batch({name: list(column) for name, column in columns.items()})])
+        return pa.Table.from_batches([make_batch({name: list(column) for name, column in columns.items()})])
 
     expected = fingerprint(table(rows, "/one/place"), "/one/place")
     shuffled = random.sample(rows, len(rows))
@@ -182,7 +182,7 @@ def test_the_fingerprint_does_not_depend_on_order_chunks_or_place(pairs, random,
     ],
 )
 def test_an_image_is_named_by_its_path_below_its_source(image, root, name):
-    assert image_names(pa.chunked_array([[image]]), root).to_pylist() == [name]
+    assert name_images(pa.chunked_array([[image]]), root).to_pylist() == [name]
 
 
 def test_specimens_of_another_folder_leave_the_names_of_the_others_as_they_are(tmp_path):
@@ -192,7 +192,7 @@ def test_specimens_of_another_folder_leave_the_names_of_the_others_as_they_are(t
         spec = job(tmp_path / place, ["image,genus", "a/1.jpg,A", *more])
         manifests[place, len(more)] = catalogue.build(spec)
         table, root = catalogue.read(spec.out), manifests[place, len(more)]["root"]
-        assert image_names(table["image"], root).to_pylist()[0] == "a/1.jpg"
+        assert name_images(table["image"], root).to_pylist()[0] == "a/1.jpg"
     assert manifests["one", 0]["fingerprint"] == manifests["two", 0]["fingerprint"]
 
 
@@ -216,7 +216,7 @@ def test_the_fingerprint_does_not_depend_on_how_the_folder_is_spelled(tmp_path, 
 def test_the_fingerprint_tells_apart_what_only_joins_alike():
     def of(**columns):
         base = {"specimen_id": ["1", "2"], "image": ["a", "b"]}
-        return fingerprint(pa.Table.from_batches([batch(base | columns)]), "/")
+        return fingerprint(pa.Table.from_batches([make_batch(base | columns)]), "/")
 
     tables = [{}, {"genus": ["ab", "c"]}, {"genus": ["a", "bc"]}, {"species": ["ab", "c"]}, {"genus": ["", None]}]
     assert len({of(**columns) for columns in tables}) == len(tables)
@@ -242,12 +242,12 @@ def test_the_fingerprint_tells_apart_what_only_joins_alike():
     ],
 )
 def test_the_genus_of_a_species(species, genus):
-    assert genus_of(species) == genus
+    assert parse_genus(species) == genus
 
 
 def test_a_batch_of_unknown_columns_is_refused():
     with pytest.raises(ValueError, match="genera: no such catalogue column"):
-        batch({"genera": ["A"]})
+        make_batch({"genera": ["A"]})
 
 
 @pytest.mark.parametrize("name", SOURCES)

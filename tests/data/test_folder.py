@@ -100,7 +100,7 @@ def test_rows_with_a_wrong_number_of_fields_are_refused_with_their_line(sheets):
 def test_a_missing_column_is_told_with_the_way_out(sheets):
     write(sheets, ["file", "genus"], [["images/a.jpg", "A"]])
     with pytest.raises(
-        ValueError, match=r"labels\.csv: no column 'image'; there are 'file', 'genus'.*columns=\{image: file"
+        ValueError, match=r"labels\.csv: no column 'image'; the columns are 'file', 'genus'.*columns=\{image: file"
     ):
         read(Folder(path=sheets))
     with pytest.raises(ValueError, match=r"no column 'Sammler'.*holds the gathering"):
@@ -111,8 +111,8 @@ def test_a_missing_column_is_told_with_the_way_out(sheets):
     ("content", "message"),
     [
         (b"image,genus\na.jpg,A\nb.jpg,\xe9\n", r"line 3: not UTF-8"),
-        (b'image,genus\na.jpg,A\nb.jpg,"B\nc.jpg,C\n', r"line 3: broken CSV .*quote"),
-        (b'image,genus\na.jpg,"A"x\n', r"line 2: broken CSV"),
+        (b'image,genus\na.jpg,A\nb.jpg,"B\nc.jpg,C\n', r"line 3: malformed CSV .*quote"),
+        (b'image,genus\na.jpg,"A"x\n', r"line 2: malformed CSV"),
         (b"", "empty; write a header"),
         (b"image,genus,genus\n", "genus more than once"),
     ],
@@ -129,7 +129,7 @@ def test_an_absent_table_is_told(tmp_path):
 
 
 def test_unknown_and_doubled_settings_are_told():
-    with pytest.raises(ConfigError, match="'genera' is no catalogue column; did you mean 'genus'"):
+    with pytest.raises(ConfigError, match="'genera' is not a catalogue column; did you mean 'genus'"):
         parse(Folder, {"path": "x", "columns": {"genera": "g"}})
     with pytest.raises(ConfigError, match="keep one"):
         parse(Folder, {"path": "x", "columns": {"genus": "g"}, "constants": {"genus": "A"}})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from herbray.data.sources import json_stream
 from herbray.data.sources.half_earth import HalfEarth
-from herbray.data.sources.json_stream import elements
+from herbray.data.sources.json_stream import stream_elements
 from herbray.schema import CATALOGUE
 
 
@@ -162,14 +162,14 @@ def test_more_rows_than_a_batch_are_all_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "fi', "in images: .*cut short"),
+        ('{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "fi', "in images: .*download interrupted"),
         ('{"images": [{"id": 1, "file_name": "a.jpg"}', "in images: the file ends here"),
         ('{"images": [{"id": 1} {"id": 2}]}', "in images: , or ] expected, '{' found"),
         ('{"info": {}, }', "not valid JSON near character"),
         ("[]", "{ expected, '\\[' found"),
         ("", "the file ends here"),
         ('{"images": ' + "[" * 200_000, "nested too deeply"),
-        ("{}", "no `images` listed"),
+        ("{}", "lists no `images`"),
     ],
 )
 def test_broken_metadata_are_an_error_that_names_the_place(tmp_path, content, message):
@@ -180,7 +180,7 @@ def test_broken_metadata_are_an_error_that_names_the_place(tmp_path, content, me
 @pytest.mark.parametrize("start", ['{"id": "x', "1.0", "[[0], "])
 def test_an_endless_element_is_refused_before_it_fills_memory(tmp_path, start):
     with pytest.raises(ValueError, match="not valid JSON"):
-        read(write(tmp_path, f'{{"images": [{start}' + "0" * (json_stream.LIMIT * 2)))
+        read(write(tmp_path, f'{{"images": [{start}' + "0" * (json_stream.MAX_ELEMENT_CHARS * 2)))
 
 
 json_values = st.recursive(
@@ -198,8 +198,8 @@ def test_streaming_equals_the_standard_parser_at_every_window_size(tmp_path_fact
         (key, element) for key, value in content.items() for element in (value if isinstance(value, list) else [value])
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "CHUNK", chunk)
-        assert list(elements(path)) == expected
+        patch.setattr(json_stream, "CHUNK_CHARS", chunk)
+        assert list(stream_elements(path)) == expected
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
@@ -207,8 +207,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     for name, count in (("small", 2_000), ("large", 30_000)):
         (tmp_path / name).write_text(f'{{"images": [{",".join([sheet] * count)}]}}')
     script = (
-        "import resource, sys, pathlib; from herbray.data.sources.json_stream import elements\n"
-        "for _ in elements(pathlib.Path(sys.argv[1])): pass\n"
+        "import resource, sys, pathlib; from herbray.data.sources.json_stream import stream_elements\n"
+        "for _ in stream_elements(pathlib.Path(sys.argv[1])): pass\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     small, large = (

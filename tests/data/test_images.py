@@ -7,6 +7,7 @@ from PIL import Image, ImageOps
 
 from herbray.data import images
 from herbray.data.images import ImageRefused
+from herbray.data.jpeg_header import is_scalable
 
 
 def picture(width=120, height=180, mode="RGB", kind="JPEG", **options):
@@ -49,7 +50,7 @@ def pixels_of(found):
 
 @pytest.mark.parametrize(("width", "height"), [(120, 180), (180, 120), (40, 60), (64, 64), (1000, 1403)])
 def test_the_short_side_is_exact_and_the_aspect_is_kept(width, height):
-    found = images.shrink(picture(width, height), 64)
+    found = images.shrink_to_jpeg(picture(width, height), 64)
     assert min(found.width, found.height) == 64
     assert abs(found.width / found.height - width / height) < 0.02
     assert Image.open(io.BytesIO(found.jpeg)).size == (found.width, found.height)
@@ -57,7 +58,7 @@ def test_the_short_side_is_exact_and_the_aspect_is_kept(width, height):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_allowed_formats_give_the_same_picture(kind):
-    pixels = pixels_of(images.shrink(picture(kind=kind), 60))
+    pixels = pixels_of(images.shrink_to_jpeg(picture(kind=kind), 60))
     assert pixels[10, 30, 0] > 200
     assert pixels[10, 30, 1] < 80
     assert pixels[80, 30].min() > 200
@@ -70,7 +71,7 @@ def test_allowed_formats_give_the_same_picture(kind):
 )
 def test_reduced_is_a_full_decode_and_lanczos_within_46_decibels(width, height, side):
     data = photograph(width, height)
-    found = images.reduced(data, side)
+    found = images.shrink_to_pixels(data, side)
     with Image.open(io.BytesIO(data)) as opened:
         assert psnr(found, by_pillow(opened, side)) > 46
 
@@ -95,12 +96,12 @@ def test_reduced_is_a_full_decode_and_lanczos_within_46_decibels(width, height, 
 def test_every_kind_of_file_keeps_46_decibels(options):
     data = photograph(801, 1203, **options)
     with Image.open(io.BytesIO(data)) as opened:
-        assert psnr(images.reduced(data, 120), by_pillow(opened, 120)) > 46
+        assert psnr(images.shrink_to_pixels(data, 120), by_pillow(opened, 120)) > 46
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1"])
 def test_other_colour_modes_become_rgb(mode):
-    found = images.shrink(picture(mode=mode, kind="TIFF" if mode == "CMYK" else "PNG"), 32)
+    found = images.shrink_to_jpeg(picture(mode=mode, kind="TIFF" if mode == "CMYK" else "PNG"), 32)
     assert Image.open(io.BytesIO(found.jpeg)).mode == "RGB"
 
 
@@ -108,7 +109,7 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped():
     ramp = np.tile(np.linspace(0, 60000, 64).astype(np.uint16), (64, 1))
     out = io.BytesIO()
     Image.fromarray(ramp).save(out, "PNG")
-    pixels = pixels_of(images.shrink(out.getvalue(), 64))
+    pixels = pixels_of(images.shrink_to_jpeg(out.getvalue(), 64))
     assert pixels[32, 32].mean() == pytest.approx(128, abs=8)
 
 
@@ -116,7 +117,7 @@ def test_a_cut_out_plant_lies_on_white_paper():
     layer = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     out = io.BytesIO()
     layer.save(out, "PNG")
-    assert pixels_of(images.shrink(out.getvalue(), 32)).min() > 250
+    assert pixels_of(images.shrink_to_jpeg(out.getvalue(), 32)).min() > 250
 
 
 @pytest.mark.parametrize("orientation", range(10))  # 0 and 9 mean nothing
@@ -127,18 +128,18 @@ def test_exif_orientation_is_applied(orientation, size):
     data = photograph(*size, exif=exif)
     with Image.open(io.BytesIO(data)) as opened:
         upright = by_pillow(ImageOps.exif_transpose(opened).convert("RGB"), 64)
-    found = images.reduced(data, 64)
+    found = images.shrink_to_pixels(data, 64)
     assert found.shape == upright.shape
     assert psnr(found, upright) > 36
 
 
 def test_broken_exif_hurts_nobody():
-    sound = images.reduced(photograph(200, 300), 64)
+    sound = images.shrink_to_pixels(photograph(200, 300), 64)
     rng = np.random.default_rng(1)
     for length in (0, 3, 7, 12, 40, 200):
         exif = b"Exif\0\0MM\0*" + rng.bytes(length)
         with contextlib.suppress(ImageRefused):
-            assert (images.reduced(photograph(200, 300, exif=exif), 64) == sound).all()
+            assert (images.shrink_to_pixels(photograph(200, 300, exif=exif), 64) == sound).all()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_broken_exif_hurts_nobody():
 )
 def test_what_is_refused_and_why(data, reason):
     with pytest.raises(ImageRefused) as caught:
-        images.shrink(data, 64)
+        images.shrink_to_jpeg(data, 64)
     assert caught.value.reason == reason
     assert str(caught.value)
 
@@ -172,7 +173,7 @@ def test_a_file_that_ends_in_the_middle_is_truncated(progressive):
     first = entropy(data)
     for share in (0.01, 0.5, 0.9, 0.99):
         with pytest.raises(ImageRefused) as caught:
-            images.shrink(data[: first + int(share * (len(data) - first))], 64)
+            images.shrink_to_jpeg(data[: first + int(share * (len(data) - first))], 64)
         assert caught.value.reason == "truncated"
 
 
@@ -183,7 +184,7 @@ def test_damage_that_pillow_paints_over_is_refused():
     with Image.open(io.BytesIO(data)) as opened:
         opened.load()
     with pytest.raises(ImageRefused) as caught:
-        images.shrink(bytes(data), 64)
+        images.shrink_to_jpeg(bytes(data), 64)
     assert caught.value.reason == "damaged"
 
 
@@ -191,7 +192,7 @@ def test_a_file_that_was_closed_too_early_is_damaged():
     data = photograph(600, 900)
     middle = (entropy(data) + len(data)) // 2
     with pytest.raises(ImageRefused) as caught:
-        images.shrink(data[:middle] + b"\xff\xd9", 64)
+        images.shrink_to_jpeg(data[:middle] + b"\xff\xd9", 64)
     assert caught.value.reason == "damaged"
 
 
@@ -207,17 +208,17 @@ def test_a_file_that_was_closed_too_early_is_damaged():
 )
 def test_harmless_oddities_change_nothing(spoil):
     data = photograph(600, 900)
-    assert psnr(images.reduced(spoil(data), 64), images.reduced(data, 64)) > 46
+    assert psnr(images.shrink_to_pixels(spoil(data), 64), images.shrink_to_pixels(data, 64)) > 46
 
 
 def test_a_lossless_frame_is_never_decoded_at_reduced_scale():
     data = photograph(600, 900)
-    assert images._scalable(data)
+    assert is_scalable(data)
     lossless = data.replace(b"\xff\xc0", b"\xff\xc3", 1)
-    assert not images._scalable(lossless)
-    assert not images._scalable(data[:2] + b"\0" + data[2:])
+    assert not is_scalable(lossless)
+    assert not is_scalable(data[:2] + b"\0" + data[2:])
     with pytest.raises(ImageRefused):
-        images.shrink(lossless, 64)
+        images.shrink_to_jpeg(lossless, 64)
 
 
 def test_random_damage_gives_a_picture_or_a_reason():
@@ -228,7 +229,7 @@ def test_random_damage_gives_a_picture_or_a_reason():
         for place in rng.integers(2, len(data), rng.integers(1, 6)):
             data[place] = rng.integers(256)
         with contextlib.suppress(ImageRefused):
-            assert min(images.reduced(bytes(data), 64).shape[:2]) == 64
+            assert min(images.shrink_to_pixels(bytes(data), 64).shape[:2]) == 64
 
 
 def test_a_header_that_promises_too_many_pixels_is_refused_unread():
@@ -236,7 +237,7 @@ def test_a_header_that_promises_too_many_pixels_is_refused_unread():
     at = data.index(b"\xff\xc0") + 5  # height and width in the frame header
     data[at : at + 4] = (60000).to_bytes(2, "big") * 2
     with pytest.raises(ImageRefused) as caught:
-        images.shrink(bytes(data), 64)
+        images.shrink_to_jpeg(bytes(data), 64)
     assert caught.value.reason == "too-large"
 
 
@@ -253,34 +254,38 @@ def test_files_that_cannot_be_read(tmp_path, make, reason):
 
 
 def test_squares_are_cut_where_they_should_be():
-    found = images.shrink(picture(120, 240), 60)  # 60×120: red above, paper below
-    top, centre, bottom = (images.squares([found.jpeg], 60, np.array([at]))[0].astype(int) for at in (0.0, 0.5, 1.0))
+    found = images.shrink_to_jpeg(picture(120, 240), 60)  # 60×120: red above, paper below
+    top, centre, bottom = (
+        images.decode_squares([found.jpeg], 60, np.array([at]))[0].astype(int) for at in (0.0, 0.5, 1.0)
+    )
     assert top[30, 30, 1] < 80
     assert bottom[30, 30].min() > 200
-    assert (images.squares([found.jpeg], 60)[0] == centre).all()
+    assert (images.decode_squares([found.jpeg], 60)[0] == centre).all()
 
 
 def test_squares_of_shards_of_another_size_are_refused():
-    found = images.shrink(picture(), 32)
-    with pytest.raises(ValueError, match="shards of 64 px"):
-        images.squares([found.jpeg], 64)
+    found = images.shrink_to_jpeg(picture(), 32)
+    with pytest.raises(ValueError, match="side=64"):
+        images.decode_squares([found.jpeg], 64)
 
 
 def test_squares_fill_what_is_given_to_them():
-    small = [images.shrink(picture(120, height), 60).jpeg for height in (120, 180, 240)]  # the first fits exactly
+    small = [
+        images.shrink_to_jpeg(picture(120, height), 60).jpeg for height in (120, 180, 240)
+    ]  # the first fits exactly
     out = np.zeros((5, 60, 60, 3), np.uint8)
-    assert np.shares_memory(images.squares(small, 60, out=out[1:4]), out)
-    assert (out[1:4] == images.squares(small, 60)).all()
+    assert np.shares_memory(images.decode_squares(small, 60, out=out[1:4]), out)
+    assert (out[1:4] == images.decode_squares(small, 60)).all()
     assert not out[[0, 4]].any()
     for wrong in (out, out[:3].astype(np.int16), out[:3, :, ::-1], np.zeros((3, 60, 60, 1), np.uint8)):
         with pytest.raises(ValueError, match="3 squares need"):
-            images.squares(small, 60, out=wrong)
+            images.decode_squares(small, 60, out=wrong)
 
 
 def test_a_damaged_image_among_squares_is_an_error():
-    found = images.shrink(photograph(120, 180), 60).jpeg
+    found = images.shrink_to_jpeg(photograph(120, 180), 60).jpeg
     with pytest.raises(ValueError, match="Premature end"):
-        images.squares([found[:-200]], 60)
+        images.decode_squares([found[:-200]], 60)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +302,7 @@ def test_a_damaged_image_among_squares_is_an_error():
 )
 def test_a_padded_sheet_lies_whole_in_the_middle_of_a_square_of_its_border(width, height, options):
     data = photograph(width, height, **options)
-    found = images.reduced(data, 96, "pad")
+    found = images.shrink_to_pixels(data, 96, "pad")
     assert found.shape == (96, 96, 3)
     with Image.open(io.BytesIO(data)) as opened:
         upright = ImageOps.exif_transpose(opened).convert("RGB")
@@ -317,9 +322,15 @@ def test_a_padded_sheet_lies_whole_in_the_middle_of_a_square_of_its_border(width
 
 def test_the_square_of_a_padded_sheet_has_what_the_crop_has_lost():
     data = picture(120, 240)  # the upper half is red
-    crop, pad = (images.shrink(data, 60, 95, geometry) for geometry in ("crop", "pad"))
+    crop, pad = (images.shrink_to_jpeg(data, 60, 95, geometry) for geometry in ("crop", "pad"))
     assert (crop.width, crop.height, pad.width, pad.height) == (60, 120, 60, 60)
-    for square, rows in ((images.squares([crop.jpeg], 60)[0], 60), (images.squares([pad.jpeg], 60)[0], 60)):
+    for square, rows in (
+        (images.decode_squares([crop.jpeg], 60)[0], 60),
+        (images.decode_squares([pad.jpeg], 60)[0], 60),
+    ):
         assert abs(int((square[:, 30, 1] < 100).sum()) - rows / 2) <= 1
-    assert images.squares([pad.jpeg], 60, np.array([0.9])).tolist() == images.squares([pad.jpeg], 60).tolist()
-    assert images.shrink(data, 60, 95).jpeg == crop.jpeg
+    assert (
+        images.decode_squares([pad.jpeg], 60, np.array([0.9])).tolist()
+        == images.decode_squares([pad.jpeg], 60).tolist()
+    )
+    assert images.shrink_to_jpeg(data, 60, 95).jpeg == crop.jpeg

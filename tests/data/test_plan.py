@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from herbray import schema
 from herbray.data import plan
-from herbray.data.bags import shard_plan
+from herbray.data.fingerprint import fingerprint_json
 from herbray.data.plan import Stream, Window
+from herbray.data.shard_plan import plan_shards
 
 CLASSES = [f"Genus{i:02d}" for i in range(12)]
 
@@ -41,7 +42,7 @@ def rows_of(windows):
     """Every (bag, row) of the windows, in order, with its label, batch by batch."""
     out = []
     for window in windows:
-        order = plan.order(window)
+        order = plan.order_rows(window)
         for places, rows in zip(order.slice, order.row, strict=True):
             parts = [window.slices[p] for p in places]
             out.append([(part.bag, int(row), part.label) for part, row in zip(parts, rows, strict=True)])
@@ -53,7 +54,7 @@ def rows_of(windows):
 def test_every_row_is_read_and_every_batch_is_exact(rows, stream, epoch):
     group, spec = stream
     index = index_of(rows)
-    windows = plan.epoch_plan(index, CLASSES, spec, group, 7, epoch)
+    windows = plan.plan_epoch(index, CLASSES, spec, group, 7, epoch)
     batches = rows_of(windows)
     assert {(bag, row) for batch in batches for bag, row, _ in batch} == {
         (b, r) for b, (_, n) in enumerate(rows) for r in range(n)
@@ -67,7 +68,7 @@ def test_every_row_is_read_and_every_batch_is_exact(rows, stream, epoch):
 @given(bags, streams)
 def test_groups_stand_side_by_side_and_are_of_one_genus(rows, stream):
     group, spec = stream
-    for batch in rows_of(plan.epoch_plan(index_of(rows), CLASSES, spec, group, 1, 0)):
+    for batch in rows_of(plan.plan_epoch(index_of(rows), CLASSES, spec, group, 1, 0)):
         for start in range(0, len(batch), group):
             assert len({label for _, _, label in batch[start : start + group]}) == 1
 
@@ -79,22 +80,22 @@ def test_the_order_of_the_index_changes_nothing(rows, stream, random):
     index = index_of(rows)
     places = list(range(index.num_rows))
     random.shuffle(places)
-    assert plan.epoch_plan(index.take(places), CLASSES, spec, group, 3, 2) == plan.epoch_plan(
+    assert plan.plan_epoch(index.take(places), CLASSES, spec, group, 3, 2) == plan.plan_epoch(
         index, CLASSES, spec, group, 3, 2
     )
 
 
 def test_a_window_survives_the_trip_as_text():
-    windows = plan.epoch_plan(index_of([("Genus01", 7), ("Genus02", 5)]), CLASSES, Stream(batch=8), 4, 3, 0)
+    windows = plan.plan_epoch(index_of([("Genus01", 7), ("Genus02", 5)]), CLASSES, Stream(batch=8), 4, 3, 0)
     for window in windows:
         again = Window.from_json(window.to_json())
         assert again == window
-        assert (plan.order(again).row == plan.order(window).row).all()
+        assert (plan.order_rows(again).row == plan.order_rows(window).row).all()
 
 
 def test_epochs_and_seeds_differ_and_repeat():
     index = index_of([(genus, 9) for genus in CLASSES])
-    make = lambda seed, epoch: rows_of(plan.epoch_plan(index, CLASSES, Stream(batch=12, window=4), 2, seed, epoch))  # noqa: E731
+    make = lambda seed, epoch: rows_of(plan.plan_epoch(index, CLASSES, Stream(batch=12, window=4), 2, seed, epoch))  # noqa: E731
     assert make(1, 0) == make(1, 0)
     assert make(1, 0) != make(1, 1)
     assert make(1, 0) != make(2, 0)
@@ -102,7 +103,7 @@ def test_epochs_and_seeds_differ_and_repeat():
 
 def test_a_lone_specimen_fills_its_group_with_views_of_itself():
     batches = rows_of(
-        plan.epoch_plan(index_of([("Genus00", 1), ("Genus01", 8)]), CLASSES, Stream(batch=4, align=1), 4, 0, 0)
+        plan.plan_epoch(index_of([("Genus00", 1), ("Genus01", 8)]), CLASSES, Stream(batch=4, align=1), 4, 0, 0)
     )
     lone = [batch for batch in batches if batch[0][2] == 0]
     assert lone
@@ -113,25 +114,25 @@ def test_balance_draws_rare_genera_as_often_as_common_ones():
     index = index_of([("Genus00", 8)] * 60 + [("Genus01", 8)] * 6)
     seen = {0: 0, 1: 0}
     for epoch in range(20):
-        for batch in rows_of(plan.epoch_plan(index, CLASSES, Stream(batch=16, balance=1.0), 1, 5, epoch)):
+        for batch in rows_of(plan.plan_epoch(index, CLASSES, Stream(batch=16, balance=1.0), 1, 5, epoch)):
             for _, _, label in batch:
                 seen[label] += 1
     assert 0.8 < seen[0] / seen[1] < 1.25
 
 
 def test_a_genus_that_training_lacks_has_no_label():
-    windows = plan.epoch_plan(index_of([("Other", 3)], "validation"), CLASSES, Stream(batch=2), 1, 0, 0, "validation")
+    windows = plan.plan_epoch(index_of([("Other", 3)], "validation"), CLASSES, Stream(batch=2), 1, 0, 0, "validation")
     assert {part.label for window in windows for part in window.slices} == {-1}
 
 
 def test_an_empty_split_is_named():
     with pytest.raises(ValueError, match="no row of split 'validation'"):
-        plan.epoch_plan(index_of([("Genus00", 3)]), CLASSES, Stream(), 1, 0, 0, "validation")
+        plan.plan_epoch(index_of([("Genus00", 3)]), CLASSES, Stream(), 1, 0, 0, "validation")
 
 
 def test_a_group_that_does_not_divide_the_batch_is_refused():
     with pytest.raises(ValueError, match=r"stream\.batch=10 cannot be cut into groups of 4"):
-        plan.epoch_plan(index_of([("Genus00", 3)]), CLASSES, Stream(batch=10), 4, 0, 0)
+        plan.plan_epoch(index_of([("Genus00", 3)]), CLASSES, Stream(batch=10), 4, 0, 0)
 
 
 def catalogue_of(genera):
@@ -148,7 +149,7 @@ def catalogue_of(genera):
 )
 def test_shard_plan_deals_every_specimen_once_whatever_the_row_order(rows, bag, file_rows, random):
     table, splits = catalogue_of([genus for genus, _ in rows]), pa.array([split for _, split in rows])
-    files = shard_plan(table, splits, bag, file_rows, 11)
+    files = plan_shards(table, splits, bag, file_rows, 11)
     dealt = [int(row) for file in files for row in file.rows]
     assert sorted(dealt) == [i for i, (_, split) in enumerate(rows) if split != "unused"]
     for file in files:
@@ -158,19 +159,19 @@ def test_shard_plan_deals_every_specimen_once_whatever_the_row_order(rows, bag, 
             assert len(part) <= bag
     places = list(range(len(rows)))
     random.shuffle(places)
-    again = shard_plan(table.take(places), splits.take(pa.array(places)), bag, file_rows, 11)
+    again = plan_shards(table.take(places), splits.take(pa.array(places)), bag, file_rows, 11)
     named = lambda plans, t: [(f.path, [t["specimen_id"].take(pa.array(b)).to_pylist() for b in f.bags]) for f in plans]  # noqa: E731
     assert named(again, table.take(places)) == named(files, table)
 
 
 def test_fingerprint_depends_on_every_part():
-    assert plan.fingerprint("a", 1) == plan.fingerprint("a", 1)
-    assert len({plan.fingerprint(*parts) for parts in [("a", 1), ("a", 2), ("a1",), ("a", "1")]}) == 4
+    assert fingerprint_json("a", 1) == fingerprint_json("a", 1)
+    assert len({fingerprint_json(*parts) for parts in [("a", 1), ("a", 2), ("a1",), ("a", "1")]}) == 4
 
 
 def test_offsets_and_seeds_follow_from_the_window():
-    window = plan.epoch_plan(index_of([("Genus00", 8)]), CLASSES, Stream(batch=4, align=1), 1, 9, 0)[0]
-    one, two = plan.order(window), plan.order(window)
+    window = plan.plan_epoch(index_of([("Genus00", 8)]), CLASSES, Stream(batch=4, align=1), 1, 9, 0)[0]
+    one, two = plan.order_rows(window), plan.order_rows(window)
     assert (one.offset == two.offset).all()
     assert (one.seeds == two.seeds).all()
     assert len(np.unique(one.seeds)) == window.batches
@@ -181,8 +182,8 @@ def test_all_epochs_of_a_run_have_one_shape(balance, rivals, group):
     """Bags and pairs drawn anew each epoch differ in number; ranks in two epochs at a step must not."""
     rows = [(f"Genus{n % 7:02d}", 1 + n * n % 9) for n in range(60)]
     spec, index = Stream(batch=6, window=30, align=1, balance=balance), index_of(rows)
-    epochs = [plan.epoch_plan(index, CLASSES, spec, group, 3, epoch, rivals=rivals) for epoch in range(12)]
-    found = plan.run_plan(index, CLASSES, spec, group, 3, 12, rivals)
+    epochs = [plan.plan_epoch(index, CLASSES, spec, group, 3, epoch, rivals=rivals) for epoch in range(12)]
+    found = plan.plan_run(index, CLASSES, spec, group, 3, 12, rivals)
     shapes = {(len(each), each[0].batches) for each in epochs}
     assert len({window.batches for window in found}) == 1
     assert len(found) == 12 * (max(window.number for window in found) + 1)
@@ -192,5 +193,5 @@ def test_all_epochs_of_a_run_have_one_shape(balance, rivals, group):
         assert found == [window for each in epochs for window in each]
     for number, window in enumerate(found):
         assert (window.epoch, window.number) == divmod(number, len(found) // 12)
-        made = plan.order(window)
+        made = plan.order_rows(window)
         assert made.row.shape == (window.batches, 6)

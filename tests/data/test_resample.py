@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from herbray.data.resample import borrow, lanczos
+from herbray.data.resample import borrow_buffer, resize_lanczos
 
 
 def photograph(rows, columns, channels=3, seed=0):
@@ -39,7 +39,7 @@ def psnr(found, wanted):
 )
 def test_it_gives_what_pillow_gives(rows, columns, height, width):
     pixels = photograph(rows, columns)
-    found = lanczos(pixels, width, height)
+    found = resize_lanczos(pixels, width, height)
     assert found.shape == (height, width, 3)
     assert found.dtype == np.uint8
     assert psnr(found, by_pillow(pixels, width, height)) > 50  # it rounds in another order
@@ -47,13 +47,13 @@ def test_it_gives_what_pillow_gives(rows, columns, height, width):
 
 def test_one_channel_is_a_plane_of_three():
     pixels = photograph(120, 90)
-    apart = [lanczos(np.ascontiguousarray(pixels[..., c : c + 1]), 30, 40) for c in range(3)]
-    assert (np.concatenate(apart, axis=2) == lanczos(pixels, 30, 40)).all()
+    apart = [resize_lanczos(np.ascontiguousarray(pixels[..., c : c + 1]), 30, 40) for c in range(3)]
+    assert (np.concatenate(apart, axis=2) == resize_lanczos(pixels, 30, 40)).all()
 
 
 def test_the_extent_leaves_out_what_the_image_does_not_cover():
     pixels = photograph(126, 90)
-    found = lanczos(pixels, 40, 50, extent=(89.25, 125.125))
+    found = resize_lanczos(pixels, 40, 50, extent=(89.25, 125.125))
     assert psnr(found, by_pillow(pixels, 40, 50, box=(0, 0, 89.25, 125.125))) > 50
     assert psnr(found, by_pillow(pixels, 40, 50)) < 45
 
@@ -67,7 +67,7 @@ def test_the_extent_leaves_out_what_the_image_does_not_cover():
     level=st.integers(0, 255),
 )
 def test_an_even_image_stays_even_at_every_size(rows, columns, height, width, level):
-    found = lanczos(np.full((rows, columns, 3), level, np.uint8), width, height)
+    found = resize_lanczos(np.full((rows, columns, 3), level, np.uint8), width, height)
     assert found.shape == (height, width, 3)
     assert (found == level).all()
 
@@ -78,14 +78,14 @@ def test_every_bit_is_the_same_however_the_sums_are_ordered():
 
     pixels = photograph(200, 130, seed=4)
     rows = np.zeros((64, 200))
-    for first, last, start, stop, weights in resample._rows(200, 200, 64):
+    for first, last, start, stop, weights in resample._row_strips(200, 200, 64):
         rows[first:last, start:stop] = weights
     columns = np.zeros((42, 130))
-    for first, last, start, stop, weights in resample._columns(130, 130, 42, 1):
+    for first, last, start, stop, weights in resample._column_strips(130, 130, 42, 1):
         columns[first:last, start:stop] = weights.T
     narrow = np.rint(np.einsum("hr,rwc->hwc", rows[:, ::-1], pixels[::-1].astype(float)))
     small = np.rint(np.einsum("wk,hkc->hwc", columns[:, ::-1], narrow[:, ::-1])).clip(0, 255)
-    assert (lanczos(pixels, 42, 64) == small).all()
+    assert (resize_lanczos(pixels, 42, 64) == small).all()
     assert (rows.sum(1) == 1).all()
     assert (abs(rows).sum(1) < 1.5).all()
 
@@ -93,17 +93,19 @@ def test_every_bit_is_the_same_however_the_sums_are_ordered():
 def test_extreme_levels_do_not_wrap():
     pixels = np.zeros((60, 60, 3), np.uint8)
     pixels[:, 30:] = 255
-    found = lanczos(pixels, 24, 24).astype(int)
+    found = resize_lanczos(pixels, 24, 24).astype(int)
     assert found[:, :8].max() < 40
     assert found[:, 16:].min() > 215
 
 
 def test_what_is_borrowed_is_kept_by_the_thread_and_never_shared():
-    mine = borrow("test", (4, 5), np.uint8)
-    assert borrow("test", (10,), np.uint8).base is mine.base
+    mine = borrow_buffer("test", (4, 5), np.uint8)
+    assert borrow_buffer("test", (10,), np.uint8).base is mine.base
     theirs = []
-    thread = threading.Thread(target=lambda: theirs.append(borrow("test", (4, 5), np.uint8)))
+    thread = threading.Thread(target=lambda: theirs.append(borrow_buffer("test", (4, 5), np.uint8)))
     thread.start()
     thread.join()
     assert not np.shares_memory(mine, theirs[0])
-    assert not np.shares_memory(lanczos(photograph(30, 30), 10, 10), borrow("small", (10, 30), np.float32))
+    assert not np.shares_memory(
+        resize_lanczos(photograph(30, 30), 10, 10), borrow_buffer("small", (10, 30), np.float32)
+    )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from herbray.data.absent import absent
-from herbray.data.sources.base import batch
+from herbray.data.empty_splits import explain_empty_splits
+from herbray.data.sources.base import make_batch
 from herbray.data.splits import EmptySplit, Splits, split
 from herbray.schema import SPLITS, TEST_SPLITS
 
@@ -18,7 +18,7 @@ COLUMNS = ("specimen_id", "genus", "species", "institution", "gathering")
 def table(rows):
     columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {name: [] for name in COLUMNS}
     return pa.Table.from_batches(
-        [batch({**{k: list(v) for k, v in columns.items()}, "image": [f"{r[0]}.jpg" for r in rows]})]
+        [make_batch({**{k: list(v) for k, v in columns.items()}, "image": [f"{r[0]}.jpg" for r in rows]})]
     )
 
 
@@ -159,7 +159,7 @@ def test_a_named_home_institution_and_none():
     assert "herbarium" not in side.values()
     assert {row[3] for row in rows if side[row[0]] == "train"} == {"NY", "K", "AK"}
     with pytest.raises(
-        ValueError, match=r"splits\.home=KEW: no such institution in the catalogue, which has AK, K, NY"
+        ValueError, match=r"splits\.home=KEW: no such institution in the catalogue; choose from AK, K, NY"
     ):
         sides(rows, home="KEW")
 
@@ -252,15 +252,15 @@ def test_a_split_that_comes_out_empty_is_an_error_with_the_way_out(name, way_out
     ("missing", "rows", "chosen"),
     [
         ({"herbarium": "all sheets are of one institution, NY"}, herbarium(away=0), {}),
-        ({"herbarium": "no sheet tells its institution"}, [(*r[:3], None, r[4]) for r in herbarium()], {}),
+        ({"herbarium": "no sheet has an institution"}, [(*r[:3], None, r[4]) for r in herbarium()], {}),
         (
-            {"herbarium": "no institution has enough sheets to train on by itself of genera that others have, too"},
+            {"herbarium": "no institution has enough training sheets of genera that other institutions also have"},
             [*herbarium(away=0), ("X", "Rara", "Rara una", "K", None)],
             {},
         ),
-        ({"species": "no sheet is named to the species"}, [(*r[:2], None, *r[3:]) for r in herbarium()], {}),
+        ({"species": "no sheet is identified to species"}, [(*r[:2], None, *r[3:]) for r in herbarium()], {}),
         (
-            {"species": "without a species there are too few sheets of its genus to train on"},
+            {"species": "without any one species, too few sheets of its genus are left to train on"},
             [(*r[:2], r[1], *r[3:]) for r in herbarium()],
             {},
         ),
@@ -273,7 +273,7 @@ def test_a_default_split_that_comes_out_empty_is_left_out_with_the_reason(missin
     """Before: EmptySplit, "split 'herbarium' is empty; set splits.home to another institution, …"."""
     whole, settings = table(rows), Splits(**chosen)
     found = split(whole, settings, 89)
-    assert absent(whole, found, settings) == missing
+    assert explain_empty_splits(whole, found, settings) == missing
     counts = Counter(found.to_pylist())
     assert counts["train"] > 0
     assert not any(counts[name] for name in missing)
@@ -282,16 +282,16 @@ def test_a_default_split_that_comes_out_empty_is_left_out_with_the_reason(missin
 def test_a_share_that_holds_out_nothing_is_told():
     rows = [(f"S{i}", f"G{i % 2}", f"G{i % 2} s", None, None) for i in range(4)]
     whole, settings = table(rows), Splits()
-    assert absent(whole, split(whole, settings, 89), settings) == {
-        "validation": "a share of 0.2 holds out no sheet, or leaves too few to train on",
-        "herbarium": "no sheet tells its institution",
-        "species": "without a species there are too few sheets of its genus to train on",
-        "random": "a share of 0.1 holds out no sheet, or leaves too few to train on",
+    assert explain_empty_splits(whole, split(whole, settings, 89), settings) == {
+        "validation": "a share of 0.2 selects no sheet, or leaves too few to train on",
+        "herbarium": "no sheet has an institution",
+        "species": "without any one species, too few sheets of its genus are left to train on",
+        "random": "a share of 0.1 selects no sheet, or leaves too few to train on",
     }
 
 
 def test_a_default_test_that_would_leave_one_genus_to_train_is_given_up():
-    """Two genera of a species each: before, one of them was held out, and "one genus only would train"."""
+    """Two genera of one species each: holding out one species would leave one genus to train on."""
     rows = [(f"S{i}", f"G{i % 2}", f"G{i % 2} s", "NK"[i // 2 % 2], None) for i in range(40)]
     counts = Counter(sides(rows).values())
     assert set(counts) == {"train", "validation", "herbarium", "random"}
@@ -319,7 +319,9 @@ def test_one_genus_cannot_train():
         sides(herbarium(genera=1), home=None)
     assert "\n" not in str(told.value)
     rows = [*herbarium(genera=1), ("X", "Rara", "Rara una", "NY", None)]
-    with pytest.raises(ValueError, match=r"one genus only would train.*splits\.home=null.*\n  .*specimens"):
+    with pytest.raises(
+        ValueError, match=r"only one genus would be left to train on.*splits\.home=null.*\n  .*specimens"
+    ):
         sides(rows, home=None)
 
 

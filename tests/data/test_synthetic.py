@@ -16,10 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from herbray import schema
 from herbray.config import ConfigError, parse
 from herbray.data.sources.synthetic import Synthetic, names
-from herbray.data.sources.synthetic.drawing import draw
-from herbray.data.sources.synthetic.flora import Sizes, grow
-from herbray.data.sources.synthetic.source import _subject
-from herbray.data.sources.synthetic.specimens import collect
+from herbray.data.sources.synthetic.drawing import draw_sheet
+from herbray.data.sources.synthetic.flora import FloraSizes, grow_flora
+from herbray.data.sources.synthetic.source import _make_subject
+from herbray.data.sources.synthetic.specimens import collect_specimens
 
 TAXONOMY = Path(__file__).parents[2].parent / "shared/data/taxonomy"
 
@@ -38,7 +38,7 @@ def small(folder, **settings):
 
 
 def collected(**settings):
-    return collect(Synthetic(path="unused", **settings).collection)
+    return collect_specimens(Synthetic(path="unused", **settings).collection)
 
 
 def files(folder):
@@ -87,7 +87,7 @@ def test_another_seed_draws_other_sheets(drawn, tmp_path):
 
 
 def test_processes_draw_what_one_process_draws(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("herbray.data.sources.synthetic.studio.ALONE", 0)
+    monkeypatch.setattr("herbray.data.sources.synthetic.parallel_drawing.MAX_IN_PROCESS", 0)
     spec, _ = drawn
     pooled = spec.model_copy(update={"path": tmp_path / "pooled", "workers": 2})
     read(pooled)
@@ -133,18 +133,18 @@ def test_a_folder_of_other_settings_is_refused_with_what_differs(tmp_path):
 
 def test_a_folder_with_other_files_is_not_drawn_into(tmp_path):
     (tmp_path / "thesis.tex").write_text("do not touch")
-    with pytest.raises(ValueError, match="not empty and holds no synthetic herbarium"):
+    with pytest.raises(ValueError, match="not empty and contains no synthetic herbarium"):
         read(small(tmp_path))
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_more_of_a_wide_rank_than_of_a_narrow_one_is_refused():
-    with pytest.raises(ConfigError, match="3 genera cannot fill 8 families"):
+    with pytest.raises(ConfigError, match="3 genera are too few for 8 families"):
         parse(Synthetic, {"path": "x", "genera": 3})
 
 
 def test_the_flora_is_a_tree_of_the_asked_size():
-    taxa = grow(Sizes(5, 8, 24, 96), 89)
+    taxa = grow_flora(FloraSizes(5, 8, 24, 96), 89)
     for narrow, wide in (("species", "genus"), ("genus", "family"), ("family", "order")):
         parents = {}
         for taxon in taxa:
@@ -156,7 +156,7 @@ def test_the_flora_is_a_tree_of_the_asked_size():
 
 
 def test_names_follow_the_code_of_nomenclature_and_its_grammar():
-    for taxon in grow(Sizes(5, 10, 24, 300), 3):
+    for taxon in grow_flora(FloraSizes(5, 10, 24, 300), 3):
         genus, epithet = taxon.species.split(" ")
         assert genus == taxon.genus
         assert genus.istitle()
@@ -169,7 +169,7 @@ def test_names_follow_the_code_of_nomenclature_and_its_grammar():
 @pytest.mark.skipif(not TAXONOMY.is_dir(), reason="lists of real names are not here")
 def test_no_default_name_is_a_real_plant_nor_a_code_a_real_herbarium():
     real = {rank: set((TAXONOMY / f"{rank}.txt").read_text().split()) for rank in ("genus", "family")}
-    taxa = grow(Sizes(5, 8, 24, 96), 89)
+    taxa = grow_flora(FloraSizes(5, 8, 24, 96), 89)
     assert not {taxon.genus for taxon in taxa} & real["genus"]
     assert not {taxon.family for taxon in taxa} & real["family"]
     with (TAXONOMY / "institutions_grscicoll.csv").open(newline="", encoding="utf-8") as file:
@@ -180,13 +180,13 @@ def test_no_default_name_is_a_real_plant_nor_a_code_a_real_herbarium():
 @pytest.mark.parametrize("species", [1, 2, 2000])
 def test_floras_of_any_size_grow(species):
     spec = Synthetic(path="x", orders=1, families=1, genera=1, species=species, sheets=50, errors=0.5)
-    table = collect(spec.collection)
+    table = collect_specimens(spec.collection)
     assert len({taxon.species for taxon in table.taxa}) == species
     assert (table.truth != table.named).any() == (species > 1)
 
 
 def test_numbers_vary_less_within_a_genus_than_between_genera():
-    taxa = grow(Sizes(1, 1, 30, 300), 5)
+    taxa = grow_flora(FloraSizes(1, 1, 30, 300), 5)
     lengths = {}
     for taxon in taxa:
         lengths.setdefault(taxon.genus, []).append(taxon.traits.slenderness)
@@ -237,7 +237,7 @@ def test_duplicates_have_the_asked_share_one_species_and_several_herbaria():
 
 def test_gatherings_are_told_apart_by_collector_number_and_date(tmp_path):
     table = read(small(tmp_path / "herbarium", sheets=60, duplicates=0.3))
-    found = collect(small(tmp_path, sheets=60, duplicates=0.3).collection)
+    found = collect_specimens(small(tmp_path, sheets=60, duplicates=0.3).collection)
     assert len(set(table["gathering"].to_pylist())) == len(np.unique(found.gathering))
 
 
@@ -298,7 +298,7 @@ def test_half_earth_metadata_joins_to_the_same_catalogue(tmp_path, holder):
 def test_a_sheet_of_any_herbarium_is_paper_with_a_plant_on_it(institution):
     table = collected(sheets=400, institutions=9)
     number = int(np.flatnonzero(table.institution == institution)[0])
-    pixels = draw(_subject(table, number, 89), 128, 89)
+    pixels = draw_sheet(_make_subject(table, number, 89), 128, 89)
     assert pixels.dtype == np.uint8
     luma = pixels.mean(axis=2)
     middle = luma[30:-60, 20:-20]
@@ -309,13 +309,15 @@ def test_a_sheet_of_any_herbarium_is_paper_with_a_plant_on_it(institution):
 def test_duplicates_show_one_plant_in_different_pieces(tmp_path):
     table = collected(sheets=200, duplicates=0.4)
     first, second = next((i, i + 1) for i in range(199) if table.gathering[i] == table.gathering[i + 1])
-    one, other = (draw(_subject(table, number, 89), 64, 89) for number in (first, second))
+    one, other = (draw_sheet(_make_subject(table, number, 89), 64, 89) for number in (first, second))
     assert one.shape != other.shape or not np.array_equal(one, other)
 
 
 def test_genus_cannot_be_read_from_the_mean_colour_alone():
     table = collected(sheets=160, duplicates=0, institutions=1, orders=2, families=3, genera=5, species=15)
-    means = np.array([draw(_subject(table, number, 89), 40, 89)[:, 5:-5].mean((0, 1)) for number in range(160)])
+    means = np.array(
+        [draw_sheet(_make_subject(table, number, 89), 40, 89)[:, 5:-5].mean((0, 1)) for number in range(160)]
+    )
     genera = [table.taxa[truth].genus for truth in table.truth]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     majority = max(map(genera.count, genera)) / len(genera)

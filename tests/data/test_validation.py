@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from herbray.data.validation import arrange, numbered, paired, plan_validation, sample
+from herbray.data.validation import arrange_batches, draw_sample, has_pairs, number_gatherings, plan_validation
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("specimen_id", "genus", "gathering")])
 
@@ -35,7 +35,7 @@ def many(genera, each, step=1):
 
 def genera_with_two_gatherings(chosen):
     """Of whose specimens the k-NN accuracy counts."""
-    pairs = set(zip(chosen["genus"].to_pylist(), numbered(chosen["gathering"]).tolist(), strict=True))
+    pairs = set(zip(chosen["genus"].to_pylist(), number_gatherings(chosen["gathering"]).tolist(), strict=True))
     genera = [genus for genus, _ in pairs]
     return {genus for genus in genera if genera.count(genus) > 1}
 
@@ -49,7 +49,7 @@ def counted(chosen):
 @given(specimens, sizes)
 def test_a_sample_is_a_part_of_the_split_of_the_size_asked_for(rows, most):
     whole = table(rows)
-    chosen = ids(sample(whole, most))
+    chosen = ids(draw_sample(whole, most))
     assert len(chosen) == len(set(chosen)) == min(most, len(rows))
     assert set(chosen) <= set(ids(whole))
 
@@ -60,20 +60,20 @@ def test_the_order_of_the_specimens_changes_nothing(rows, most, random):
     whole = table(rows)
     places = [*range(len(rows))]
     random.shuffle(places)
-    assert sample(whole.take(places), most).equals(sample(whole, most))
+    assert draw_sample(whole.take(places), most).equals(draw_sample(whole, most))
 
 
 @settings(deadline=None)
 @given(specimens, sizes)
 def test_a_smaller_sample_is_the_beginning_of_a_larger_one(rows, most):
     whole = table(rows)
-    assert ids(sample(whole, most)) == ids(sample(whole, most + 7))[:most]
+    assert ids(draw_sample(whole, most)) == ids(draw_sample(whole, most + 7))[:most]
 
 
 @settings(deadline=None)
 @given(specimens, sizes, st.tuples(genera, st.none() | st.just("C0")))
 def test_a_specimen_more_changes_few_others(rows, most, added):
-    before, after = set(ids(sample(table(rows), most))), set(ids(sample(table([*rows, added]), most)))
+    before, after = set(ids(draw_sample(table(rows), most))), set(ids(draw_sample(table([*rows, added]), most)))
     assert len(before - after) <= 2
     assert len(after - before) <= 2
 
@@ -82,7 +82,7 @@ def test_a_specimen_more_changes_few_others(rows, most, added):
 @given(specimens, sizes)
 def test_whoever_is_drawn_has_a_partner_if_there_is_one(rows, most):
     whole = table(rows)
-    chosen = sample(whole, most)
+    chosen = draw_sample(whole, most)
     comparable, compared = genera_with_two_gatherings(whole), genera_with_two_gatherings(chosen)
     lonely = [genus for genus in chosen["genus"].to_pylist() if genus in comparable - compared]
     assert lonely in ([], [chosen["genus"][-1].as_py()])  # the last one may be cut off from its partner
@@ -91,7 +91,7 @@ def test_whoever_is_drawn_has_a_partner_if_there_is_one(rows, most):
 def test_of_few_specimens_from_many_genera_nearly_all_are_counted():
     """A plain draw of 400 from 12,000 of 3,000 genera has 46 with a partner."""
     whole = many(3000, 4)
-    chosen = sample(whole, 400)
+    chosen = draw_sample(whole, 400)
     assert counted(chosen) >= 399
     assert len(set(chosen["genus"].to_pylist())) > 190
 
@@ -99,7 +99,7 @@ def test_of_few_specimens_from_many_genera_nearly_all_are_counted():
 def test_large_genera_have_more_rows_as_in_the_split():
     sizes = np.array([2] * 300 + [30] * 50)
     whole = table([(f"G{genus:03d}", f"{genus}/{n}") for genus, size in enumerate(sizes) for n in range(size)])
-    drawn = sample(whole, 1000)["genus"].to_pylist()
+    drawn = draw_sample(whole, 1000)["genus"].to_pylist()
     counts = np.array([drawn.count(f"G{genus:03d}") for genus in range(350)])
     assert np.isin(counts[:300], [0, 2]).sum() >= 299
     small, large = counts[:300].mean() / 2, counts[300:].mean() / 30  # share of their specimens
@@ -113,7 +113,7 @@ def test_all_genera_can_be_reached(names):
     for genus in names:
         rows = [{"specimen_id": f"S{n}", "genus": g, "gathering": None} for n, g in enumerate(names)]
         found = (
-            sample(
+            draw_sample(
                 pa.Table.from_pylist([row | {"specimen_id": f"{row['specimen_id']}-{n}"} for row in rows], SCHEMA), 1
             )
             for n in range(2000)
@@ -122,7 +122,7 @@ def test_all_genera_can_be_reached(names):
 
 
 def test_the_draw_of_known_ids_never_changes():
-    assert ids(sample(many(3, 3, step=2), 5)) == ["S4", "S5", "S2", "S1", "S6"]
+    assert ids(draw_sample(many(3, 3, step=2), 5)) == ["S4", "S5", "S2", "S1", "S6"]
 
 
 # Batches
@@ -138,7 +138,7 @@ def test_every_row_stands_in_one_group_of_its_genus_and_every_batch_is_full(rows
     batch, group, rivals = shape
     kinds = np.array([int(genus[1:]) for genus, _ in rows])
     names = [f"S{number}" for number in range(len(rows))]
-    found = arrange(names, kinds, batch, group, rivals)
+    found = arrange_batches(names, kinds, batch, group, rivals)
     assert found.shape[1] == batch
     groups = found[:, : batch - rivals].reshape(-1, group)
     assert (kinds[groups] == kinds[groups[:, :1]]).all()
@@ -158,13 +158,13 @@ def test_every_row_stands_in_one_group_of_its_genus_and_every_batch_is_full(rows
 
 def test_groups_of_all_genera_are_mixed():
     kinds = np.repeat(np.arange(10), 40)
-    found = arrange([f"S{n}" for n in range(400)], kinds, 40, 4, 0)
+    found = arrange_batches([f"S{n}" for n in range(400)], kinds, 40, 4, 0)
     assert min(len(set(kinds[row].tolist())) for row in found) >= 4
 
 
 def test_rivals_are_of_all_genera_alike_and_of_all_their_rows():
     kinds = np.repeat([0, 1, 2], [1, 3, 400])
-    found = arrange([f"S{n}" for n in range(404)], kinds, 20, 2, 16)[:, 4:]
+    found = arrange_batches([f"S{n}" for n in range(404)], kinds, 20, 2, 16)[:, 4:]
     share = np.bincount(kinds[found.ravel()]) / found.size
     np.testing.assert_allclose(share, 1 / 3, atol=0.04)
     assert set(found.ravel().tolist()) >= {0, 1, 2, 3}
@@ -192,7 +192,7 @@ def test_an_obstacle_is_told_exactly_where_nothing_can_be_compared(rows, most):
     whole = table(rows)
     found = plan_validation(whole, [], most, 8, 1, 0)
     assert bool(found.obstacle) == (counted(found.specimens) == 0)
-    assert paired(found.genera, found.gatherings) == (not found.obstacle)
+    assert has_pairs(found.genera, found.gatherings) == (not found.obstacle)
     assert ("raise validate_rows" in found.obstacle) == (bool(found.obstacle) and counted(whole) > 0)
 
 
@@ -202,7 +202,7 @@ def test_an_obstacle_is_told_exactly_where_nothing_can_be_compared(rows, most):
         (
             [("G0", None)],
             9,
-            "none of the 1 genera of the validation split has two gatherings to compare: make the shards",
+            "none of the 1 genera of the validation split has two gatherings to compare: write the shards",
         ),
         ([("G0", "C0"), ("G0", "C0"), ("G1", "C1")], 9, "none of the 2 genera of the validation split"),
         ([("G0", None), ("G1", None), ("G1", None)], 1, "among 1 specimens of the validation split"),
@@ -213,4 +213,4 @@ def test_the_obstacle_names_what_to_change(rows, most, message):
 
 
 def test_unknown_gatherings_are_each_its_own():
-    assert numbered(pa.chunked_array([["a", None, "b"], ["a", None]], pa.string())).tolist() == [1, 4, 2, 1, 7]
+    assert number_gatherings(pa.chunked_array([["a", None, "b"], ["a", None]], pa.string())).tolist() == [1, 4, 2, 1, 7]

@@ -16,11 +16,13 @@ import torch
 import torch.distributed as dist
 
 from herbray import config
-from herbray.flow import learn
-from herbray.flow.material import Train, World
-from herbray.flow.reports import Curve
-from herbray.flow.store import Store
-from herbray.flow.stream import threaded
+from herbray.flow.input.batches import threaded_batches
+from herbray.flow.training import loop
+from herbray.flow.training.checkpoints.directory import CheckpointDirectory
+from herbray.flow.training.metrics_log import MetricsLog
+from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.world import World
 
 
 class Stopped(Exception):
@@ -30,7 +32,7 @@ class Stopped(Exception):
 def phase(spec, rank, world, stop, seen):
     def feed(windows, reader):
         names = {}
-        for number, batch in enumerate(threaded(windows, reader, threads=1)):
+        for number, batch in enumerate(threaded_batches(windows, reader, threads=1)):
             if number == stop:
                 raise Stopped
             yield batch
@@ -40,9 +42,17 @@ def phase(spec, rank, world, stop, seen):
                 with seen.open("a") as file:
                     file.write(json.dumps(names[number]) + "\n")
 
-    store = Store(spec.out.absolute() / "checkpoints", spec.checkpoints, spec.keep)
-    curve = Curve(spec.out / "metrics.jsonl")
-    learn.learn(spec, None, World(rank, world), feed, store, curve.add if rank == 0 else lambda figures: None)
+    store = CheckpointDirectory(spec.out.absolute() / "checkpoints", spec.checkpoints, spec.keep)
+    curve = MetricsLog(spec.out / "metrics.jsonl")
+    loop.train_loop(
+        spec,
+        read_training_data(spec),
+        None,
+        World(rank, world),
+        feed,
+        store,
+        curve.add if rank == 0 else lambda figures: None,
+    )
 
 
 def main(rank, world, folder):

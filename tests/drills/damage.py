@@ -92,7 +92,8 @@ def commands(root: Path) -> dict[str, tuple[str, list[str]]]:
     learn = [*common, ENCODER, "stream={batch: 16, window: 8}", "epochs=2", "workers=0", "objective={name: classifier}"]
     seen = [*common, "splits=[random]", "actors=0", f"model={root / 'train' / 'encoder'}"]
     cached = f"loader={{cache: {root / 'cache'}}}"
-    source = f"source={{name: synthetic, path: {root / 'sheets'}, sheets: 160, size: 40, genera: 4, species: 8, families: 2, orders: 2}}"
+    taxa = "orders: 2, families: 2, genera: 4, species: 8"
+    source = f"source={{name: synthetic, path: {root / 'sheets'}, sheets: 160, size: 40, {taxa}}}"
     return {
         "catalogue": ("catalogue", [source, f"out={root / 'catalogue'}"]),
         "shard": ("shard", [f"catalogue={root / 'catalogue'}", f"out={root / 'shards'}", "side=24", "bag=8", SPLITS]),
@@ -224,10 +225,10 @@ def _gone(path: Path) -> None:
 
 def rows(work: Path, only: list[str]) -> Iterator[Row]:
     """The table."""
-    from herbray.flow import cluster
+    from herbray.flow.cluster import connection
 
     root, whole = work / "story", work / "whole"
-    with cluster.connected():
+    with connection.connect():
         story(root)
         shutil.copytree(root, whole)
         for kind, harm in cases(only):

@@ -38,9 +38,9 @@ def wait_to_be_killed(folder):
 
 
 def hold_in_write(folder, number):
-    from herbray.model import sealed
+    from herbray.model import sealed_folder
 
-    digest, seen = sealed._measured, []
+    digest, seen = sealed_folder._measure_file, []
 
     def measured(path, sync=False):
         if sync and path.name == "training.pt":
@@ -49,7 +49,7 @@ def hold_in_write(folder, number):
                 wait_to_be_killed(folder)
         return digest(path, sync)
 
-    sealed._measured = measured
+    sealed_folder._measure_file = measured
 
 
 def die_at(folder, here, batch):
@@ -96,13 +96,13 @@ def around(folder):
 
 def main(folder):
     from herbray import config
-    from herbray.flow import train as module
-    from herbray.flow.material import Train
+    from herbray.flow.training import job as module
+    from herbray.flow.training.specification import Train
 
     spec = config.load(Train, folder / "job.yaml")
-    between, on_ray, feed = around(folder), module.fit_on_ray, module.feed
-    module.fit_on_ray = lambda spec, weights, callbacks=(): on_ray(spec, weights, callbacks, between)
-    module.feed = lambda windows, reader, **settings: between(0, feed(windows, reader, **settings))
+    between, fit, feed = around(folder), module.fit_prepared, module.load_batches
+    module.fit_prepared = lambda job, callbacks=(): fit(job, callbacks, between)
+    module.load_batches = lambda windows, reader, **settings: between(0, feed(windows, reader, **settings))
     register = json.loads((folder / "hold.json").read_text()).get("register")
     try:
         fitted = module.train(spec).fitted if register else module.fit(spec)

@@ -37,7 +37,7 @@ def disk_full(folder: Path) -> Found:
         weights = not again and equal(reference, Path(fitted["checkpoint"]))
     finally:
         subprocess.run(["umount", disk], check=False)
-    clear = told["kind"] == "OSError" and "give the same command again" in told["told"]
+    clear = told["kind"] == "OSError" and "run the same command again" in told["told"]
     result = f"{told['kind']} after {attempts} attempt; with room, weights {'equal' if weights else 'DIFFER'}"
     good = clear and attempts == 1 and weights
     return Found("the disk of the run (full)", "at a checkpoint; then more room, same command", result, good, seconds)
@@ -61,7 +61,8 @@ def bad_images(folder: Path) -> Found:
     from herbray.data.catalogue import Catalogue
     from herbray.data.sources.synthetic import Synthetic
     from herbray.data.splits import Splits, split
-    from herbray.flow.shard import Shard, read_index, shard
+    from herbray.flow.shards.build import Shard, shard
+    from herbray.flow.shards.manifest import read_index
 
     source = Synthetic(path=folder / "sheets", sheets=400, size=48, genera=8, species=24)
     catalogue.build(Catalogue(source=source, out=folder / "catalogue"))

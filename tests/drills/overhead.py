@@ -30,21 +30,21 @@ def overhead(folder: Path) -> Found:
     """A ResNet-18 with the states of AdamW, in this process, four checkpoints an epoch."""
     import torch
 
-    from herbray.flow.learn import _Course
-    from herbray.flow.material import material
-    from herbray.flow.saver import Saver
-    from herbray.flow.store import Store, Writer
-    from herbray.flow.train import fit
+    from herbray.flow.training.checkpoints.coordinator import CheckpointCoordinator
+    from herbray.flow.training.checkpoints.directory import CheckpointDirectory, CheckpointWriter
+    from herbray.flow.training.job import fit
+    from herbray.flow.training.loop import _Course
+    from herbray.flow.training.training_data import read_training_data
 
     torch.set_num_threads(1)  # as in the other drills: other work on the cores is not to be fought for
     size, epochs = 40, 2
     spec = prepared(folder, {}, workers=0, epochs=epochs, encoder={"size": size})
     names = [
-        (Saver, "save"),
-        (Writer, "begin"),
-        (Saver, "keep_up"),
-        (Writer, "close"),
-        (Store, "save"),
+        (CheckpointCoordinator, "save"),
+        (CheckpointWriter, "begin"),
+        (CheckpointCoordinator, "keep_up"),
+        (CheckpointWriter, "close"),
+        (CheckpointDirectory, "save"),
         (_Course, "run"),
     ]
     took: dict[str, list[float]] = {f"{kind.__name__}.{name}": [] for kind, name in names}
@@ -57,7 +57,7 @@ def overhead(folder: Path) -> Found:
     copied = sum(took["Saver.save"]) - sum(took["Writer.begin"])
     written, epoch = sum(took["Store.save"]) / count, sum(took["_Course.run"]) / epochs
     size_mb = sum(path.stat().st_size for path in fitted.checkpoint.rglob("*") if path.is_file()) / 1e6
-    data = material(spec)
+    data = read_training_data(spec)
     images = data.per_epoch * data.windows[0].batches * spec.stream.batch
     result = (
         f"{count} checkpoints of {size_mb:.0f} MB; each holds training up for {1000 * copied / count:.0f} ms (copy) + "

@@ -15,7 +15,7 @@ CELLS = 4  # two encoders that are trained, two seeds of start weights as they a
 def study_of(folder: Path, out: str):
     """A small study of two trainings."""
     from herbray import config
-    from herbray.flow.study import Study
+    from herbray.flow.study.specification import Study
 
     tree = {
         "out": folder / out,

@@ -60,7 +60,10 @@ def interrupted(folder: Path, how: str, seconds: float) -> Found:
         server.kill()
     wanted = [int(row["images"]) for row in lines(spec.out / "metrics.jsonl")]
     longest = gaps(folder, began, back)
-    warned = [log.read_text().count(words) for words in ("the tracking store is away", "the tracking store is back")]
+    warned = [
+        log.read_text().count(words)
+        for words in ("the tracking server is unreachable", "the tracking server is reachable again")
+    ]
     good = not code and [*logged.values()] == [wanted] and longest < pace + 2 and warned == [1, 1]
     result = (
         f"training went on (a step at most {longest:.1f} s, {pace:.1f} s of them the drill's); {len(wanted)} reports "
@@ -72,7 +75,7 @@ def interrupted(folder: Path, how: str, seconds: float) -> Found:
 
 def stays_away(folder: Path) -> Found:
     """The store goes away in training and does not come back before its end; then it does, and `herbray register`."""
-    from herbray.tracking.courier import PATIENCE
+    from herbray.tracking.delivery import PATIENCE
     from herbray.tracking.store import client
 
     what, when = "the MLflow server (SIGKILL)", "in training, until after its end; then `herbray register`"
@@ -93,7 +96,7 @@ def stays_away(folder: Path) -> Found:
     finally:
         server.kill()
     wanted = [int(row["images"]) for row in lines(spec.out / "metrics.jsonl")]
-    clear = code == 1 and told["kind"] == "StoreAway" and f"`herbray register {spec.out}`" in told["told"]
+    clear = code == 1 and told["kind"] == "StoreUnreachable" and f"`herbray register {spec.out}`" in told["told"]
     whole = [*logged.values()] == [wanted] and versions == [1] and again == [0, 0]
     good = clear and whole and waited < PATIENCE + 20
     result = (

@@ -25,7 +25,7 @@ ONE_RUN = "one MLflow run, finished, no step doubled"
 
 def ground(work: Path) -> Path:
     """Shards of drawn pictures with a validation split, made once for all drills."""
-    from herbray.benchmark.shards import write_shards
+    from herbray.benchmark.contests.shards import write_shards
 
     folder = work / "shards"
     if not folder.exists():
@@ -36,7 +36,7 @@ def ground(work: Path) -> Path:
 def prepared(folder: Path, hold: dict, **values):
     """The job of a drill, ready to be started."""
     from herbray import config
-    from herbray.flow.material import Train
+    from herbray.flow.training.specification import Train
 
     tree = SPEC | {"shards": ground(folder.parent), "out": folder / "out", "store": folder} | values
     spec = config.parse(Train, tree)
@@ -48,7 +48,7 @@ def prepared(folder: Path, hold: dict, **values):
 def undisturbed(work: Path, world: int) -> Path:
     """The final checkpoint of the same job that nobody disturbs, on ranks without Ray; made once for all drills."""
     from herbray import config
-    from herbray.flow.material import Train
+    from herbray.flow.training.specification import Train
 
     folder = work / f"undisturbed-{world}"
     if not (folder / "made").exists():
@@ -90,9 +90,9 @@ def same_curves(one: Path, two: Path) -> bool:
 def windows_of(spec) -> dict[int, int]:
     """Place in the plan of the window to which a batch belongs, by the batch's seed."""
     from herbray.data import plan
-    from herbray.flow.material import material
+    from herbray.flow.training.training_data import read_training_data
 
-    return {int(s): n for n, w in enumerate(material(spec).windows) for s in plan.order(w).seeds}
+    return {int(s): n for n, w in enumerate(read_training_data(spec).windows) for s in plan.order_rows(w).seeds}
 
 
 def afterwards(folder: Path, spec, killed_at: float) -> tuple[float, int, str]:
@@ -156,9 +156,9 @@ def worker_in_mid_epoch(folder: Path) -> Found:
 
 def worker_at_epoch_end(folder: Path) -> Found:
     """Rank 0, after the epoch's last step, while its checkpoint is on the way."""
-    from herbray.flow.material import material
+    from herbray.flow.training.training_data import read_training_data
 
-    data = material(prepared(folder, {}, workers=2))
+    data = read_training_data(prepared(folder, {}, workers=2))
     batch = data.per_epoch // 2 * data.windows[0].batches
     return worker_killed(folder, "at an epoch's end, its checkpoint under way", {"rank": 0, "batch": batch})
 
@@ -220,7 +220,7 @@ def bit_flip(folder: Path) -> Found:
     killed_at = again_after(folder, lambda: any(folder.glob("out/checkpoints/*/000000008")), flip)
     what, lost = "the newest checkpoint (one bit)", spec.checkpoints.windows // 2  # the way from the one before to it
     found = compared(folder, spec, what, "after a kill; same command again", 1, killed_at, lost)
-    warned = "sha256 is not what was written; it is passed over" in (folder / "log").read_text()
+    warned = "sha256 is not what was written; the checkpoint before it is used" in (folder / "log").read_text()
     result = f"{found.result}; {'warned, the one before used' if warned else 'NOT NOTICED'}"
     return dataclasses.replace(found, result=result, good=found.good and warned)
 

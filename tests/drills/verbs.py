@@ -13,7 +13,7 @@ from drill import Drill, Found, TooLong, ended, kill, nodes, started, until
 from training import ground
 
 from herbray import storage, tables
-from herbray.flow.manifest import read_manifest
+from herbray.flow.shards.manifest import read_manifest
 
 FILES, ROWS, SIDE = 12, 128, 64
 
@@ -54,7 +54,7 @@ def killed(
 
 def gallery(work: Path) -> Path:
     """Shards of several files in one split."""
-    from herbray.benchmark.shards import write_shards
+    from herbray.benchmark.contests.shards import write_shards
 
     folder = work / "gallery"
     if not folder.exists():
@@ -71,7 +71,7 @@ def gallery(work: Path) -> Path:
 
 def embedding(folder: Path, out: str):
     """The embed job of a drill."""
-    from herbray.flow.embed import Embed
+    from herbray.flow.embedding.specification import Embed
 
     start = {"size": SIDE}
     settings = {"model": "start", "start": start, "splits": ("random",), "actors": 2, "store": folder}
@@ -167,7 +167,7 @@ def embeddings(folder: Path) -> Path:
 def evaluate_job(folder: Path) -> Found:
     """The driver of an evaluation, between the first of its files and the last; the same command again."""
     from herbray import config
-    from herbray.flow.evaluate import Evaluate
+    from herbray.flow.evaluation.job import Evaluate
 
     tasks = [
         {"name": "identify", "splits": ["random"], "ranks": ["genus"]},
@@ -200,33 +200,33 @@ def evaluate_job(folder: Path) -> Found:
 def tune_driver(folder: Path) -> Found:
     """The driver of a sweep, in its second trial; the same command again."""
     from herbray import config
-    from herbray.flow.reports import read_metrics
-    from herbray.flow.trials import Ledger
-    from herbray.flow.tune import Tune, _job
+    from herbray.flow.sweep.job import Tune, make_trial_job
+    from herbray.flow.sweep.trials import TrialFiles
+    from herbray.flow.training.metrics_log import read_metrics
 
     log, env = folder / "log", {}
     train = {"objective": {"name": "triplet"}, "encoder": {"size": 32}, "epochs": 3, "workers": 1, "reports": 1}
     train |= {"stream": {"batch": 16, "window": 2, "align": 2}, "shards": ground(folder.parent)}
     tree = {"train": train, "space": {"objective.margin": [0.1, 0.4, 0.8]}, "searcher": "grid", "concurrent": 1}
     spec = config.parse(Tune, tree | {"halving": None, "out": folder / "sweep", "store": folder})
-    ledger = Ledger(spec.out, "best")
+    ledger = TrialFiles(spec.out, "best")
     command = job(folder, "tune", spec)
 
     def second_under_way() -> bool:
         trials = ledger.read()
-        return 1 in trials and trials[0].status == "finished" and len(ledger.reports(1)) == 1
+        return 1 in trials and trials[0].status == "finished" and len(ledger.read_metrics(1)) == 1
 
     at = killed(command, log, env, second_under_way)
-    finished = {n: ledger.metrics(n).read_bytes() for n, t in ledger.read().items() if t.status == "finished"}
-    reports = len(ledger.reports(1))
+    finished = {n: ledger.metrics_path(n).read_bytes() for n, t in ledger.read().items() if t.status == "finished"}
+    reports = len(ledger.read_metrics(1))
     time.sleep(3)
     carried_out(command, log, env, 240)
     trials = ledger.read()
-    times = [json.loads(line)["time"] for line in ledger.metrics(1).read_text().splitlines()]
+    times = [json.loads(line)["time"] for line in ledger.metrics_path(1).read_text().splitlines()]
     recovery = min((t for t in times if t > at + 1), default=at) - at
-    again = [n for n, data in finished.items() if ledger.metrics(n).read_bytes() != data]
-    alone = _job(spec, 1, trials[1].values).model_copy(update={"workers": 0, "out": folder / "alone"})
-    equal = same_scores(alone, read_metrics(ledger.metrics(1)))
+    again = [n for n, data in finished.items() if ledger.metrics_path(n).read_bytes() != data]
+    alone = make_trial_job(spec, 1, trials[1].values).model_copy(update={"workers": 0, "out": folder / "alone"})
+    equal = same_scores(alone, read_metrics(ledger.metrics_path(1)))
     runs = runs_of(folder, ledger, len(trials))
     ended_all = [trial.status for trial in trials.values()] == ["finished"] * 3
     good = ended_all and not again and equal and not runs
@@ -240,8 +240,8 @@ def tune_driver(folder: Path) -> Found:
 
 def same_scores(spec, found: list[dict[str, float]]) -> bool:
     """Whether an undisturbed training, without Ray, tells the same."""
-    from herbray.flow.reports import read_metrics
-    from herbray.flow.train import fit
+    from herbray.flow.training.job import fit
+    from herbray.flow.training.metrics_log import read_metrics
 
     fit(spec)
     wanted = read_metrics(spec.out / "metrics.jsonl")
@@ -259,7 +259,7 @@ def runs_of(folder: Path, ledger, trials: int) -> str:
         return f"{len(runs)} runs, not {trials} and one"
     for number, trial in ledger.read().items():
         steps = [point.step for point in store.get_metric_history(trial.run_id, "val_knn")]
-        if steps != [int(row["images"]) for row in ledger.reports(number)]:
+        if steps != [int(row["images"]) for row in ledger.read_metrics(number)]:
             return f"trial {number} has steps {steps}"
     return ""
 

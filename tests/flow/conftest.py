@@ -21,7 +21,7 @@ def written(folder, splits, bag=8, side=40, long=50):
     for split, specimens in splits.items():
         name = f"split={split}/part-00000.parquet"
         form = {"compression": {"jpeg": "none"}, "use_dictionary": False, "write_statistics": False}
-        with tables.writing(folder / name, schema.SHARD, **form) as file:
+        with tables.open_writer(folder / name, schema.SHARD, **form) as file:
             for genus, rows in itertools.groupby(sorted(specimens, key=lambda each: each[1]), key=lambda each: each[1]):
                 rows = list(rows)
                 for start in range(0, len(rows), bag):

@@ -1,6 +1,6 @@
 import pytest
 
-from herbray.flow.markdown import escaped, fenced, table
+from herbray.flow.markdown import code_block, escape, markdown_table
 
 
 @pytest.mark.parametrize(
@@ -16,18 +16,18 @@ from herbray.flow.markdown import escaped, fenced, table
     ],
 )
 def test_text_stays_text_on_one_line(text, wanted):
-    assert escaped(text) == wanted
+    assert escape(text) == wanted
 
 
 def test_a_long_text_is_cut():
-    assert escaped("x" * 30, limit=10) == "x" * 10 + "…"
+    assert escape("x" * 30, limit=10) == "x" * 10 + "…"
 
 
 def test_a_cell_does_not_break_its_row():
-    assert table(("a", "b"), [("1|2", "3\n4")]) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 4 |"
+    assert markdown_table(("a", "b"), [("1|2", "3\n4")]) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 4 |"
 
 
 def test_a_fence_is_longer_than_what_it_holds():
-    lines = fenced("a\n``````\nb\n", "yaml").splitlines()
+    lines = code_block("a\n``````\nb\n", "yaml").splitlines()
     assert lines[0] == "`" * 7 + "yaml"
     assert lines[-1] == "`" * 7

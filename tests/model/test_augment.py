@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from herbray.model.augment import Augment, augment, prepare
+from herbray.model.augment import Augment, augment, prepare_images
 
 STILL = {"flip": 0, "p_affine": 0, "p_light": 0, "crop_scale": 1}
 
@@ -32,14 +32,14 @@ def test_nothing_changes_when_nothing_may():
     images = noise()
     due = images.permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(augment(images, 1, 32, Augment(**STILL)), due, atol=1e-5, rtol=0)
-    torch.testing.assert_close(prepare(images, 32), due)
+    torch.testing.assert_close(prepare_images(images, 32), due)
 
 
 def test_both_layouts_give_the_same():
     images = noise()
     planes = images.permute(0, 3, 1, 2)
     assert torch.equal(augment(images, 3, 24, Augment()), augment(planes, 3, 24, Augment()))
-    assert torch.equal(prepare(images, 24), prepare(planes.contiguous(), 24))
+    assert torch.equal(prepare_images(images, 24), prepare_images(planes.contiguous(), 24))
 
 
 def test_result_follows_from_the_seed_alone():
@@ -66,9 +66,9 @@ def test_views_stand_side_by_side_and_differ():
 def test_flip_mirrors():
     images = noise()
     mirrored = augment(images, 1, 32, Augment(**STILL | {"flip": 1}))
-    torch.testing.assert_close(mirrored, prepare(images.flip(2), 32), atol=1e-5, rtol=0)
+    torch.testing.assert_close(mirrored, prepare_images(images.flip(2), 32), atol=1e-5, rtol=0)
     some = augment(noise(400, 8), 1, 8, Augment(**STILL | {"flip": 0.3}))
-    share = (some - prepare(noise(400, 8), 8)).abs().amax(dim=(1, 2, 3)).gt(0.01).float().mean()
+    share = (some - prepare_images(noise(400, 8), 8)).abs().amax(dim=(1, 2, 3)).gt(0.01).float().mean()
     assert 0.2 < share < 0.4
 
 
@@ -111,7 +111,7 @@ def test_warp_is_the_projective_map_it_says():
 
 def test_light_is_gain_then_contrast_about_the_mean():
     images = noise(300, 8).clamp(80, 140)
-    before = prepare(images, 8)
+    before = prepare_images(images, 8)
     dim = augment(images, 1, 8, Augment(**STILL | {"p_light": 1}, brightness=0.3, contrast=0))
     gains = (dim / before).flatten(1)
     torch.testing.assert_close(gains.amax(1), gains.amin(1), atol=1e-4, rtol=0)
@@ -128,7 +128,7 @@ def test_light_is_gain_then_contrast_about_the_mean():
 def test_each_change_happens_with_its_probability(chance):
     images = noise(600, 8)
     spec = Augment(**STILL | {"p_light": chance}, contrast=0)
-    changed = (augment(images, 2, 8, spec) - prepare(images, 8)).abs().amax(dim=(1, 2, 3)) > 1e-3
+    changed = (augment(images, 2, 8, spec) - prepare_images(images, 8)).abs().amax(dim=(1, 2, 3)) > 1e-3
     assert abs(changed.float().mean() - chance) < 0.06
 
 
@@ -142,35 +142,39 @@ def test_beyond_the_edge_the_sheet_is_reflected():
 def test_larger_images_are_sampled_without_aliases():
     fine = torch.zeros(4, 128, 128, 3, dtype=torch.uint8)
     fine[:, ::2] = 255  # stripes that 32 pixels cannot show: grey
-    for found in (augment(fine, 1, 32, Augment(**STILL)), augment(fine, 1, 32, Augment(p_light=0)), prepare(fine, 32)):
+    for found in (
+        augment(fine, 1, 32, Augment(**STILL)),
+        augment(fine, 1, 32, Augment(p_light=0)),
+        prepare_images(fine, 32),
+    ):
         assert (found - 0.5).abs().max() < 0.05
 
 
 def test_smaller_images_are_enlarged():
     images = noise(2, 16)
-    assert augment(images, 1, 32, Augment()).shape == prepare(images, 32).shape == (2, 3, 32, 32)
+    assert augment(images, 1, 32, Augment()).shape == prepare_images(images, 32).shape == (2, 3, 32, 32)
 
 
 @pytest.mark.parametrize(
     ("images", "told"),
     [
-        (torch.zeros(2, 8, 9, 3, dtype=torch.uint8), "wanted squares"),
-        (torch.zeros(2, 8, 8, 4, dtype=torch.uint8), "wanted squares"),
-        (torch.zeros(8, 8, 3, dtype=torch.uint8), "wanted uint8"),
-        (torch.zeros(2, 3, 8, 8), r"float32 \(2, 3, 8, 8\); wanted uint8"),
+        (torch.zeros(2, 8, 9, 3, dtype=torch.uint8), "expected square images"),
+        (torch.zeros(2, 8, 8, 4, dtype=torch.uint8), "expected square images"),
+        (torch.zeros(8, 8, 3, dtype=torch.uint8), "expected uint8"),
+        (torch.zeros(2, 3, 8, 8), r"float32 \(2, 3, 8, 8\); expected uint8"),
     ],
 )
 def test_other_arrays_are_refused(images, told):
-    for call in (lambda: augment(images, 1, 8, Augment()), lambda: prepare(images, 8)):
+    for call in (lambda: augment(images, 1, 8, Augment()), lambda: prepare_images(images, 8)):
         with pytest.raises(ValueError, match=told):
             call()
 
 
 def test_no_map_folds_the_sheet_over():
-    from herbray.model.augment import _maps
+    from herbray.model.augment import _make_maps
 
     spec = Augment(rotate=180, warp=0.4, p_affine=1)
-    maps = _maps(torch.rand(5000, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64), spec)
+    maps = _make_maps(torch.rand(5000, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64), spec)
     corners = torch.tensor([[x, y, 1.0] for x in (-1, 1) for y in (-1, 1)], dtype=torch.float64)
     assert (corners @ maps.transpose(1, 2))[..., 2].min() > 1 - 2 * 0.4 - 1e-9
 
@@ -190,7 +194,7 @@ def test_zoom_about_anywhere_keeps_within_the_sheet_and_moves_its_centre():
 
 def test_light_in_log_odds_is_the_formula():
     images = noise(300, 8)
-    before = prepare(images, 8).clamp(1e-6, 1 - 1e-6)
+    before = prepare_images(images, 8).clamp(1e-6, 1 - 1e-6)
     odds = torch.log(before / (1 - before))
     spec = Augment(**STILL | {"p_light": 1, "light": "logit"}, brightness=0.2, contrast=0)
     dim = augment(images, 1, 8, spec).clamp(1e-6, 1 - 1e-6)

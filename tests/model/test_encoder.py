@@ -6,8 +6,8 @@ import torch
 import torchvision
 
 from herbray.config import ConfigError, parse
-from herbray.model.checkpoint import EncoderCard, save_encoder
 from herbray.model.encoder import IMAGENET_FILE, EncoderRefused, EncoderSpec, build_encoder, imagenet_path
+from herbray.model.encoder_card import EncoderCard, save_encoder
 
 
 class Trap:
@@ -59,7 +59,7 @@ def test_imagenet_file_cannot_run_code_and_must_be_a_resnet18(tmp_path, monkeypa
     with pytest.raises(EncoderRefused, match="not a mapping of tensors"):
         build_encoder(spec, 0, tmp_path / "list.pth")
     torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "deep.pth")
-    with pytest.raises(EncoderRefused, match="not the weights of a resnet18"):
+    with pytest.raises(EncoderRefused, match="not the weights of resnet18"):
         build_encoder(spec, 0, tmp_path / "deep.pth")
     broken = torchvision.models.resnet18(weights=None).state_dict()
     broken["conv1.weight"][0] = float("inf")
@@ -87,5 +87,5 @@ def test_a_registry_address_needs_a_resolved_folder():
 
 
 def test_imagenet_does_not_fit_the_cifar_stem():
-    with pytest.raises(ConfigError, match="init=imagenet has a standard stem"):
+    with pytest.raises(ConfigError, match="init=imagenet needs a standard stem"):
         parse(EncoderSpec, {"init": "imagenet", "stem": "cifar"})

@@ -102,9 +102,9 @@ def test_scale_of_a_row_does_not_matter():
 @pytest.mark.parametrize(
     ("features", "labels", "k", "told"),
     [
-        (torch.zeros(4, 2), torch.zeros(3).long(), 5, "wanted"),
-        (torch.zeros(4), torch.zeros(4).long(), 5, "wanted"),
-        (torch.zeros(4, 2), torch.zeros(4).long(), 0, "wanted"),
+        (torch.zeros(4, 2), torch.zeros(3).long(), 5, "expected"),
+        (torch.zeros(4), torch.zeros(4).long(), 5, "expected"),
+        (torch.zeros(4, 2), torch.zeros(4).long(), 0, "expected"),
         (torch.full((4, 2), torch.nan), torch.zeros(4).long(), 5, "4 of 4 features hold NaN"),
         (torch.zeros(3, 2), torch.arange(3), 5, "none of the 3 genera"),
     ],

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from herbray import config
-from herbray.flow.material import Train
+from herbray.flow.training.specification import Train
 from herbray.model.encoder import build_encoder
 
 GENERA = 700

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from herbray.model import portable
-from herbray.model.portable import Encoder, EncoderRefused, square
+from herbray.model.portable import Encoder, EncoderRefused, decode_square
 
 
 def encode(image, form="JPEG", **options):
@@ -27,11 +27,11 @@ def gradient(width, height):
 
 def rewrite(source, folder, change):
     folder.mkdir()
-    (folder / portable.WEIGHTS).write_bytes((source / portable.WEIGHTS).read_bytes())
-    tree = json.loads((source / portable.CARD).read_text())
+    (folder / portable.WEIGHTS_FILE).write_bytes((source / portable.WEIGHTS_FILE).read_bytes())
+    tree = json.loads((source / portable.CARD_FILE).read_text())
     del tree["sha256"]  # whoever forges a card knows how to seal it
     change(tree)
-    (folder / portable.CARD).write_text(json.dumps(tree))
+    (folder / portable.CARD_FILE).write_text(json.dumps(tree))
     return folder
 
 
@@ -96,12 +96,12 @@ def test_other_input_is_refused_with_both_shapes(encoder, images, told):
 
 @pytest.mark.parametrize("facts", [{"arch": "vgg"}, {"stem": "wide"}, {"size": 8}])
 def test_unknown_network_is_refused(facts):
-    with pytest.raises(EncoderRefused, match="known are resnet18"):
+    with pytest.raises(EncoderRefused, match="choose from resnet18"):
         Encoder(**facts)
 
 
 def test_square_keeps_the_aspect_and_cuts_the_centre():
-    pixels = square(encode(gradient(300, 100), "PNG"), 50)
+    pixels = decode_square(encode(gradient(300, 100), "PNG"), 50)
     assert pixels.shape == (50, 50, 3)
     assert pixels.dtype == np.uint8
     assert abs(int(pixels[:, 0, 0].mean()) - 255 / 3) < 4  # the left third is cut off
@@ -116,7 +116,8 @@ def test_a_padded_square_is_the_one_that_shards_hold():
     for width, height in ((300, 200), (90, 400), (1600, 1200), (64, 64)):
         data = encode(gradient(width, height), quality=95)
         ours, shards = (
-            np.asarray(one).astype(int) for one in (square(data, 64, "pad"), images.reduced(data, 64, "pad"))
+            np.asarray(one).astype(int)
+            for one in (decode_square(data, 64, "pad"), images.shrink_to_pixels(data, 64, "pad"))
         )
         assert ours.shape == shards.shape == (64, 64, 3)
         assert np.abs(ours - shards).max() < 12
@@ -125,7 +126,7 @@ def test_a_padded_square_is_the_one_that_shards_hold():
 def test_square_turns_the_image_as_its_exif_says():
     exif = Image.Exif()
     exif[0x0112] = 6  # the right edge of the stored image is the bottom
-    upright = square(encode(gradient(64, 64), quality=95, exif=exif), 64)
+    upright = decode_square(encode(gradient(64, 64), quality=95, exif=exif), 64)
     torch.testing.assert_close(
         upright.astype(float), np.rot90(np.asarray(gradient(64, 64)), -1).astype(float), atol=12, rtol=0
     )
@@ -133,7 +134,7 @@ def test_square_turns_the_image_as_its_exif_says():
 
 def test_a_large_jpeg_decoded_at_reduced_scale_looks_like_the_full_one():
     large = gradient(1600, 1200)
-    reduced, full = square(encode(large, quality=95), 64), square(encode(large, "PNG"), 64)
+    reduced, full = decode_square(encode(large, quality=95), 64), decode_square(encode(large, "PNG"), 64)
     assert np.abs(reduced.astype(int) - full.astype(int)).max() < 6
 
 
@@ -142,31 +143,31 @@ def test_other_colour_modes_become_rgb(mode):
     grey = gradient(40, 40).convert("L")
     image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
     assert image.mode == mode
-    pixels = square(encode(image, "PNG"), 40).astype(int)
+    pixels = decode_square(encode(image, "PNG"), 40).astype(int)
     assert abs(pixels.mean() - np.asarray(grey).mean()) < 8
 
 
 def test_transparent_becomes_white_paper():
-    assert (square(encode(Image.new("RGBA", (20, 20), (0, 0, 0, 0)), "PNG"), 20) == 255).all()
+    assert (decode_square(encode(Image.new("RGBA", (20, 20), (0, 0, 0, 0)), "PNG"), 20) == 255).all()
 
 
 def test_damaged_foreign_and_huge_images_are_refused(encoder, monkeypatch):
     good = encode(gradient(64, 64))
     for bad in (b"", b"GIF89a" + bytes(100), encode(gradient(64, 64), "BMP")):
         with pytest.raises(ValueError, match="neither JPEG nor PNG"):
-            square(bad, 32)
+            decode_square(bad, 32)
     with pytest.raises(ValueError, match="cannot be decoded"):
-        square(good[: len(good) // 2], 32)
-    with pytest.raises(ValueError, match="image 2: the bytes"):
+        decode_square(good[: len(good) // 2], 32)
+    with pytest.raises(ValueError, match="image 2: the data"):
         encoder.embed([good, good, b"no"])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match="too large"):
-        square(good, 32)
+        decode_square(good, 32)
 
 
 def test_embed_is_forward_of_the_squares_whatever_the_batch_and_mode(encoder):
     images = [encode(gradient(80 + i, 64)) for i in range(5)]
-    stacked = torch.from_numpy(np.stack([square(image, 64) for image in images])).permute(0, 3, 1, 2) / 255
+    stacked = torch.from_numpy(np.stack([decode_square(image, 64) for image in images])).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         due = encoder(stacked).numpy()
     encoder.train()
@@ -181,7 +182,7 @@ def test_embed_is_forward_of_the_squares_whatever_the_batch_and_mode(encoder):
 
 
 def test_the_file_works_without_herbray(tmp_path, encoder):
-    from herbray.model.checkpoint import EncoderCard, save_encoder
+    from herbray.model.encoder_card import EncoderCard, save_encoder
 
     facts = {"arch": "resnet18", "stem": "standard", "normalise": True, "size": 64, "dim": 512}
     card = EncoderCard(**facts, classes=("Rubus",), objective="triplet", init="random", seed=0)

@@ -11,12 +11,12 @@ def test_a_model_alone_is_called_by_itself():
     assert name_kinds(kinds, {}) == {"k1": "triplet", "k2": "classifier"}
 
 
-def test_start_weights_are_told_where_a_model_has_several():
+def test_names_contain_start_weights_if_a_model_has_several():
     kinds = [kind("k1"), kind("k2", init="models:/before/1"), kind("k3", "classifier")]
     assert name_kinds(kinds, {}) == {"k1": "triplet (random)", "k2": "triplet (before/1)", "k3": "classifier"}
 
 
-def test_kinds_that_would_read_alike_tell_the_settings_in_which_they_differ():
+def test_names_of_similar_kinds_contain_their_differing_settings():
     settings = {
         "k1": {"optimizer": {"lr": 0.001, "name": "adam"}, "encoder": {"normalise": True}},
         "k2": {"optimizer": {"lr": 0.01, "name": "adam"}, "encoder": {"normalise": False}},
@@ -34,7 +34,7 @@ def test_kinds_that_would_read_alike_tell_the_settings_in_which_they_differ():
     assert name_kinds(map(kind, two), two)["k1"] == "triplet (encoder.normalise=true, objective.normalise=true)"
 
 
-def test_where_nothing_short_tells_them_apart_the_end_of_the_kind_does():
+def test_names_end_with_digits_of_the_kind_if_nothing_shorter_differs():
     settings = {"aaaa000001": {"a": 1, "b": 1, "c": 1}, "aaaa000002": {"a": 2, "b": 2, "c": 2}}
     assert name_kinds(map(kind, settings), settings) == {
         "aaaa000001": "triplet (000001)",
@@ -53,7 +53,7 @@ def test_names_do_not_depend_on_the_order_and_are_one_printable_line():
     assert names["k1"] == "a b (random)"
 
 
-def test_an_encoder_is_told_by_its_seed_where_its_kind_has_several():
+def test_encoder_names_contain_the_seed_if_the_kind_has_several():
     encoders = [Identity("triplet", f"e{seed}", "triplet", "k1", "random", "", seed) for seed in (1, 2)]
     encoders.append(Identity("classifier", "e3", "classifier", "k2", "random", "", 1))
     names = {"k1": "triplet", "k2": "classifier"}

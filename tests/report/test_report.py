@@ -62,7 +62,7 @@ def identity_of(model, init="imagenet", seed=1):
 
 
 def kind_of(model):
-    return asdict(Kind.of(asdict(identity_of(model))))
+    return asdict(Kind.from_row(asdict(identity_of(model))))
 
 
 def result(model, task, split, level, fold, metric, value):
@@ -192,7 +192,7 @@ def test_every_section_is_there_and_the_contents_lead_to_it(page):
     assert links == {f"#{name}" for name in SECTIONS}
 
 
-def test_every_figure_is_drawn_and_told_in_words(page):
+def test_every_figure_is_drawn_and_has_an_alternative_text(page):
     assert len(page.all("svg")) == 5
     told = [attrs["aria-label"] for attrs in page.all("div") if attrs.get("role") == "img"]
     assert len(told) == 5
@@ -247,14 +247,14 @@ def test_models_come_in_the_papers_order(tmp_path):
     skill = dict.fromkeys(("untrained", "zeta", "classifier", "triplet", "autoencoder"), 0.5)
     page = page_of(tmp_path, lean(results=results_of(skill)))
     assert page.text.count("triplet") > 9
-    table = page.text[page.text.index("the best mean of each group in bold") :]
+    table = page.text[page.text.index("best mean of each group is in bold") :]
     names = re.findall(r"triplet|autoencoder|classifier|zeta|untrained", table)[:5]
     assert names == ["triplet", "autoencoder", "classifier", "zeta", "untrained"]
 
 
-def test_a_lead_is_called_where_intervals_lie_apart(page):
+def test_an_encoder_leads_if_intervals_do_not_overlap(page):
     assert "Triplet leads clearly in all 3 comparisons." in page.text
-    assert "clearly above the untrained network throughout" in page.text
+    assert "clearly better than the untrained network in all 3 comparisons" in page.text
     assert "triplet > autoencoder > classifier" in page.text
     assert "Best accuracy: 80.0%; untrained: 30.0%." in page.text
 
@@ -279,16 +279,16 @@ def test_results_of_an_unknown_task_are_shown(tmp_path):
         ({"curves": None}, "No learning curve was recorded."),
         ({"curves": pa.table({"kind": [], "epoch": [], "metric": [], "value": []})}, "No learning curve"),
         ({"quarantine": schema.QUARANTINE.empty_table()}, "the quarantine is empty"),
-        ({"sheets": []}, "No example sheets were given."),
-        ({"embeddings": {}}, "There are no embeddings to draw."),
-        ({"embeddings": {"triplet": schema.embedding_schema(8).empty_table()}}, "There are no embeddings to draw."),
-        ({"encoders": []}, "No encoder was described."),
-        ({"manifest": {}}, "The manifest tells no splits."),
+        ({"sheets": []}, "No example sheets were provided."),
+        ({"embeddings": {}}, "No embeddings were provided."),
+        ({"embeddings": {"triplet": schema.embedding_schema(8).empty_table()}}, "No embeddings were provided."),
+        ({"encoders": []}, "No encoders were provided."),
+        ({"manifest": {}}, "The manifest contains no splits."),
         ({"settings": ""}, "No settings were recorded."),
         ({"results": schema.RESULT.empty_table()}, "This task has no results."),
     ],
 )
-def test_a_missing_part_is_told_in_a_sentence(tmp_path, changes, sentence):
+def test_a_missing_part_is_replaced_by_a_sentence(tmp_path, changes, sentence):
     page = page_of(tmp_path, lean(**changes))
     assert sentence in page.text
     assert [attrs["id"] for attrs in page.all("section")] == SECTIONS
@@ -304,20 +304,20 @@ def test_every_part_may_be_missing_at_once(tmp_path):
     assert not page.all("svg")
 
 
-def test_what_was_not_judged_is_listed(tmp_path):
+def test_parts_left_out_are_listed(tmp_path):
     line = "identify at family on random: 1 of 1 <b>classes</b>"
     page = page_of(tmp_path, lean(left_out=[line, "split herbarium: all sheets are of one institution, K"]))
-    assert "Left out These labels do not allow everything to be judged" in " ".join(page.text.split())
+    assert "Left out The labels in this data set do not allow the following evaluations" in " ".join(page.text.split())
     assert line in page.text
     assert "all sheets are of one institution, K" in page.text
     assert "Left out" not in page_of(tmp_path, lean()).text
 
 
-def test_odd_manifests_are_taken_as_they_come(tmp_path):
+def test_malformed_manifests_are_tolerated(tmp_path):
     odd = {"counts": {"input": 3, "by_source": {"a": 1}}, "splits": [1, 2], "genera": 24, "source": "folder"}
     page = page_of(tmp_path, lean(manifest=odd))
     assert "source: folder" in page.text
-    assert "The manifest tells no splits." in page.text
+    assert "The manifest contains no splits." in page.text
 
 
 HOSTILE = (
@@ -344,7 +344,7 @@ def test_hostile_names_stay_text(tmp_path, name):
         encoders=[EncoderNote(who, name, 1.0, 1, 1.0, None, None, name)],
         curves=pa.Table.from_pylist(
             [
-                asdict(Kind.of(asdict(who))) | {"epoch": epoch, "metric": "train_loss", "value": 1.0 / epoch}
+                asdict(Kind.from_row(asdict(who))) | {"epoch": epoch, "metric": "train_loss", "value": 1.0 / epoch}
                 for epoch in (1.0, 2.0)
             ]
         ),
@@ -431,7 +431,7 @@ def test_the_folder_is_made_and_nothing_else_is_left(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
 
 
-def test_quarantined_rows_are_counted_and_paths_of_the_machine_are_not_told(page):
+def test_quarantined_rows_are_counted_and_local_paths_are_not_shown(page):
     assert "60 inputs were refused" in page.text
     assert "The first 50 rows" in page.text
     assert "…/sheets/0.jpg" in page.text

@@ -6,7 +6,7 @@ import pytest
 
 from herbray.tasks import Embeddings, UnscorableError
 from herbray.tasks.identify import Identify
-from herbray.tasks.probe import usable
+from herbray.tasks.methods.classes import select_classes
 
 SIZES = {"Alba": 25, "Borea": 25, "Cirra": 25, "Erema": 25}
 
@@ -22,7 +22,7 @@ def count(scores, level, metric):
     return value
 
 
-def test_separate_clouds_are_named_without_fault_at_every_rank(embeddings_of):
+def test_separated_clusters_are_named_perfectly_at_every_rank(embeddings_of):
     scores = Identify().run(embeddings_of(SIZES, separation=40.0), "random")
     for rank in ("genus", "family", "order"):
         for metric in ("accuracy", "precision", "recall", "f1", "balanced_accuracy", "auroc"):
@@ -66,7 +66,7 @@ def test_a_rank_with_one_class_is_refused_with_split_and_rank(embeddings_of):
     embeddings = embeddings_of({"Alba": 20, "Borea": 20}, separation=3.0)
     with pytest.raises(UnscorableError, match="split 'random', rank 'family': 1 of 1 classes"):
         Identify().run(embeddings, "random")
-    with pytest.raises(UnscorableError, match="rank 'genus': 0 of 2 classes lie in the 30 gatherings"):
+    with pytest.raises(UnscorableError, match="rank 'genus': 0 of 2 classes have the 30 gatherings"):
         Identify(folds=30, ranks=("genus",)).run(embeddings, "random")
 
 
@@ -86,11 +86,11 @@ def test_a_class_of_one_gathering_is_left_out_and_counted(embeddings_of):
 
 def test_usable_numbers_the_kept_classes_alphabetically():
     labels = np.array(["b", None, "c", "a", "b", "c", "b"], dtype=object)
-    rows, classes, counts = usable(labels, np.arange(7), 2)
+    rows, classes, counts = select_classes(labels, np.arange(7), 2)
     assert rows.tolist() == [0, 2, 4, 5, 6]
     assert classes.tolist() == [0, 1, 0, 1, 0]
     assert counts["classes_left_out"] == counts["rows_left_out"] == counts["rows_undetermined"] == 1
-    empty = usable(np.array([None, None], dtype=object), np.arange(2), 2)
+    empty = select_classes(np.array([None, None], dtype=object), np.arange(2), 2)
     assert len(empty[0]) == len(empty[1]) == 0
     assert empty[2]["rows_undetermined"] == 2
 
@@ -98,7 +98,7 @@ def test_usable_numbers_the_kept_classes_alphabetically():
 def test_usable_counts_units_not_rows():
     labels = np.array(["a", "a", "a", "b", "b", "b", "a", None], dtype=object)
     units = np.array([2**40, 2**40, 2**40, 3, 4, 2**40, 2**40, 4])  # codes of any size; one unit holds a and b
-    rows, classes, counts = usable(labels, units, 2)
+    rows, classes, counts = select_classes(labels, units, 2)
     assert rows.tolist() == [3, 4, 5]
     assert classes.tolist() == [0, 0, 0]
     assert counts == {"classes": 1, "rows": 3, "classes_left_out": 1, "rows_left_out": 4, "rows_undetermined": 1}

@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from herbray.neighbours import all_nearest
+from herbray.neighbours.search import find_all_nearest
 from herbray.tasks import UnscorableError
-from herbray.tasks.leakage import Leakage, expected, genus_codes
-from herbray.tasks.units import gathering_codes
+from herbray.tasks.leakage import Leakage, expected_same_institution, genus_codes
+from herbray.tasks.methods.units import gathering_codes
 
 
 def counts(scores, fold=-1):
@@ -48,8 +48,8 @@ def test_the_expectation_is_the_mean_over_permutations_within_genera():
     generator = np.random.default_rng(3)
     n = 24
     genera, institutions = generator.integers(0, 3, n), generator.integers(0, 2, n)
-    near = all_nearest(generator.standard_normal((n, 4)).astype(np.float32), np.arange(n), 5)
-    found = expected(near, genera, institutions, np.arange(n))
+    near = find_all_nearest(generator.standard_normal((n, 4)).astype(np.float32), np.arange(n), 5)
+    found = expected_same_institution(near, genera, institutions, np.arange(n))
     same = np.zeros((400, n))
     for draw in range(400):
         for row in range(n):  # the row keeps its institution, all others of each genus are permuted
@@ -67,8 +67,8 @@ def test_the_expectation_counts_possible_neighbours_only():
     n = 40
     genera, institutions = generator.integers(0, 3, n), generator.integers(0, 3, n)
     units = gathering_codes(np.array([f"g{number}" for number in generator.integers(0, 15, n)], dtype=object))
-    near = all_nearest(generator.standard_normal((n, 4)).astype(np.float32), units, 6)
-    found = expected(near, genera, institutions, units)
+    near = find_all_nearest(generator.standard_normal((n, 4)).astype(np.float32), units, 6)
+    found = expected_same_institution(near, genera, institutions, units)
     for row in range(n):
         shares = []
         for other in near.neighbours[row][near.valid[row]]:

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from herbray.config import ConfigError, load
 from herbray.tasks import UnscorableError
+from herbray.tasks.methods.pairs import Pair
+from herbray.tasks.methods.swaps import swap_labels
 from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.pairs import Pair
-from herbray.tasks.swaps import swap_labels
 
 ALBA_EREMA = Pair(positive="Alba", negative="Erema", kind="distinct")
 
@@ -22,7 +22,7 @@ def counts(scores):
     return {score.metric: score.value for score in scores if score.fold == -1}
 
 
-def test_planted_swaps_are_found_where_the_genera_lie_apart(embeddings_of):
+def test_planted_swaps_are_found_if_the_genera_are_separated(embeddings_of):
     embeddings = embeddings_of({"Alba": 150, "Erema": 100}, separation=12.0)
     scores = Mislabel(pairs=(ALBA_EREMA,), draws=4).run(embeddings, "random")
     assert counts(scores) == {"rows": 250, "swapped": 25, "rows_left_out": 0, "similar": 0}
@@ -63,7 +63,7 @@ def test_too_few_sound_specimens_are_refused(embeddings_of):
 def test_a_genus_of_too_few_gatherings_is_refused_however_many_its_sheets(embeddings_of):
     embeddings = embeddings_of({"Alba": 30, "Erema": 30}, separation=3.0)
     gathering = np.array([f"g{row // 10}" for row in range(60)], dtype=object)
-    with pytest.raises(UnscorableError, match="30 specimens of 'Alba' in 3 gatherings, and 5 gatherings are needed"):
+    with pytest.raises(UnscorableError, match="30 specimens of 'Alba' in 3 gatherings, but 5 gatherings are needed"):
         Mislabel(pairs=(ALBA_EREMA,)).run(dataclasses.replace(embeddings, gathering=gathering), "random")
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from herbray.config import ConfigError, load
+from herbray.tasks.methods.pairs import Pair
 from herbray.tasks.mislabel import Mislabel
 from herbray.tasks.noise import Noise
-from herbray.tasks.pairs import Pair
 
 PAIR = Pair(positive="Alba", negative="Erema", kind="distinct")
 

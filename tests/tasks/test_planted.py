@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from herbray.tasks import UnscorableError
-from herbray.tasks.detect import METHODS
+from herbray.tasks.methods.detect import METHODS
 from herbray.tasks.planted import Planted
 
 SIZES = {"Alba": 60, "Borea": 60, "Cirra": 60, "Erema": 60}
@@ -25,7 +25,7 @@ def counts(scores):
     return {score.metric: score.value for score in scores}
 
 
-def test_wrong_names_head_every_list_where_genera_lie_apart(embeddings_of):
+def test_wrong_names_rank_first_if_genera_are_separated(embeddings_of):
     embeddings = with_wrong_names(embeddings_of(SIZES, 9.0), 20)
     found = counts(Planted(first=12).run(embeddings, "random"))
     assert (found["rows"], found["wrong"], found["chance"]) == (240, 12, 0.05)
@@ -51,7 +51,7 @@ def test_a_wrong_species_of_the_right_genus_is_wrong_at_rank_species_only(embedd
     true_species[:4] = "Alba nova"
     reviewed = dataclasses.replace(embeddings, true_species=true_species)
     assert counts(Planted(ranks=("species",)).run(reviewed, "random"))["wrong"] == 4
-    with pytest.raises(UnscorableError, match=r"planted, split 'random', rank 'genus': of 80 .* 0 bear a wrong name"):
+    with pytest.raises(UnscorableError, match=r"planted, split 'random', rank 'genus': of 80 .* 0 have a wrong name"):
         Planted().run(reviewed, "random")
 
 
@@ -65,7 +65,7 @@ def test_rightly_named_sheets_of_one_gathering_are_not_on_the_list(embeddings_of
     assert found["oof_fpr"] < 0.02
 
 
-def test_unreviewed_and_rare_specimens_take_no_part(embeddings_of):
+def test_unreviewed_and_rare_specimens_are_left_out(embeddings_of):
     embeddings = with_wrong_names(embeddings_of(SIZES | {"Dolia": 3}, 5.0), 20)
     true_species = embeddings.true_species.copy()
     true_species[:10] = None
@@ -76,11 +76,11 @@ def test_unreviewed_and_rare_specimens_take_no_part(embeddings_of):
 
 
 def test_without_truth_the_task_is_refused(embeddings_of):
-    with pytest.raises(UnscorableError, match="Leave the task out where `true_species` is not known"):
+    with pytest.raises(UnscorableError, match="leave the task out if `true_species` is not known"):
         Planted().run(embeddings_of(SIZES, 1.0), "random")
 
 
-def test_truth_may_name_a_genus_that_nobody_files(embeddings_of):
+def test_the_true_genus_may_have_no_filed_specimens(embeddings_of):
     embeddings = embeddings_of({"Alba": 40, "Erema": 40}, 5.0)
     true_species = np.array([*["Nova rara"] * 3, *embeddings.species[3:]], dtype=object)
     found = counts(Planted().run(dataclasses.replace(embeddings, true_species=true_species), "random"))

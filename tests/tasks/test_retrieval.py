@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from herbray.tasks import Embeddings, UnscorableError
-from herbray.tasks.retrieval import Retrieval, partners
+from herbray.tasks.retrieval import Retrieval, count_partners
 
 
 def by_hand(features, names, gatherings, k, recall_at):
@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_formulas_in_plain_loops(embeddings_of, seed):
         assert scores[outcome.metric] == pytest.approx(np.mean([values[outcome.metric] for values in wanted.values()]))
 
 
-def test_clouds_far_apart_are_retrieved_without_fault_and_noise_is_not(embeddings_of):
+def test_separated_clusters_are_retrieved_perfectly_and_noise_is_not(embeddings_of):
     sizes = {"Alba": 30, "Borea": 20, "Erema": 25}
     apart = {s.metric: s.value for s in Retrieval(ranks=("genus",)).run(embeddings_of(sizes, 60.0), "random")}
     assert apart["map_at_r"] == apart["r_precision"] == apart["knn_accuracy"] == apart["recall_at_1"] == 1.0
@@ -92,7 +92,7 @@ def test_a_split_of_single_sheets_is_refused(embeddings_of):
 
 def test_partners_are_of_the_class_and_of_another_unit():
     codes, units = np.array([0, 0, 0, 1, 1]), np.array([7, 7, 2, 3, 3])
-    assert partners(codes, units).tolist() == [1, 1, 2, 0, 0]
+    assert count_partners(codes, units).tolist() == [1, 1, 2, 0, 0]
 
 
 def test_two_thousand_sheets_take_seconds():

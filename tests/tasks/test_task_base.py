@@ -8,9 +8,9 @@ import pytest
 
 from herbray import schema
 from herbray.config import ConfigError, load
-from herbray.tasks import TASKS, Embeddings, Score, UnscorableError, to_table
+from herbray.tasks import TASKS, Embeddings, Score, UnscorableError, to_result_table
 from herbray.tasks.identify import Identify
-from herbray.tasks.probe import ProbeTask
+from herbray.tasks.methods.probe import ProbeTask
 
 
 def with_column(table, name, values):
@@ -60,11 +60,11 @@ def test_undetermined_labels_are_none(five_genera):
 
 def test_pooled_splits_hold_both_and_nothing_else(embeddings_of):
     embeddings = embeddings_of({"Alba": 9, "Borea": 9}, 1.0, splits=("herbarium", "random", "species"))
-    pooled = embeddings.of_split("herbarium+random")
+    pooled = embeddings.select_splits("herbarium+random")
     assert len(pooled) == 12
     assert set(pooled.split) == {"herbarium", "random"}
     with pytest.raises(UnscorableError, match=r"no embeddings of split 'train'.*herbarium"):
-        embeddings.of_split("train")
+        embeddings.select_splits("train")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -72,7 +72,7 @@ def test_features_that_are_not_finite_are_refused_with_their_specimen(five_gener
     def spoil(features):
         features[4, 2] = value
 
-    with pytest.raises(ValueError, match="1 of 126 embeddings hold numbers that are not finite, first 'Alba-0004'"):
+    with pytest.raises(ValueError, match="1 of 126 embeddings contain non-finite numbers, first 'Alba-0004'"):
         Embeddings.from_table(with_features(five_genera, spoil))
 
 
@@ -100,7 +100,7 @@ def test_embeddings_out_of_order_or_of_unequal_lengths_are_refused(five_genera):
         dataclasses.replace(embeddings, genus=embeddings.genus[1:])
 
 
-def test_an_unknown_rank_is_answered_with_the_nearest(five_genera):
+def test_the_error_for_an_unknown_rank_suggests_the_closest_one(five_genera):
     with pytest.raises(ValueError, match="unknown rank 'genera'; did you mean 'genus'"):
         Embeddings.from_table(five_genera).rank("genera")
     with pytest.raises(ConfigError, match="did you mean 'family'"):
@@ -140,7 +140,7 @@ def test_a_score_that_is_not_finite_is_refused():
 
 def test_scores_become_rows_of_the_result_schema():
     who = schema.Identity("margin 1", "0a1b", "triplet", "2c3d", "imagenet", "4e5f", 89)
-    table = to_table([Score("identify", "random", "genus", 2, "accuracy", 0.5)], who)
+    table = to_result_table([Score("identify", "random", "genus", 2, "accuracy", 0.5)], who)
     assert table.schema == schema.RESULT
     assert table.to_pylist() == [
         {
@@ -159,4 +159,4 @@ def test_scores_become_rows_of_the_result_schema():
             "value": 0.5,
         }
     ]
-    assert to_table([], who).schema == schema.RESULT
+    assert to_result_table([], who).schema == schema.RESULT

@@ -9,8 +9,8 @@ from threadpoolctl import threadpool_info
 
 from herbray.config import dump, load
 from herbray.schema import Identity
-from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table, to_table
-from herbray.tasks.probe import LinearTask
+from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table, to_result_table
+from herbray.tasks.methods.probe import LinearTask
 
 SMALL = {
     "mislabel": {"draws": 2},
@@ -40,7 +40,7 @@ def herbarium(table_of):
     return type(table).from_pylist(rows, schema=table.schema)
 
 
-def test_the_name_is_the_key_in_the_registry_and_tells_the_union_apart(task):
+def test_the_name_is_the_registry_key_and_the_union_discriminator(task):
     read = TypeAdapter(AnyTask).validate_python(task.model_dump())
     assert type(read) is TASKS[task.name]
     assert read == task
@@ -66,7 +66,7 @@ def test_results_are_the_same_for_any_row_order_and_follow_the_seed(task, herbar
 def test_specimens_of_other_splits_play_no_part(task, herbarium):
     everything = Embeddings.from_table(herbarium)
     needed = "random+herbarium" if task.name == "transfer" else "random"
-    assert task.run(everything, "random") == task.run(everything.of_split(needed), "random")
+    assert task.run(everything, "random") == task.run(everything.select_splits(needed), "random")
 
 
 def test_every_number_is_named_once_and_belongs_to_the_task_and_split(task, herbarium):
@@ -74,10 +74,10 @@ def test_every_number_is_named_once_and_belongs_to_the_task_and_split(task, herb
     keys = [(score.level, score.fold, score.metric) for score in scores]
     assert len(keys) == len(set(keys))
     assert {(score.task, score.split) for score in scores} == {(task.name, "random")}
-    assert to_table(scores, WHO).num_rows == len(scores)
+    assert to_result_table(scores, WHO).num_rows == len(scores)
 
 
-def test_every_outcome_is_a_score_taken_apart(task, herbarium):
+def test_the_mean_of_every_outcome_is_a_score(task, herbarium):
     found = task.measure(Embeddings.from_table(herbarium), "random")
     assert found.outcomes
     for outcome in found.outcomes:
@@ -95,7 +95,7 @@ def test_every_probe_says_whether_it_converged(task, herbarium):
     assert folds <= set(told)
 
 
-def test_a_probe_cut_short_is_told_and_no_warning_escapes(task, herbarium):
+def test_an_unconverged_probe_is_recorded_without_a_warning(task, herbarium):
     if not isinstance(task, LinearTask):
         assert not hasattr(task, "max_iter")
         return
@@ -104,7 +104,7 @@ def test_a_probe_cut_short_is_told_and_no_warning_escapes(task, herbarium):
     assert {score.value for score in scores if score.metric == "converged"} == {0.0}
 
 
-def test_parts_put_together_are_the_whole(task, herbarium):
+def test_parts_together_give_the_scores_of_the_task(task, herbarium):
     embeddings = Embeddings.from_table(herbarium)
     parts = [score for part in task.parts() for score in part.run(embeddings, "random")]
     whole = task.run(embeddings, "random")

@@ -19,7 +19,7 @@ def counts(scores):
 
 def test_scores_are_those_of_a_probe_fitted_by_hand(embeddings_of):
     embeddings = embeddings_of({"Alba": 40, "Borea": 30, "Erema": 24}, 1.2, splits=BOTH)
-    fitted, tested = embeddings.of_split("random"), embeddings.of_split("herbarium")
+    fitted, tested = embeddings.select_splits("random"), embeddings.select_splits("herbarium")
     scaler = StandardScaler().fit(fitted.features.astype(float))
     probe = LogisticRegression(class_weight="balanced", max_iter=5000)
     probe.fit(scaler.transform(fitted.features.astype(float)), fitted.genus.astype(str))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from herbray.model.checkpoint import EncoderCard, save_encoder
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.encoder_card import EncoderCard, save_encoder
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ import pytest
 
 import herbray
 from herbray.model import portable
-from herbray.model.checkpoint import read_encoder
+from herbray.model.encoder_card import read_encoder
 from herbray.tracking import ModelNotFound, open_run, pull, register
 from herbray.tracking import pull as pull_function
-from herbray.tracking.package import CARD, FILES, WEIGHTS
+from herbray.tracking.package import ENCODER_CARD, ENCODER_FILES, WEIGHTS
 from herbray.tracking.store import client
 
 OUTSIDER = """
@@ -69,9 +69,9 @@ def own(run, encoders, request):
 def test_exactly_two_files_are_fetched(uri, model, encoders, tmp_path):
     folder = pull(model, uri, tmp_path)
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == sorted(
-        [Path(folder.name), *(Path(folder.name) / file for file in FILES)]
+        [Path(folder.name), *(Path(folder.name) / file for file in ENCODER_FILES)]
     )
-    for file in FILES:
+    for file in ENCODER_FILES:
         assert (folder / file).read_bytes() == (encoders[0] / file).read_bytes()
 
 
@@ -100,13 +100,13 @@ def test_a_local_folder_needs_no_registry(encoders, monkeypatch):
 
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path):
-    (tmp_path / CARD).write_text("{}")
-    with pytest.raises(ValueError, match="no encoder; give models:/name@alias"):
+    (tmp_path / ENCODER_CARD).write_text("{}")
+    with pytest.raises(ValueError, match="no encoder; use models:/name@alias"):
         pull(str(tmp_path))
 
 
 def test_an_unknown_model_is_refused(uri, model, tmp_path):
-    with pytest.raises(ModelNotFound, match=r"it holds .*pulled"):
+    with pytest.raises(ModelNotFound, match=r"its models: .*pulled"):
         pull("models:/unknown@champion", uri, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -121,7 +121,7 @@ def test_files_changed_after_registration_are_refused(uri, own, encoders, tmp_pa
 
 def test_files_over_the_limit_are_refused(uri, model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules[pull_function.__module__].LIMITS, WEIGHTS, 1_000)
-    with pytest.raises(ValueError, match=r"over the limit of 1,000; not fetched"):
+    with pytest.raises(ValueError, match=r"limit 1,000; not downloaded"):
         pull(model, uri, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -168,7 +168,7 @@ def test_weights_that_are_a_pickle_are_refused(uri, run, encoders, tmp_path):
     """A stranger may leave out the digest: the reader itself has to be strict."""
     source, marker = tmp_path / "source", tmp_path / "the code ran"
     (source / "artifacts").mkdir(parents=True)
-    shutil.copy(encoders[0] / CARD, source / "artifacts" / CARD)
+    shutil.copy(encoders[0] / ENCODER_CARD, source / "artifacts" / ENCODER_CARD)
     (source / "artifacts" / WEIGHTS).write_bytes(pickle.dumps(Trap(marker)))
     client(uri).create_registered_model("hostile")
     client(uri).create_model_version("hostile", source.as_uri(), run.run_id)
@@ -197,5 +197,5 @@ def test_people_without_herbray_get_the_same_numbers(uri, model, encoders, jpegs
 
 
 def test_file_names_are_those_that_the_reader_wants(encoders):
-    assert (WEIGHTS, CARD) == (portable.WEIGHTS, portable.CARD)
-    assert json.loads((encoders[0] / CARD).read_text())["size"] == 32
+    assert (WEIGHTS, ENCODER_CARD) == (portable.WEIGHTS_FILE, portable.CARD_FILE)
+    assert json.loads((encoders[0] / ENCODER_CARD).read_text())["size"] == 32

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from herbray.model.checkpoint import EncoderRefused
-from herbray.tracking import ModelNotFound, open_run, register, resolve, run_of, set_alias
+from herbray.model.encoder_card import EncoderRefused
+from herbray.tracking import ModelNotFound, open_run, register, resolve, set_alias, training_run
 from herbray.tracking.store import client
 
 
@@ -38,7 +38,7 @@ def test_candidate_is_the_latest_and_never_goes_back(run, encoders, name):
     assert resolve(run.uri, f"models:/{name}@candidate") == (name, 2)
 
 
-def test_the_card_is_the_description_and_whole_in_the_package(run, encoders, name, tmp_path):
+def test_the_card_is_the_description_and_the_readme(run, encoders, name, tmp_path):
     card = "# Card\n" + "long " * 2_000
     register(run, name, encoders[0], card)
     version = client(run.uri).get_model_version(name, "1")
@@ -96,16 +96,16 @@ def test_what_cannot_be_loaded_is_not_registered(run, encoders, name, tmp_path):
 
 def test_an_evaluation_finds_the_run_of_the_training(run, encoders, name):
     register(run, name, encoders[0], "")
-    assert run_of(run.uri, name, 1) == run
+    assert training_run(run.uri, name, 1) == run
     with pytest.raises(ModelNotFound, match="no version 7"):
-        run_of(run.uri, name, 7)
+        training_run(run.uri, name, 7)
 
 
-def test_a_version_without_a_run_is_told(run, name, tmp_path):
+def test_a_version_without_a_run_is_an_error(run, name, tmp_path):
     client(run.uri).create_registered_model(name)
     client(run.uri).create_model_version(name, tmp_path.as_uri())
-    with pytest.raises(ValueError, match="names no run"):
-        run_of(run.uri, name, 1)
+    with pytest.raises(ValueError, match="has no run"):
+        training_run(run.uri, name, 1)
 
 
 def test_latest_is_the_highest_number(run, encoders, name):
@@ -114,15 +114,15 @@ def test_latest_is_the_highest_number(run, encoders, name):
     assert resolve(run.uri, f"models:/{name}/latest") == (name, 2)
 
 
-def test_what_is_not_there_is_told_with_what_is(run, encoders, name):
+def test_errors_for_missing_names_list_the_existing_ones(run, encoders, name):
     register(run, name, encoders[0], "")
-    with pytest.raises(ModelNotFound, match=r"no model 'nobody' in this registry; it holds .*test_"):
+    with pytest.raises(ModelNotFound, match=r"no model 'nobody' in this registry; its models: .*test_"):
         resolve(run.uri, "models:/nobody@champion")
     with pytest.raises(
         ModelNotFound, match=r"no alias 'champion'; its aliases: candidate \(version 1\); `herbray promote"
     ):
         resolve(run.uri, f"models:/{name}@champion")
-    with pytest.raises(ModelNotFound, match="no version 7; it has 1"):
+    with pytest.raises(ModelNotFound, match="no version 7; its versions: 1"):
         resolve(run.uri, f"models:/{name}/7")
     with pytest.raises(ModelNotFound, match="no version 7"):
         set_alias(run.uri, name, "champion", 7)
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_told_with_what_is(run, encoders, name):
     "wrong", ["models:/a", "models:/a/b/c", "models:/a@b/3", "models:/a/-1", "models:a@b", "runs:/a/b"]
 )
 def test_other_addresses_are_refused(run, wrong):
-    with pytest.raises(ValueError, match="write models:/name@alias"):
+    with pytest.raises(ValueError, match="use models:/name@alias"):
         resolve(run.uri, wrong)
 
 

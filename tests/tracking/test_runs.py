@@ -31,7 +31,7 @@ def test_without_one_it_is_an_absolute_sqlite_file(tmp_path, monkeypatch):
 
 def test_a_question_mark_in_the_path_is_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(ValueError, match="may not hold"):
+    with pytest.raises(ValueError, match="must not contain"):
         tracking_uri(tmp_path / "what?")
 
 
@@ -62,7 +62,7 @@ def test_long_values_are_cut_but_stay_distinct(uri):
     assert kept["a"] != kept["b"]
 
 
-def test_an_interrupted_run_is_taken_up_again_and_its_changed_settings_are_told(uri):
+def test_an_interrupted_run_is_resumed_and_changed_settings_are_recorded(uri):
     first = open_run(uri, "resumption", "train", {"workers": 2, "seed": 1})
     log_metrics(first, {"loss": 1.0}, step=1)
     finish(first, "FAILED")
@@ -93,7 +93,7 @@ def test_names_that_cannot_be_searched_are_refused(uri, name):
         open_run(uri, "names", name, {})
 
 
-def test_an_experiment_in_the_bin_is_refused_with_the_way_out(uri):
+def test_a_deleted_experiment_is_refused_with_the_command_to_restore_it(uri):
     open_run(uri, "binned", "a", {})
     client(uri).delete_experiment(client(uri).get_experiment_by_name("binned").experiment_id)
     with pytest.raises(ValueError, match="mlflow experiments restore"):
@@ -106,7 +106,7 @@ def test_a_trial_is_shown_under_its_sweep(uri):
     assert data_of(trial).tags["mlflow.parentRunId"] == sweep.run_id
 
 
-def test_metrics_of_another_process_show_while_the_run_goes_on(uri):
+def test_metrics_of_another_process_appear_during_the_run(uri):
     run = open_run(uri, "elsewhere", "train", {})
     code = (
         "import sys; from herbray.tracking import Run, log_metrics\n"
@@ -119,7 +119,7 @@ def test_metrics_of_another_process_show_while_the_run_goes_on(uri):
     assert (point.value, point.step) == (0.25, 7)
 
 
-def test_numbers_that_are_not_finite_are_told_once_and_not_drawn(uri):
+def test_non_finite_values_are_tagged_once_and_not_written(uri):
     run = open_run(uri, "finite", "train", {})
     log_metrics(run, {"loss": float("nan"), "speed": 3.0, "norm": float("-inf")}, step=5)
     log_metrics(run, {"loss": float("inf")}, step=6)
@@ -135,7 +135,7 @@ def results(rows):
     return pa.Table.from_pylist([row | others for row, others in zip(told, more, strict=True)], RESULT)
 
 
-def test_results_are_averaged_over_folds_and_attached_whole(uri, tmp_path):
+def test_results_are_averaged_over_folds_and_attached_completely(uri, tmp_path):
     table = results(
         [
             ("triplet", "random", 0, "identify", "herbarium", "genus", 0, "accuracy", 0.5),
@@ -189,7 +189,7 @@ def test_a_file_is_attached_and_a_missing_one_refused(uri, tmp_path):
     assert [item.path for item in client(uri).list_artifacts(run.run_id, "report")] == ["report/report.html"]
 
 
-def test_files_lie_beside_the_database_unless_told_otherwise(uri, tmp_path):
+def test_files_are_stored_next_to_the_database_by_default(uri, tmp_path):
     open_run(uri, "beside", "a", {})
     open_run(uri, "told", "a", {}, artifacts=tmp_path / "elsewhere")
     location = {name: client(uri).get_experiment_by_name(name).artifact_location for name in ("beside", "told")}
@@ -217,18 +217,18 @@ def test_processes_may_open_a_new_store_together(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["Syzygium–Eugenia", "a/b", "x y"])
-def test_names_that_mlflow_takes_stay_readable(text):
+def test_names_that_mlflow_accepts_stay_readable(text):
     assert entity_key(text) == text.replace("–", "-")
 
 
-def test_names_that_it_refuses_are_mended_and_stay_distinct():
+def test_names_that_mlflow_refuses_are_converted_and_stay_distinct():
     awkward = ["a?", "a!", "../a", "./a", "a//b", "/a", "a/", "", "x" * 300, "x" * 301, 'a"b', "a\nb"]
     keys = [entity_key(text) for text in awkward]
     assert len(set(keys)) == len(keys)
     assert max(map(len, keys)) <= 250
 
 
-def test_every_mended_name_is_accepted(uri):
+def test_every_converted_name_is_accepted(uri):
     run = open_run(uri, "awkward", "a", {})
     names = ["a?", "../a", "./a", "a//b", "/a", "a/", "", "x" * 300, 'a"b', "a\nb", "∆", "a/./b", "..", " a "]
     log_metrics(run, dict.fromkeys(names, 1.0), step=0)

@@ -1,4 +1,4 @@
-"""Where catalogues come from: one module a source, and the one list of them."""
+"""Sources of catalogues: one module per source, and the table of all sources."""
 
 from typing import Annotated, Final
 
@@ -10,7 +10,7 @@ from herbray.data.sources.half_earth import HalfEarth
 from herbray.data.sources.synthetic import Synthetic
 
 SOURCES: Final[dict[str, type[SourceSpec]]] = {"synthetic": Synthetic, "folder": Folder, "half_earth": HalfEarth}
-"""Every source by its `name`; a new one is added here and to `Source`."""
+"""Every source by its `name`; add a new source here and to `Source`."""
 
 Source = Annotated[Synthetic | Folder | HalfEarth, Field(discriminator="name")]
 """The `source` key of a configuration: `name` chooses the class."""

@@ -1,4 +1,4 @@
-"""What every source of specimens is: a specification that streams rows, and a wall around file names."""
+"""Interface of sources of specimens: a specification that streams rows; and protection against unsafe file names."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from herbray.config import Spec
 from herbray.schema import CATALOGUE
 
 Refuse: TypeAlias = Callable[[str | None, str | None, str, str], None]
-"""`refuse(specimen_id, image, reason, detail)`: hand in an input row that cannot be used; it is kept for quarantine.
+"""`refuse(specimen_id, image, reason, detail)`: report an input row that cannot be used, for the quarantine table.
 
-`reason` is a short stable code ("outside"), `detail` a sentence for people.
+`reason` is a short stable code ("outside"), `detail` a sentence for the user.
 """
 
 BATCH_ROWS: Final = 65_536
-"""Rows of one Arrow batch: large enough for vectorised work, small beside memory."""
+"""Rows per Arrow batch: large enough for vectorised work, small compared to memory."""
 
 _GENUS: Final = re.compile(r"^(?:[×xX]\s+|×)?([^\W\d_a-z][^\W\d_A-Z]+(?:-[^\W\d_]+)?)(?=[\s_]|$)")
 
@@ -27,12 +27,12 @@ _GENUS: Final = re.compile(r"^(?:[×xX]\s+|×)?([^\W\d_a-z][^\W\d_A-Z]+(?:-[^\W\
 class SourceSpec(Spec, ABC):
     """A source of specimens.
 
-    A concrete source narrows `name` to a `Literal`, gives `citation` a default where the data have one,
-    and implements `root` and `read`.
+    A concrete source narrows `name` to a `Literal`, gives `citation` a default if the data have a citation, and
+    implements `root` and `read`.
 
     Attributes:
         name: the source's key in `herbray.data.sources.SOURCES`.
-        citation: how the data ask to be cited, with a DOI where there is one; every manifest and model card repeats it.
+        citation: citation of the data, with a DOI if there is one; every manifest and model card repeats it.
     """
 
     name: str
@@ -41,10 +41,10 @@ class SourceSpec(Spec, ABC):
     @property
     @abstractmethod
     def root(self) -> Path:
-        """The folder that the images lie below: absolute, links followed. What is stored is named relative to it.
+        """The folder that contains the images: absolute, with links resolved. Stored names are relative to it.
 
         Raises:
-            ValueError: the source is not there.
+            ValueError: the source does not exist.
         """
 
     @abstractmethod
@@ -53,22 +53,22 @@ class SourceSpec(Spec, ABC):
 
         Yields:
             Batches with the columns of `herbray.schema.CATALOGUE`. Paths in `image` are absolute; no image is opened.
-            Text may be untidy (spaces, empty strings): `herbray.data.catalogue` tidies every source alike.
+            Text may be untidy (spaces, empty strings): `herbray.data.catalogue` tidies the rows of all sources.
 
         Raises:
-            ValueError: the source as a whole cannot be read. A single bad row goes to `refuse` instead.
+            ValueError: the source as a whole cannot be read. Single bad rows go to `refuse` instead.
         """
 
 
-def batch(columns: Mapping[str, Sequence[str | None] | pa.Array]) -> pa.RecordBatch:
-    """A batch in the catalogue's schema from the columns that a source has; the others are null.
+def make_batch(columns: Mapping[str, Sequence[str | None] | pa.Array]) -> pa.RecordBatch:
+    """Make a batch in the catalogue's schema from the columns that a source has; other columns are null.
 
     Raises:
-        ValueError: a column is unknown to the catalogue, or two columns differ in length.
+        ValueError: the catalogue has no such column, or two columns differ in length.
     """
     unknown = sorted(columns.keys() - set(CATALOGUE.names))
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: no such catalogue column; there are {', '.join(CATALOGUE.names)}")
+        raise ValueError(f"{', '.join(unknown)}: no such catalogue column; choose from {', '.join(CATALOGUE.names)}")
     rows = len(next(iter(columns.values()), ()))
     arrays = [
         pa.array(columns[name], pa.string()) if name in columns else pa.nulls(rows, pa.string())
@@ -77,59 +77,59 @@ def batch(columns: Mapping[str, Sequence[str | None] | pa.Array]) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(arrays, schema=CATALOGUE)
 
 
-def genus_of(species: str | None) -> str | None:
-    """The genus in a species name: its first word, where that is written as a genus is (ICN, Art. 20).
+def parse_genus(species: str | None) -> str | None:
+    """Parse the genus in a species name: the first word, if it is written like a genus (ICN, Art. 20).
 
     A genus starts with a capital: "Rubus caesius" gives "Rubus", "× Sorbaronia fallax" gives "Sorbaronia";
-    "rubus_caesius", "indet." and "sp. 3" give None, because the first word of a remark is no genus.
+    "rubus_caesius", "indet." and "sp. 3" give None, because the first word of a remark is not a genus.
     """
-    found = _GENUS.match(species) if species else None
-    return found[1] if found else None
+    match = _GENUS.match(species) if species else None
+    return match[1] if match else None
 
 
-class Root:
+class GuardedFolder:
     """A folder that file names from untrusted metadata must not leave.
 
-    Links are judged too, at the price of one directory listing a folder rather than one system call a file;
-    no image is opened, and a file that does not exist passes (whoever reads it will tell).
+    Links are checked too, with one directory listing per folder instead of one system call per file. No image is
+    opened, and the name of a file that does not exist is accepted (reading it will fail later).
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take `folder`, following links, as the wall."""
+        """Guard `folder`, with links resolved."""
         self.folder = folder.resolve()
-        self._parents: dict[str, tuple[str, frozenset[str]] | None] = {}
+        self._subfolders: dict[str, tuple[str, frozenset[str]] | None] = {}
 
     def locate(self, name: str) -> str | None:
-        """The absolute path of `name`, or None where it is absolute, climbs with `..` or leaves through a link."""
+        """Return the absolute path of `name`; None if `name` is absolute, contains `..` or leaves through a link."""
         parent, slash, leaf = name.rpartition("/")
         parent += slash  # "/x" is absolute, "x" is not
         if leaf in ("", ".", "..") or "\0" in leaf:
             return None
-        if parent not in self._parents:
-            self._parents[parent] = self._enter(parent)
-        inside = self._parents[parent]
-        if inside is None:
+        if parent not in self._subfolders:
+            self._subfolders[parent] = self._list_links(parent)
+        subfolder = self._subfolders[parent]
+        if subfolder is None:
             return None
-        prefix, links = inside
-        whole = f"{prefix}/{leaf}"
-        return whole if leaf not in links or self._holds(Path(whole)) else None
+        prefix, links = subfolder
+        path = f"{prefix}/{leaf}"
+        return path if leaf not in links or self._contains(Path(path)) else None
 
-    def _enter(self, parent: str) -> tuple[str, frozenset[str]] | None:
-        """A subfolder's absolute path and the names in it that are links; None where it lies outside."""
+    def _list_links(self, parent: str) -> tuple[str, frozenset[str]] | None:
+        """Return a subfolder's absolute path and the names in it that are links; None if it lies outside."""
         path = PurePosixPath(parent)
         if path.is_absolute() or ".." in path.parts or "\0" in parent:
             return None
         folder = self.folder / path
-        if not self._holds(folder):
+        if not self._contains(folder):
             return None
         try:
             with os.scandir(folder) as entries:
                 return str(folder), frozenset(entry.name for entry in entries if entry.is_symlink())
-        except OSError:  # absent or unreadable: nothing in it can be reached, so nothing escapes
+        except OSError:  # missing or unreadable: no file in it can be reached
             return str(folder), frozenset()
 
-    def _holds(self, path: Path) -> bool:
+    def _contains(self, path: Path) -> bool:
         try:
             return path.resolve().is_relative_to(self.folder)
-        except (OSError, RuntimeError):  # a loop of links
+        except (OSError, RuntimeError):  # the links form a loop
             return False

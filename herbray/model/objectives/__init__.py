@@ -1,4 +1,4 @@
-"""The objectives. A new one is a file here and a line in `OBJECTIVES` and `AnyObjective`."""
+"""The objectives. A new objective is a file here, plus a line in `OBJECTIVES` and in `AnyObjective`."""
 
 from typing import Annotated, Final
 
@@ -18,4 +18,4 @@ OBJECTIVES: Final[dict[str, type[ObjectiveSpec]]] = {
 }
 
 AnyObjective = Annotated[Triplet | Autoencoder | Classifier, Field(discriminator="name")]
-"""Type of a configuration key that takes any of them."""
+"""Type of a configuration key that accepts any objective."""

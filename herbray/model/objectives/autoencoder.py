@@ -1,4 +1,4 @@
-"""Reconstruction of the image through a bottleneck (Walker et al. 2022): a residual decoder and pixel mean squares."""
+"""Image reconstruction through a bottleneck (Walker et al. 2022): residual decoder, mean squared pixel error."""
 
 from typing import Literal
 
@@ -9,27 +9,29 @@ from torch.nn import functional
 
 from herbray.model.objectives.base import Objective, ObjectiveSpec
 
-_SEED = 4  # side of the map that the latent vector opens into
-_DOUBLINGS = 8  # what the stages then multiply it by
+_START_SIDE = 4  # side of the feature map that is made from the latent vector
+_STAGES_SCALE = 8  # factor by which the stages enlarge the map
 
 
 class Autoencoder(ObjectiveSpec):
-    """Linear map to a latent vector, and a mirror of ResNet-18 in nearest-neighbour resize convolutions."""
+    """A linear map to a latent vector, and a mirrored ResNet-18 with nearest-neighbour resize convolutions."""
 
     name: Literal["autoencoder"] = "autoencoder"
     latent: int = Field(256, ge=1, description="length of the bottleneck")
-    width: int = Field(64, ge=1, description="channels of the last stage; 64 as published, fewer are cheaper")
+    width: int = Field(64, ge=1, description="channels of the last stage; 64 as published, fewer cost less")
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
-        """See `ObjectiveSpec.build`; genera do not matter."""
+        """See `ObjectiveSpec.build`; the number of genera is not used."""
         del classes
-        if size % (_SEED * _DOUBLINGS):
-            raise ValueError(f"the autoencoder draws images of a multiple of 32 px, not {size}: change encoder.size")
+        if size % (_START_SIDE * _STAGES_SCALE):
+            raise ValueError(
+                f"the autoencoder needs a size that is a multiple of 32 px, not {size}: change encoder.size"
+            )
         return _Decoder(dim, self.latent, self.width, size)
 
 
 class _Block(nn.Module):
-    """Residual block (He et al. 2016); its second convolution comes after the enlargement."""
+    """Residual block (He et al. 2016) that enlarges the map before its second convolution."""
 
     def __init__(self, given: int, made: int, scale: int) -> None:
         super().__init__()
@@ -42,7 +44,7 @@ class _Block(nn.Module):
             nn.BatchNorm2d(made),
         )
         plain = scale == 1 and given == made
-        # A 1×1 convolution commutes with copying pixels: before the enlargement it costs a quarter.
+        # A 1×1 convolution commutes with copying pixels; before the enlargement it costs a quarter.
         self.skip = (
             nn.Identity()
             if plain
@@ -60,8 +62,8 @@ class _Decoder(Objective):
         super().__init__()
         self.first = 8 * width
         self.encode = nn.Linear(dim, latent)
-        self.open = nn.Linear(latent, self.first * _SEED**2)
-        self.enlarge = nn.Upsample(scale_factor=size // (_SEED * _DOUBLINGS))
+        self.open = nn.Linear(latent, self.first * _START_SIDE**2)
+        self.enlarge = nn.Upsample(scale_factor=size // (_START_SIDE * _STAGES_SCALE))
         stages: list[nn.Module] = []
         given = self.first
         for made, scale in ((4 * width, 2), (2 * width, 2), (width, 2), (width, 1)):
@@ -71,12 +73,12 @@ class _Decoder(Objective):
         self.draw = nn.Conv2d(width, 3, 3, padding=1)
 
     def reconstruct(self, features: Tensor) -> Tensor:
-        """Images drawn from features [n, d]: Float [n, 3, size, size] in [0, 1]."""
-        maps = self.open(self.encode(features)).view(-1, self.first, _SEED, _SEED)
+        """Reconstruct images from features [n, d]: Float [n, 3, size, size] in [0, 1]."""
+        maps = self.open(self.encode(features)).view(-1, self.first, _START_SIDE, _START_SIDE)
         drawn: Tensor = self.draw(self.stages(self.enlarge(maps)))
         return torch.sigmoid(drawn.float())
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Mean squared error over all pixels and channels."""
+        """Compute the mean squared error over all pixels and channels."""
         del labels
         return {"loss": functional.mse_loss(self.reconstruct(features), images.float())}

@@ -1,4 +1,4 @@
-"""What an objective is: a specification that asks for a batch shape, and a module that turns a batch into a loss."""
+"""Interface of objectives: a specification that requests a batch shape, and a module that computes a batch's loss."""
 
 from abc import ABC, abstractmethod
 
@@ -9,33 +9,33 @@ from herbray.config import Spec
 
 
 class Objective(nn.Module, ABC):
-    """Owns what is discarded after training: heads, decoders. Every parameter takes part in every step."""
+    """Owns the parts that are discarded after training: heads, decoders. Every step uses every parameter."""
 
     @abstractmethod
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Loss of one batch.
+        """Compute the loss of one batch.
 
         Args:
-            features: Float [n, d], of the encoder.
-            images: Float [n, 3, s, s] in [0, 1], as the encoder saw them.
-            labels: Int64 [n]; -1 where the genus is not among the classes, such rows teach nothing about labels.
+            features: Float [n, d], output of the encoder.
+            images: Float [n, 3, s, s] in [0, 1], input of the encoder.
+            labels: Int64 [n]; -1 if the genus is not among the classes: the loss must not use the label of such rows.
 
         Returns:
-            `loss`, a scalar with gradient, and further scalars without, under the same names every time.
+            `loss`, a scalar with gradient, and further scalars without gradient; the names never change.
         """
 
 
 class ObjectiveSpec(Spec, ABC):
-    """Settings of an objective; `group`, `views` and `rivals` are all that the training loop knows of it."""
+    """Settings of an objective; the training loop reads only `group`, `views` and `rivals`."""
 
     name: str
-    group: int = Field(1, ge=1, description="rows of one genus that stand side by side in a batch")
+    group: int = Field(1, ge=1, description="adjacent rows of one genus in a batch")
     views: int = Field(1, ge=1, description="augmented copies of each row")
-    rivals: int = Field(0, ge=0, description="rows at a batch's end of any genus, all genera alike")
+    rivals: int = Field(0, ge=0, description="rows of any genus at the end of a batch; all genera are equally likely")
 
     @abstractmethod
     def build(self, dim: int, size: int, classes: int) -> Objective:
-        """Make the module with its start weights, drawn from torch's global generator.
+        """Build the module with start weights drawn from torch's global generator.
 
         Args:
             dim: length of a feature vector.
@@ -43,5 +43,5 @@ class ObjectiveSpec(Spec, ABC):
             classes: number of genera.
 
         Raises:
-            ValueError: settings that do not fit these.
+            ValueError: the settings do not match the arguments.
         """

@@ -14,14 +14,14 @@ class Classifier(ObjectiveSpec):
 
     name: Literal["classifier"] = "classifier"
     hidden: int = Field(512, ge=1, description="width of the hidden layer")
-    dropout_features: float = Field(0.25, ge=0, lt=1)
-    dropout_hidden: float = Field(0.5, ge=0, lt=1)
+    dropout_features: float = Field(0.25, ge=0, lt=1, description="dropout rate before the first linear layer")
+    dropout_hidden: float = Field(0.5, ge=0, lt=1, description="dropout rate before the second linear layer")
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
-        """See `ObjectiveSpec.build`; the size of the images does not matter."""
+        """See `ObjectiveSpec.build`; the image size is not used."""
         del size
         if classes < 2:
-            raise ValueError(f"{classes} genus to classify: the training split needs two")
+            raise ValueError(f"{classes} genus to classify: the training split needs at least two genera")
         return _Head(
             nn.Sequential(
                 nn.BatchNorm1d(dim),
@@ -41,11 +41,11 @@ class _Head(Objective):
         self.layers = layers
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Mean cross-entropy of the rows of known genus, and the share of them that is named rightly."""
+        """Compute mean cross-entropy and accuracy over the rows of known genus."""
         del images
         logits = self.layers(features).float()
         known = labels >= 0
         count = known.sum().clamp_min(1)  # a batch without a known genus has loss 0, not 0/0
         loss = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / count
-        right = (logits.detach().argmax(dim=1) == labels) & known
-        return {"loss": loss, "accuracy": right.sum() / count}
+        correct = (logits.detach().argmax(dim=1) == labels) & known
+        return {"loss": loss, "accuracy": correct.sum() / count}

@@ -1,10 +1,10 @@
-"""Triplet margin loss on genera: an anchor lies nearer to its own genus than to another, by a margin.
+"""Triplet margin loss on genera: an anchor must be nearer to its own genus than to any other, by a margin.
 
 Weinberger and Saul 2009; mined in the batch after Schroff et al. 2015 (semi-hard) and Hermans et al. 2017 (all, hard).
-Walker et al. 2022 mine nothing: every image is an anchor, its positive is a random image of its genus, its negative a
+Walker et al. 2022 do not mine: every image is an anchor, its positive is a random image of its genus, its negative a
 random image of a random other genus, and each triplet takes three forward passes. `mining=published normalise=false
-margin=1.0 group=2 rivals=16` draws triplets of that distribution from batches in which each image is computed once:
-`herbray.data.plan.epoch_plan` tells how, and what it leaves dependent.
+margin=1.0 group=2 rivals=16` draws triplets with that distribution from batches in which each image is computed once:
+`herbray.data.rivals` explains how, and which triplets are not independent.
 """
 
 from typing import Any, Literal, NamedTuple, Self
@@ -14,45 +14,47 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from herbray.model.gather import everyone
+from herbray.model.all_gather import gather_batch
 from herbray.model.objectives.base import Objective, ObjectiveSpec
 
 Mining = Literal["random", "all", "semi_hard", "hard", "published"]
 
 
 class Triplet(ObjectiveSpec):
-    """Distances are Euclidean. With `normalise` they are between unit vectors, at most 2.
+    """Distances are Euclidean. With `normalise`, distances are between unit vectors, so at most 2.
 
-    The defaults were the best of ten settings in 120 steps from random weights on drawn sheets of 48 px. `hard` from
-    random weights collapses to one point; it is for a network that already tells genera apart.
+    The defaults were the best of ten settings in 120 steps from random weights on synthetic sheets of 48 px. From
+    random weights, `hard` collapses to one point; use it for a network that already separates genera.
     """
 
     name: Literal["triplet"] = "triplet"
-    group: int = Field(4, ge=1, description="rows of one genus that stand side by side in a batch")
-    margin: float = Field(0.1, gt=0)
-    normalise: bool = Field(True, description="measure distance between unit vectors")
+    group: int = Field(4, ge=1, description="adjacent rows of one genus in a batch")
+    margin: float = Field(0.1, gt=0, description="how much farther the negative must lie than the positive")
+    normalise: bool = Field(True, description="measure distances between unit vectors")
     mining: Mining = Field(
-        "all", description="which triplets of a batch count: every one, or those that `mine` or `published` choose"
+        "all", description="which triplets of a batch count: all of them, or those chosen by the named rule"
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_mining(self) -> Self:
         if self.mining == "published" and not self.rivals:
-            raise ValueError("mining=published takes its negatives from rivals, of which there are 0: set rivals=16")
+            raise ValueError("mining=published takes its negatives from rivals, but rivals=0: set rivals=16")
         if self.mining != "published" and self.rivals:
-            raise ValueError(f"rivals={self.rivals} serve mining=published alone: set rivals=0 for {self.mining}")
+            raise ValueError(
+                f"rivals={self.rivals}, but only mining=published uses rivals: set rivals=0 for {self.mining}"
+            )
         if self.mining == "published" and (self.group, self.views) != (2, 1):
-            raise ValueError(f"mining=published takes pairs: set group=2, views=1, not {self.group}, {self.views}")
+            raise ValueError(f"mining=published needs pairs: set group=2, views=1, not {self.group}, {self.views}")
         return self
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
-        """See `ObjectiveSpec.build`; none of the three matters."""
+        """See `ObjectiveSpec.build`; none of the arguments is used."""
         del dim, size, classes
         return _TripletLoss(self.margin, self.normalise, self.mining, self.rivals)
 
 
 class Triplets(NamedTuple):
-    """Rows of a batch, t triplets: Int64 [t] each, and which of them count: Bool [t]."""
+    """The rows of t triplets in a batch: Int64 [t] each; and the mask of triplets that count: Bool [t]."""
 
     anchor: Tensor
     positive: Tensor
@@ -66,69 +68,73 @@ class _TripletLoss(Objective):
         self.margin, self.normalise, self.mining, self.rivals = margin, normalise, mining, rivals
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Mean hinge, the share of triplets inside the margin, and the mean distances. Zero without any triplet."""
+        """Compute mean hinge, share of triplets inside the margin, and mean distances; zeros without triplets."""
         del images
-        if self.training and self.mining != "published":  # in evaluation ranks may hold different numbers of batches
-            features, labels = everyone(features, labels)  # a published batch is whole: its mean is DDP's to take
+        # In evaluation, ranks may have different numbers of batches. DDP averages the losses of `published` batches.
+        if self.training and self.mining != "published":
+            features, labels = gather_batch(features, labels)
         points = features.float()
         if self.normalise:
             points = functional.normalize(points, dim=1)
         if self.mining == "all":
-            return _all(points, labels, self.margin)
+            return _compute_loss_of_all(points, labels, self.margin)
         if self.mining == "published":
-            chosen = published(labels, self.rivals)
+            chosen = choose_published(labels, self.rivals)
         else:
-            chosen = mine(points.detach(), labels, self.mining)
-        # `index_select` goes back more cheaply than an index; in `hard` and `random` row i is anchor i.
+            chosen = mine_triplets(points.detach(), labels, self.mining)
+        # `index_select` has a cheaper backward pass than an index; in `hard` and `random`, row i is anchor i.
         anchors = points if self.mining in ("random", "hard") else points.index_select(0, chosen.anchor)
-        near = _length(anchors - points.index_select(0, chosen.positive))
-        far = _length(anchors - points.index_select(0, chosen.negative))
+        near = _measure_lengths(anchors - points.index_select(0, chosen.positive))
+        far = _measure_lengths(anchors - points.index_select(0, chosen.negative))
         hinge = functional.relu(near - far + self.margin) * chosen.counts
         count = chosen.counts.sum().clamp_min(1)
-        loss = hinge.sum() / count + 0.0 * features.sum()  # a batch without a triplet keeps its graph, which DDP needs
+        loss = hinge.sum() / count + 0.0 * features.sum()  # keeps the graph, which DDP needs, if there is no triplet
         near, far = ((length.detach() * chosen.counts).sum() / count for length in (near, far))
         return {"loss": loss, "active": (hinge.detach() > 0).sum() / count, "near": near, "far": far}
 
 
-def published(labels: Tensor, rivals: int) -> Triplets:
-    """The triplets of Walker et al. 2022: each paired row with its mate and a random rival of another genus.
+def choose_published(labels: Tensor, rivals: int) -> Triplets:
+    """Choose the triplets of Walker et al. 2022: each paired row with its mate and a random rival of another genus.
 
-    Whether a genus is that rival's depends on no property of the genus, since rivals are of all genera alike. Draws one
-    number of torch's CPU generator; the same on every device.
+    All genera are equally likely to supply the rival, because rivals are drawn from all genera equally. Draws one
+    number from torch's CPU generator; the result is the same on every device.
 
     Args:
-        labels: Int64 [n], pairs side by side, then the rivals; rows of label -1 are in no triplet.
-        rivals: how many.
+        labels: Int64 [n], pairs side by side, then the rivals; rows with label -1 are in no triplet.
+        rivals: number of rivals.
     """
     paired = len(labels) - rivals
     anchors = torch.arange(paired, device=labels.device)
     genera, others = labels[:paired], labels[paired:]
     other = (genera.unsqueeze(1) != others) & (others >= 0) & (genera >= 0).unsqueeze(1)
     seed = int(torch.randint(2**31, ()))
-    key = _mix(_mix(anchors + seed).unsqueeze(1) + paired + torch.arange(rivals, device=labels.device))
+    key = _scatter_integers(
+        _scatter_integers(anchors + seed).unsqueeze(1) + paired + torch.arange(rivals, device=labels.device)
+    )
     negative = paired + torch.where(other, key, -1).argmax(dim=1)
     return Triplets(anchors, anchors ^ 1, negative, other.any(dim=1))
 
 
-def mine(points: Tensor, labels: Tensor, mining: Literal["random", "semi_hard", "hard"]) -> Triplets:
+def mine_triplets(points: Tensor, labels: Tensor, mining: Literal["random", "semi_hard", "hard"]) -> Triplets:
     """Choose triplets of a batch.
 
-    * `random`: each row with a random other row of its genus (itself where it is alone) and a random row of a random
-      other genus, all genera alike. Draws one number of torch's CPU generator; the same on every device.
-    * `hard`: each row with the farthest row of its genus and the nearest of another.
-    * `semi_hard`: each pair of a genus with the nearest row of another genus that is farther than the pair is long;
-      where there is none, with the farthest row of another genus.
+    * `random`: each row with a random other row of its genus (with itself if there is none) and a random row of a
+      random other genus, all genera equally likely. Draws one number from torch's CPU generator; the result is the same
+      on every device.
+    * `hard`: each row with the farthest row of its genus and the nearest row of another genus.
+    * `semi_hard`: each pair of a genus with the nearest row of another genus that is farther than the pair's distance;
+      if there is none, with the farthest row of another genus.
 
     Args:
         points: Float [n, d], without gradient.
-        labels: Int64 [n]; rows of label -1 are in no triplet.
+        labels: Int64 [n]; rows with label -1 are in no triplet.
         mining: the rule.
     """
     if mining == "random":
-        return _random(labels, *_pairs(labels), torch.randint(2**31, ()))
-    found, paired = _mates(labels)
-    lengths = distances(points)
-    rivals = lengths.masked_fill(_barred(labels), torch.inf)  # no rival is never the nearest
+        return _choose_random(labels, *_mask_pairs(labels), torch.randint(2**31, ()))
+    found, paired = _find_mates(labels)
+    lengths = measure_distances(points)
+    rivals = lengths.masked_fill(_mask_non_rivals(labels), torch.inf)  # rows that are not rivals are never nearest
     near = lengths.gather(1, found)
     rows = torch.arange(len(labels), device=labels.device)
     if mining == "hard":
@@ -137,19 +143,20 @@ def mine(points: Tensor, labels: Tensor, mining: Literal["random", "semi_hard", 
         return Triplets(rows, positive, negative, paired.any(dim=1) & far.isfinite())
     anchor = rows.unsqueeze(1).expand_as(found)
     some = rivals.isfinite().any(dim=1, keepdim=True).expand_as(found)
-    return Triplets(anchor[paired], found[paired], _beyond(near, paired, rivals)[paired], some[paired])
+    return Triplets(anchor[paired], found[paired], _find_nearest_beyond(near, paired, rivals)[paired], some[paired])
 
 
-def _beyond(near: Tensor, paired: Tensor, rivals: Tensor) -> Tensor:
-    """For each pair the nearest rival that is farther than the pair is long, else the farthest: Int64 [n, g].
+def _find_nearest_beyond(near: Tensor, paired: Tensor, rivals: Tensor) -> Tensor:
+    """Find for each pair the nearest rival beyond the pair's distance, else the farthest rival: Int64 [n, g].
 
-    Rivals fall into the gaps between an anchor's sorted pairs; the nearest of each gap, carried inwards, answers all
-    pairs at once. A distance and its column travel as one integer, which orders as the distance does (IEEE 754).
+    Rivals are sorted into the gaps between an anchor's sorted pair distances; a cumulative minimum over the nearest
+    rivals of the gaps, from the outside inwards, answers all pairs at once. A distance and its column are packed into
+    one integer, which sorts as the distance does (IEEE 754).
 
     Args:
-        near: Float32 [n, g], lengths of pairs.
-        paired: Bool [n, g], which of them are pairs.
-        rivals: Float32 [n, n], infinite where there is no rival.
+        near: Float32 [n, g], distances of pairs.
+        paired: Bool [n, g], which entries are pairs.
+        rivals: Float32 [n, n], distances of rivals; infinite for rows that are not rivals.
     """
     n, slots = near.shape
     reach, order = near.masked_fill(~paired, torch.inf).sort(dim=1)
@@ -163,17 +170,18 @@ def _beyond(near: Tensor, paired: Tensor, rivals: Tensor) -> Tensor:
     return torch.where(nearest < infinite, nearest & 0xFFFFFFFF, farthest)
 
 
-def distances(points: Tensor) -> Tensor:
-    """Euclidean distances of all pairs: Float [n, d] → Float [n, n].
+def measure_distances(points: Tensor) -> Tensor:
+    """Measure the Euclidean distances of all pairs: Float [n, d] → Float [n, n].
 
-    Distances too small for the precision of the expanded square are 0 and have gradient 0, where the root has none.
+    Distances too small for the precision of the expanded square are 0 and have gradient 0, because the gradient of the
+    square root is infinite there.
     """
     lengths: Tensor = _Distances.apply(points)
     return lengths
 
 
 class _Distances(torch.autograd.Function):
-    """Keeps the points and the distances alone, and goes back with one matrix product instead of two."""
+    """Saves only points and distances for the backward pass, which takes one matrix product instead of two."""
 
     @staticmethod
     def forward(ctx: Any, points: Tensor) -> Tensor:  # noqa: ANN401  (autograd's own context)
@@ -194,47 +202,48 @@ class _Distances(torch.autograd.Function):
             return torch.addmm(pull.sum(dim=1, keepdim=True) * points, pull, points, alpha=-1)
 
 
-def _length(vectors: Tensor) -> Tensor:
-    """Norm of each row, with gradient 0 at 0."""
+def _measure_lengths(vectors: Tensor) -> Tensor:
+    """Measure the length of each row, with gradient 0 at 0."""
     squares = vectors.square().sum(dim=1)
-    apart = squares > 0
-    return torch.where(apart, torch.where(apart, squares, 1.0).sqrt(), 0.0)
+    is_positive = squares > 0
+    return torch.where(is_positive, torch.where(is_positive, squares, 1.0).sqrt(), 0.0)
 
 
-def _all(points: Tensor, labels: Tensor, margin: float) -> dict[str, Tensor]:
-    """Mean over the triplets inside the margin, of all that the batch holds, in memory of n² for up to n³ triplets.
+def _compute_loss_of_all(points: Tensor, labels: Tensor, margin: float) -> dict[str, Tensor]:
+    """Compute the mean hinge over all triplets inside the margin, in n² memory for up to n³ triplets.
 
-    The sum of hinges is linear in the distances: each counts as often as its pair is in an active triplet. Those counts
-    come from sorting each anchor's few positives and looking up where its rivals fall among them.
+    The sum of hinges is linear in the distances: each distance counts as often as its pair is in an active triplet. The
+    counts come from sorting each anchor's few positives and looking up the positions of its rivals among them.
     """
-    lengths = distances(points)
+    lengths = measure_distances(points)
     with torch.no_grad():
-        found, paired = _mates(labels)
+        found, paired = _find_mates(labels)
         near = lengths.gather(1, found)
         reach, order = (near + margin).masked_fill(~paired, -torch.inf).sort(dim=1)
-        barred = _barred(labels)
-        passed = torch.searchsorted(reach, lengths.masked_fill(barred, torch.inf), right=True)  # positives left behind
+        masked = _mask_non_rivals(labels)
+        # Per rival, count the positives that are nearer by the margin; per positive, the rivals inside the margin.
+        nearer_positives = torch.searchsorted(reach, lengths.masked_fill(masked, torch.inf), right=True)
         slots = reach.shape[1]
         tally = torch.zeros(len(points), slots + 1, dtype=torch.int64, device=points.device)
-        within = tally.scatter_add_(1, passed, torch.ones_like(passed)).cumsum(dim=1)[:, :slots]  # rivals in reach
+        within = tally.scatter_add_(1, nearer_positives, torch.ones_like(nearer_positives)).cumsum(dim=1)[:, :slots]
         active = within.sum()
-        counts = (passed - slots).to(lengths.dtype)
+        counts = (nearer_positives - slots).to(lengths.dtype)
         counts.scatter_add_(1, found.gather(1, order), within.to(lengths.dtype))
         counts /= active.clamp_min(1)
-        rivals, mates = (~barred).sum(dim=1), paired.sum(dim=1)
+        rivals, mates = (~masked).sum(dim=1), paired.sum(dim=1)
         triplets = rivals.mul(mates).sum().clamp_min(1)
         figures = {
             "active": active / triplets,
             "near": (near.mul(paired).sum(dim=1) * rivals).sum() / triplets,
-            "far": (lengths.masked_fill(barred, 0).sum(dim=1) * mates).sum() / triplets,
+            "far": (lengths.masked_fill(masked, 0).sum(dim=1) * mates).sum() / triplets,
         }
     return {"loss": (counts * lengths).sum() + margin * (active > 0), **figures}
 
 
-def _mates(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row's genus: Int64 [n, g] rows in ascending order, and Bool [n, g], which of them are its positives.
+def _find_mates(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the rows of each row's genus: Int64 [n, g], ascending, and Bool [n, g], which of them are positives.
 
-    g is the size of the largest genus. Padding and the row itself are no positives; a row of label -1 has none.
+    g is the size of the largest genus. Padding and the row itself are not positives; a row with label -1 has none.
     """
     ordered, order = labels.sort(stable=True)
     first = torch.searchsorted(ordered, labels)
@@ -246,14 +255,14 @@ def _mates(labels: Tensor) -> tuple[Tensor, Tensor]:
     return found, paired
 
 
-def _barred(labels: Tensor) -> Tensor:
-    """Bool [n, n]: two rows that are not known to be of two genera."""
+def _mask_non_rivals(labels: Tensor) -> Tensor:
+    """Mask pairs that are not known to be of different genera: Bool [n, n]."""
     unknown = labels < 0
     return (labels.unsqueeze(1) == labels).logical_or_(unknown).logical_or_(unknown.unsqueeze(1))
 
 
-def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Bool [n, n] each: two different rows of one genus; rows of two genera."""
+def _mask_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mask pairs of different rows of one genus, and pairs of rows of two genera: Bool [n, n] each."""
     known = labels >= 0
     known = known.unsqueeze(1) & known
     same = labels.unsqueeze(1) == labels
@@ -261,18 +270,22 @@ def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
     return same & known & ~itself, ~same & known
 
 
-def _random(labels: Tensor, same: Tensor, other: Tensor, seed: Tensor) -> Triplets:
+def _choose_random(labels: Tensor, same: Tensor, other: Tensor, seed: Tensor) -> Triplets:
     rows = torch.arange(len(labels), device=labels.device)
-    row_key = _mix(_mix(rows + int(seed)).unsqueeze(1) + rows)  # [n, n]: how row i likes row j
-    genus_key = _mix(_mix(rows + int(seed) + 2**31).unsqueeze(1) + labels)  # the same for all rows of a genus
-    liked = torch.where(other, genus_key, -1)
-    genus = other & (liked == liked.amax(dim=1, keepdim=True))
+    row_key = _scatter_integers(
+        _scatter_integers(rows + int(seed)).unsqueeze(1) + rows
+    )  # [n, n]: random preference of row i for row j
+    genus_key = _scatter_integers(
+        _scatter_integers(rows + int(seed) + 2**31).unsqueeze(1) + labels
+    )  # equal for all rows of a genus
+    preference = torch.where(other, genus_key, -1)
+    genus = other & (preference == preference.amax(dim=1, keepdim=True))
     positive = torch.where(same.any(dim=1), torch.where(same, row_key, -1).argmax(dim=1), rows)
     return Triplets(rows, positive, torch.where(genus, row_key, -1).argmax(dim=1), other.any(dim=1))
 
 
-def _mix(keys: Tensor) -> Tensor:
-    """Scatter integers over [0, 2³²): the same draws on every device, without its generator."""
+def _scatter_integers(keys: Tensor) -> Tensor:
+    """Scatter integers over [0, 2³²): the same pseudo-random numbers on every device, without a generator."""
     keys = keys & 0xFFFFFFFF
     for _ in range(2):
         keys = ((keys ^ (keys >> 16)) * 0x45D9F3B) & 0xFFFFFFFF

@@ -13,7 +13,7 @@ from herbray import schema
 from herbray.config import ConfigError, parse
 from herbray.data import plan
 from herbray.data.plan import Stream
-from herbray.model.objectives.triplet import Triplet, published
+from herbray.model.objectives.triplet import Triplet, choose_published
 
 SIZES = {"A": 7, "B": 2, "C": 12, "D": 5}
 BAG = 4
@@ -51,8 +51,8 @@ def batches(epochs):
         rng = np.random.default_rng(epoch)
         dealt = {genus: first[genus] + rng.permutation(many) for genus, many in SIZES.items()}
         stream = Stream(batch=16 + RIVALS, window=4, align=1)
-        for window in plan.epoch_plan(index, GENERA, stream, 2, 3, epoch, rivals=RIVALS):
-            order = plan.order(window)
+        for window in plan.plan_epoch(index, GENERA, stream, 2, 3, epoch, rivals=RIVALS):
+            order = plan.order_rows(window)
             for places, picked in zip(order.slice, order.row, strict=True):
                 where = [cuts[window.slices[place].bag] for place in places]
                 yield np.array([dealt[g][start + row] for (g, start), row in zip(where, picked, strict=True)])
@@ -71,7 +71,7 @@ def drawn():
     torch.manual_seed(0)
     found = []
     for number, specimens in enumerate(batches(2500)):
-        chosen = published(LABEL[specimens], RIVALS)
+        chosen = choose_published(LABEL[specimens], RIVALS)
         place = number % 16
         if chosen.counts[place]:  # in so small a window both bags of rivals may be of the anchor's genus
             found.append(tuple(int(specimens[rows[place]]) for rows in chosen[:3]))
@@ -120,14 +120,14 @@ def test_mates_are_each_others_positive_and_rivals_are_no_anchors():
     labels = torch.tensor([0, 0, 1, 1, 2, 0, 1, -1])
     for seed in range(20):
         torch.manual_seed(seed)
-        found = published(labels, 4)
+        found = choose_published(labels, 4)
         assert found.anchor.tolist() == [0, 1, 2, 3]
         assert found.positive.tolist() == [1, 0, 3, 2]
         assert all(labels[n] not in (-1, labels[a]) for a, n in zip(found.anchor, found.negative, strict=True))
 
 
 def test_an_anchor_without_a_rival_of_another_genus_does_not_count():
-    found = published(torch.tensor([0, 0, 1, 1, 0, 0]), 2)
+    found = choose_published(torch.tensor([0, 0, 1, 1, 0, 0]), 2)
     assert found.counts.tolist() == [False, False, True, True]
 
 

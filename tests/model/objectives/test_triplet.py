@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from herbray.model.objectives.triplet import Triplet, distances, mine
+from herbray.model.objectives.triplet import Triplet, measure_distances, mine_triplets
 
 
 def loss_of(mining, features, labels, margin=0.3, normalise=True):
@@ -60,7 +60,7 @@ def test_random_loss_is_the_mean_hinge_of_the_drawn_triplets(rows):
     features, labels = rows
     d = metric(features, False)
     torch.manual_seed(0)
-    drawn = mine(features, labels, "random")
+    drawn = mine_triplets(features, labels, "random")
     hinges = [max(0, d[a, p] - d[a, q] + 1.0) for a, p, q in zip(*(i.tolist() for i in drawn[:3]), strict=True)]
     found = loss_of("random", features, labels, margin=1.0, normalise=False)
     assert found["loss"].item() == pytest.approx(np.mean(hinges), rel=1e-5)
@@ -71,7 +71,7 @@ def test_random_triplets_are_uniform_over_positives_and_over_genera():
     labels = torch.tensor([0] * 4 + [1] * 2 + [2] * 6)
     torch.manual_seed(0)
     draws = 6000
-    picks = torch.stack([torch.stack(mine(torch.empty(12, 1), labels, "random")[1:3]) for _ in range(draws)])
+    picks = torch.stack([torch.stack(mine_triplets(torch.empty(12, 1), labels, "random")[1:3]) for _ in range(draws)])
     positives = picks[:, 0, 0].bincount(minlength=12) / draws
     torch.testing.assert_close(positives[1:4], torch.full((3,), 1 / 3), atol=0.03, rtol=0)
     assert positives[[0, *range(4, 12)]].sum() == 0
@@ -87,7 +87,7 @@ def test_random_positive_is_itself_only_when_alone(rows):
     labels = rows[1]
     for seed in range(50):
         torch.manual_seed(seed)
-        found = mine(rows[0], labels, "random")
+        found = mine_triplets(rows[0], labels, "random")
         assert found.counts.all()
         assert (labels[found.positive] == labels).all()
         assert (labels[found.negative] != labels).all()
@@ -97,7 +97,7 @@ def test_random_positive_is_itself_only_when_alone(rows):
 def test_random_draws_follow_from_the_generator_and_change_with_it(rows):
     def draw(seed):
         torch.manual_seed(seed)
-        return [mine(*rows, "random").negative.tolist() for _ in range(3)]
+        return [mine_triplets(*rows, "random").negative.tolist() for _ in range(3)]
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
@@ -158,7 +158,7 @@ def test_figures_are_the_mean_distances(rows):
 def test_distances_are_euclidean_also_of_long_and_of_equal_rows():
     x = torch.randn(20, 512) * 30
     x[7] = x[3]
-    found = distances(x)
+    found = measure_distances(x)
     assert found[3, 7] == 0
     torch.testing.assert_close(
         found, torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist"), rtol=1e-4, atol=0.1

@@ -1,4 +1,4 @@
-"""A drawn herbarium, the default source: names, traits and flora; specimens; leaf to sheet; layouts on disk."""
+"""The synthetic herbarium, the default source: names, traits and flora; specimens; drawing; layouts on disk."""
 
 from herbray.data.sources.synthetic.source import Synthetic
 

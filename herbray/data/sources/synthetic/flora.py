@@ -1,4 +1,4 @@
-"""The flora: a tree of invented taxa whose looks are handed down order → family → genus → species."""
+"""The flora: a tree of invented taxa whose traits are inherited order → family → genus → species."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from herbray.data.sources.synthetic import names
-from herbray.data.sources.synthetic.traits import ARCHETYPES, LEAPS, Archetype, Traits, ancestor, descend
+from herbray.data.sources.synthetic.traits import (
+    ARCHETYPES,
+    CHOICE_TRAITS,
+    Archetype,
+    Traits,
+    derive_child,
+    draw_ancestor,
+)
 
 _GOLDEN: Final = (5**0.5 - 1) / 2
 _STREAM: Final = {"order": 1, "family": 2, "genus": 3, "species": 4, "names": 5, "sizes": 6, "turns": 7}
@@ -17,7 +24,7 @@ _STREAM: Final = {"order": 1, "family": 2, "genus": 3, "species": 4, "names": 5,
 
 @dataclass(frozen=True)
 class Taxon:
-    """A species with its lineage, its looks and its share of what is collected."""
+    """A species with its lineage, its traits and its share of all gatherings."""
 
     order: str
     family: str
@@ -29,8 +36,8 @@ class Taxon:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How many taxa a flora has at each rank, all four positive and none smaller than the rank above."""
+class FloraSizes:
+    """Number of taxa at each rank; positive, and at each rank at least as large as at the rank above."""
 
     orders: int
     families: int
@@ -39,31 +46,31 @@ class Sizes:
 
 
 @lru_cache(maxsize=8)
-def grow(sizes: Sizes, seed: int) -> tuple[Taxon, ...]:
-    """The species of a flora, a pure function of `sizes` and `seed`.
+def grow_flora(sizes: FloraSizes, seed: int) -> tuple[Taxon, ...]:
+    """Make the species of a flora, a pure function of `sizes` and `seed`.
 
-    Siblings differ less than cousins: every rank adds its own variation to the looks of the one above. Some parents
-    have many children and most have few; a family is named after its first genus and an order after its first family.
+    Siblings differ less than cousins: every rank adds variation to the traits of the rank above. Some parents have many
+    children and most have few; a family is named after its first genus and an order after its first family.
     """
     sizing = np.random.default_rng([seed, _STREAM["sizes"]])
-    order_of = _parents(sizes.families, sizes.orders, sizing)
-    family_of = _parents(sizes.genera, sizes.families, sizing)
-    genus_of = _parents(sizes.species, sizes.genera, sizing)
-    genera = names.genera(sizes.genera, np.random.default_rng([seed, _STREAM["names"]]))
+    order_of = _assign_parents(sizes.families, sizes.orders, sizing)
+    family_of = _assign_parents(sizes.genera, sizes.families, sizing)
+    genus_of = _assign_parents(sizes.species, sizes.genera, sizing)
+    genera = names.invent_genera(sizes.genera, np.random.default_rng([seed, _STREAM["names"]]))
 
     kinds = [ARCHETYPES[index % len(ARCHETYPES)] for index in range(sizes.orders)]
-    orders = [ancestor(kind, _rng(seed, "order", index)) for index, kind in enumerate(kinds)]
+    orders = [draw_ancestor(kind, _rng(seed, "order", index)) for index, kind in enumerate(kinds)]
     families = [
-        descend(orders[parent], kinds[parent], "family", _rng(seed, "family", index), turn)
-        for index, (parent, turn) in enumerate(_turns(order_of, seed, "order"))
+        derive_child(orders[parent], kinds[parent], "family", _rng(seed, "family", index), turn)
+        for index, (parent, turn) in enumerate(_spread_siblings(order_of, seed, "order"))
     ]
     lines = [
-        descend(families[parent], kinds[order_of[parent]], "genus", _rng(seed, "genus", index), turn)
-        for index, (parent, turn) in enumerate(_turns(family_of, seed, "family"))
+        derive_child(families[parent], kinds[order_of[parent]], "genus", _rng(seed, "genus", index), turn)
+        for index, (parent, turn) in enumerate(_spread_siblings(family_of, seed, "family"))
     ]
-    stems = [names.stem(genera[family_of.index(family)][0]) for family in range(sizes.families)]
-    shares = _shares(genus_of, sizes.genera, sizing)
-    epithets = _epithets(genus_of, genera, seed)
+    stems = [names.derive_stem(genera[family_of.index(family)][0]) for family in range(sizes.families)]
+    shares = _draw_shares(genus_of, sizes.genera, sizing)
+    epithets = _name_species(genus_of, genera, seed)
     taxa = []
     for index, genus in enumerate(genus_of):
         family = family_of[genus]
@@ -74,7 +81,7 @@ def grow(sizes: Sizes, seed: int) -> tuple[Taxon, ...]:
                 family=stems[family] + "aceae",
                 genus=genera[genus][0],
                 species=f"{genera[genus][0]} {epithets[index]}",
-                traits=descend(lines[genus], kinds[order], "species", _rng(seed, "species", index)),
+                traits=derive_child(lines[genus], kinds[order], "species", _rng(seed, "species", index)),
                 archetype=kinds[order],
                 share=shares[index],
             )
@@ -86,23 +93,23 @@ def _rng(seed: int, rank: str, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, _STREAM[rank], index])
 
 
-def _turns(parents: list[int], seed: int, rank: str) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
-    """For each child its parent and where it looks among the choices: siblings look in different places."""
+def _spread_siblings(parents: list[int], seed: int, rank: str) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """Yield each child's parent and its positions among trait choices, which differ between siblings."""
     for index, parent in enumerate(parents):
-        start = np.random.default_rng([seed, _STREAM["turns"], _STREAM[rank], parent]).random(len(LEAPS))
+        start = np.random.default_rng([seed, _STREAM["turns"], _STREAM[rank], parent]).random(len(CHOICE_TRAITS))
         yield parent, (start + (index - parents.index(parent)) * _GOLDEN) % 1
 
 
-def _parents(children: int, parents: int, rng: np.random.Generator) -> list[int]:
-    """The parent of each child: two thirds of the children dealt evenly, the rest in long-tailed numbers; sorted."""
+def _assign_parents(children: int, parents: int, rng: np.random.Generator) -> list[int]:
+    """Assign a parent to each child, sorted: two thirds of the children evenly, the rest in long-tailed numbers."""
     even = np.repeat(np.arange(parents), max(1, round(2 * children / (3 * parents))))[:children]
     weights = 1 / (1 + np.arange(parents)) ** 0.5
     extra = rng.choice(parents, size=children - len(even), p=rng.permutation(weights / weights.sum()))
     return [int(parent) for parent in np.sort(np.concatenate([even, extra]))]
 
 
-def _shares(genus_of: list[int], genera: int, rng: np.random.Generator) -> list[float]:
-    """How often each species is collected: Zipf over the genera, and again over the species of a genus."""
+def _draw_shares(genus_of: list[int], genera: int, rng: np.random.Generator) -> list[float]:
+    """Draw how often each species is collected: Zipf over genera, and again over the species of a genus."""
     of_genus = rng.permutation(1 / (1 + np.arange(genera)) ** 0.6)
     first = np.searchsorted(genus_of, genus_of)  # genus_of is sorted
     weights = 1 / (1 + np.arange(len(genus_of)) - first) ** 0.8
@@ -111,9 +118,9 @@ def _shares(genus_of: list[int], genera: int, rng: np.random.Generator) -> list[
     return [float(share) for share in shares / shares.sum()]
 
 
-def _epithets(genus_of: list[int], genera: list[tuple[str, str]], seed: int) -> list[str]:
+def _name_species(genus_of: list[int], genera: list[tuple[str, str]], seed: int) -> list[str]:
     counts = np.bincount(genus_of, minlength=len(genera)).tolist()
     found: list[str] = []
     for genus, ((_, gender), count) in enumerate(zip(genera, counts, strict=True)):
-        found += names.epithets(count, gender, _rng(seed, "names", genus))
+        found += names.invent_epithets(count, gender, _rng(seed, "names", genus))
     return found

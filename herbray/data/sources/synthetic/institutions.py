@@ -1,4 +1,4 @@
-"""The herbaria: their paper, scanner, ruler, colour chart, stamp and light."""
+"""The herbaria: paper, scanner, ruler, colour chart, stamp and light."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from herbray.data.sources.synthetic.names import HERBARIA
-from herbray.data.sources.synthetic.strokes import Colour, colour
+from herbray.data.sources.synthetic.strokes import Colour, to_colour
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Herbarium:
     title: str
     ratio: float  # height ÷ width of the image
     paper: Colour
-    bed: Colour  # what shows beside the paper
+    bed: Colour  # colour of the scanner around the paper
     margins: tuple[float, float, float, float]  # of bed: left, top, right, bottom
     ruler: str  # top · left · right · bottom: on the bed or at that edge of the paper
     ruler_dark: bool
@@ -31,11 +31,11 @@ class Herbarium:
     falloff: float  # darkening towards the corners
 
     def height(self, width: int) -> int:
-        """Pixels of a sheet `width` pixels wide; even, as 4:2:0 JPEG likes it."""
+        """Return the height in pixels of a sheet of `width` pixels; even, as 4:2:0 JPEG prefers."""
         return 2 * round(width * self.ratio / 2)
 
 
-_DRAWN: Final = (
+_FIXED_STYLES: Final = (
     Herbarium("", "", 1.5, (240, 238, 230), (14, 14, 16), (0.02, 0.075, 0.02, 0.03), "top", True, "none", "diamond",
               (70, 72, 96), (250, 249, 244), 0.3, (1.0, 1.0, 1.0), 0.03),
     Herbarium("", "", 1.46, (226, 212, 178), (226, 212, 178), (0, 0, 0, 0), "left", False, "none", "none",
@@ -48,21 +48,23 @@ _DRAWN: Final = (
 
 
 @lru_cache(maxsize=256)
-def herbarium(index: int, seed: int) -> Herbarium:
-    """The institution `index` (0 is the home herbarium); the first four are drawn by hand, the rest by lot."""
+def make_herbarium(index: int, seed: int) -> Herbarium:
+    """Make institution `index` (0 is the home herbarium); the first four have fixed styles, the rest random ones."""
     code, title = HERBARIA[index] if index < len(HERBARIA) else (f"SYN{index:03d}", f"Synthetic Herbarium {index}")
-    style = _DRAWN[index] if index < len(_DRAWN) else _by_lot(np.random.default_rng([seed, 21, index]))
+    style = (
+        _FIXED_STYLES[index] if index < len(_FIXED_STYLES) else _draw_style(np.random.default_rng([seed, 21, index]))
+    )
     return Herbarium(**{**style.__dict__, "code": code, "title": title})
 
 
-def _by_lot(rng: np.random.Generator) -> Herbarium:
+def _draw_style(rng: np.random.Generator) -> Herbarium:
     lightness, yellowness = rng.normal(0, 1, 2)
     paper = np.array([233, 226, 206]) + 5 * lightness - yellowness * np.array([0, 3, 14])
     bedded = rng.random() < 0.5
     ruler = ("top", "left", "right", "bottom")[int(rng.random() * 4)]
     edges = [0.07 if edge == ruler else 0.025 for edge in ("left", "top", "right", "bottom")]
     dark = int(18 + 40 * rng.random())
-    tint = colour(paper)
+    tint = to_colour(paper)
     return Herbarium(
         code="",
         title="",
@@ -74,8 +76,8 @@ def _by_lot(rng: np.random.Generator) -> Herbarium:
         ruler_dark=bool(rng.random() < 0.5),
         chart=("none", "strip", "patches")[int(rng.random() * 3)],
         stamp=("none", "round", "diamond", "oval")[int(rng.random() * 4)],
-        ink=colour(rng.uniform(40, 130, 3)),
-        label=colour(paper + 14),
+        ink=to_colour(rng.uniform(40, 130, 3)),
+        label=to_colour(paper + 14),
         envelope=float(0.6 * rng.random()),
         light=(float(rng.normal(1, 0.02)), float(rng.normal(1, 0.01)), float(rng.normal(0.98, 0.03))),
         falloff=float(0.12 * rng.random()),

@@ -1,4 +1,4 @@
-"""How drawn sheets lie on disk: in the layouts of the real sources, so that they can feed those too."""
+"""Layouts of the synthetic sheets on disk: those of the real sources, so that these sources can read the sheets."""
 
 import csv
 import json
@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from herbray.data.sources.synthetic.institutions import herbarium
-from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect, collector_and_date
+from herbray.data.sources.synthetic.institutions import make_herbarium
+from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect_specimens, collector_and_date
 from herbray.schema import CATALOGUE
-from herbray.storage import replacing
+from herbray.storage import replace_file
 
 Layout = Literal["folder", "half_earth"]
 Holder = Literal["institution", "region"]
@@ -19,9 +19,9 @@ LICENSE: Final = "CC0-1.0"
 
 
 def image_path(layout: Layout, specimens: Specimens, number: int) -> str:
-    """Where sheet `number` lies, relative to the herbarium's folder.
+    """Return the path of sheet `number`, relative to the herbarium's folder.
 
-    `folder`: images/000/000123.jpg. `half_earth`: train/images/000/42/123.jpg, the two folders being the category.
+    `folder`: images/000/000123.jpg. `half_earth`: train/images/000/42/123.jpg, the two folders encode the category.
     """
     if layout == "folder":
         return f"images/{number // 1000:03d}/{number:06d}.jpg"
@@ -29,13 +29,13 @@ def image_path(layout: Layout, specimens: Specimens, number: int) -> str:
     return f"train/images/{category // 100:03d}/{category % 100:02d}/{number}.jpg"
 
 
-def rows(collection: Collection, layout: Layout, start: int, stop: int) -> dict[str, list[str | None]]:
-    """The catalogue's columns for the sheets `start` to `stop`, with image paths relative to the folder."""
-    specimens = collect(collection)
+def make_columns(collection: Collection, layout: Layout, start: int, stop: int) -> dict[str, list[str | None]]:
+    """Make the catalogue's columns for sheets `start` to `stop`, with image paths relative to the folder."""
+    specimens = collect_specimens(collection)
     table: dict[str, list[str | None]] = {name: [] for name in CATALOGUE.names}
     for number in range(start, stop):
         taxon = specimens.taxa[specimens.named[number]]
-        owner = herbarium(int(specimens.institution[number]), collection.seed)
+        owner = make_herbarium(int(specimens.institution[number]), collection.seed)
         who, when = collector_and_date(specimens, number)
         row: dict[str, str | None] = {
             "specimen_id": f"synthetic-{collection.seed}/{number:06d}",
@@ -57,25 +57,25 @@ def rows(collection: Collection, layout: Layout, start: int, stop: int) -> dict[
 
 
 def write_labels(folder: Path, collection: Collection, layout: Layout) -> None:
-    """Write labels.csv: every catalogue column, `image` relative to `folder`. Left alone where it would not change."""
+    """Write labels.csv: every catalogue column, `image` relative to `folder`; an identical file is not replaced."""
 
     def lines() -> Iterator[list[str | None]]:
         yield list(CATALOGUE.names)
         for start in range(0, collection.sheets, 4096):
-            table = rows(collection, layout, start, min(start + 4096, collection.sheets))
+            table = make_columns(collection, layout, start, min(start + 4096, collection.sheets))
             yield from map(list, zip(*table.values(), strict=True))
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(lines())
 
-    _replace(folder / "labels.csv", write)
+    _replace_if_changed(folder / "labels.csv", write)
 
 
 def write_metadata(folder: Path, collection: Collection, size: int, holder: Holder) -> None:
-    """Write train/metadata.json as Herbarium 2021 Half-Earth has it; the herbaria are institutions or regions."""
-    specimens = collect(collection)
-    herbaria = [herbarium(index, collection.seed) for index in range(collection.institutions)]
+    """Write train/metadata.json in the format of Herbarium 2021 Half-Earth; herbaria are institutions or regions."""
+    specimens = collect_specimens(collection)
+    herbaria = [make_herbarium(index, collection.seed) for index in range(collection.institutions)]
     numbers = range(collection.sheets)
     sections: dict[str, Iterable[dict[str, Any]]] = {
         "annotations": (
@@ -115,40 +115,44 @@ def write_metadata(folder: Path, collection: Collection, size: int, holder: Hold
                 file.write("]")
             file.write("}\n")
 
-    _replace(folder / "train" / "metadata.json", write)
+    _replace_if_changed(folder / "train" / "metadata.json", write)
 
 
-def claim(folder: Path, settings: dict[str, Any]) -> None:
-    """Mark a folder as holding the sheets of these settings.
+def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Mark a folder as containing the sheets of these settings.
 
     Raises:
-        ValueError: it holds sheets of other settings, or other people's files.
+        ValueError: the folder contains sheets of other settings, or other files.
     """
     mark = folder / "synthetic.json"
     text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
     if mark.is_file():
         try:
-            held = dict(json.loads(mark.read_text(encoding="utf-8")))
+            found = dict(json.loads(mark.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{mark} cannot be read ({error}): delete {folder}, it will be drawn again") from None
-        changed = [name for name in settings if held.get(name) != settings[name]]
+            raise ValueError(
+                f"{mark} cannot be read ({error}): delete {folder} and run the command again to draw the sheets"
+            ) from None
+        changed = [name for name in settings if found.get(name) != settings[name]]
         if changed:
-            told = ", ".join(f"{name} {held.get(name)} → {settings[name]}" for name in changed)
-            raise ValueError(f"{folder} holds a herbarium drawn otherwise ({told}): choose another path, or delete it")
+            differences = ", ".join(f"{name} {found.get(name)} → {settings[name]}" for name in changed)
+            raise ValueError(
+                f"{folder} contains a herbarium with other settings ({differences}): choose another path, or delete it"
+            )
         return
     if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no synthetic herbarium: choose a path of its own")
+        raise ValueError(f"{folder} is not empty and contains no synthetic herbarium: choose another path")
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(mark, lambda path: path.write_text(text, encoding="utf-8"))
+    _replace_if_changed(mark, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 class _Unchanged(Exception):
-    """The file already holds what would be written."""
+    """The file already has the content that would be written."""
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, then put it in its place unless that already holds the same."""
-    with suppress(_Unchanged), replacing(path, durable=False) as new:
+def _replace_if_changed(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name, then rename it unless the existing file has the same content."""
+    with suppress(_Unchanged), replace_file(path, durable=False) as new:
         write(new)
         if path.is_file() and path.stat().st_size == new.stat().st_size and path.read_bytes() == new.read_bytes():
             raise _Unchanged

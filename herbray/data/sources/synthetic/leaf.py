@@ -1,4 +1,4 @@
-"""One leaf as outlines and veins: numbers in, polylines out, nothing painted yet."""
+"""The outlines and veins of a leaf: computes polylines from traits, without painting."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -28,14 +28,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A leaf along +x, foot of its petiole at the origin, tip at x = 1; y is the side."""
+    """A leaf along the x axis, with the foot of its petiole at the origin and its tip at x = 1."""
 
     points: Points  # (n, 2)
     parts: tuple[Part, ...]
 
 
-def build(traits: Traits) -> Leaf:
-    """The leaf of a plant: a simple blade, or leaflets set along or around a stalk."""
+def build_leaf(traits: Traits) -> Leaf:
+    """Build the leaf of a plant: a simple blade, or leaflets along or around a stalk."""
     stalk = min(traits.petiole, 0.6)
     if traits.form in ("pinnate", "frond"):
         pieces = _pinnate(traits, stalk)
@@ -43,19 +43,19 @@ def build(traits: Traits) -> Leaf:
         pieces = _digitate(traits, stalk)
     else:
         pieces = [Piece(RIB, np.array([[0, 0], [stalk, 0]]), 0.7)]
-        pieces += _place(_blade(traits, traits.slenderness, detail=_detail(traits)), stalk, 0.0, 1 - stalk)
+        pieces += _place(_blade(traits, traits.slenderness, detail=_count_side_points(traits)), stalk, 0.0, 1 - stalk)
     return _join(pieces)
 
 
-def _detail(traits: Traits) -> int:
-    """Points along a side: enough to draw its teeth and lobes sharp."""
+def _count_side_points(traits: Traits) -> int:
+    """Return the number of points along a side that draws teeth and lobes sharply."""
     if traits.margin != "entire":
         return 5 * round(traits.teeth) + 1
     return 30 if traits.form == "simple" else 60
 
 
 class Piece(NamedTuple):
-    """A part on its way to its place."""
+    """A part of a leaf before its final placement."""
 
     kind: str
     points: npt.NDArray[np.float64]
@@ -84,7 +84,7 @@ def _blade(traits: Traits, slenderness: float, detail: int, toothed: bool = True
         traits: shape, margin and venation.
         slenderness: length ÷ width.
         detail: points along one side.
-        toothed: whether the margin has its teeth; small leaflets go without.
+        toothed: whether to draw teeth; small leaflets have none.
     """
     t = np.linspace(0, 1, detail)
     half = _profile(traits, t) / (2 * slenderness)
@@ -110,7 +110,7 @@ def _blade(traits: Traits, slenderness: float, detail: int, toothed: bool = True
 
 
 def _profile(traits: Traits, t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Half-width along a blade, at most 1: a beta curve with a drawn-out tip where the species has one."""
+    """Half-width along a blade, at most 1: a beta curve, with a drawn-out tip if the species has one."""
     widest = traits.widest * (1 - 0.35 * traits.heart)
     sharp = 1.15 + 0.75 * traits.point
     rise, fall = widest * sharp, (1 - widest) * sharp
@@ -153,7 +153,7 @@ def _teeth(
 
 
 def _veins(traits: Traits, slenderness: float) -> npt.NDArray[np.float64]:
-    """All side veins as one line that runs back along the midrib between them."""
+    """All side veins as one line, which returns along the midrib between veins."""
     if traits.venation == "parallel":
         return _parallel(traits, slenderness)
     pairs = max(2, round(traits.veins))
@@ -184,7 +184,7 @@ def _parallel(traits: Traits, slenderness: float) -> npt.NDArray[np.float64]:
 
 
 def _pinnate(traits: Traits, stalk: float) -> list[Piece]:
-    """Leaflets in pairs along a rachis; a frond's get shorter towards its tip and have lobes of their own."""
+    """Leaflets in pairs along a rachis; those of a frond get shorter towards the tip and have lobes."""
     pairs = max(2, round(traits.lobes))
     frond = traits.form == "frond"
     roots = stalk + (1 - stalk) * np.linspace(0.06, 0.93 if frond else 0.84, pairs)
@@ -192,7 +192,7 @@ def _pinnate(traits: Traits, stalk: float) -> list[Piece]:
     if frond:
         outline = (1 - place) ** 0.8 * np.minimum(1, 0.55 + place / (0.7 * traits.widest + 0.05))
         sizes = outline * (1 - stalk) * 1.75 / traits.slenderness
-        room = 0.8 * (1 - stalk) / pairs  # pinnae hardly touch
+        room = 0.8 * (1 - stalk) / pairs  # so that pinnae hardly touch
         leaflet = _blade(traits, max(2.4, float(sizes.max()) / room), detail=18)
     else:
         spacing = (1 - stalk) / pairs
@@ -200,7 +200,7 @@ def _pinnate(traits: Traits, stalk: float) -> list[Piece]:
         leaflet = _blade(traits, max(1.3, traits.slenderness), detail=18, toothed=traits.habit == "fern")
     tilt = np.radians(82 - 0.35 * traits.spread) if frond else np.radians(np.clip(traits.spread + 12, 40, 80))
     pieces: list[Piece] = [Piece(RIB, np.array([[0, 0], [0.5, 0], [0.97, 0]]), 0.7)]
-    leaflet = _simplified(leaflet, keep_veins=not frond and sizes.max() > 0.14)
+    leaflet = _drop_hidden_parts(leaflet, keep_veins=not frond and sizes.max() > 0.14)
     for root, size, where in zip(roots, sizes, place, strict=True):
         for side in (1, -1):
             pieces += _place(leaflet, root, side * tilt * (1 - 0.25 * where), float(size))
@@ -214,7 +214,7 @@ def _digitate(traits: Traits, stalk: float) -> list[Piece]:
     stalk = max(stalk, 0.28)
     count = 3 if traits.form == "trifoliate" else 5 + 2 * round((traits.lobes - 3) / 3)
     fan = np.radians(np.linspace(-1, 1, count) * (88 if count == 3 else 125))
-    leaflet = _simplified(_blade(traits, max(1.35, traits.slenderness), detail=28), keep_veins=True)
+    leaflet = _drop_hidden_parts(_blade(traits, max(1.35, traits.slenderness), detail=28), keep_veins=True)
     pieces: list[Piece] = [Piece(RIB, np.array([[0, 0], [stalk, 0]]), 0.7)]
     for angle in sorted(fan, key=abs, reverse=True):
         size = (1 - stalk) * (1 - 0.28 * (abs(angle) / 2.2) ** 1.5)
@@ -222,6 +222,6 @@ def _digitate(traits: Traits, stalk: float) -> list[Piece]:
     return pieces
 
 
-def _simplified(pieces: list[Piece], keep_veins: bool) -> list[Piece]:
-    """A leaflet without the parts that nobody would see on it."""
+def _drop_hidden_parts(pieces: list[Piece], keep_veins: bool) -> list[Piece]:
+    """Drop the parts of a leaflet that are too small to see."""
     return [piece for piece in pieces if piece.kind != VEINS or keep_veins]

@@ -1,4 +1,4 @@
-"""Invented Latin: names that sound like plants and belong to none."""
+"""Invented Latin names that resemble plant names but belong to no plant."""
 
 from typing import Final
 
@@ -37,7 +37,7 @@ HERBARIA: Final = (
     ("DELL", "Dell House Museum"),
     ("LARK", "Larkfield Arboretum"),
 )
-"""Codes that no herbarium is registered under, so that a synthetic sheet is never taken for a real one."""
+"""Codes that no real herbarium uses, so that a synthetic sheet is never mistaken for a real one."""
 
 COLLECTORS: Final = (
     *("A. Thistlewood", "B. Underhay", "C. Marsh-Fenn", "D. Quillfeather", "E. Ashgrove", "F. Lindqvane", "G. Oakum"),
@@ -46,8 +46,8 @@ COLLECTORS: Final = (
 )
 
 
-def genera(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """`count` different genus names, each with its grammatical gender ("f", "m" or "n")."""
+def invent_genera(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Invent `count` different genus names, each with its grammatical gender ("f", "m" or "n")."""
     found: dict[str, str] = {}
     while len(found) < count:
         syllables = 1 if rng.random() < 0.75 else 2
@@ -57,18 +57,20 @@ def genera(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def epithets(count: int, gender: str, rng: np.random.Generator) -> list[str]:
-    """`count` different species epithets, agreeing in gender with their genus."""
+def invent_epithets(count: int, gender: str, rng: np.random.Generator) -> list[str]:
+    """Invent `count` different species epithets that agree in gender with their genus."""
     found: dict[str, None] = {}
     while len(found) < count:
         prefix = _pick(_PREFIXES, rng) if rng.random() < 0.15 or len(found) > len(_STEMS) // 2 else ""
-        first = _pick(_STEMS, rng) + "o-" if len(found) > 2 * len(_STEMS) else ""  # room for genera of thousands
+        first = (
+            _pick(_STEMS, rng) + "o-" if len(found) > 2 * len(_STEMS) else ""
+        )  # enough combinations for genera of thousands of species
         found.setdefault(prefix + first + _pick(_STEMS, rng) + _ADJECTIVE[gender], None)
     return list(found)
 
 
-def stem(genus: str) -> str:
-    """The stem that a family or an order named after `genus` is made from: "Veladillia" → "Veladilli"."""
+def derive_stem(genus: str) -> str:
+    """Derive the stem of the names of families and orders named after `genus`: "Veladillia" → "Veladilli"."""
     for ending in ("ium", "ius", "ia", "ea"):
         if genus.endswith(ending):
             return genus.removesuffix(ending) + "i" * (ending != "ea")

@@ -1,4 +1,4 @@
-"""The source `synthetic`: an endless herbarium that needs no download and keeps the truth."""
+"""The source `synthetic`: a herbarium of any size that needs no download and records the true names."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,42 +11,50 @@ from pydantic import Field, model_validator
 from herbray.data.sources.base import Refuse, SourceSpec
 from herbray.data.sources.synthetic import drawing, layouts
 from herbray.data.sources.synthetic.drawing import Subject
-from herbray.data.sources.synthetic.flora import Sizes
-from herbray.data.sources.synthetic.institutions import herbarium
-from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect, collector_and_date
-from herbray.data.sources.synthetic.studio import Job, draw_all
+from herbray.data.sources.synthetic.flora import FloraSizes
+from herbray.data.sources.synthetic.institutions import make_herbarium
+from herbray.data.sources.synthetic.parallel_drawing import DrawJob, draw_all
+from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect_specimens, collector_and_date
 from herbray.schema import CATALOGUE
 
 CITATION: Final = "Synthetic herbarium drawn by herbray; no plant in it exists. CC0 1.0."
 
-_BATCH: Final = 8192
-_PLACES: Final = ("stony slope above the river", "wet meadow", "open oak wood", "roadside", "cliff by the sea", "fen")
+_BATCH_ROWS: Final = 8192
+_LOCALITIES: Final = (
+    "stony slope above the river",
+    "wet meadow",
+    "open oak wood",
+    "roadside",
+    "cliff by the sea",
+    "fen",
+)
 
 
 class Synthetic(SourceSpec):
-    """A drawn herbarium: invented flora, several institutions, duplicates, and a known share of wrong names.
+    """A synthetic herbarium: invented flora, several institutions, duplicates, and a known share of wrong names.
 
     Leaf shape, margin, veins, arrangement, flowers and drying are inherited down order → family → genus → species, with
-    variation at each rank and from plant to plant. A wrongly determined sheet shows its true species and carries the
-    wrong name in `order` … `species`; `true_species` has the truth. Sheet i follows from the settings and i alone, so a
-    larger herbarium begins with the sheets of a smaller one; files that exist are not drawn again.
+    variation at each rank and from plant to plant. A misidentified sheet shows its true species and has the wrong name
+    in `order` … `species`; `true_species` has the true name. Sheet i depends only on the settings and i, so a larger
+    herbarium begins with the sheets of a smaller one; existing files are not drawn again.
 
     Attributes:
-        path: folder of the sheets, made where it is missing; it must be seen by every machine that reads images.
-        sheets: how many.
-        seed: of flora, collection and drawing.
-        size: width of a sheet in pixels, its short side; the height is 1.4 to 1.53 times that, by institution.
-        orders: taxa of each rank: `orders` ≤ `families` ≤ `genera` ≤ `species`.
-        families: likewise.
-        genera: likewise.
-        species: likewise.
-        institutions: herbaria, each with its own paper, ruler, label, light and flora; the first is the home herbarium.
+        path: folder of the sheets, created if missing; every machine that reads images must be able to read it.
+        sheets: number of sheets.
+        seed: seed of flora, collection and drawing.
+        size: width of a sheet in pixels, its short side; the height is 1.4 to 1.53 times the width, by institution.
+        orders: number of orders; `orders` ≤ `families` ≤ `genera` ≤ `species`.
+        families: number of families.
+        genera: number of genera.
+        species: number of species.
+        institutions: number of herbaria, each with its own paper, ruler, label, light and flora; the first is the home
+            herbarium.
         home: share of gatherings whose first sheet goes to the home herbarium.
         duplicates: expected share of sheets that are a second or third sheet of a gathering, in another herbarium.
-        errors: expected share of sheets with a wrong name, mostly of another genus of the family.
-        layout: `folder` (images/ and labels.csv) or `half_earth` (train/metadata.json as well).
-        holder: how `half_earth` spells the herbaria: the 2021 challenge says institution, earlier ones region.
-        workers: processes that draw; None for every core.
+        errors: expected share of sheets with a wrong name, mostly from another genus of the same family.
+        layout: `folder` (images/ and labels.csv) or `half_earth` (also train/metadata.json).
+        holder: what `half_earth` calls the herbaria: institution, as in 2021, or region, as in earlier challenges.
+        workers: number of processes that draw; None for all cores.
     """
 
     name: Literal["synthetic"] = "synthetic"
@@ -73,7 +81,7 @@ class Synthetic(SourceSpec):
         for wide, narrow in itertools.pairwise(ranks):
             above, below = getattr(self, wide), getattr(self, narrow)
             if above > below:
-                raise ValueError(f"{below} {narrow} cannot fill {above} {wide}: give each at least one")
+                raise ValueError(f"{below} {narrow} are too few for {above} {wide}: each needs at least one")
         return self
 
     @property
@@ -82,28 +90,28 @@ class Synthetic(SourceSpec):
         return self.path.resolve()
 
     def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
-        """Draw the sheets that are missing, write the layout's tables, then stream the catalogue.
+        """Draw missing sheets, write the layout's tables, then stream the catalogue.
 
         Raises:
-            ValueError: `path` holds sheets drawn with other settings, or files that are not ours.
+            ValueError: `path` contains sheets with other settings, or other files.
         """
         folder = self.root
         collection = self.collection
-        layouts.claim(folder, self._drawn_with())
+        layouts.claim_folder(folder, self._drawn_with())
         self._draw_missing(folder)
         layouts.write_labels(folder, collection, self.layout)
         if self.layout == "half_earth":
             layouts.write_metadata(folder, collection, self.size, self.holder)
-        for start in range(0, self.sheets, _BATCH):
-            table = layouts.rows(collection, self.layout, start, min(start + _BATCH, self.sheets))
+        for start in range(0, self.sheets, _BATCH_ROWS):
+            table = layouts.make_columns(collection, self.layout, start, min(start + _BATCH_ROWS, self.sheets))
             table["image"] = [str(folder / str(image)) for image in table["image"]]
             yield pa.RecordBatch.from_pydict(table, schema=CATALOGUE)
 
     @property
     def collection(self) -> Collection:
-        """What the table of specimens follows from."""
+        """The settings that determine the table of specimens."""
         return Collection(
-            flora=Sizes(self.orders, self.families, self.genera, self.species),
+            flora=FloraSizes(self.orders, self.families, self.genera, self.species),
             sheets=self.sheets,
             institutions=self.institutions,
             home=self.home,
@@ -113,22 +121,22 @@ class Synthetic(SourceSpec):
         )
 
     def _drawn_with(self) -> dict[str, object]:
-        """The settings that a folder of sheets belongs to: all that change a sheet or its place."""
+        """Return all settings that change a sheet or its path."""
         settings = self.model_dump(mode="json", exclude={"name", "citation", "path", "sheets", "holder", "workers"})
-        return {**settings, "drawing": drawing.VERSION}
+        return {**settings, "drawing": drawing.DRAWING_VERSION}
 
     def _draw_missing(self, folder: Path) -> None:
-        specimens = collect(self.collection)
+        specimens = collect_specimens(self.collection)
         places = [folder / layouts.image_path(self.layout, specimens, number) for number in range(self.sheets)]
         missing = [number for number, place in enumerate(places) if not place.is_file()]
-        jobs: Iterator[Job] = ((_subject(specimens, number, self.seed), places[number]) for number in missing)
+        jobs: Iterator[DrawJob] = ((_make_subject(specimens, number, self.seed), places[number]) for number in missing)
         draw_all(jobs, len(missing), self.size, self.seed, self.workers)
 
 
-def _subject(specimens: Specimens, number: int, seed: int) -> Subject:
-    owner = herbarium(int(specimens.institution[number]), seed)
+def _make_subject(specimens: Specimens, number: int, seed: int) -> Subject:
+    owner = make_herbarium(int(specimens.institution[number]), seed)
     who, when = collector_and_date(specimens, number)
-    place = _PLACES[int(specimens.gathering[number] * 7919 % len(_PLACES))]
+    place = _LOCALITIES[int(specimens.gathering[number] * 7919 % len(_LOCALITIES))]
     return Subject(
         number=number,
         gathering=int(specimens.gathering[number]),

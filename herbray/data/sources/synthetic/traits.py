@@ -1,4 +1,4 @@
-"""What a plant looks like, in numbers that can be inherited."""
+"""The appearance of plants as traits that can be inherited."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Traits:
-    """The looks of one taxon or one plant. Lengths are shares of the sheet's width; the rest is said beside each."""
+    """The traits of a taxon or a plant. Lengths are shares of the sheet's width; other units are in the comments."""
 
     habit: str  # shrub · herb · climber · rosette · tuft · fern
     arrangement: str  # alternate · opposite · whorled
@@ -20,7 +20,7 @@ class Traits:
     inflorescence: str  # solitary · raceme · spike · umbel · panicle · axillary · none
     fruit: str  # berry · capsule · pod · samara
     palette: str  # of the petals: a key of `PALETTES`
-    petals: float  # number; 11 and more is a daisy
+    petals: float  # number; 11 or more make a daisy
     length: float  # of a leaf
     slenderness: float  # length of a blade ÷ its width
     widest: float  # where a blade is widest, 0 base to 1 tip
@@ -50,7 +50,7 @@ PALETTES: Final[Mapping[str, tuple[int, int, int]]] = {
     "blue": (92, 104, 156),
     "orange": (201, 122, 50),
 }
-"""Petal colours as they are after drying."""
+"""Petal colours after drying."""
 
 Choice = tuple[str, ...]
 Range = tuple[float, float]
@@ -58,20 +58,20 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Archetype:
-    """What an order may look like: the choices and the ranges that its families draw from."""
+    """The traits that an order may have: the choices and ranges from which its families draw."""
 
     choices: Mapping[str, Choice]
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
-_ANY: Final[Mapping[str, Choice]] = {
+_DEFAULT_CHOICES: Final[Mapping[str, Choice]] = {
     "arrangement": ("alternate",),
     "margin": ("entire", "serrate", "crenate"),
     "venation": ("pinnate",),
     "fruit": ("berry", "capsule"),
     "palette": tuple(PALETTES),
 }
-_USUAL: Final[Mapping[str, Range]] = {
+_DEFAULT_RANGES: Final[Mapping[str, Range]] = {
     "petals": (4.0, 6.9),
     "length": (0.16, 0.36),
     "slenderness": (1.2, 4.2),
@@ -177,35 +177,35 @@ ARCHETYPES: Final = (
     ),
 )
 
-NUMBERS: Final = tuple(_USUAL)
-"""Traits that vary by degrees; the others change at a leap."""
+NUMBER_TRAITS: Final = tuple(_DEFAULT_RANGES)
+"""Traits with continuous values; the others are choices."""
 
-LEAPS: Final = tuple(entry.name for entry in fields(Traits) if entry.name not in _USUAL)
+CHOICE_TRAITS: Final = tuple(entry.name for entry in fields(Traits) if entry.name not in _DEFAULT_RANGES)
 
 DRIFT: Final[Mapping[str, float]] = {"family": 0.2, "genus": 0.2, "species": 0.07, "plant": 0.03}
-"""Standard deviation of a number around the rank above, as a share of its range."""
+"""Standard deviation of a number around its value at the rank above, as a share of its range."""
 
-LEAP: Final[Mapping[str, float]] = {"family": 1.0, "genus": 0.5, "species": 0.05, "plant": 0.0}
-"""Chance that a rank draws a choice anew from what its order may look like."""
+CHOICE_CHANCES: Final[Mapping[str, float]] = {"family": 1.0, "genus": 0.5, "species": 0.05, "plant": 0.0}
+"""Probability that a rank draws a choice again from the choices of its order."""
 
 
-def ancestor(archetype: Archetype, rng: np.random.Generator) -> Traits:
-    """The looks at the root of an order: every choice and every number drawn from its archetype."""
-    choices: dict[str, Any] = {name: _pick(_choice(archetype, name), rng) for name in LEAPS}
+def draw_ancestor(archetype: Archetype, rng: np.random.Generator) -> Traits:
+    """Draw the traits at the root of an order: every choice and every number from its archetype."""
+    choices: dict[str, Any] = {name: _pick(_choice(archetype, name), rng) for name in CHOICE_TRAITS}
     numbers: dict[str, Any] = {
-        name: low + (high - low) * rng.random() for name in NUMBERS for low, high in [_range(archetype, name)]
+        name: low + (high - low) * rng.random() for name in NUMBER_TRAITS for low, high in [_range(archetype, name)]
     }
     return Traits(**choices, **numbers)
 
 
-def descend(
+def derive_child(
     parent: Traits,
     archetype: Archetype,
     rank: str,
     rng: np.random.Generator,
     turn: npt.NDArray[np.float64] | None = None,
 ) -> Traits:
-    """The looks of a child of `parent`: alike, with the variation of its rank.
+    """Derive the traits of a child from `parent`, with the variation of its rank.
 
     Args:
         parent: looks of the rank above.
@@ -215,27 +215,27 @@ def descend(
         turn: for each of `LEAPS` where in the choices to look, in [0, 1); drawn where not given.
     """
     changes: dict[str, Any] = {}
-    leaps, drawn = rng.random((2, len(LEAPS)))
-    for name, leap, which in zip(LEAPS, leaps, drawn if turn is None else turn, strict=True):
-        if leap < LEAP[rank]:
+    leaps, drawn = rng.random((2, len(CHOICE_TRAITS)))
+    for name, leap, which in zip(CHOICE_TRAITS, leaps, drawn if turn is None else turn, strict=True):
+        if leap < CHOICE_CHANCES[rank]:
             options = _choice(archetype, name)
             changes[name] = options[int(which * len(options))]
-    for name, step in zip(NUMBERS, rng.standard_normal(len(NUMBERS)).tolist(), strict=True):
+    for name, step in zip(NUMBER_TRAITS, rng.standard_normal(len(NUMBER_TRAITS)).tolist(), strict=True):
         low, high = _range(archetype, name)
         changes[name] = _reflect(getattr(parent, name) + DRIFT[rank] * step * (high - low), low, high)
     return replace(parent, **changes)
 
 
 def _choice(archetype: Archetype, name: str) -> Choice:
-    return archetype.choices.get(name) or _ANY[name]
+    return archetype.choices.get(name) or _DEFAULT_CHOICES[name]
 
 
 def _range(archetype: Archetype, name: str) -> Range:
-    return archetype.ranges.get(name) or _USUAL[name]
+    return archetype.ranges.get(name) or _DEFAULT_RANGES[name]
 
 
 def _reflect(value: float, low: float, high: float) -> float:
-    """`value` folded back into [low, high], so that no number piles up at an end."""
+    """Reflect `value` at the ends into [low, high], so that values do not accumulate at the ends."""
     span = high - low
     turn = (value - low) % (2 * span)
     return low + min(turn, 2 * span - turn)

@@ -1,0 +1,1 @@
+"""The ingest benchmark: from large sheets to small JPEGs."""

@@ -1,0 +1,1 @@
+"""The input benchmark: from shards to batches in the trainer."""

@@ -1,0 +1,1 @@
+"""What a job prints: log lines and progress, without secrets."""

@@ -1,0 +1,1 @@
+"""Embedding: shards and an encoder in, one vector per specimen out."""

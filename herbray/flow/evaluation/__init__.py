@@ -1,0 +1,1 @@
+"""Evaluation: tasks on embeddings, comparisons of encoders, and promotion."""

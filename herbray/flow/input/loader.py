@@ -1,0 +1,56 @@
+"""The input of a training worker: which of the four ways makes its batches, on how many threads, in which memory."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from herbray.data import plan
+from herbray.flow.input.batches import LoaderSpec, cached_batches, decoding_threads, ray_batches, threaded_batches
+from herbray.flow.input.decoded_cache import DecodedCache
+from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned
+from herbray.flow.input.window_reader import Batch, WindowReader
+
+
+def load_batches(
+    windows: Sequence[plan.Window],
+    reader: WindowReader,
+    loader: LoaderSpec,
+    fingerprint: str,
+    cpus: float | None = None,
+    local_workers: int = 1,
+    local_rank: int = 0,
+) -> Iterator[Batch]:
+    """Make the batches of one worker; in pinned memory if CUDA is available.
+
+    Args:
+        windows: of this worker, in order.
+        reader: of the shards.
+        loader: settings.
+        fingerprint: of the shards; names the decoded cache.
+        cpus: reserved by each Ray task; None: windows are read in this process, without Ray.
+        local_workers: number of workers on this machine, including this one; they share its cores.
+        local_rank: of this worker on this machine.
+
+    Raises:
+        CacheTooLarge: the decoded cache would be larger than its limit, or than the free space on the disk.
+    """
+    threads = decoding_threads(loader, local_workers)
+    allocate = allocate_pinned if torch.cuda.is_available() else allocate_pageable
+    if loader.cache is not None:
+        cache = DecodedCache(Path(reader.root), loader.cache, fingerprint, reader.side)
+        files = sorted({part.file for window in windows for part in window.slices})
+        first = len(files) * local_rank // local_workers  # workers start at different files and skip finished ones
+        cache.fill(files[first:] + files[:first], loader.cache_gb * 1e9, threads)
+        return cached_batches(windows, reader, cache, loader, threads, allocate)
+    if cpus is None:
+        return threaded_batches(windows, reader, loader, threads, allocate)
+    import ray.data  # here: training without Ray does not need it
+
+    from herbray.flow.input.executor_idle import install_idle_policy
+
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    install_idle_policy(context)
+    return ray_batches(windows, reader, cpus, loader, threads, allocate)

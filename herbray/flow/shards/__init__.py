@@ -1,0 +1,1 @@
+"""Shards: building them from a catalogue, and reading a shards folder."""

@@ -1,0 +1,180 @@
+"""The shard job: catalogue → shards. One task per file; see `write_file`."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from pydantic import Field
+
+from herbray import __version__, schema, storage, tables
+from herbray.config import Spec
+from herbray.data import catalogue, images
+from herbray.data.empty_splits import explain_empty_splits
+from herbray.data.fingerprint import fingerprint_json
+from herbray.data.shard_plan import ShardFile, plan_shards
+from herbray.data.splits import Splits, split
+from herbray.flow.cluster import connection
+from herbray.flow.shards.write_file import ShrinkSettings, write_shard_file
+
+
+class QuarantineLimit(ValueError):
+    """More images were refused than the job allows. All files are written; quarantine.parquet gives the reasons."""
+
+
+class Shard(Spec):
+    """The shard job. Reads a catalogue folder, writes a shards folder."""
+
+    catalogue: Path = Field(
+        Path("runs/catalogue"), description="folder of the catalogue, written by `herbray catalogue`"
+    )
+    out: Path = Field(Path("runs/shards"), description="folder that receives the shards")
+    splits: Splits = Splits()
+    side: int = Field(256, ge=16, le=2048, description="pixels of the short side")
+    quality: int = Field(90, ge=50, le=100, description="JPEG quality")
+    geometry: images.Geometry = Field(
+        "crop",
+        description="crop: a square is cut out of the sheet when the image is used; pad: the whole sheet on a square "
+        "filled with the colour of its paper, where `side` is the long side",
+    )
+    bag: int = Field(32, ge=1, description="most specimens in a row group")
+    file_rows: int = Field(2048, ge=1, description="a file is closed when it holds this many rows")
+    max_quarantined: float = Field(0.05, ge=0, le=1, description="the job fails if a larger share of images is refused")
+    seed: int = Field(89, description="seed of the splits and of the order of bags")
+
+    @property
+    def shrink(self) -> ShrinkSettings:
+        """How images are reduced."""
+        return (self.side, self.quality) if self.geometry == "crop" else (self.side, self.quality, self.geometry)
+
+
+def shard(spec: Shard, said: Collection[str] = ()) -> dict[str, Any]:
+    """Make the shards, or those that are missing, and return the manifest.
+
+    Args:
+        spec: of the job.
+        said: splits that the user already knows to be absent.
+
+    Raises:
+        EmptySplit: a split that the settings name explicitly has no specimen.
+        QuarantineLimit: too many images were refused.
+        ValueError: files that were made are not visible from here: `out` is not on storage that all nodes share.
+        RuntimeError: the counts do not add up.
+    """
+    table = catalogue.read(spec.catalogue)
+    about = catalogue.read_manifest(spec.catalogue)
+    assignment = split(table, spec.splits, spec.seed)
+    missing = explain_empty_splits(table, assignment, spec.splits)
+    connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in said)
+    files = plan_shards(table, assignment, spec.bag, spec.file_rows, spec.seed)
+    spec.out.mkdir(parents=True, exist_ok=True)
+    (spec.out / "manifest.json").unlink(missing_ok=True)  # written last: shards without a manifest are not finished
+    _remove_stale_files(spec.out, {file.path for file in files})
+    with connection.connect():
+        notes = sorted(_run_tasks(spec, table, files, about["root"]), key=lambda note: str(note["file"]))
+    _check_shared(spec.out, files)
+    return _finish(spec, table.num_rows, about | {"absent": missing}, notes)
+
+
+def _remove_stale_files(out: Path, planned: set[str]) -> None:
+    """Remove files of an earlier, different plan, and files that a killed task left half-written."""
+    for path in out.glob("split=*/*"):
+        if path.relative_to(out).as_posix() not in planned:
+            path.unlink()
+
+
+def _check_shared(out: Path, files: Sequence[ShardFile]) -> None:
+    """Check that all files are visible here: tasks on another node may have written to that node's own disk."""
+    missing = [file.path for file in files if not (out / file.path).exists()]
+    if missing:
+        raise ValueError(
+            f"{out}: {len(missing)} of {len(files)} files were made but are not here, e.g. {missing[0]}: the nodes of "
+            "the cluster do not share this folder; set out to a folder on storage that all nodes share"
+        )
+
+
+def _run_tasks(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -> Iterator[dict[str, Any]]:
+    """Run one task per file, at most two at a time per CPU; yield each file's note."""
+    write = ray.remote(num_cpus=1, max_retries=3)(write_shard_file)
+    waiting = list(reversed(files))
+    running: dict[Any, ShardFile] = {}
+    limit = int(connection.total_resource("CPU")) * 2
+    with connection.progress() as bar:
+        job = bar.add_task("shard", total=sum(len(file.rows) for file in files), unit="image")
+        while waiting or running:
+            while waiting and len(running) < limit:
+                file = waiting.pop()
+                rows = table.take(pa.array(file.rows)).combine_chunks()
+                sizes = [len(part) for part in file.bags]
+                running[write.remote(str(spec.out.absolute()), file.path, rows, sizes, spec.shrink, root)] = file
+            done, _ = ray.wait(list(running), num_returns=1)
+            for ref in done:
+                bar.advance(job, len(running.pop(ref).rows))
+                yield ray.get(ref)
+
+
+def _finish(spec: Shard, input_rows: int, about: dict[str, Any], notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Write quarantine, index and manifest, in this order, and return the manifest."""
+    index = [{"split": _split_of(note["file"]), "file": note["file"], **bag} for note in notes for bag in note["bags"]]
+    refused = [row for note in notes for row in note["refused"]]
+    planned = sum(note["rows"] for note in notes)
+    counts = {
+        "input": input_rows,
+        "ok": sum(row["rows"] for row in index),
+        "quarantined": len(refused),
+        "skipped": input_rows - planned,
+    }
+    if counts["input"] != counts["ok"] + counts["quarantined"] + counts["skipped"]:
+        raise RuntimeError(f"{spec.out}: counts do not add up: {counts}; this is a bug in herbray, please report it")
+    reasons = dict(Counter(row["reason"] for row in refused).most_common())
+    manifest = _manifest(spec, about, index) | {
+        "counts": counts,
+        "reasons": reasons,
+        "fingerprint": fingerprint_json([_content(note) for note in notes]),
+    }
+    tables.write(spec.out / "quarantine.parquet", pa.Table.from_pylist(refused, schema=schema.QUARANTINE))
+    tables.write(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
+    storage.write_note(spec.out / "manifest.json", manifest)
+    _check_quarantine(spec, planned, reasons)
+    return manifest
+
+
+def _split_of(file: str) -> str:
+    return file.split("/")[0].removeprefix("split=")
+
+
+def _manifest(spec: Shard, about: dict[str, Any], index: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The part of the manifest that follows from the settings, the catalogue and the index."""
+    rows = Counter[str]()
+    for row in index:
+        rows[row["split"]] += row["rows"]
+    return {
+        "schema": schema.VERSION,
+        "herbray": __version__,
+        "splits": {name: rows[name] for name in schema.SPLITS if rows[name]},
+        "genera": {name: len({row["genus"] for row in index if row["split"] == name}) for name in rows},
+        "side": spec.side,
+        "geometry": spec.geometry,
+        "source": about.get("source"),
+        "citation": about.get("citation", ""),
+        "absent": about.get("absent", {}),
+        "seed": spec.seed,
+        "splits_spec": spec.splits.model_dump(mode="json"),
+    }
+
+
+def _content(note: dict[str, Any]) -> list[Any]:
+    """What identifies the content of a file: the fingerprint of its plan, and the specimens that were refused."""
+    return [note["fingerprint"], sorted(row["specimen_id"] for row in note["refused"])]
+
+
+def _check_quarantine(spec: Shard, planned: int, reasons: dict[str, int]) -> None:
+    refused = sum(reasons.values())
+    if planned and refused > spec.max_quarantined * planned:
+        counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        raise QuarantineLimit(
+            f"{spec.out}: {refused} of {planned} images were refused ({counts}), more than max_quarantined="
+            f"{spec.max_quarantined:g} allows; quarantine.parquet lists each, a larger max_quarantined accepts them"
+        )

@@ -1,0 +1,34 @@
+"""Index and manifest of a finished shards folder; read without Ray and without reading images."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from herbray import schema, storage, tables
+
+
+def remedy(shards: Path) -> str:
+    """What to do about a damaged or missing file of a shards folder."""
+    return f"run `herbray shard` with out={shards} again: it remakes damaged files and leaves the others alone"
+
+
+def read_index(shards: Path) -> pa.Table:
+    """The bags of a finished shards folder, in `schema.INDEX`.
+
+    Raises:
+        ValueError: the folder holds no finished shards, or a damaged index.
+    """
+    _check_finished(shards)
+    return tables.read(shards / "index.parquet", remedy(shards), schema.INDEX)
+
+
+def read_manifest(shards: Path) -> dict[str, Any]:
+    """The manifest of a finished shards folder; raises ValueError as `read_index` does."""
+    _check_finished(shards)
+    return storage.read_note(shards / "manifest.json", remedy(shards))
+
+
+def _check_finished(shards: Path) -> None:
+    if not (shards / "manifest.json").exists():
+        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first")

@@ -1,0 +1,83 @@
+"""The specimens of a shards folder: those of a split, and JPEGs of single specimens."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from herbray import schema, tables
+from herbray.flow.shards.manifest import remedy
+from herbray.tables import TableFile
+
+_NAMES: Final = ("specimen_id", "genus", "gathering")
+_LOCATION: Final = pa.schema(
+    [("file", pa.string()), ("row_group", pa.int64()), ("row", pa.int64()), ("bytes", pa.int64())]
+)
+_EMPTY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_LOCATION]).empty_table()
+
+
+def read_specimen_columns(shards: Path, split: str) -> pa.Table:
+    """The columns of `schema.SPECIMEN` of a split; no image is read.
+
+    Raises:
+        DamagedFile: a file is damaged.
+    """
+    files = sorted((shards / f"split={split}").glob("part-*.parquet"))
+    found = [tables.read(file, remedy(shards), columns=schema.SPECIMEN.names) for file in files]
+    return pa.concat_tables(found) if found else schema.SPECIMEN.empty_table()
+
+
+def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
+    """The specimens of a split, in no particular order; no image is read.
+
+    Args:
+        shards: the folder.
+        index: the index of the shards, in `schema.INDEX`.
+        split: one of `schema.SPLITS`.
+
+    Returns:
+        `specimen_id`, `genus`, `gathering`; the location of the row (`file`, `row_group`, `row`); and `bytes`, the mean
+        size of a row in its file, which approximates the size of its JPEG.
+
+    Raises:
+        DamagedFile: a file is missing or damaged.
+        ValueError: the number of rows in a file is not that of the index.
+    """
+    bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
+    by_file = itertools.groupby(bags.select(["file", "row_group", "rows"]).to_pylist(), key=lambda bag: bag["file"])
+    return pa.concat_tables([_EMPTY, *(_read_file_specimens(shards, file, [*found]) for file, found in by_file)])
+
+
+def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
+    file = TableFile(shards / name, remedy(shards))
+    counts = np.array([bag["rows"] for bag in bags])
+    if file.rows != counts.sum():
+        raise ValueError(f"{shards / name}: holds {file.rows} rows, the index says {counts.sum()}; {remedy(shards)}")
+    groups = np.repeat([bag["row_group"] for bag in bags], counts)
+    rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
+    size = (shards / name).stat().st_size // file.rows
+    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_LOCATION)
+    found = file.read(_NAMES).select(_NAMES).cast(_EMPTY.select(_NAMES).schema)
+    return pa.table([*found.columns, *place.columns], schema=_EMPTY.schema)
+
+
+def read_jpegs(shards: Path, specimens: pa.Table) -> list[bytes]:
+    """The JPEGs of rows of `read_specimens`, in their order. Each row group is read once, as a whole.
+
+    Raises:
+        DamagedFile: a file is missing or damaged.
+    """
+    columns = (specimens[name].to_pylist() for name in ("file", "row_group", "row"))
+    places = sorted(zip(*columns, range(len(specimens)), strict=True))
+    found = [b""] * len(places)
+    for name, in_file in itertools.groupby(places, key=lambda place: place[0]):
+        file = TableFile(shards / name, remedy(shards), memory_map=True)
+        for group, in_group in itertools.groupby(in_file, key=lambda place: place[1]):
+            column = file.read_group(group, ["jpeg"])["jpeg"]
+            for _, _, row, number in in_group:
+                found[number] = column[row].as_py()
+    return found

@@ -1,0 +1,133 @@
+"""The task that writes one shard file: every image is checked, reduced and stored next to others of its genus."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from herbray import schema, storage, tables
+from herbray.data import catalogue, images
+from herbray.data.fingerprint import fingerprint_json
+from herbray.flow.shards.manifest import remedy
+
+ShrinkSettings = tuple[int, int] | tuple[int, int, images.Geometry]
+"""Arguments of `images.shrink_to_jpeg` after the image: side, quality and, unless it is "crop", the geometry.
+
+They are part of a file's fingerprint. "crop" is left out so that files of earlier versions keep theirs.
+"""
+
+Row = dict[str, str]
+
+
+def write_shard_file(
+    out: str, name: str, rows: pa.Table, bags: Sequence[int], shrink: ShrinkSettings, root: str
+) -> dict[str, Any]:
+    """Write one file of the shard plan, unless it already exists undamaged, and return its note.
+
+    The location of the archive does not matter: see `catalogue.name_images`.
+
+    Args:
+        out: the shards folder.
+        name: of the file, relative to `out`.
+        rows: its specimens, as in the catalogue, bag after bag.
+        bags: number of rows in each bag.
+        shrink: how images are reduced.
+        root: the folder of the catalogue's images.
+
+    Returns:
+        `fingerprint`, `file`, `rows` (planned), `bags` (written) and `refused` (rows of the quarantine).
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    path = Path(out, name)
+    fingerprint = _fingerprint(rows, bags, shrink, root)
+    note = _read_valid_note(path) if path.exists() else None
+    if note and note["fingerprint"] == fingerprint:
+        refused = _recheck_refused(note["refused"], rows, shrink)
+        if refused is not None:
+            return note | {"refused": refused}
+    return _write(path, name, rows, bags, shrink, fingerprint)
+
+
+def _fingerprint(rows: pa.Table, bags: Sequence[int], shrink: ShrinkSettings, root: str) -> str:
+    columns = rows.select(schema.CATALOGUE.names).to_pydict()
+    columns |= {"image": catalogue.name_images(rows["image"], root).to_pylist()}
+    return fingerprint_json(schema.VERSION, *shrink, bags, columns)
+
+
+def _write(
+    path: Path, name: str, rows: pa.Table, bags: Sequence[int], shrink: ShrinkSettings, fingerprint: str
+) -> dict[str, Any]:
+    refused: list[Row] = []
+    index: list[dict[str, Any]] = []
+    first = 0
+    compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
+    options = {"compression": compression, "use_dictionary": False, "write_statistics": False}
+    with tables.open_writer(path, schema.SHARD, **options) as file:
+        for size in bags:
+            bag = _make_bag(rows.slice(first, size), shrink, refused)
+            first += size
+            if bag.num_rows:
+                index.append({"row_group": len(index), "genus": bag["genus"][0].as_py(), "rows": bag.num_rows})
+                file.write_table(bag, row_group_size=bag.num_rows)
+        note = {"fingerprint": fingerprint, "file": name, "rows": len(rows), "bags": index, "refused": refused}
+        tables.add_note(file, note)
+    return note
+
+
+def _read_valid_note(path: Path) -> dict[str, Any] | None:
+    """The note of a finished file; None if the file is damaged."""
+    try:
+        tables.verify(path, remedy(path.parents[1]))
+        return tables.TableFile(path, remedy(path.parents[1])).note or None
+    except (OSError, storage.DamagedFile):
+        return None
+
+
+def _recheck_refused(refused: Sequence[Row], rows: pa.Table, shrink: ShrinkSettings) -> list[Row] | None:
+    """Check a file's refused images again, at their present location.
+
+    Returns:
+        Their rows of the quarantine; None if an image is no longer refused for the same reason. Then it was repaired,
+        and the file must be written again.
+    """
+    by_id = {row["specimen_id"]: row for row in _image_rows(rows)}
+    again = []
+    for row in refused:
+        found = _shrink_or_refuse(by_id[row["specimen_id"]], shrink)
+        if isinstance(found, images.JpegImage) or found["reason"] != row["reason"]:
+            return None
+        again.append(found)
+    return again
+
+
+def _image_rows(rows: pa.Table) -> list[Row]:
+    """Each row's `specimen_id` and `image`."""
+    image_rows: list[Row] = rows.select(["specimen_id", "image"]).to_pylist()
+    return image_rows
+
+
+def _shrink_or_refuse(row: Row, shrink: ShrinkSettings) -> images.JpegImage | Row:
+    """A specimen's reduced image, or its row of the quarantine."""
+    try:
+        return images.shrink_to_jpeg(images.read_bytes(row["image"]), *shrink)
+    except images.ImageRefused as error:
+        return {**row, "stage": "shard", "reason": error.reason, "detail": str(error)}
+
+
+def _make_bag(rows: pa.Table, shrink: ShrinkSettings, refused: list[Row]) -> pa.Table:
+    """One bag in `schema.SHARD`; refused rows are appended to `refused`."""
+    keep, pictures = [], []
+    for position, row in enumerate(_image_rows(rows)):
+        found = _shrink_or_refuse(row, shrink)
+        if isinstance(found, images.JpegImage):
+            pictures.append(found)
+            keep.append(position)
+        else:
+            refused.append(found)
+    bag = rows.take(pa.array(keep, pa.int64())).select(schema.SPECIMEN.names)
+    bag = bag.append_column("width", pa.array([p.width for p in pictures], pa.int32()))
+    bag = bag.append_column("height", pa.array([p.height for p in pictures], pa.int32()))
+    return bag.append_column("jpeg", pa.array([p.jpeg for p in pictures], pa.binary())).cast(schema.SHARD)

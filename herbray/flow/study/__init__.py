@@ -1,0 +1,1 @@
+"""Studies: objectives, start weights and seeds in one job, and the report."""

@@ -1,0 +1,150 @@
+"""The checks before a study trains anything: errors that would otherwise stop the study hours later."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from herbray import schema
+from herbray.data import catalogue, plan
+from herbray.data.empty_splits import explain_empty_splits
+from herbray.data.splits import split
+from herbray.flow.embedding.specification import Embed
+from herbray.flow.evaluation.job import Evaluate
+from herbray.flow.shards.build import Shard
+from herbray.flow.shards.chosen_splits import nonempty_splits
+from herbray.flow.shards.manifest import read_manifest
+from herbray.flow.shards.specimens import read_specimen_columns
+from herbray.flow.training.loop import build_learner
+from herbray.flow.training.specification import Train
+from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.tasks import Embeddings, LeftOut, select_scorable
+
+
+def check_start(job: Train) -> None:
+    """Check that a training's start weights fit its encoder. Weights from a registry are checked when they are pulled.
+
+    Raises:
+        ValueError: the start weights do not fit the encoder, or are not available.
+    """
+    if not job.encoder.init.startswith("models:/"):
+        build_learner(job, 2, None)
+
+
+def check_frozen(start: EncoderSpec, seed: int) -> None:
+    """Like `check_start`, for an encoder that is evaluated without training."""
+    if not start.init.startswith("models:/"):
+        build_encoder(start, seed)
+
+
+def check_pretraining_fits(job: Train, pretraining: EncoderSpec) -> None:
+    """Check that the encoder of a pretraining will fit a training that starts from it.
+
+    Raises:
+        ValueError: the encoders differ in architecture, stem or normalisation.
+    """
+    for key in ("arch", "stem", "normalise"):
+        have, want = getattr(pretraining, key), getattr(job.encoder, key)
+        if have != want:
+            raise ValueError(
+                f"{job.result_name}: encoder.{key}={want}, but the pretraining has encoder.{key}={have}: "
+                "set both to the same value"
+            )
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the later stages of a study can do with the labels of its specimens.
+
+    Attributes:
+        splits: the splits to embed.
+        absent: empty splits, with the reason.
+        left_out: parts of tasks that the labels do not allow.
+    """
+
+    splits: tuple[str, ...]
+    absent: Mapping[str, str]
+    left_out: tuple[LeftOut, ...]
+
+
+def preflight(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequence[tuple[Train, Shard]]) -> Preflight:
+    """Check the stages of a study against the catalogue and its splits; no image is read.
+
+    Args:
+        shard: the shard job of the specimens that are embedded.
+        embed: the embedding job of all encoders.
+        evaluate: the evaluation job.
+        trainings: each training with the shard job whose shards it reads.
+
+    Raises:
+        ValueError: a training cannot make batches from its shards, a training would see too few genera, or the settings
+            name a split or a part of a task that the labels do not allow.
+    """
+    specimens = split_catalogue(shard)
+    for job, source in trainings:
+        same = (source.catalogue, source.splits, source.seed) == (shard.catalogue, shard.splits, shard.seed)
+        check_training(job, source, specimens if same else split_catalogue(source))
+    return _check_labels(specimens, explain_empty_splits(specimens, specimens["split"], shard.splits), embed, evaluate)
+
+
+def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Preflight:
+    """Like `preflight`, on finished shards, which lack the specimens whose images were refused."""
+    manifest = read_manifest(shards)
+    tables = [
+        read_specimen_columns(shards, name).append_column("split", [[name] * n])
+        for name, n in manifest["splits"].items()
+    ]
+    return _check_labels(pa.concat_tables(tables), manifest["absent"], embed, evaluate)
+
+
+def split_catalogue(shard: Shard) -> pa.Table:
+    """The catalogue of a shard job, with a column `split`."""
+    table = catalogue.read(shard.catalogue)
+    return table.append_column("split", split(table, shard.splits, shard.seed))
+
+
+def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
+    """Check that a training will be able to make batches from shards that do not exist yet.
+
+    Args:
+        job: the training.
+        shard: the shard job of its shards.
+        specimens: the table from `split_catalogue`.
+
+    Raises:
+        ValueError: the shards do not allow these batches, or the images are smaller than the encoder's input.
+    """
+    if job.encoder.size > shard.side:
+        raise ValueError(
+            f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards have side={shard.side} px: "
+            f"set side={job.encoder.size} or larger, or lower encoder.size"
+        )
+    index = _planned_index(specimens.filter(pc.equal(specimens["split"], "train"))["genus"], shard.bag)
+    group, rivals = job.objective.group, job.objective.rivals
+    try:
+        plan.plan_epoch(index, plan.list_genera(index), job.stream, group, job.seed, 0, rivals=rivals)
+    except ValueError as error:
+        raise ValueError(f"{job.result_name}: {error}") from None
+
+
+def _planned_index(genera: pa.ChunkedArray, bag: int) -> pa.Table:
+    """The bags that training specimens of these genera will form, as `schema.INDEX` of one file."""
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(genera).to_pylist()}
+    sizes = [(genus, min(bag, n - at)) for genus, n in sorted(counts.items()) for at in range(0, n, bag)]
+    rows = [
+        {"split": "train", "file": "", "row_group": place, "genus": genus, "rows": size}
+        for place, (genus, size) in enumerate(sizes)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema.INDEX)
+
+
+def _check_labels(specimens: pa.Table, missing: Mapping[str, str], embed: Embed, evaluate: Evaluate) -> Preflight:
+    """The preflight of specimens with the columns of `schema.SPECIMEN` and `split`."""
+    sizes = {row["values"]: row["counts"] for row in pc.value_counts(specimens["split"]).to_pylist()}
+    present = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
+    splits = nonempty_splits(embed.splits, "splits" in embed.model_fields_set, present, missing)
+    embedded = specimens.filter(pc.is_in(specimens["split"], pa.array(splits)))
+    found = select_scorable(evaluate.tasks, Embeddings.from_labels(embedded), evaluate.seed)
+    return Preflight(splits, missing, found.left_out)

@@ -1,0 +1,1 @@
+"""Sweeps: many trainings of one search space on one cluster."""

@@ -1,0 +1,1 @@
+"""Training runs as folders: their names, and how a run goes on."""

@@ -1,0 +1,87 @@
+"""What a training job knows of its shards before an image is read: labels, the plan of all epochs, validation rows."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from herbray.data import plan
+from herbray.data.validation import ValidationSample, plan_validation
+from herbray.flow.shards.manifest import read_index, read_manifest
+from herbray.flow.shards.specimens import read_specimens
+from herbray.flow.training.specification import Train
+
+MAX_VALIDATION_BYTES: Final = 4 * 10**9
+"""Most bytes that the JPEGs of a validation sample may take, on all workers together."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the shards folder says, read once. No image is read.
+
+    Attributes:
+        index: of the shards.
+        manifest: of the shards.
+        classes: genera, in the order of their labels.
+        windows: of all epochs.
+        validation: the sample that the encoder is validated on; None without a validation split.
+    """
+
+    index: pa.Table
+    manifest: dict[str, Any]
+    classes: list[str]
+    windows: list[plan.Window]
+    validation: ValidationSample | None
+
+    @property
+    def per_epoch(self) -> int:
+        """Windows per epoch."""
+        return max(window.number for window in self.windows) + 1
+
+
+def read_training_data(spec: Train) -> TrainingData:
+    """Read the index and plan all epochs.
+
+    Raises:
+        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on,
+            a batch that the objective's group does not divide, or a validation sample too large for memory.
+    """
+    manifest, index = read_manifest(spec.shards), read_index(spec.shards)
+    if spec.encoder.size > manifest["side"]:
+        raise ValueError(
+            f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
+            f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
+        )
+    classes = plan.list_genera(index)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
+        )
+    windows = plan_windows(spec, index, classes)
+    return TrainingData(index, manifest, classes, windows, _plan_validation(spec, index, classes))
+
+
+def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:
+    """The windows of all epochs, in order."""
+    group, rivals = spec.objective.group, spec.objective.rivals
+    return plan.plan_run(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)
+
+
+def _plan_validation(spec: Train, index: pa.Table, classes: list[str]) -> ValidationSample | None:
+    specimens = read_specimens(spec.shards, index, "validation")
+    if not len(specimens):
+        return None
+    objective = spec.objective
+    found = plan_validation(
+        specimens, classes, spec.validate_rows, spec.stream.batch, objective.group, objective.rivals
+    )
+    size = pc.sum(found.specimens["bytes"]).as_py()
+    if size > MAX_VALIDATION_BYTES:
+        rows = len(found.specimens)
+        raise ValueError(
+            f"validate_rows={spec.validate_rows}: the JPEGs of {rows:,} validation specimens take {size / 1e9:.1f} GB, "
+            f"and training holds at most {MAX_VALIDATION_BYTES / 1e9:g} GB of them in memory: "
+            f"lower validate_rows to about {int(rows * MAX_VALIDATION_BYTES / size)}"
+        )
+    return found

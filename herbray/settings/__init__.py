@@ -1,0 +1,1 @@
+"""Settings of jobs: the YAML reader, the shipped job files, help texts, and marks on settings."""

@@ -1,0 +1,1 @@
+"""Promotion: which registered version is the champion."""

@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from herbray import tables
+from herbray.flow.shards.manifest import read_index
+from herbray.flow.shards.specimens import read_jpegs, read_specimens
+
+
+def test_specimens_are_read_with_their_location_and_jpegs_by_location(small_shards):
+    table = read_specimens(small_shards, read_index(small_shards), "validation")
+    wanted = tables.read(small_shards / "split=validation" / "part-00000.parquet", "")
+    for name in ("specimen_id", "genus", "gathering"):
+        assert table[name].to_pylist() == wanted[name].to_pylist()
+    places = np.random.default_rng(0).permutation(len(table))[:30]
+    assert read_jpegs(small_shards, table.take(places)) == wanted["jpeg"].take(places).to_pylist()
+    assert float(np.sum(table["bytes"])) == pytest.approx(sum(map(len, wanted["jpeg"].to_pylist())), rel=0.3)
+    assert len(read_specimens(small_shards, read_index(small_shards), "random")) == 0
+
+
+def test_shards_that_are_not_what_the_index_says_are_refused(small_shards):
+    index = read_index(small_shards)
+    with pytest.raises(ValueError, match=r"part-00000\.parquet: holds \d+ rows, the index says"):
+        read_specimens(small_shards, index.filter([True] * (len(index) - 1) + [False]), "validation")

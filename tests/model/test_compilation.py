@@ -1,0 +1,18 @@
+import pytest
+import torch
+
+from herbray.model.compilation import should_compile
+
+CPU = torch.device("cpu")
+
+
+def test_never_on_a_cpu():
+    assert not should_compile("auto", CPU, 10**9)
+    assert not should_compile("off", CPU, 10**9)
+    with pytest.raises(ValueError, match="compile=auto"):
+        should_compile("on", CPU, 10**9)
+
+
+def test_a_short_run_does_not_earn_it_back_but_may_ask_for_it():
+    assert not should_compile("auto", torch.device("cuda"), 10)
+    assert should_compile("on", torch.device("cuda"), 10)
