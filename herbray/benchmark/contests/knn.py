@@ -34,12 +34,12 @@ class Knn(BenchmarkSpec):
 
     name: Literal["knn"] = "knn"
     points: int = Field(
-        100_000, ge=2, description="4 × points × dim bytes a copy, up to four at once: 18.5 GB at 2,260,000 × 512"
+        100_000, ge=2, description="a copy takes 4 × points × dim bytes; up to four copies: 18.5 GB at 2,260,000 × 512"
     )
-    queries: int = Field(2000, ge=1, description="points that ask; all of them where there are fewer")
-    dim: int = Field(512, ge=1, description="numbers in a point")
+    queries: int = Field(2000, ge=1, description="number of queries; at most the number of points")
+    dim: int = Field(512, ge=1, description="length of a point")
     k: int = Field(10, ge=1, description="neighbours to find for each query")
-    cpu: bool = Field(True, description="search on the CPU too; false needs a GPU and spares minutes")
+    cpu: bool = Field(True, description="also search on the CPU; false needs a GPU and saves minutes")
 
     @model_validator(mode="after")
     def _can_search(self) -> Self:
@@ -48,7 +48,7 @@ class Knn(BenchmarkSpec):
         return self
 
     def cases(self, work: Path) -> Iterator[Case]:
-        """On the CPU and, where there is one, on the GPU; all inputs are in memory."""
+        """On the CPU and, if there is one, on the GPU; all inputs are in memory."""
         del work
         points = self._cloud()
         asked = np.arange(min(self.queries, self.points))
@@ -60,7 +60,7 @@ class Knn(BenchmarkSpec):
         yield Case(self._case(), "queries", contenders, _agreement(points, asked, searches))
 
     def targets(self) -> Sequence[Promise]:
-        """Against scikit-learn's best way and against faiss, by CPU time and by the clock; on a GPU by the clock."""
+        """Against scikit-learn's best way and faiss, by CPU time and wall time; on a GPU by wall time."""
         kept = [Target(self._case(), _OURS_GPU, _PLAIN, "rate", 0.6)] if torch.cuda.is_available() else []
         peers = ((_LEARN_UNIT, 1.3), (_FAISS, 0.6)) if self.cpu else ()
         figures: tuple[Figure, ...] = ("cpu_ms", "rate")
@@ -70,7 +70,7 @@ class Knn(BenchmarkSpec):
         return f"{self.k} nearest of {self.points:,} × {self.dim}"
 
     def _cloud(self) -> Floats:
-        """Points around centres, one centre to about a hundred points."""
+        """Points around centres, about a hundred points per centre."""
         rng = np.random.default_rng(self.seed)
         centres = rng.standard_normal((max(1, self.points // 100), self.dim), np.float32)
         found = rng.standard_normal((self.points, self.dim), np.float32)
@@ -100,7 +100,7 @@ def _ours(points: Floats | torch.Tensor, asked: Indices, k: int, device: str) ->
 
 
 def _plain(points: torch.Tensor, asked: Indices, k: int) -> Search:
-    """What one writes in three lines: all products in 32 bits, and the largest of each row. Equal ones in any order."""
+    """A search in three lines: all products in 32 bits and the largest of each row, with ties in any order."""
     unit = torch.nn.functional.normalize(points, dim=1)
     parts = [torch.from_numpy(asked[i : i + _PART]).to(points.device) for i in range(0, len(asked), _PART)]
 

@@ -31,11 +31,13 @@ class TripletStep(BenchmarkSpec):
     """
 
     name: Literal["triplet"] = "triplet"
-    images: int = Field(96, ge=6, multiple_of=3, description="images of a step, in every form")
+    images: int = Field(96, ge=6, multiple_of=3, description="images per step, in every form")
     group: int = Field(4, ge=2, description="images of one genus in our batch")
     size: int = Field(64, ge=32, description="pixels")
-    batches: tuple[int, ...] = Field((256, 512, 1024, 2048, 4096), description="rows, mining and loss alone")
-    dim: int = Field(512, ge=1, description="length of a row, mining and loss alone")
+    batches: tuple[int, ...] = Field(
+        (256, 512, 1024, 2048, 4096), description="batch sizes of the cases with mining and loss alone"
+    )
+    dim: int = Field(512, ge=1, description="length of a row in the cases with mining and loss alone")
     margin: float = Field(0.1, gt=0, description="margin of the loss")
     peer_gib: float = Field(6.0, gt=0, description="GiB; a peer that needs more for its n³ triplets is left out")
 
@@ -60,7 +62,7 @@ class TripletStep(BenchmarkSpec):
                     yield self._losses(batch, mining, device)
 
     def targets(self) -> Sequence[Promise]:
-        """The step against the published form, mining and loss against the library's; on a GPU by the clock."""
+        """The step against the published form, mining and loss against the library's; on a GPU by wall time."""
         alone = [self._loss_case(batch, mining) for batch in self.batches for mining in _MININGS]
         figure: Figure = "rate" if torch.cuda.is_available() else "cpu_ms"
         return [

@@ -10,7 +10,8 @@ from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
-from herbray.flow.shards.build import Shard, specimens
+from herbray.flow.shards.build import Shard
+from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.study.preflight import check_training, preflight, preflight_on_shards, split_catalogue
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
@@ -143,7 +144,7 @@ def test_the_batches_are_checked_on_the_bags_that_the_shards_will_have(shards, h
     )
     table = split_catalogue(spec)
     planned = Counter(table.filter([name == "train" for name in table["split"].to_pylist()])["genus"].to_pylist())
-    assert planned == Counter(specimens(shards, "train")["genus"].to_pylist())
+    assert planned == Counter(read_specimen_columns(shards, "train")["genus"].to_pylist())
     job = TRAIN.model_copy(update={"shards": shards})
     check_training(job, spec, table)
     assert read_training_data(job).windows
