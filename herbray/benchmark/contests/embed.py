@@ -73,7 +73,7 @@ class EmbedRate(BenchmarkSpec):
             _LAST: lambda: _loop(last.to(memory_format=torch.channels_last), batches, torch.channels_last),
         }
         contenders = [
-            Contender(_OURS, lambda: ours.file(shard, "train", out)),
+            Contender(_OURS, lambda: ours.embed_file(shard, "train", out)),
             *(Contender(name, _count_rows(loop)) for name, loop in loops.items()),
         ]
         return Case(self._name(size), "images", contenders, lambda: _check_same(ours, jpegs, loops), least_s=0.5)

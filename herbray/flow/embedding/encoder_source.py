@@ -48,7 +48,7 @@ def _build_start(spec: Embed) -> tuple[Path, dict[str, str]]:
     if start.init.startswith("models:/"):  # a registered encoder, frozen: the baseline of training from it
         uri = tracking.tracking_uri(spec.store)
         # With the version number, because results identify start weights by `init`; training does the same.
-        start = start.model_copy(update={"init": tracking.pinned(uri, start.init)})
+        start = start.model_copy(update={"init": tracking.pin_version(uri, start.init)})
         weights = tracking.pull(start.init, uri, cache=_cache(spec))
     which = fingerprint_json(start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]
     name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', start.init)[-40:]}-{which}"

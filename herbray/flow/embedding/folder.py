@@ -21,7 +21,7 @@ def read_embeddings(folder: Path) -> pa.Table:
 
 def read_labels(folder: Path) -> Embeddings:
     """The specimens of an embeddings folder, without their features; raises as `read_embeddings`."""
-    return Embeddings.of_labels(_read(folder, [*schema.SPECIMEN.names, "split"]))
+    return Embeddings.from_labels(_read(folder, [*schema.SPECIMEN.names, "split"]))
 
 
 def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -57,7 +57,7 @@ def suspects(spec: Suspects) -> SuspectList:
             names can be learned, or the catalogue cannot be read.
     """
     table = read_embeddings(_single_folder(spec.embeddings))
-    embeddings = Embeddings.from_table(table).of_split(spec.split)
+    embeddings = Embeddings.from_table(table).select_splits(spec.split)
     found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
     listed = _add_sheet_columns(found.table.slice(0, spec.most), table, spec.catalogue)
     spec.out.mkdir(parents=True, exist_ok=True)

@@ -146,5 +146,5 @@ def _check_labels(specimens: pa.Table, missing: Mapping[str, str], embed: Embed,
     present = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
     splits = nonempty_splits(embed.splits, "splits" in embed.model_fields_set, present, missing)
     embedded = specimens.filter(pc.is_in(specimens["split"], pa.array(splits)))
-    found = select_scorable(evaluate.tasks, Embeddings.of_labels(embedded), evaluate.seed)
+    found = select_scorable(evaluate.tasks, Embeddings.from_labels(embedded), evaluate.seed)
     return Preflight(splits, missing, found.left_out)

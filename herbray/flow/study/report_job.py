@@ -185,7 +185,7 @@ def _kind_columns(run: _TrainedRun) -> dict[str, str]:
     if run.identity is None:
         objective = run.note["objective"]
         return {"model": objective, "init": "", "kind": objective, "objective": objective, "start_kind": ""}
-    return asdict(Kind.of(asdict(run.identity)))
+    return asdict(Kind.from_row(asdict(run.identity)))
 
 
 def _draw_sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
