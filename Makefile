@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-fast drills drills-short lint lock clean
+.PHONY: setup demo test test-fast drills drills-short lint docs lock clean
 
 setup: $(READY)
 
@@ -39,9 +39,15 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# The site, in build/site. A broken link is an error.
+docs: setup
+	$(BIN)/python docs/generator/build_site.py
+	$(BIN)/zensical build --clean --strict
 
 lock: setup
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra umap --extra lite0 --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra docs --extra umap --extra lite0 --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build

@@ -1,11 +1,9 @@
 import importlib
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from herbray import cli, config
 
@@ -45,37 +43,6 @@ def test_help_names_every_verb_and_is_quick_to_import():
     assert done.stdout.strip() == "[]"
     done = subprocess.run([sys.executable, "-m", "herbray.cli", "--help"], capture_output=True, text=True, check=True)
     assert all(verb in done.stdout for verb in cli.VERBS)
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_links_of_the_documentation_resolve(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#\s]+)", text):
-        if not target.startswith("http"):
-            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
-
-
-def test_commands_of_the_documentation_exist():
-    text = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-    targets = set(re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[0].split())
-    named = set(re.findall(r"(?:`|^)make ([a-z-]+)(?=`| *(?:#.*)?$)", text, re.M))  # in code, not in prose
-    assert {"demo", "test"} <= named <= targets
-    assert set(re.findall(r"herbray ([a-z]+) (?:jobs/|my)", text)) <= set(cli.VERBS)
-    for path in re.findall(r"jobs/[a-z-]+\.(?:py|yaml)", text):
-        assert (ROOT / path).exists(), path
-
-
-def test_the_recipe_for_own_images_names_nothing_that_labels_may_not_allow():
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    mine = yaml.safe_load(re.findall(r"```yaml\n(out: runs/mine.+?)```", page, re.S)[0])
-    demo = yaml.safe_load((ROOT / "jobs" / "demo.yaml").read_text(encoding="utf-8"))
-    spec = config.parse(importlib.import_module("herbray.flow.study.job").Study, demo | mine)
-    assert mine.keys() == {"out", "catalogue"}
-    assert not {"home", "species"} & spec.shard.splits.model_fields_set
-    assert "splits" not in spec.embed.model_fields_set
-    assert not set().union(*(task.model_fields_set - {"name"} for task in spec.evaluate.tasks))
 
 
 def test_a_loss_that_is_not_finite_gives_a_one_line_error(tmp_path, capsys, monkeypatch):

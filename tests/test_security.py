@@ -68,6 +68,6 @@ def test_csv_is_written_where_formulas_are_defused():
 
 def test_no_secret_and_no_private_place_is_in_the_repository():
     pattern = re.compile(r"BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}|ghp_[A-Za-z0-9]{20}|xox[bp]-")
-    for path in [*SOURCES, *(ROOT / "docs").glob("*.md"), *(ROOT / "cluster").rglob("*"), *(ROOT / "jobs").iterdir()]:
+    for path in [*SOURCES, *(ROOT / "docs").rglob("*.md"), *(ROOT / "cluster").rglob("*"), *(ROOT / "jobs").iterdir()]:
         if path.is_file() and path.suffix != ".pyc":
             assert not pattern.search(path.read_text(encoding="utf-8", errors="replace")), path

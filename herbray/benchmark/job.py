@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from pydantic import Field
 from rich.console import Console
 
 from herbray.benchmark.harness.race import race
@@ -15,8 +16,8 @@ from herbray.config import Spec
 class Benchmark(Spec):
     """The benchmark job. `herbray benchmark NAME key=value` is short for `run.name=NAME run.key=value`."""
 
-    run: AnyBenchmark
-    out: Path = Path("runs/benchmark")
+    run: AnyBenchmark = Field(description="which benchmark, and its settings")
+    out: Path = Field(Path("runs/benchmark"), description="folder that receives the record")
 
 
 def benchmark(spec: Benchmark) -> Path:

@@ -55,7 +55,7 @@ def build(spec: Catalogue) -> dict[str, Any]:
 
     Returns:
         The manifest: versions, source and citation; counts, where `input` = `ok` + `quarantined`; refusals by reason;
-        the number of names of each rank and of specimens of each institution; and the `fingerprint_json` of the rows.
+        the number of names of each rank and of specimens of each institution; and the `fingerprint` of the rows.
 
     Raises:
         ValueError: the source cannot be read or has no rows.
@@ -207,7 +207,7 @@ def _map_distinct(column: pa.ChunkedArray, function: Callable[[str], str | None]
 
 
 def _refuse_unusable(table: pa.Table, refused: _RefusalLog) -> pa.Table:
-    """Return the usable rows; pass the others to `summarise_quarantine`."""
+    """Return the usable rows; pass the others to `refused`."""
     for column, reason, detail in (
         ("specimen_id", "no_id", "the row has no specimen_id"),
         ("image", "no_image_path", "the row names no image"),

@@ -21,7 +21,9 @@ class EncoderSpec(Spec):
     stem, from CIFAR-10; none of the three normalises. Here start weights, stem and normalisation are separate settings.
     """
 
-    arch: Arch = "resnet18"
+    arch: Arch = Field(
+        "resnet18", description="network: ResNet-18 (512 numbers an image) or EfficientNet-Lite0 (1,280)"
+    )
     init: str = Field(
         "random",
         min_length=1,

@@ -23,7 +23,7 @@ class Discriminate(ProbeTask):
     """Tell two genera apart by cross-validation (Walker et al. 2022: Syzygium from Eugenia, and from Dendrobium).
 
     Accuracy and F1 are not comparable across pairs, because the class shares differ; balanced accuracy and AUROC are.
-    For the scores of each fold see `scores.binary_scores`. At fold -1: `rows`, `draw_positives`, `similar` (1 if the pair is
+    For the scores of each fold see `scores.binary_scores`. At fold -1: `rows`, `positives`, `similar` (1 if the pair is
     "similar", 0 if "distinct"), and how close the genera are in the representation, see `pairs.measure_similarity`.
 
     Attributes:

@@ -37,8 +37,8 @@ class Knn(BenchmarkSpec):
         100_000, ge=2, description="4 × points × dim bytes a copy, up to four at once: 18.5 GB at 2,260,000 × 512"
     )
     queries: int = Field(2000, ge=1, description="points that ask; all of them where there are fewer")
-    dim: int = Field(512, ge=1)
-    k: int = Field(10, ge=1)
+    dim: int = Field(512, ge=1, description="numbers in a point")
+    k: int = Field(10, ge=1, description="neighbours to find for each query")
     cpu: bool = Field(True, description="search on the CPU too; false needs a GPU and spares minutes")
 
     @model_validator(mode="after")

@@ -96,13 +96,15 @@ class Step(BenchmarkSpec):
     """
 
     name: Literal["step"] = "step"
-    objectives: tuple[Objectives, ...] = Field(("autoencoder", "triplet", "classifier"), min_length=1)
+    objectives: tuple[Objectives, ...] = Field(
+        ("autoencoder", "triplet", "classifier"), min_length=1, description="objectives, one case each"
+    )
     size: int | None = Field(None, ge=32, description="pixels; None: 256 on a GPU, 64 on a CPU")
     batch: int | None = Field(
         None, ge=8, multiple_of=8, description="images; None: 512 on a GPU (autoencoder: 128), 32 on a CPU"
     )
     steps: int | None = Field(None, ge=1, description="steps per lap; None: 40 on a GPU, 4 on a CPU")
-    compile: CompileMode = "auto"
+    compile: CompileMode = Field("auto", description="torch.compile, as in the settings of `train`")
 
     def cases(self, work: Path) -> Iterator[Case]:
         """One case per objective."""

@@ -68,7 +68,7 @@ class TrainLoop(BenchmarkSpec):
     """
 
     name: Literal["train"] = "train"
-    objective: AnyObjective = Triplet()
+    objective: AnyObjective = Field(Triplet(), description="what is trained")
     size: int = Field(64, ge=32, description="pixels")
     batch: int = Field(32, ge=8, description="images per step on each worker")
     steps: int = Field(8, ge=1, description="steps per lap")

@@ -36,7 +36,7 @@ class TripletStep(BenchmarkSpec):
     size: int = Field(64, ge=32, description="pixels")
     batches: tuple[int, ...] = Field((256, 512, 1024, 2048, 4096), description="rows, mining and loss alone")
     dim: int = Field(512, ge=1, description="length of a row, mining and loss alone")
-    margin: float = Field(0.1, gt=0)
+    margin: float = Field(0.1, gt=0, description="margin of the loss")
     peer_gib: float = Field(6.0, gt=0, description="GiB; a peer that needs more for its n³ triplets is left out")
 
     @model_validator(mode="after")

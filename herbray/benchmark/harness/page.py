@@ -11,10 +11,11 @@ from herbray.benchmark.registry import BENCHMARKS
 
 _HEAD = """# Benchmark
 
-Written by `herbray benchmark-page` from the records of `herbray benchmark NAME`; do not edit. Each figure is the median
-over interleaved rounds, with the least and the most. *Cost in CPU* and *time* are ratios within a round, median over
-rounds: 2.00 × means twice as dear as herbray. CPU time counts every process that takes part. A start, a first batch
-and a border between epochs are no rates: their seconds are given. The clocks resolve no figure below 0.0001.
+`herbray benchmark-page` writes this page from the records of `herbray benchmark NAME`; do not edit it. Each figure is
+the median over interleaved rounds, with minimum and maximum. *CPU* and *time* are ratios within a round, median over
+rounds: 2.00 × means that the contender costs twice as much as herbray. CPU time includes every process that takes
+part. For a start, a first batch and the gap between epochs, seconds are given instead of rates. The clocks do not
+resolve figures below 0.0001.
 """
 
 

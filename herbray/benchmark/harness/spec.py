@@ -119,7 +119,7 @@ class BenchmarkSpec(Spec, ABC):
 
     name: str
     rounds: int = Field(5, ge=1, description="laps of each contender after a warm-up; fewer than 5 prove little")
-    seed: int = 89
+    seed: int = Field(89, description="seed of the data")
 
     @abstractmethod
     def cases(self, work: Path) -> Iterator[Case]:

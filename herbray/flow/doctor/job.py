@@ -34,7 +34,7 @@ class Doctor(Spec):
     free_gb: float = Field(5, ge=0, description="free disk space that jobs need, in 10⁹ bytes")
     shared_gb: float = Field(1, ge=0, description="free shared memory that Ray's object store needs, in 10⁹ bytes")
     open_files: int = Field(4096, ge=1, description="open files that a process must be allowed to have")
-    dashboard_port: int = Field(8265, ge=1, le=65535)
+    dashboard_port: int = Field(8265, ge=1, le=65535, description="port of Ray's dashboard")
     timeout_s: float = Field(5, gt=0, description="seconds to wait for the response of a server")
     nodes_timeout_s: float = Field(60, gt=0, description="seconds for all nodes to start a worker and read a file")
 

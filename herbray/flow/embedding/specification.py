@@ -16,10 +16,12 @@ class Embed(Spec):
         "models:/herbray-triplet@candidate",
         description="models:/NAME@ALIAS, models:/NAME/VERSION, a folder, or `start` for untrained start weights",
     )
-    start: EncoderSpec = EncoderSpec()
-    shards: Path = Path("runs/shards")
-    out: Path = Path("runs/embeddings")
-    splits: tuple[str, ...] = schema.TEST_SPLITS
+    start: EncoderSpec = Field(EncoderSpec(), description="the encoder to embed with if `model` is `start`")
+    shards: Path = Field(Path("runs/shards"), description="folder of the shards, written by `herbray shard`")
+    out: Path = Field(
+        Path("runs/embeddings"), description="folder that receives a folder for each pair of encoder and shards"
+    )
+    splits: tuple[str, ...] = Field(schema.TEST_SPLITS, description="splits to embed")
     actors: int | None = Field(
         None,
         ge=0,
@@ -27,4 +29,4 @@ class Embed(Spec):
     )
     batch: int | None = Field(None, ge=1, description="images per batch; None: 64 on a CPU, 512 on a GPU")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
-    seed: int = 89
+    seed: int = Field(89, description="seed of random start weights")

@@ -57,12 +57,14 @@ class Evaluate(Spec):
     """
 
     embeddings: tuple[Path, ...] = Field((Path("runs/embeddings"),), description="folders, or folders of such folders")
-    tasks: tuple[AnyTask, ...] = (Identify(), Discriminate(), Mislabel())
-    out: Path = Path("runs/results.parquet")
+    tasks: tuple[AnyTask, ...] = Field((Identify(), Discriminate(), Mislabel()), description="what to measure")
+    out: Path = Field(
+        Path("runs/results.parquet"), description="table of results; further tables are written next to it"
+    )
     bootstrap: Bootstrap = Field(Bootstrap(), description="for intervals and comparisons; resamples=0 omits both")
     champion: AnyRule = Field(PromotionRule(), description="when a version becomes champion; see `herbray promote`")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
-    seed: int = 89
+    seed: int = Field(89, description="seed of folds, draws and resampling")
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ class Promote(Spec):
     shards: str | None = Field(
         None, description="fingerprint, or its beginning; needed if both versions were embedded from several shards"
     )
-    rule: AnyRule = PromotionRule()
+    rule: AnyRule = Field(PromotionRule(), description="what makes a candidate champion")
     task: AnyTask | None = Field(None, description="settings of the rule's task; None: its defaults")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
-    seed: int = PAPER_SEED
+    seed: int = Field(PAPER_SEED, description="seed of folds and resampling")
 
     @model_validator(mode="after")
     def _check_mode(self) -> Self:

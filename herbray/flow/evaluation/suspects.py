@@ -28,13 +28,13 @@ class Suspects(Spec):
 
     embeddings: Path = Field(Path("runs/embeddings"), description="embeddings folder of one encoder")
     split: PooledSplit = Field("herbarium+species+random", description="splits that the encoder was not trained on")
-    rank: Literal["order", "family", "genus", "species"] = "genus"
+    rank: Literal["order", "family", "genus", "species"] = Field("genus", description="rank at which names are checked")
     catalogue: Path | None = Field(None, description="catalogue folder, for the column with the path of each image")
     neighbours: int = Field(5, ge=1, le=100, description="number of similar sheets listed as evidence")
     most: int | None = Field(None, ge=1, description="most rows of the list; None: every specimen")
     probe: Mislabel = Field(Mislabel(), description="only folds, C, class_weight and max_iter are used")
-    out: Path = Path("runs/suspects")
-    seed: int = 89
+    out: Path = Field(Path("runs/suspects"), description="folder that receives `suspects.csv` and `suspects.parquet`")
+    seed: int = Field(89, description="seed of the folds")
 
 
 @dataclass(frozen=True, eq=False)

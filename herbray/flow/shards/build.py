@@ -27,8 +27,10 @@ class QuarantineLimit(ValueError):
 class Shard(Spec):
     """The shard job. Reads a catalogue folder, writes a shards folder."""
 
-    catalogue: Path = Path("runs/catalogue")
-    out: Path = Path("runs/shards")
+    catalogue: Path = Field(
+        Path("runs/catalogue"), description="folder of the catalogue, written by `herbray catalogue`"
+    )
+    out: Path = Field(Path("runs/shards"), description="folder that receives the shards")
     splits: Splits = Splits()
     side: int = Field(256, ge=16, le=2048, description="pixels of the short side")
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
@@ -40,7 +42,7 @@ class Shard(Spec):
     bag: int = Field(32, ge=1, description="most specimens in a row group")
     file_rows: int = Field(2048, ge=1, description="a file is closed when it holds this many rows")
     max_quarantined: float = Field(0.05, ge=0, le=1, description="the job fails if a larger share of images is refused")
-    seed: int = 89
+    seed: int = Field(89, description="seed of the splits and of the order of bags")
 
     @property
     def shrink(self) -> ShrinkSettings:

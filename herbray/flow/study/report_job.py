@@ -31,20 +31,22 @@ from herbray.tasks import LeftOut, describe_left_out
 class Report(Spec):
     """The report job. Reads results, shards, embeddings and run folders, writes one HTML page."""
 
-    title: str = "herbray"
-    results: Path = Path("runs/results.parquet")
-    shards: Path = Path("runs/shards")
+    title: str = Field("herbray", description="heading of the page")
+    results: Path = Field(Path("runs/results.parquet"), description="table of results, written by `herbray evaluate`")
+    shards: Path = Field(Path("runs/shards"), description="folder of the shards")
     catalogue: Path | None = Field(None, description="catalogue folder whose quarantined rows are shown too")
-    embeddings: tuple[Path, ...] = (Path("runs/embeddings"),)
+    embeddings: tuple[Path, ...] = Field(
+        (Path("runs/embeddings"),), description="folders of embeddings, or folders of such folders"
+    )
     runs: tuple[Path, ...] = Field((Path("runs/train"),), description="run folders, or folders of such folders")
     sweeps: tuple[Path, ...] = Field((), description="folders that `herbray tune` wrote")
-    out: Path = Path("runs/report.html")
+    out: Path = Field(Path("runs/report.html"), description="the HTML page")
     sheets: int = Field(24, ge=0, le=200, description="number of example sheets")
     projection: Literal["auto", "umap", "pca"] = Field(
         "auto", description="method of the map; auto: UMAP if it is installed, else PCA"
     )
     settings: str = Field("", description="YAML text that is shown, collapsed, at the end of the page")
-    seed: int = 89
+    seed: int = Field(89, description="seed of the sheets shown and of the map")
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ class Pretraining(Spec):
     Walker et al. pretrain on CIFAR-10. The encoder is passed on through the registry.
     """
 
-    catalogue: Catalogue
-    shard: Shard = Shard()
-    train: Train
+    catalogue: Catalogue = Field(description="settings of the catalogue")
+    shard: Shard = Field(Shard(), description="settings of the shards")
+    train: Train = Field(description="settings of the training")
 
 
 class Study(Spec):
@@ -41,10 +41,10 @@ class Study(Spec):
     run one after the other, each with its own workers.
     """
 
-    out: Path = Path("runs/study")
-    title: str = "A synthetic herbarium"
-    catalogue: Catalogue
-    shard: Shard = Shard()
+    out: Path = Field(Path("runs/study"), description="folder that receives the results of every stage")
+    title: str = Field("A synthetic herbarium", description="heading of the report")
+    catalogue: Catalogue = Field(description="settings of the catalogue")
+    shard: Shard = Field(Shard(), description="settings of the shards")
     other_shards: dict[str, Shard] = Field(
         {}, description="label of a training: settings of other shards that it trains on"
     )
@@ -59,9 +59,9 @@ class Study(Spec):
     )
     frozen: tuple[EncoderSpec, ...] = Field((), description="further encoders to evaluate without training")
     pretraining: Pretraining | None = Field(None, description="makes the start weights 'pretraining' of inits")
-    embed: Embed = Embed()
-    evaluate: Evaluate = Evaluate()
-    report: Report = Report()
+    embed: Embed = Field(Embed(), description="settings of the embeddings")
+    evaluate: Evaluate = Field(Evaluate(), description="settings of the evaluation")
+    report: Report = Field(Report(), description="settings of the report")
 
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:

@@ -46,12 +46,14 @@ class Tune(Spec):
         None, ge=1, description="trials at once; None: as many as fit the cluster"
     )
     retry_failed: Annotated[bool, Mark("conduct")] = Field(False, description="run failed trials again")
-    out: Annotated[Path, Mark("place")] = Path("runs/tune")
-    experiment: Annotated[str, Mark("name")] = "herbray"
+    out: Annotated[Path, Mark("place")] = Field(
+        Path("runs/tune"), description="folder of the sweep: trials, `trials.parquet`, `best.yaml`"
+    )
+    experiment: Annotated[str, Mark("name")] = Field("herbray", description="MLflow experiment of the sweep")
     store: Annotated[Path, Mark("place")] = Field(
         Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
     )
-    seed: int = 89
+    seed: int = Field(89, description="seed of the settings that are drawn for trials")
     scale: str | None = Field(None, description="name of the entry of `scales` that fills in settings left unset")
     scales: Annotated[dict[str, dict[str, Any]], Mark("conduct")] = Field(
         {}, description="name of a scale: settings of this job by dotted path"

@@ -54,7 +54,7 @@ class LogUniform(_Interval):
     """Every order of magnitude is equally likely."""
 
     kind: Literal["loguniform"] = "loguniform"
-    low: float = Field(gt=0)
+    low: float = Field(gt=0, description="lower end")
 
     def at(self, fraction: float) -> float:
         """See `Uniform.at`; on a logarithmic scale."""
@@ -65,8 +65,8 @@ class Int(_Interval):
     """Every integer from `low` to `high`, both included, is equally likely."""
 
     kind: Literal["int"] = "int"
-    low: int
-    high: int
+    low: int = Field(description="smallest value")
+    high: int = Field(description="largest value")
 
     def at(self, fraction: float) -> int:
         """See `Uniform.at`."""
@@ -77,7 +77,7 @@ class Choice(Spec):
     """Every value of a list is equally likely."""
 
     kind: Literal["choice"] = "choice"
-    values: tuple[Value, ...] = Field(min_length=1)
+    values: tuple[Value, ...] = Field(min_length=1, description="the values to choose from")
 
     @model_validator(mode="after")
     def _check_distinct(self) -> "Choice":

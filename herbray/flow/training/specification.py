@@ -19,10 +19,12 @@ from herbray.settings.marks import Mark
 class Optimizer(Spec):
     """How parameters are updated."""
 
-    name: Literal["adamw", "adam"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    name: Literal["adamw", "adam"] = Field("adamw", description="AdamW or Adam")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled decay for adamw, L2 penalty for adam")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="learning rate after the warm-up: falls along a cosine, or stays"
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps during which the rate rises")
 
 
@@ -45,8 +47,8 @@ class Checkpoints(Spec):
 class Elastic(Spec):
     """As many workers as the cluster has free resources for."""
 
-    min: int = Field(1, ge=1)
-    max: int = Field(ge=1)
+    min: int = Field(1, ge=1, description="fewest workers that start")
+    max: int = Field(ge=1, description="most workers")
     look_s: float = Field(60, gt=0, description="seconds between checks for free capacity")
 
     @model_validator(mode="after")
@@ -62,16 +64,26 @@ class Train(Spec):
     A field without a `Mark` changes what is learned: another value makes another run, which is trained separately.
     """
 
-    shards: Annotated[Path, Mark("place", "all trials learn from the same shards")] = Path("runs/shards")
-    out: Annotated[Path, Mark("place", "each trial has a folder of its own")] = Path("runs/train/triplet")
-    objective: AnyObjective = Triplet()
-    encoder: EncoderSpec = EncoderSpec()
-    optimizer: Optimizer = Optimizer()
-    augment: Augment = Augment()
-    stream: plan.Stream = plan.Stream()
-    loader: Annotated[LoaderSpec, Mark("conduct")] = LoaderSpec()
-    epochs: Annotated[int, Mark(why="trials are compared at equal epochs")] = Field(25, ge=1)
-    keep: Annotated[Literal["best", "last"], Mark("choice")] = "best"
+    shards: Annotated[Path, Mark("place", "all trials learn from the same shards")] = Field(
+        Path("runs/shards"), description="folder of the shards, written by `herbray shard`"
+    )
+    out: Annotated[Path, Mark("place", "each trial has a folder of its own")] = Field(
+        Path("runs/train/triplet"), description="folder of the run: checkpoints, metrics, encoder"
+    )
+    objective: AnyObjective = Field(Triplet(), description="what the encoder is trained to do")
+    encoder: EncoderSpec = Field(EncoderSpec(), description="architecture, start weights and input size")
+    optimizer: Optimizer = Field(Optimizer(), description="optimizer and learning rate")
+    augment: Augment = Field(Augment(), description="random changes of the training images")
+    stream: plan.Stream = Field(plan.Stream(), description="size of batches and windows")
+    loader: Annotated[LoaderSpec, Mark("conduct")] = Field(
+        LoaderSpec(), description="where and how images are read and decoded"
+    )
+    epochs: Annotated[int, Mark(why="trials are compared at equal epochs")] = Field(
+        25, ge=1, description="passes over the training split"
+    )
+    keep: Annotated[Literal["best", "last"], Mark("choice")] = Field(
+        "best", description="checkpoint that becomes the encoder: best on validation, or last"
+    )
     validate_rows: Annotated[int, Mark("measure")] = Field(
         4096,
         ge=2,
@@ -80,7 +92,9 @@ class Train(Spec):
     )
     neighbours: Annotated[int, Mark("measure")] = Field(5, ge=1, description="k of the k-NN genus accuracy")
     reports: Annotated[int, Mark("progress")] = Field(4, ge=1, description="reports of the loss per epoch")
-    checkpoints: Annotated[Checkpoints, Mark("conduct")] = Checkpoints()
+    checkpoints: Annotated[Checkpoints, Mark("conduct")] = Field(
+        Checkpoints(), description="how often training saves its state"
+    )
     workers: Annotated[Annotated[int, Field(ge=0)] | Elastic | None, Mark("conduct")] = Field(
         None,
         description="DDP workers, or {min, max} of them; None: one per GPU of the cluster, or one per node; 0 trains "
@@ -107,11 +121,13 @@ class Train(Spec):
     register_as: Annotated[str | None, Mark("name")] = Field(
         None, description="registered model; None: herbray-<objective>"
     )
-    experiment: Annotated[str, Mark("name", "all trials are tracked in one experiment")] = "herbray"
+    experiment: Annotated[str, Mark("name", "all trials are tracked in one experiment")] = Field(
+        "herbray", description="MLflow experiment of the run"
+    )
     store: Annotated[Path, Mark("place", "all trials are tracked in one store")] = Field(
         Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
     )
-    seed: int = 89
+    seed: int = Field(89, description="seed of start weights, order, augmentation and dropout")
 
     @property
     def result_name(self) -> str:

@@ -14,8 +14,8 @@ class Classifier(ObjectiveSpec):
 
     name: Literal["classifier"] = "classifier"
     hidden: int = Field(512, ge=1, description="width of the hidden layer")
-    dropout_features: float = Field(0.25, ge=0, lt=1)
-    dropout_hidden: float = Field(0.5, ge=0, lt=1)
+    dropout_features: float = Field(0.25, ge=0, lt=1, description="dropout rate before the first linear layer")
+    dropout_hidden: float = Field(0.5, ge=0, lt=1, description="dropout rate before the second linear layer")
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
         """See `ObjectiveSpec.build`; the image size is not used."""

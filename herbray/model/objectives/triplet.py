@@ -29,7 +29,7 @@ class Triplet(ObjectiveSpec):
 
     name: Literal["triplet"] = "triplet"
     group: int = Field(4, ge=1, description="adjacent rows of one genus in a batch")
-    margin: float = Field(0.1, gt=0)
+    margin: float = Field(0.1, gt=0, description="how much farther the negative must lie than the positive")
     normalise: bool = Field(True, description="measure distances between unit vectors")
     mining: Mining = Field(
         "all", description="which triplets of a batch count: all of them, or those chosen by the named rule"
@@ -70,7 +70,7 @@ class _TripletLoss(Objective):
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Compute mean hinge, share of triplets inside the margin, and mean distances; zeros without triplets."""
         del images
-        # In evaluation, ranks may have different numbers of batches. DDP averages the losses of `choose_published` batches.
+        # In evaluation, ranks may have different numbers of batches. DDP averages the losses of `published` batches.
         if self.training and self.mining != "published":
             features, labels = gather_batch(features, labels)
         points = features.float()

@@ -27,8 +27,8 @@ _OURS, _PLAIN, _DRAFT, _TORCH, _POOL = "herbray", "Pillow", "Pillow draft, tuned
 class Size(Spec):
     """Sheets of one size."""
 
-    width: int = Field(ge=64)
-    height: int = Field(ge=64)
+    width: int = Field(ge=64, description="width in pixels")
+    height: int = Field(ge=64, description="height in pixels")
     images: int = Field(ge=1, description="distinct sheets; each is processed once per lap")
 
     def __str__(self) -> str:
@@ -41,10 +41,13 @@ class Ingest(BenchmarkSpec):
 
     name: Literal["ingest"] = "ingest"
     side: int = Field(256, ge=16, description="pixels of the short side after resizing")
-    sizes: tuple[Size, ...] = (
-        Size(width=700, height=1000, images=24),
-        Size(width=2400, height=3600, images=6),
-        Size(width=4000, height=6000, images=3),
+    sizes: tuple[Size, ...] = Field(
+        (
+            Size(width=700, height=1000, images=24),
+            Size(width=2400, height=3600, images=6),
+            Size(width=4000, height=6000, images=3),
+        ),
+        description="sizes of the originals, one case each",
     )
     files: int = Field(96, ge=0, description="files of the first size for the case with shards; 0 leaves it out")
     grain: float = Field(3.0, ge=0, description="noise of the sheets, in grey levels; determines the bytes per pixel")

@@ -64,7 +64,7 @@ class Input(BenchmarkSpec):
     rows: int = Field(2048, ge=256, description="images per epoch")
     epochs: int = Field(2, ge=1, description="epochs per lap")
     side: int = Field(256, ge=32, description="pixels")
-    batch: int = Field(128, ge=1)
+    batch: int = Field(128, ge=1, description="images in a batch")
     threads: int | None = Field(
         None, ge=1, description="our threads, and worker processes of the peers; None: one per core"
     )

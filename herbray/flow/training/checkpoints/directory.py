@@ -163,7 +163,7 @@ def _first_intact(folders: Iterable[Path]) -> Checkpoint | None:
 
 
 def _read_with_retries(folder: Path) -> Checkpoint | None:
-    """`_count_images`, tried again for some seconds if the storage refuses."""
+    """`_read`, tried again for some seconds if the storage refuses."""
     for pause in _PAUSES_S:
         try:
             return _read(folder)

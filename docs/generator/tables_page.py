@@ -1,0 +1,75 @@
+"""The reference of tables: the columns of every table, from the Arrow schemas and the comments next to them."""
+
+import inspect
+import re
+from typing import Final
+
+import pyarrow as pa
+
+from herbray import schema
+
+TABLES: Final = {
+    "CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
+    "SHARD": ("Shards", "`split=NAME/part-00000.parquet`"),
+    "INDEX": ("Index of the shards", "`index.parquet`"),
+    "QUARANTINE": ("Quarantine", "`quarantine.parquet`"),
+    "EMBEDDING": ("Embeddings", "`MODEL-SHARDS/split=NAME/part-00000.parquet`"),
+    "RESULT": ("Results", "`results.parquet`"),
+    "OUTCOME": ("Outcomes", "`results-outcomes/ENCODER.parquet`"),
+    "COMPARISON": ("Comparisons", "`results-comparisons.parquet`"),
+    "LEFT_OUT": ("Left out", "`results-left-out.parquet`"),
+    "TRIAL": ("Trials", "`trials.parquet`"),
+    "SUSPECT": ("Suspects", "`suspects.parquet`"),
+}
+"""Name in `herbray.schema` → heading, file."""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [
+        "# Tables",
+        f"Every table is a Parquet file. The columns are defined in `herbray/schema.py`, version {schema.VERSION}.",
+    ]
+    for name, (heading, file) in TABLES.items():
+        table = schema.embedding_schema(512) if name == "EMBEDDING" else getattr(schema, name)
+        parts += [f"## {heading}", f"{file}. {_about(name)}", _columns(name, table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(name: str) -> str:
+    """The source that defines a table, with the string below it; empty for embeddings, which a function makes."""
+    found = re.search(rf'^{name}: .+?^""".+?"""', inspect.getsource(schema), re.M | re.S)
+    return found[0] if found else ""
+
+
+def _about(name: str) -> str:
+    """The string below a schema's assignment."""
+    if name == "EMBEDDING":
+        return "One row a specimen; the length of `embedding` is that of the encoder, 512 for ResNet-18."
+    return _block(name).split('"""')[-2]
+
+
+def _remarks(source: str) -> dict[str, str]:
+    """Column → the comment that follows its field, the first if there are several."""
+    lines = re.findall(r'pa\.field\(f?"(\w+?)(?:_\{end\})?".*?\),?\s+# (.+)', source)
+    return {name: words for name, words in reversed(lines)}
+
+
+def _identity() -> dict[str, str]:
+    """Column → its line in the docstring of `Identity`."""
+    lines = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", inspect.getdoc(schema.Identity) or "", re.M)
+    return {name: " ".join(words.split()).rstrip(".") for name, words in lines}
+
+
+def remarks(name: str) -> dict[str, str]:
+    """Column → what it holds: the table's own comment, else that of the table whose columns it repeats."""
+    return _remarks(inspect.getsource(schema)) | _identity() | _remarks(_block(name))
+
+
+def _columns(name: str, table: pa.Schema) -> str:
+    told = remarks(name)
+    lines = ["| column | type | may be null | holds |", "|---|---|---|---|"]
+    for field in table:
+        words = told.get(field.name) or told.get(re.sub(r"_[ab]$", "", field.name), "")
+        lines.append(f"| `{field.name}` | `{field.type}` | {'yes' if field.nullable else 'no'} | {words} |")
+    return "\n".join(lines)
