@@ -11,7 +11,7 @@ import tables_page
 import yaml
 
 from herbray import cli, schema
-from herbray.settings.marks import flat
+from herbray.settings.marks import flatten
 
 ROOT = Path(__file__).parents[2]
 VERBS = [verb for verb in cli.VERBS if verb not in settings_pages.ALIASES]
@@ -28,7 +28,7 @@ def test_every_setting_has_a_type_and_a_description(verb):
 def test_every_key_of_the_files_that_ship_is_in_the_reference(verb):
     known = {re.sub(r"\[\]", "", key.path) for key in settings_pages.keys(verb)}
     for path in (ROOT / "jobs").glob(f"{verb}*.yaml"):
-        for key in flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
+        for key in flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
             parents = {key.rsplit(".", depth)[0] for depth in range(key.count(".") + 1)}
             assert parents & known, f"{path}: {key}"
 
