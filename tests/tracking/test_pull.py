@@ -121,7 +121,7 @@ def test_files_changed_after_registration_are_refused(uri, own, encoders, tmp_pa
 
 def test_files_over_the_limit_are_refused(uri, model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules[pull_function.__module__].LIMITS, WEIGHTS, 1_000)
-    with pytest.raises(ValueError, match=r"over the limit of 1,000; not fetched"):
+    with pytest.raises(ValueError, match=r"limit 1,000; not downloaded"):
         pull(model, uri, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
