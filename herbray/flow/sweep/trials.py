@@ -124,7 +124,7 @@ def to_table(trials: Sequence[Trial], space: Space) -> pa.Table:
 
 
 def write_table(trials: Sequence[Trial], space: Space, path: Path) -> None:
-    """Write the table of `to_result_table` in one step."""
+    """Write the table of `to_table` in one step."""
     tables.write(path, to_table(trials, space))
 
 
