@@ -136,7 +136,7 @@ def test_an_anchor_without_a_rival_of_another_genus_does_not_count():
     [
         ({"mining": "published"}, "set rivals=16"),
         ({"mining": "published", "rivals": 8}, "set group=2, views=1, not 4, 1"),
-        ({"rivals": 8}, "rivals=8 serve mining=published alone"),
+        ({"rivals": 8}, "only mining=published uses rivals"),
     ],
 )
 def test_settings_that_do_not_go_together(settings, message):
