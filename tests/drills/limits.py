@@ -98,7 +98,7 @@ def dies_again(folder: Path) -> Found:
     with nodes(3) as cluster:
         told, seconds = refused(folder, 240, {"RAY_ADDRESS": cluster.address})
     attempts = len(lines(folder / "attempts.jsonl"))
-    clear = told["kind"] == "Repeated" and "2 times in a row" in told["told"] and str(spec.out) in told["told"]
+    clear = told["kind"] == "RepeatedFailure" and "2 times in a row" in told["told"] and str(spec.out) in told["told"]
     result = f"{told['kind']}: {told['told'].partition(': ')[2][:110]}; {attempts} attempts"
     what = "a train worker (SIGKILL, at every try)"
     return Found(what, "at the same batch, max_failures: 1", result, clear and attempts == 2, seconds)

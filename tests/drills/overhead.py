@@ -33,7 +33,7 @@ def overhead(folder: Path) -> Found:
     from herbray.flow.training.checkpoints.coordinator import CheckpointCoordinator
     from herbray.flow.training.checkpoints.directory import CheckpointDirectory, CheckpointWriter
     from herbray.flow.training.job import fit
-    from herbray.flow.training.loop import _Course
+    from herbray.flow.training.loop import _TrainingLoop
     from herbray.flow.training.training_data import read_training_data
 
     torch.set_num_threads(1)  # as in the other drills: other work on the cores is not to be fought for
@@ -45,17 +45,17 @@ def overhead(folder: Path) -> Found:
         (CheckpointCoordinator, "keep_up"),
         (CheckpointWriter, "close"),
         (CheckpointDirectory, "save"),
-        (_Course, "run"),
+        (_TrainingLoop, "run"),
     ]
     took: dict[str, list[float]] = {f"{kind.__name__}.{name}": [] for kind, name in names}
     with ExitStack() as stack:
         for kind, name in names:
             stack.enter_context(timed(kind, name, took[f"{kind.__name__}.{name}"]))
         fitted = fit(spec)
-    count = len(took["Saver.save"])
-    waited = sum(took["Writer.begin"]) + sum(took["Saver.keep_up"])
-    copied = sum(took["Saver.save"]) - sum(took["Writer.begin"])
-    written, epoch = sum(took["Store.save"]) / count, sum(took["_Course.run"]) / epochs
+    count = len(took["CheckpointCoordinator.save"])
+    waited = sum(took["CheckpointWriter.begin"]) + sum(took["CheckpointCoordinator.keep_up"])
+    copied = sum(took["CheckpointCoordinator.save"]) - sum(took["CheckpointWriter.begin"])
+    written, epoch = sum(took["CheckpointDirectory.save"]) / count, sum(took["_TrainingLoop.run"]) / epochs
     size_mb = sum(path.stat().st_size for path in fitted.checkpoint.rglob("*") if path.is_file()) / 1e6
     data = read_training_data(spec)
     images = data.per_epoch * data.windows[0].batches * spec.stream.batch
@@ -64,7 +64,7 @@ def overhead(folder: Path) -> Found:
         f"{1000 * waited / count:.0f} ms (waiting for the one before), and is written in {written:.1f} s beside it; "
         f"{100 * (copied + waited) / epochs / epoch:.1f} % of an epoch of {epoch:.1f} s with {count // epochs} "
         f"checkpoints ({images} images of {size} px, ResNet-18, AdamW, one thread); "
-        f"{took['Writer.close'][-1]:.1f} s at the run's end"
+        f"{took['CheckpointWriter.close'][-1]:.1f} s at the run's end"
     )
     good = count == 4 * epochs and copied / count < written
     return Found("nothing", "overhead of checkpoints", result, good)
