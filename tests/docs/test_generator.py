@@ -59,7 +59,7 @@ def test_the_settings_of_another_verb_are_linked_not_repeated():
 
 def test_attributes_of_a_docstring_describe_fields_of_parents_too():
     words = settings_pages.attributes(settings_pages.spec_of("catalogue"))
-    assert words["source"].startswith("where the specimens come from")
+    assert words["source"].startswith("source of the specimens")
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _knn(rows: int, folder: Path) -> Job:
 
     del folder
     points = np.random.default_rng(89).standard_normal((rows, _DIM), np.float32)
-    return lambda: list(find_nearest(points, np.arange(rows), 10, np.arange(_QUERIES), device="cpu"))
+    return lambda: list(find_nearest(points, np.arange(rows), 10, np.arange(min(rows, _QUERIES)), device="cpu"))
 
 
 def _embed(rows: int, folder: Path) -> Job:

@@ -25,7 +25,7 @@ def test_every_contender_of_every_case_handles_every_image(tmp_path, capsys):
         "210×300 px": {"herbray": 2, "Pillow": 2, "Pillow draft, tuned": 2, "torchvision": 2},
         "files of 210×300 px to shards": {"herbray": 3, "Pillow pool": 3},
     }
-    assert "bytes a pixel" in capsys.readouterr().err
+    assert "bytes per pixel" in capsys.readouterr().err
     every = [lap for found in laps.values() for lap in found]
     assert all(promise.judge(every).met is not None for promise in spec.targets())
 
