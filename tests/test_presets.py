@@ -261,7 +261,10 @@ def test_a_preset_may_be_named_on_the_command_line_and_inside_another_job(tmp_pa
             "optimizer: preset 'walker2022' has no settings for 'optimizer', only for: .*shard, train",
         ),
         ({"preset": "walker2022", "epoch": 3}, "epoch: unknown key; did you mean 'epochs'"),
-        ({"preset": "walker2022", "stream": {"batch": 48}, "objective": {"mining": "all"}}, "rivals=16, but only mining=published uses rivals"),
+        (
+            {"preset": "walker2022", "stream": {"batch": 48}, "objective": {"mining": "all"}},
+            "rivals=16, but only mining=published",
+        ),
     ],
 )
 def test_an_invalid_use_of_a_preset_is_reported(tree, message):

@@ -1,5 +1,6 @@
 """The log of a job: by default, only warnings of herbray are shown; `HERBRAY_LOG` can ask for more."""
 
+import contextlib
 import logging
 import os
 import re
@@ -104,7 +105,8 @@ class _Stderr(logging.Handler):
     """Writes to the current `sys.stderr`, which a progress bar replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        with contextlib.suppress(OSError):  # a closed or full stderr does not end a job
+            print(self.format(record), file=sys.stderr)
 
 
 def _install_handler(logger: logging.Logger, level: int, others: bool = False) -> None:

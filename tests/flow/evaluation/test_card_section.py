@@ -19,7 +19,7 @@ def measured():
             families[ids[-1]] = family
     place = Place(*KEY[:3])
     ids, hits = np.array(ids, dtype=object), np.array(hits)
-    outcomes = place.outcome("accuracy", ids, hits)
+    outcomes = place.outcomes("accuracy", ids, hits)
     scores = place.scores({"accuracy": hits.mean(), "rows": 109})
     leak = Place("leakage", "herbarium", "institution")
     scores += leak.scores({"accuracy": 0.75, "majority": 0.4, "genus_majority": 0.45}, 0)

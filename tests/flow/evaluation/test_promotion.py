@@ -184,9 +184,9 @@ def test_the_champion_itself_is_left_alone(world):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model": "nobody"}, "no model 'nobody' in this registry; it holds"),
-        ({"version": 7}, "no version 7; it has 1, 2, 3"),
-        ({"to": 7}, "no version 7; it has 1, 2, 3"),
+        ({"model": "nobody"}, "no model 'nobody' in this registry; its models"),
+        ({"version": 7}, "no version 7; its versions: 1, 2, 3"),
+        ({"to": 7}, "no version 7; its versions: 1, 2, 3"),
         ({"to": 2, "version": 3}, "set only one of them"),
         ({"rule": "identify/genus/accuracy"}, "write task/split/level/metric"),
         ({"rule": "identfy/random/genus/accuracy"}, "did you mean 'identify'"),
@@ -326,7 +326,7 @@ def test_two_at_once_one_wins_the_other_is_told(world):
         thread.start()
     for thread in threads:
         thread.join()
-    told = [end for end in ends if "another promotion was quicker" in end]
+    told = [end for end in ends if "another promotion was faster" in end]
     later = [end for end in ends if end in ("promoted", "kept")]
     assert len(told) + len(later) == 2
     assert world.champion in (1, 2)
@@ -344,7 +344,7 @@ def test_the_verb_takes_a_name_and_a_version_to_go_back_to(world, capsys):
     assert verb("promote", world.name, "--to", "1", *places) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("rolled back:")
     assert verb("promote", world.name, "--to", "7", *places) == 1
-    assert "no version 7; it has 1, 2, 3" in capsys.readouterr().err
+    assert "no version 7; its versions: 1, 2, 3" in capsys.readouterr().err
     assert verb("promote", "no-such.model", *places) == 1
     assert "no model 'no-such.model' in this registry" in capsys.readouterr().err
 
@@ -400,15 +400,15 @@ def test_an_evaluation_goes_into_card_and_run_of_each_version(world):
 
 
 def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, caplog, monkeypatch):
-    exclusive, other = tracking.promotion_lock, f"{world.name}-other"
+    lock, other = tracking.promotion_lock, f"{world.name}-other"
     locks = []
 
     def impatient(uri, name):
         locks.append(name)
-        return exclusive(uri, name, 0.0)
+        return lock(uri, name, 0.0)
 
-    monkeypatch.setattr(tracking, "exclusive", impatient)  # the cards
-    monkeypatch.setattr("herbray.tracking.champion.promotion.exclusive", impatient)  # the alias
+    monkeypatch.setattr(tracking, "promotion_lock", impatient)  # the cards
+    monkeypatch.setattr("herbray.tracking.champion.promotion.promotion_lock", impatient)  # the alias
     run = tracking.open_run(world.uri, "promote", other, {})
     tracking.register(run, other, world.encoder, "# Another card\n")
     free = entries(world, 2)[0]
@@ -416,7 +416,7 @@ def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, ca
     shutil.copytree(free.folder, world.folder / "other")
     storage.write_note(world.folder / "other" / "manifest.json", note)
     free = dataclasses.replace(free, folder=world.folder / "other")
-    with exclusive(world.uri, world.name):
+    with lock(world.uri, world.name):
         write_back(world.store, RULE, 89, [*entries(world, 1), free])
     assert locks == [world.name, other, world.name, other]
     assert caplog.text.count("is being promoted by") == 2

@@ -93,7 +93,7 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         (
             sheets(institution="K"),
             {"embed": {"splits": ["herbarium", "random"]}},
-            r"no specimen is in herbarium \(all sheets are of one institution, K\); there",
+            r"no specimens in herbarium \(all sheets are of one institution, K\); the shards",
         ),
         (sheets(institution="K"), {"embed": {"splits": ["herbarum"]}}, "herbarum unknown"),
         (sheets(families=1), {"evaluate": {"tasks": [{"name": "identify", "ranks": ["family"]}]}}, "identify: family"),
@@ -101,7 +101,7 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         (
             sheets(gathering="one"),
             {"splits": {"home": None}},
-            r"no specimen is in herbarium, species \(without a species .*, random \(a share",
+            r"no specimens in herbarium, species \(without any one species.*, random \(a share",
         ),
         (sheets(genera=2, each=5, families=2), {}, "no task can be scored with these labels"),
         (

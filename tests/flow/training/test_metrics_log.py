@@ -26,7 +26,7 @@ def test_while_the_disk_is_full_figures_wait_and_are_written_with_the_next(tmp_p
     no_room(None)
     assert told == [True, True, False]
     assert [row["images"] for row in read_metrics(path)] == [1]
-    assert caplog.text.count("figures wait for it, training goes on") == 1
+    assert caplog.text.count("metrics wait in memory, training continues") == 1
     no_room(path.stat().st_size + 10)
     with pytest.raises(OSError, match="too large"):
         curve.flush()

@@ -3,7 +3,7 @@
 import pytest
 
 from herbray import config
-from herbray.flow.training import specification as module
+from herbray.flow.training import training_data as module
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 

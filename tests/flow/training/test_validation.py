@@ -98,7 +98,7 @@ def test_batches_are_decoded_while_the_device_works(small_shards, tmp_path, monk
     spec = spec_of(small_shards, tmp_path)
     data = read_training_data(spec)
     learner, validator = learner_of(spec, data), validator_of(spec, data)
-    decode, encode, more, decoded, in_time = module.decode, learner.encoder.forward, threading.Condition(), [], []
+    decode, encode, more, decoded, in_time = module.paint_jpegs, learner.encoder.forward, threading.Condition(), [], []
 
     def noting(jpegs, *given):
         decode(jpegs, *given)

@@ -137,7 +137,7 @@ def test_a_writer_warns_of_one_on_the_way_and_fails_at_the_last(tmp_path, caplog
     writer = CheckpointWriter(store_of(tmp_path))
     writer.begin(1, full, {})
     writer.begin(2, fill, {})
-    assert "training goes on: [Errno 28] No space left" in caplog.text
+    assert "training continues: [Errno 28] No space left" in caplog.text
     writer.close()
     assert writer.store.newest().consumed == 2
     writer.begin(3, full, {})

@@ -156,5 +156,5 @@ def test_a_worker_may_have_every_cpu_where_tasks_just_read(monkeypatch):
     spec = Train(workers=Elastic(min=1, max=2), cpus_per_worker=1)
     assert divide_cpus(spec)[0] == 1
     decoding = spec.model_copy(update={"loader": spec.loader.model_copy(update={"decode": "tasks"})})
-    with pytest.raises(ValueError, match=r"1 workers of 1 CPUs and the tasks that feed them need more .* 1 CPUs"):
+    with pytest.raises(ValueError, match=r"1 workers of 1 CPUs and the tasks that read for them need more .* 1 CPUs"):
         divide_cpus(decoding)
