@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-fast drills drills-short lint docs lock clean
+.PHONY: setup demo test test-fast test-all drills drills-short lint docs lock clean
 
 setup: $(READY)
 
@@ -20,12 +20,19 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/herbray demo jobs/demo.yaml
 
+# Tests without a cluster share two processes; those with one have the machine to themselves.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster and not long"
+	$(BIN)/python -m pytest -m "cluster and not long"
+
+# Also the tests that take tens of seconds: before a release.
+test-all: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
+	$(BIN)/python -m pytest -m cluster
 
 # No Ray cluster and nothing that takes seconds: while you work.
 test-fast: setup
-	$(BIN)/python -m pytest -m "not cluster and not slow"
+	$(BIN)/python -m pytest -m "not cluster and not slow and not long"
 
 # Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. Some twenty to thirty minutes, if nothing else runs.
 drills: setup

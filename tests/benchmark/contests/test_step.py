@@ -25,6 +25,7 @@ def lap(contender, rate):
     return Lap("case", contender, 1, rate, 1.0, 1.0, 0.1)
 
 
+@pytest.mark.long
 def test_each_objective_trains_from_shards_and_from_memory(tmp_path):
     laps = [lap for case in TINY.cases(tmp_path) for lap in race(case, 1)]
     assert {(lap.contender, lap.units) for lap in laps} == {(FROM_SHARDS, 16), (FROM_MEMORY, 16)}

@@ -420,7 +420,7 @@ def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, ca
         write_back(world.store, RULE, 89, [*entries(world, 1), free])
     assert locks == [world.name, other, world.name, other]
     assert caplog.text.count("is being promoted by") == 2
-    assert "version 1: its card lacks these results" in caplog.text
+    assert "version 1: these results are not in its model card" in caplog.text
     assert world.champion is None
     assert tracking.read_standing(world.uri, other).champion == 1
     assert "identify" in tracking.read_section(tracking.read_card(world.uri, other, 1), "Results")

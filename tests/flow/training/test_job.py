@@ -89,7 +89,11 @@ def equal(one, two):
 OBJECTIVES = [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "classifier"}]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: each["name"])
+@pytest.mark.parametrize(
+    "objective",
+    [OBJECTIVES[0], *(pytest.param(each, marks=pytest.mark.long) for each in OBJECTIVES[1:])],
+    ids=lambda each: each["name"],
+)
 def test_stopped_again_and_again_it_ends_with_the_weights_and_curves_of_an_undisturbed_run(
     shards, tmp_path, monkeypatch, objective
 ):
@@ -133,6 +137,7 @@ def test_the_newest_checkpoint_is_damaged_and_the_one_before_is_used(shards, tmp
     assert equal(whole, broken)
 
 
+@pytest.mark.long
 def test_by_the_clock_a_checkpoint_is_made_between_the_epochs_ends(shards, tmp_path, monkeypatch):
     spec = spec_of(shards, tmp_path, checkpoints={"seconds": 1e-6, "last": 99})
     fit(spec)
@@ -144,7 +149,7 @@ def test_by_the_clock_a_checkpoint_is_made_between_the_epochs_ends(shards, tmp_p
     assert [int(p.name) for p in sorted((tmp_path / "only" / "checkpoints").glob("*/*"))] == [per_epoch, 2 * per_epoch]
 
 
-@pytest.mark.parametrize("interval", [1, 4])
+@pytest.mark.parametrize("interval", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_path, monkeypatch, interval):
     """Steps go on beside a write, unless they would go further than an interval past the last one on disk."""
     from herbray.flow.training import job as module
@@ -173,6 +178,7 @@ def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_
     assert any(beside) == (interval > 1)
 
 
+@pytest.mark.long
 def test_by_the_clock_a_slow_disk_leaves_time_to_train(shards, tmp_path, monkeypatch):
     """The interval begins when a write has been waited for; else the next one is due at once, window by window."""
     from herbray.flow.training import job as module
@@ -218,7 +224,7 @@ def ranks(world, folder, spec, phases):
     folder.mkdir(exist_ok=True)
     (folder / "job.yaml").write_text(config.dump(spec))
     (folder / "phases.json").write_text(json.dumps(phases))
-    script = Path(__file__).parents[1] / "drills" / "bare.py"
+    script = Path(__file__).parents[2] / "drills" / "bare.py"
     begun = [
         subprocess.Popen(
             [sys.executable, script, str(rank), str(world), folder], env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -336,7 +342,7 @@ def test_embed_writes_each_specimen_once_and_goes_on(story, shards):
     ("values", "message"),
     [
         ({"splits": ("randon",)}, "randon unknown"),
-        ({"splits": ("unused",)}, "no row of unused"),
+        ({"splits": ("unused",)}, "no specimens in unused"),
         ({"model": "models:/nobody@champion"}, "nobody"),
         ({"model": "start", "start": {"size": 64}}, "takes images of 64 px"),
     ],

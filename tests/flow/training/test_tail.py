@@ -1,3 +1,5 @@
+import pytest
+
 """The last windows, fewer than the ranks: real ranks over gloo, without Ray."""
 
 import json
@@ -47,6 +49,7 @@ def rank_of(rank, folder, tree):
     dist.destroy_process_group()
 
 
+@pytest.mark.long
 def test_ranks_that_wait_for_the_last_windows_never_wait_longer_than_a_step(shards, tmp_path):
     tree = {
         "shards": str(shards),

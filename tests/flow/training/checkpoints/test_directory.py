@@ -139,7 +139,7 @@ def test_a_writer_warns_of_one_on_the_way_and_fails_at_the_last(tmp_path, caplog
     writer.begin(2, fill, {})
     assert "training continues: [Errno 28] No space left" in caplog.text
     writer.close()
-    assert writer.store.newest().consumed == 2
+    assert writer.directory.newest().consumed == 2
     writer.begin(3, full, {})
     with pytest.raises(OSError, match="No space"):
         writer.close()

@@ -21,7 +21,7 @@ from herbray.model.sealed_folder import write_sealed
 from herbray.tracking.store import client
 
 SMALL = {
-    "encoder": {"size": 32},
+    "encoder": {"size": 16},
     "objective": {"name": "triplet"},
     "stream": {"batch": 16, "window": 8, "align": 2},
     "optimizer": {"schedule": "constant", "warmup": 0},
@@ -131,6 +131,7 @@ def test_at_a_constant_rate_a_longer_run_goes_on_from_the_end_and_is_the_run_tha
     assert trained_on() == []
 
 
+@pytest.mark.long
 def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(small_shards, tmp_path, monkeypatch):
     whole = fit(spec_of(small_shards, tmp_path / "whole"))
     spec = spec_of(small_shards, tmp_path, epochs=1, checkpoints={"seconds": None, "windows": 1})
@@ -150,6 +151,7 @@ def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(small_shard
     assert equal(longer, whole)
 
 
+@pytest.mark.long
 def test_a_longer_run_whose_copy_was_cut_short_is_copied_anew(small_shards, tmp_path, monkeypatch, trained_on):
     fit(spec_of(small_shards, tmp_path, epochs=1))
     trained_on()
@@ -170,6 +172,7 @@ def test_a_longer_run_whose_copy_was_cut_short_is_copied_anew(small_shards, tmp_
     assert read_encoder(done.encoder)[1].spec["epochs"] == 2
 
 
+@pytest.mark.long
 def test_the_encoder_of_a_longer_run_says_so_though_its_best_epoch_was_of_the_shorter_one(
     small_shards, tmp_path, never
 ):
@@ -183,6 +186,7 @@ def test_the_encoder_of_a_longer_run_says_so_though_its_best_epoch_was_of_the_sh
     assert read_encoder(done.encoder)[1].spec["epochs"] == 2
 
 
+@pytest.mark.long
 def test_under_a_cosine_it_begins_anew_and_says_so_once(small_shards, tmp_path, trained_on, caplog):
     values = {"optimizer": {"schedule": "cosine", "warmup": 0}}
     whole = fit(spec_of(small_shards, tmp_path / "whole", epochs=2, **values))
@@ -292,6 +296,7 @@ def test_another_name_after_the_end_is_registered_without_training_again(small_s
     assert len(client(uri).search_model_versions("name = 'herbray-triplet'")) == 1
 
 
+@pytest.mark.long
 def test_another_experiment_after_the_end_gets_a_run_with_the_curves(small_shards, tmp_path, never):
     first = train(spec_of(small_shards, tmp_path, epochs=1))
     never()
@@ -318,6 +323,7 @@ def test_what_watches_a_training_is_not_changed_after_its_end_and_the_user_is_to
     assert "neighbours: 5" in (spec.out / "card.md").read_text()
 
 
+@pytest.mark.long
 def test_the_other_checkpoint_is_kept_if_it_is_there(small_shards, tmp_path, never, capsys, caplog):
     spec = spec_of(small_shards, tmp_path)
     train(spec)
@@ -332,6 +338,7 @@ def test_the_other_checkpoint_is_kept_if_it_is_there(small_shards, tmp_path, nev
     assert not [each for each in caplog.records if each.name.startswith("herbray")]
 
 
+@pytest.mark.long
 def test_if_the_other_checkpoint_is_gone_a_line_says_which_is_left(small_shards, tmp_path, never, caplog):
     values = {"epochs": 2, "checkpoints": {"last": 1}}
     fit(spec_of(small_shards, tmp_path, keep="last", **values))
