@@ -1,11 +1,10 @@
-import pytest
-
 """The last windows, fewer than the ranks: real ranks over gloo, without Ray."""
 
 import json
 import time
 from datetime import timedelta
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
