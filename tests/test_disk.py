@@ -1,9 +1,10 @@
 import errno
+import os
 import subprocess
 
 import pytest
 
-from herbray import cli
+from herbray import cli, storage
 from herbray.disk import describe_disk_error, find_disk_error
 from herbray.flow.embedding.encoder_source import start_card
 from herbray.flow.embedding.specification import Embed
@@ -46,10 +47,11 @@ def test_the_message_says_where_how_much_is_free_and_what_to_do(tmp_path):
     assert named.count("same command") == 1
 
 
-def test_a_job_on_a_full_disk_ends_in_one_clear_line(cluster, shards, herbarium, tmp_path, capsys):
+def test_a_job_on_a_full_disk_ends_in_one_clear_line(cluster, shards, herbarium, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    (out / ".quarantine.parquet.tmp").symlink_to("/dev/full")  # pyarrow removes the link when it fails
+    monkeypatch.setattr(storage.secrets, "token_hex", lambda count: "ab")  # the temporary name is known
+    (out / f".quarantine.parquet.{os.getpid()}-ab.tmp").symlink_to("/dev/full")  # the link is removed after the failure
     words = [f"catalogue={herbarium}", f"out={out}", "splits.species=0.1", "splits.random=0.2", "side=40", "bag=8"]
     assert cli.run("shard", None, words) == 1
     error = capsys.readouterr().err

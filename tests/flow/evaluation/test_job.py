@@ -190,7 +190,7 @@ def test_an_encoder_that_is_there_twice_counts_once(cluster, tmp_path, caplog):
     alone = evaluate(spec_of(tmp_path / "e" / "a-v1", tmp_path / "alone.parquet"))
     assert results.equals(alone)
     assert [file.name for file in outcomes_folder(out).iterdir()] == ["000-a-v1.parquet"]
-    assert "a-v2 holds the same encoder as a-v1: results contain it once" in caplog.text
+    assert "a-v2 holds the same encoder as a-v1: the results contain it once" in caplog.text
 
 
 def test_an_encoder_on_two_sets_of_shards_is_evaluated_apart(tmp_path):

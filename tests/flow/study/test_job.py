@@ -275,7 +275,7 @@ def test_a_study_twice_is_the_same_table_and_goes_on_where_it_stopped(tmp_path, 
     page = study(spec(one, seeds=[1, 2]))
     table = results(one)
     assert page == one / "report.html"
-    assert "fitted on train; other splits projected onto it" in page.read_text()
+    assert "fitted on train; other splits are projected" in page.read_text()
     assert {"silhouette"} == {row["task"] for row in table.to_pylist() if row["split"] == "train"}
     encoders = set(zip(*(table[name].to_pylist() for name in schema.IDENTITY.names), strict=True))
     told = sorted((each.model, each.init, each.seed) for each in itertools.starmap(schema.Identity, encoders))

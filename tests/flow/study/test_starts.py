@@ -126,7 +126,7 @@ def test_a_start_that_the_training_itself_would_move_is_refused(pretrained, shar
     for alias in ("@candidate", "/latest"):
         encoder = {"init": f"models:/{first.model}{alias}", "stem": "cifar"}
         spec = spec_of(shards, tmp_path, store=store, objective=OBJECTIVES[1], encoder=encoder, register_as=first.model)
-        with pytest.raises(ValueError, match="begin anew from its own result: name a version"):
+        with pytest.raises(ValueError, match="would start from its own result the next time: name a version"):
             train(spec)
 
 

@@ -394,5 +394,5 @@ def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(clust
         with pytest.raises(ValueError, match="holds another sweep"):
             tune(other)
     (spec.out / "sweep.json").write_text("")
-    with pytest.raises(ValueError, match=r"sweep\.json: damaged.*if the trials here are of this sweep"):
+    with pytest.raises(ValueError, match=r"sweep\.json: damaged.*if the trials in this folder belong to this sweep"):
         tune(spec)
