@@ -205,6 +205,7 @@ def test_a_difference_is_the_first_setting_less_the_second_from_one_start(tmp_pa
     )
 
 
+@pytest.mark.long
 def test_an_experiment_on_settings_has_one_table_and_tells_the_paired_difference(tmp_path, cluster, capsys):
     few = {"source": SOURCE | {"path": str(tmp_path / "sheets"), "sheets": 160}}
     train = [TRAIN | {"label": "cropped"}, TRAIN | {"label": "padded"}]

@@ -29,6 +29,7 @@ OBJECTIVES = [
     {"name": "classifier", "hidden": 16},
     {"name": "autoencoder", "width": 4},
 ]
+SOME = [OBJECTIVES[0], *(pytest.param(each, marks=pytest.mark.long) for each in OBJECTIVES[1:])]
 
 
 def spec_of(shards, out, **values):
@@ -49,7 +50,7 @@ def test_other_weights_in_the_start_folder_are_another_run(tmp_path):
     assert names[1] == names[3]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o["name"])
+@pytest.mark.parametrize("objective", SOME, ids=lambda o: o["name"])
 def test_the_study_trains_and_repeats_itself(shards, tmp_path, objective):
     fits = [fit(spec_of(shards, tmp_path / str(i), objective=objective)) for i in range(2)]
     weights = [read_encoder(each.encoder)[0].state_dict() for each in fits]
@@ -85,7 +86,7 @@ def test_a_training_knows_the_very_start_that_it_began_as(pretrained, shards, tm
         assert read_note(embed(Embed(model="start", start=other, seed=spec.seed, **place)))["kind"] != own["kind"]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o["name"])
+@pytest.mark.parametrize("objective", SOME, ids=lambda o: o["name"])
 def test_every_objective_starts_from_the_registry(pretrained, shards, tmp_path, objective):
     store, trained = pretrained
     start = {"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"}
@@ -101,6 +102,7 @@ def test_every_objective_starts_from_the_registry(pretrained, shards, tmp_path, 
     assert all(torch.allclose(a, b) for a, b in zip(done.parameters(), source.parameters(), strict=True))
 
 
+@pytest.mark.long
 def test_a_start_whose_alias_has_moved_is_another_run(pretrained, shards, tmp_path):
     """And the former one is there still, for whoever names its version."""
     store, first = pretrained
@@ -143,6 +145,7 @@ def test_every_objective_starts_from_imagenet_or_says_what_to_put_where(shards, 
         assert read_encoder(fitted.encoder)[1].init == "imagenet"
 
 
+@pytest.mark.long
 def test_a_registered_start_is_a_frozen_baseline(cluster, pretrained, shards, tmp_path):
     store, _ = pretrained
     start = EncoderSpec(size=32, normalise=False, stem="cifar", init="models:/walker2022-pretraining@candidate")

@@ -361,6 +361,7 @@ def test_where_every_trial_failed_the_causes_are_listed(shards, tmp_path):
 # A sweep
 
 
+@pytest.mark.long
 def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(cluster, shards, tmp_path):
     space = {"optimizer.lr": "grid(0.001, 1e12)", "objective.group": [2]}
     spec = spec_of(

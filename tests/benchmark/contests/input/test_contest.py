@@ -26,6 +26,7 @@ def test_every_target_names_a_case_and_contenders_that_are_there(cases):
         assert wanted <= names[case]
 
 
+@pytest.mark.long
 def test_our_ways_make_equal_batches_and_hand_over_all_images(cases):
     for name, case in cases.items():
         if case.check:
