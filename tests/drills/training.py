@@ -286,7 +286,7 @@ def node_joins(folder: Path) -> Found:
 
 
 DRILLS = {
-    "worker": Drill(worker_in_mid_epoch, 400, short=True),
+    "worker": Drill(worker_in_mid_epoch, 400),
     "worker-epoch-end": Drill(worker_at_epoch_end, 300),
     "worker-write": Drill(worker_in_write, 300),
     "driver": Drill(driver, 480),
