@@ -88,7 +88,7 @@ KINDS = (
 
 def commands(root: Path) -> dict[str, tuple[str, list[str]]]:
     """Verb and settings of each command of the story."""
-    common = [f"shards={root / 'shards'}", f"store={root}"]
+    common = [f"shards={root / 'shards'}", f"store={root.parent}"]
     learn = [*common, ENCODER, "stream={batch: 16, window: 8}", "epochs=2", "workers=0", "objective={name: classifier}"]
     seen = [*common, "splits=[random]", "actors=0", f"model={root / 'train' / 'encoder'}"]
     cached = f"loader={{cache: {root / 'cache'}}}"
@@ -105,7 +105,7 @@ def commands(root: Path) -> dict[str, tuple[str, list[str]]]:
         "embed anew": ("embed", [*seen, f"out={root / 'embeddings-anew'}"]),
         "evaluate": (
             "evaluate",
-            [f"embeddings=[{root / 'embeddings'}]", TASKS, f"out={root / 'results.parquet'}", f"store={root}"],
+            [f"embeddings=[{root / 'embeddings'}]", TASKS, f"out={root / 'results.parquet'}", f"store={root.parent}"],
         ),
         "report": (
             "report",
