@@ -5,7 +5,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from herbray.neighbours.search import Indices, find_all_nearest, vote
+from herbray.neighbours.search import Indices, find_all_nearest
+from herbray.neighbours.voting import vote
 
 
 def knn_accuracy(features: Tensor, labels: Tensor, k: int = 5, units: Tensor | None = None) -> float:

@@ -112,28 +112,6 @@ def find_all_nearest(features: Features, units: Indices, k: int, queries: Indice
     return NearestRows(*parts)
 
 
-def vote(near: NearestRows, codes: Indices) -> Indices:
-    """Determine the most frequent class among the neighbours of each row [m].
-
-    Among equally frequent classes, the class with the larger sum of similarities wins, then the smaller code. A row
-    without neighbours gets -1.
-
-    Args:
-        near: nearest rows of m query rows.
-        codes: [n] the classes, at least 0.
-    """
-    row, place = np.nonzero(near.valid)
-    voter = codes[near.neighbours[row, place]].astype(np.int64)
-    nearness = np.rint(near.cosine[row, place] * COSINE_STEPS) + COSINE_STEPS
-    classes = int(codes.max(initial=0)) + 1
-    ballots, ballot = np.unique(row * classes + voter, return_inverse=True)
-    asker, named = np.divmod(ballots, classes)
-    order = np.lexsort((-named, np.bincount(ballot, nearness), np.bincount(ballot), asker))
-    winner = np.full(len(near.rows), -1, dtype=np.intp)
-    winner[asker[order]] = named[order]  # the last entry of each row wins
-    return winner
-
-
 @dataclass(frozen=True, eq=False)
 class _Points:
     """The rows, prepared for comparison as unit vectors x, y, … with a common `centre` c subtracted.

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.neighbours.search import NearestRows, find_nearest, vote
+from herbray.neighbours.search import NearestRows, find_nearest
+from herbray.neighbours.voting import vote
 from herbray.tasks.base import PAPER_SEED, TaskSpec
 from herbray.tasks.embeddings import Embeddings, Floats, Indices, UnscorableError
 from herbray.tasks.methods.classes import select_classes

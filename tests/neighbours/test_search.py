@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours import search
-from herbray.neighbours.search import NearestRows, find_all_nearest, find_nearest, vote
+from herbray.neighbours.search import NearestRows, find_all_nearest, find_nearest
+from herbray.neighbours.voting import vote
 
 
 def by_hand(features, units, k):

@@ -1,6 +1,7 @@
 """An embeddings folder: one Parquet file per shard file, and a manifest that is written last."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ def read_embeddings(folder: Path) -> pa.Table:
     """All splits of an embeddings folder, in `schema.embedding_schema`, sorted by split and specimen.
 
     Raises:
-        ValueError: the folder holds no embeddings, or a damaged file.
+        ValueError: the folder holds no embeddings or a damaged file, or has lost a file.
     """
     return _read(folder).sort_by([("split", "ascending"), ("specimen_id", "ascending")])
 
@@ -26,9 +27,26 @@ def read_labels(folder: Path) -> Embeddings:
 
 def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     files = sorted(folder.glob("split=*/part-*.parquet"))
-    if not files:
+    finished = (folder / "manifest.json").exists()
+    if not files and not finished:
         raise ValueError(f"{folder}: no embeddings here; run `herbray embed` first")
-    return pa.concat_tables([tables.read(file, remedy(folder), columns=columns) for file in files])
+    found = {file: tables.read(file, remedy(folder), columns=columns) for file in files}
+    if finished:
+        _check_complete(folder, found)
+    return pa.concat_tables(found.values())
+
+
+def _check_complete(folder: Path, found: Mapping[Path, pa.Table]) -> None:
+    """Refuse a folder that has lost a file: the others alone would give other results."""
+    rows = Counter[str]()
+    for file, table in found.items():
+        rows[file.parent.name.removeprefix("split=")] += len(table)
+    for split, expected in read_note(folder).get("splits", {}).items():
+        if rows[split] != expected:
+            path = folder / f"split={split}"
+            raise ValueError(
+                f"{path}: a file is missing: {rows[split]:,} of {expected:,} specimens are here; {remedy(folder)}"
+            )
 
 
 def read_note(folder: Path) -> dict[str, Any]:

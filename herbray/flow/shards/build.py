@@ -50,12 +50,12 @@ class Shard(Spec):
         return (self.side, self.quality) if self.geometry == "crop" else (self.side, self.quality, self.geometry)
 
 
-def shard(spec: Shard, said: Collection[str] = ()) -> dict[str, Any]:
+def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     """Make the shards, or those that are missing, and return the manifest.
 
     Args:
         spec: of the job.
-        said: splits that the user already knows to be absent.
+        announced: splits that the user already knows to be absent.
 
     Raises:
         EmptySplit: a split that the settings name explicitly has no specimen.
@@ -67,7 +67,7 @@ def shard(spec: Shard, said: Collection[str] = ()) -> dict[str, Any]:
     about = catalogue.read_manifest(spec.catalogue)
     assignment = split(table, spec.splits, spec.seed)
     missing = explain_empty_splits(table, assignment, spec.splits)
-    connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in said)
+    connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in announced)
     files = plan_shards(table, assignment, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last: shards without a manifest are not finished

@@ -83,9 +83,9 @@ def _preflight(spec: Study, shards: Shard) -> Preflight:
 
 def _make_shards(spec: Study, shards: Shard, found: Preflight) -> Preflight:
     """Make all shards; returns the preflight on the specimens whose images could be read."""
-    refused = shard(shards, said=found.absent)["counts"]["quarantined"]
+    refused = shard(shards, announced=found.absent)["counts"]["quarantined"]
     for label, other in spec.other_shards.items():
-        shard(with_values(other, catalogue=shards.catalogue, out=shards_folder(spec, label)), said=found.absent)
+        shard(with_values(other, catalogue=shards.catalogue, out=shards_folder(spec, label)), announced=found.absent)
     if not refused:
         return found
     again = preflight_on_shards(shards.out, spec.embed, spec.evaluate)
@@ -99,7 +99,9 @@ def _pretrain(spec: Study, log: StageLog) -> str | None:
         return None
     root, before = spec.out / PRETRAINING, spec.pretraining
     log.start(PRETRAINING, f"{before.train.objective.name} encoder on another catalogue")
-    shard(shards := with_values(before.shard, catalogue=root / "catalogue", out=root / "shards"), said=schema.SPLITS)
+    shard(
+        shards := with_values(before.shard, catalogue=root / "catalogue", out=root / "shards"), announced=schema.SPLITS
+    )
     name = before.train.register_as or f"herbray-{PRETRAINING}"
     job = with_values(before.train, shards=shards.out, store=spec.out, out=root / "train", register_as=name)
     return train(job).uri

@@ -19,7 +19,7 @@ from herbray.flow.evaluation.outcomes import comparisons_file, remedy
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import identity_from_manifest, read_identity
-from herbray.flow.training.metrics_log import read_metrics
+from herbray.flow.training.metrics_log import read_metrics, step_seconds
 from herbray.flow.training.registration import ENCODER, read_trained
 from herbray.model.encoder_card import EncoderCard
 from herbray.model.portable import CARD_FILE, read_card
@@ -141,7 +141,7 @@ def _encoder_note(note: dict[str, Any], runs: Mapping[str, _TrainedRun]) -> Enco
         version=note["version"],
         epochs=figures.get("epoch", 0.0),
         images=int(figures.get("images", 0)),
-        seconds=sum(_step_seconds(run.metrics)),
+        seconds=step_seconds(run.metrics),
         knn=figures.get("val_knn"),
         loss=figures.get("val_loss"),
         run_id=run.note.get("run_id", ""),
@@ -156,14 +156,6 @@ def _read_sweep(folder: Path) -> SweepNote:
     note = storage.read_note(folder / "sweep.json", way_out)
     trials = tables.read(folder / "trials.parquet", way_out)
     return SweepNote(f"{note['objective']}, {folder.name}", trials, logarithmic_paths(note["space"]))
-
-
-def _step_seconds(metrics: Sequence[dict[str, float]]) -> Iterator[float]:
-    """Seconds spent in training steps, from the images and the rate of each row of metrics."""
-    before = 0.0
-    for row in metrics:
-        yield (row["images"] - before) / row["images_per_s"]
-        before = row["images"]
 
 
 def _to_curves(runs: Mapping[str, _TrainedRun]) -> pa.Table | None:

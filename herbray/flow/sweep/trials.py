@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from herbray import storage, tables
 from herbray.flow.sweep.search_space import Choice, LogUniform, Space, Uniform, Value
-from herbray.flow.training.metrics_log import read_metrics
+from herbray.flow.training.metrics_log import read_metrics, step_seconds
 from herbray.schema import TRIAL
 
 Status = Literal["running", "finished", "stopped", "failed"]
@@ -106,7 +106,7 @@ class TrialFiles:
             trial,
             epochs=max((row["epoch"] for row in rows), default=0.0),
             score=score,
-            seconds=_step_seconds(rows),
+            seconds=step_seconds(rows),
         )
 
 
@@ -142,12 +142,3 @@ def _to_column(values: Sequence[Value], given: object) -> tuple[list[Value], pa.
     if all(type(value) in (int, float) for value in given.values):
         return list(values), pa.float64()
     return [value if isinstance(value, str) else json.dumps(value) for value in values], pa.string()
-
-
-def _step_seconds(rows: Sequence[Mapping[str, float]]) -> float:
-    """Seconds spent in training steps, from the images and the rate of each row of metrics."""
-    before, total = 0.0, 0.0
-    for row in rows:
-        total += (row["images"] - before) / row["images_per_s"]
-        before = row["images"]
-    return total

@@ -110,3 +110,12 @@ def read_metrics_with_times(path: Path) -> list[dict[str, float]]:
                 continue
             rows[place] = row
     return [rows[key] for key in sorted(rows)]
+
+
+def step_seconds(rows: Sequence[Mapping[str, float]]) -> float:
+    """Seconds spent in training steps, from the images and the rate of each row of a run."""
+    before, total = 0.0, 0.0
+    for row in rows:
+        total += (row["images"] - before) / row["images_per_s"]
+        before = row["images"]
+    return total

@@ -1,0 +1,34 @@
+import pyarrow as pa
+import pytest
+
+from herbray import storage, tables
+from herbray.flow.embedding.folder import read_embeddings
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split, count in (("herbarium", 2), ("random", 3)):
+        for part in range(2):
+            ids = [f"{split}-{part}-{row}" for row in range(count)]
+            table = pa.table({"specimen_id": ids, "split": [split] * count})
+            tables.write(tmp_path / f"split={split}" / f"part-{part:05d}.parquet", table)
+    storage.write_note(tmp_path / "manifest.json", {"splits": {"herbarium": 4, "random": 6}})
+    return tmp_path
+
+
+def test_a_complete_folder_is_read_in_order(folder):
+    assert len(read_embeddings(folder)) == 10
+
+
+@pytest.mark.parametrize("lost", ["split=random/part-00001.parquet", "split=herbarium/part-00000.parquet"])
+def test_a_lost_file_is_noticed(folder, lost):
+    (folder / lost).unlink()
+    with pytest.raises(ValueError, match=rf"{lost.split('/')[0]}: a file is missing: .* specimens are here; run `herb"):
+        read_embeddings(folder)
+
+
+def test_a_folder_that_has_lost_all_files_is_not_called_empty(folder):
+    for file in folder.glob("split=*/*.parquet"):
+        file.unlink()
+    with pytest.raises(ValueError, match="a file is missing: 0 of 4 specimens"):
+        read_embeddings(folder)
