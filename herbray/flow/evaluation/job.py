@@ -80,7 +80,7 @@ def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
     """Compute the results, write them, log them to each encoder's run, and update the alias `champion`.
 
     Parts of tasks that the labels do not allow are left out. They are printed before anything is computed, and listed
-    in `results-left-out.parquet`. `tasks.judgeable` says which cases are errors instead.
+    in `results-left-out.parquet`. `tasks.select_scorable` says which cases are errors instead.
 
     The results of finished Ray tasks are kept next to `out` until all results are written, so an evaluation that was
     killed resumes.

@@ -23,7 +23,7 @@ class SwapTask(ProbeTask, ABC):
     """A task that swaps names of a pair of genera and searches for them.
 
     The protocol is that of Walker et al. 2022, with several seeded draws instead of a single unseeded one. Confident
-    learning is compared with two simpler methods, see `detect`. The `fold` of a score is the draw.
+    learning is compared with two simpler methods, see `methods.detect`. The `fold` of a score is the draw.
 
     Specimens whose true genus is known to differ from the filed genus are left out: if detected, they would count as
     false alarms. At fold -1: `rows`, `swapped`, `rows_left_out`, and `similar` (1 if the pair is "similar", else 0).

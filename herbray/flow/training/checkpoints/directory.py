@@ -88,7 +88,7 @@ class CheckpointDirectory:
         Args:
             consumed: windows.
             fill: writes into a folder.
-            figures: see `Kept`.
+            figures: see `Checkpoint`.
 
         Raises:
             OSError: it could not be written; the others are as they were.
