@@ -32,8 +32,8 @@ class Planted(ProbeTask):
     """Search for the wrong names that a collection really contains, in all genera at once, as a curator would.
 
     The task needs specimens whose true species is known: synthetic or reviewed ones. Unlike the mislabel task, it swaps
-    no names. The three methods of `methods.detect` are scored in the same way. Specimens are left out if their name has fewer
-    gatherings than there are folds, or if their true name is not known.
+    no names. The three methods of `methods.detect` are scored in the same way. Specimens are left out if their name has
+    fewer gatherings than there are folds, or if their true name is not known.
 
     All scores are at fold -1: `rows`, `wrong`, `chance` (the share of wrong names, which is the precision of a list in
     random order), `rows_left_out`, `converged`; for each method (prefixes as in `detect.METHODS`) the scores of

@@ -18,7 +18,7 @@ WEIGHTS: Final = "encoder.safetensors"
 ENCODER_CARD: Final = "encoder.json"
 ENCODER_FILES: Final = (WEIGHTS, ENCODER_CARD)
 ARTIFACTS_FOLDER: Final = "artifacts"
-"""The folder in which a registered version keeps `ENCODER_FILES`: MLflow's folder for the artifacts of a pyfunc model."""
+"""The folder in which a registered version keeps `ENCODER_FILES`, named by MLflow's pyfunc models."""
 
 _REQUIREMENTS: Final = ("mlflow", "numpy", "torch", "torchvision", "pillow", "safetensors", "psutil")
 
