@@ -54,7 +54,7 @@ docs: setup
 	$(BIN)/zensical build --clean --strict
 
 lock: setup
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra docs --extra umap --extra lite0 --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra docs --extra umap --extra lite --extra timm --extra open_clip --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
 
 clean:
 	rm -rf $(VENV) runs build

@@ -5,7 +5,7 @@ from typing import Final
 
 import pyarrow as pa
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Version of the schemas below; written into every manifest."""
 
 RANKS: Final = ("order", "family", "genus", "species")
@@ -46,14 +46,14 @@ SHARD: Final = pa.schema(
         pa.field("jpeg", pa.binary(), nullable=False),
     ]
 )
-"""One row per image; one row group per bag, whose images are all of one genus."""
+"""One row per image; one row group per bag, whose images all have one label."""
 
 INDEX: Final = pa.schema(
     [
         pa.field("split", pa.string(), nullable=False),
         pa.field("file", pa.string(), nullable=False),  # relative to the shards folder
         pa.field("row_group", pa.int32(), nullable=False),
-        pa.field("genus", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),  # name at the rank on which encoders are trained
         pa.field("rows", pa.int32(), nullable=False),
     ]
 )
@@ -182,7 +182,7 @@ TRIAL: Final = pa.schema(
         pa.field("status", pa.string(), nullable=False),  # "finished", "stopped" (fell behind), "failed", "running"
         pa.field("cause", pa.string(), nullable=False),  # why it failed
         pa.field("epochs", pa.float64(), nullable=False),
-        pa.field("score", pa.float64()),  # k-NN genus accuracy of validation; null before the first validation
+        pa.field("score", pa.float64()),  # k-NN accuracy of validation; null before the first validation
         pa.field("seconds", pa.float64(), nullable=False),  # in training steps
         pa.field("run_id", pa.string(), nullable=False),
     ]

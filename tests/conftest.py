@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before anything imports ray
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HERBRAY_OFFLINE", "1")  # weights that are missing are told, not downloaded
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("RAY_ADDRESS", None)
 
@@ -19,7 +20,7 @@ import pytest
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.data.sources.synthetic import Synthetic
-from herbray.data.splits import Splits
+from herbray.data.splitting.splits import Splits
 
 
 def pytest_collection_modifyitems(items):

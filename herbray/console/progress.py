@@ -17,7 +17,10 @@ MIN_SHARE: Final = 0.1
 """The smallest share of the work between two lines, unless `MAX_INTERVAL_S` have passed."""
 
 MAX_INTERVAL_S: Final = 55.0
-"""The most seconds between two lines."""
+"""The most seconds between two lines, if anything was completed between them."""
+
+MAX_SILENCE_S: Final = 300.0
+"""The most seconds without a line."""
 
 console = Console(stderr=True)
 
@@ -68,7 +71,9 @@ def is_line_due(seconds: float, share: float) -> bool:
         seconds: since its last line.
         share: of its work, completed since its last line.
     """
-    return seconds >= MAX_INTERVAL_S or (seconds >= MIN_INTERVAL_S and share >= MIN_SHARE)
+    if seconds >= MAX_SILENCE_S:
+        return True
+    return share > 0 and seconds >= (MIN_INTERVAL_S if share >= MIN_SHARE else MAX_INTERVAL_S)
 
 
 def mean_rate(task: Task) -> float:

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from herbray.config import Spec
 from herbray.model.encoder_card import read_encoder
-from herbray.model.imagenet_weights import IMAGENET_FILE, imagenet_path, read_imagenet
-from herbray.model.portable import SIZES, Arch, Encoder, EncoderRefused
+from herbray.model.portable import DEFAULT_ARCHITECTURE, SIZES, Encoder, EncoderRefused, find_architecture
+from herbray.model.start_weights import load_file_of_weights, load_imagenet
 
-__all__ = ["IMAGENET_FILE", "Encoder", "EncoderSpec", "build_encoder", "imagenet_path"]
+__all__ = ["Encoder", "EncoderRefused", "EncoderSpec", "build_encoder"]
 
 
 class EncoderSpec(Spec):
@@ -21,13 +21,15 @@ class EncoderSpec(Spec):
     stem, from CIFAR-10; none of the three normalises. Here start weights, stem and normalisation are separate settings.
     """
 
-    arch: Arch = Field(
-        "resnet18", description="network: ResNet-18 (512 numbers an image) or EfficientNet-Lite0 (1,280)"
+    arch: str = Field(
+        DEFAULT_ARCHITECTURE,
+        description="network: a name of the table of architectures, timm:NAME for a model of timm, or open_clip:NAME",
     )
     init: str = Field(
         "random",
         min_length=1,
-        description="random, imagenet, a file of ImageNet weights, a folder with an encoder, or models:/NAME@ALIAS",
+        description="random, imagenet, a file of weights of torchvision, timm, lightly or Lightning, a folder with an "
+        "encoder, or models:/NAME@ALIAS",
     )
     normalise: bool = Field(True, description="normalise by ImageNet's mean and deviation; false: pixels in [0, 1]")
     stem: Literal["standard", "cifar"] = Field(
@@ -36,14 +38,13 @@ class EncoderSpec(Spec):
     size: int = Field(256, ge=SIZES[0], le=SIZES[-1], description="input side in pixels")
 
     @model_validator(mode="after")
-    def _check_stem(self) -> Self:
+    def _check_architecture(self) -> Self:
         if self.init == "imagenet" and self.stem != "standard":
             raise ValueError(
                 f"init=imagenet needs a standard stem, not {self.stem!r}: set encoder.stem=standard (an autoencoder "
                 "works with either stem), or encoder.init=random"
             )
-        if self.arch != "resnet18" and self.stem != "standard":
-            raise ValueError(f"{self.arch} needs a standard stem, not {self.stem!r}: set encoder.stem=standard")
+        find_architecture(self.arch).check(self.stem, self.size)
         return self
 
 
@@ -53,19 +54,20 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
     Args:
         spec: specification of the encoder.
         seed: seed of random start weights; torch's global generators are not changed.
-        weights: location of the start weights: the folder that a `models:/` address was resolved to, or the file of
-            the ImageNet weights. None: the folder or file that `spec.init` names, or `imagenet_path`.
+        weights: location of the start weights: the folder that a `models:/` address was resolved to, or a file of
+            weights. None: what `spec.init` names.
 
     Returns:
         The encoder, on the CPU, in training mode.
 
     Raises:
-        EncoderRefused: the start weights are missing, damaged, or of an encoder with another stem or normalisation.
+        EncoderRefused: the start weights are missing, damaged, or of an encoder with another architecture, stem or
+            normalisation.
     """
     if spec.init in ("random", "imagenet"):
         encoder = _build_random(spec, seed)
         if spec.init == "imagenet":
-            _load_published(encoder, spec.arch, imagenet_path(spec.arch) if weights is None else weights)
+            load_imagenet(encoder, weights)
         return encoder
     if weights is None and spec.init.startswith("models:/"):
         raise EncoderRefused(
@@ -73,8 +75,13 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
         )
     folder = Path(spec.init) if weights is None else weights
     if folder.is_file():
+        if spec.stem != "standard":
+            raise EncoderRefused(
+                f"{folder}: published weights need a standard stem, not {spec.stem!r}: set encoder.stem=standard (an "
+                "autoencoder works with either stem), or encoder.init=random"
+            )
         encoder = _build_random(spec, seed)
-        _load_published(encoder, spec.arch, folder)
+        load_file_of_weights(encoder, folder)
         return encoder
     found, card = read_encoder(folder)
     for key in ("arch", "stem", "normalise"):
@@ -83,8 +90,7 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
                 f"{folder}: trained with {key}={getattr(card, key)}, but encoder.{key}={getattr(spec, key)}: "
                 f"set encoder.{key}={getattr(card, key)}"
             )
-    found.size = spec.size  # convolutional weights work at any size
-    return found.train()
+    return _at_size(found, spec.size).train()
 
 
 def _build_random(spec: EncoderSpec, seed: int) -> Encoder:
@@ -93,15 +99,12 @@ def _build_random(spec: EncoderSpec, seed: int) -> Encoder:
         return Encoder(spec.arch, spec.stem, spec.normalise, spec.size)
 
 
-def _load_published(encoder: Encoder, arch: Arch, path: Path) -> None:
-    if encoder.stem != "standard":
-        raise EncoderRefused(
-            f"{path}: ImageNet's weights need a standard stem, not {encoder.stem!r}: set encoder.stem=standard (an "
-            "autoencoder works with either stem), or encoder.init=random"
-        )
-    tensors = read_imagenet(arch, path)
-    counters = {n: t for n, t in encoder.network.state_dict().items() if n.endswith("num_batches_tracked")}
-    try:
-        encoder.network.load_state_dict(counters | tensors, strict=True)  # torchvision's older file lacks the counters
-    except RuntimeError as error:
-        raise EncoderRefused(f"{path}: not the weights of {arch} ({str(error).splitlines()[1].strip()})") from None
+def _at_size(encoder: Encoder, size: int) -> Encoder:
+    """The encoder for another input side; the weights of a convolutional network work at any."""
+    if encoder.architecture.resize is None or encoder.size == size:
+        encoder.size = size
+        return encoder
+    made = Encoder(encoder.arch, encoder.stem, encoder.normalise, size)
+    made.geometry = encoder.geometry
+    made.network.load_state_dict(encoder.architecture.resize(encoder.network.state_dict(), size))
+    return made

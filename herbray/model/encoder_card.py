@@ -15,15 +15,14 @@ from herbray.config import ConfigError, Spec, parse
 from herbray.model.portable import (
     CARD_FILE,
     DIGEST_KEY,
-    DIMS,
     MAX_CARD_BYTES,
     SIZES,
     WEIGHTS_FILE,
-    Arch,
     Encoder,
     EncoderRefused,
     card_digest,
     check_finite,
+    find_architecture,
     load_weights,
     read_card,
 )
@@ -38,7 +37,7 @@ __all__ = [
     "write_encoder",
 ]
 
-_OPTIONAL_KEYS: Final = {"geometry", "label", "start", "weights"}
+_OPTIONAL_KEYS: Final = {"geometry", "label", "rank", "start", "weights"}
 """Keys that cards of earlier versions lack."""
 
 
@@ -46,13 +45,14 @@ class EncoderCard(Spec):
     """The encoder card, `encoder.json`: the facts about an encoder."""
 
     format_version: Literal[1] = 1
-    arch: Arch
+    arch: str
     stem: Literal["standard", "cifar"]
     normalise: bool
     size: int = Field(ge=SIZES[0], le=SIZES[-1], description="input side in pixels")
     geometry: Literal["crop", "pad"] = Field("crop", description="how its training images were made square")
     dim: int = Field(description="length of a feature vector")
-    classes: tuple[str, ...] = Field(description="genera of the training split, sorted; a label is an index into them")
+    rank: str = Field("genus", description="rank of the names that it was trained on")
+    classes: tuple[str, ...] = Field(description="names of the training split, sorted; a label is an index into them")
     objective: str = Field(description="training objective, or none")
     label: str | None = Field(None, description="name that the training gave the encoder; None: that of its objective")
     init: str = Field(description="start weights")
@@ -66,8 +66,9 @@ class EncoderCard(Spec):
 
     @model_validator(mode="after")
     def _check_dim(self) -> Self:
-        if self.dim != DIMS[self.arch]:
-            raise ValueError(f"dim is {self.dim}, but features of {self.arch} have length {DIMS[self.arch]}")
+        dim = find_architecture(self.arch).dim
+        if self.dim != dim:
+            raise ValueError(f"dim is {self.dim}, but features of {self.arch} have length {dim}")
         return self
 
 

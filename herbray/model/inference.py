@@ -27,7 +27,7 @@ def build_embedder(encoder: Encoder, device: torch.device) -> Embedder:
     folded = fold_batch_norm(encoder).to(device)
     if device.type == "cuda":
         folded = folded.to(memory_format=torch.channels_last)
-    elif folded.arch == "resnet18" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    elif folded.architecture.dense and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         folded.network = _OneDnnNetwork(folded.network)
     else:
         folded = folded.to(memory_format=torch.channels_last)
@@ -48,9 +48,8 @@ def fold_batch_norm(encoder: Encoder) -> Encoder:
     """Copy an encoder in evaluation mode, without gradients, and fold batch norms into the convolutions."""
     folded = copy.deepcopy(encoder).eval().requires_grad_(False)
     for module in folded.network.modules():
-        # "0", "1": downsampling in a ResNet block; "1", "2": convolutions of EfficientNet
-        for conv, norm in (("conv1", "bn1"), ("conv2", "bn2"), ("0", "1"), ("1", "2")):
-            if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
+        for conv, norm in folded.architecture.folded:
+            if type(getattr(module, norm, None)) is nn.BatchNorm2d and isinstance(getattr(module, conv), nn.Conv2d):
                 fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
                 setattr(module, conv, fused.requires_grad_(False))
                 setattr(module, norm, nn.Identity())

@@ -20,9 +20,10 @@ class EncoderNote:
         epochs: number of passes over the training plan.
         images: number of images seen, including repeats.
         seconds: wall-clock time of the training.
-        knn: k-NN genus accuracy on validation features; None if not measured.
+        knn: k-NN accuracy on validation features; None if not measured.
         loss: the last validation loss if measured, else the last training loss; its scale depends on the objective.
         run_id: id of the MLflow run.
+        network: title of the architecture; empty if unknown.
         settings: settings of the training job, and `dim`, the length of the representation; empty if unknown.
     """
 
@@ -34,6 +35,7 @@ class EncoderNote:
     knn: float | None
     loss: float | None
     run_id: str
+    network: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -49,6 +49,15 @@ class Series(Kind):
 
 
 @dataclass(frozen=True)
+class Gain:
+    """A paired difference of two series, with the ends of its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Cell:
     """The finite values of one metric of one series, in order of seed and fold."""
 
@@ -105,12 +114,13 @@ class Scores:
         shown = list_series({Kind.from_row(row) for row in rows}) if series is None else series
         self.series = tuple(one for one in shown if one.kind in kinds)
         self.seeds = max(kinds.values(), default=0)
-        self._above: dict[tuple[str, ...], bool] = {}
+        self._gains: dict[tuple[str, ...], Gain] = {}
         for row in [] if comparisons is None else comparisons.to_pylist():
             place = tuple(row[name] for name in ("task", "split", "level", "metric"))
             a, b = row["kind_a"], row["kind_b"]
-            self._above[*place, a, b], self._above[*place, b, a] = row["low"] > 0, row["high"] < 0
-        self.paired = bool(self._above)
+            gain = Gain(row["difference"], row["low"], row["high"])
+            self._gains[*place, a, b], self._gains[*place, b, a] = gain, Gain(-gain.mean, -gain.high, -gain.low)
+        self.paired = bool(self._gains)
 
     def is_higher(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> bool:
         """Whether one series scores clearly higher than another at a (task, split, level, metric).
@@ -118,11 +128,15 @@ class Scores:
         That is the case if the interval of the paired comparison is above 0. Without a paired comparison, it is the
         case if the intervals mean ± one standard deviation do not overlap, which is a rule of thumb.
         """
-        paired = self._above.get((*place, one.kind, other.kind))
+        paired = self.gain(one, other, place)
         if paired is not None:
-            return paired
+            return paired.low > 0
         mine, theirs = self.cell(one, *place), self.cell(other, *place)
         return mine is not None and theirs is not None and mine.is_above(theirs)
+
+    def gain(self, one: Series, other: Series, place: tuple[str, str, str, str]) -> "Gain | None":
+        """The paired difference of two series; None if they were not compared on the same specimens."""
+        return self._gains.get((*place, one.kind, other.kind))
 
     def cell(self, series: Series, task: str, split: str, level: str, metric: str) -> Cell | None:
         """The cell of a series, or None if it has no values."""

@@ -4,15 +4,15 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from herbray.tasks.base import TaskSpec
 from herbray.tasks.discriminate import Discriminate
-from herbray.tasks.embeddings import Embeddings, UnscorableError
 from herbray.tasks.identify import Identify
+from herbray.tasks.interface.base import TaskSpec
+from herbray.tasks.interface.embeddings import Embeddings, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Outcome, Score, to_outcome_table, to_result_table
 from herbray.tasks.leakage import Leakage
 from herbray.tasks.methods.scorable import LeftOut, ScorableTasks, describe_left_out, select_scorable, to_left_out_table
 from herbray.tasks.mislabel import Mislabel
 from herbray.tasks.noise import Noise
-from herbray.tasks.outcomes import Measurement, Outcome, Score, to_outcome_table, to_result_table
 from herbray.tasks.planted import Planted
 from herbray.tasks.retrieval import Retrieval
 from herbray.tasks.silhouette import Silhouette

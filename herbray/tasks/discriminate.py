@@ -6,16 +6,16 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings, Indices
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings, Indices
+from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.validators import PooledSplits, refuse_duplicates
 from herbray.tasks.methods.detect import auroc_contributions
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.pairs import Pair, choose_pairs, measure_similarity, select_pair
 from herbray.tasks.methods.probe import ProbeTask, cross_validate
 from herbray.tasks.methods.scores import binary_scores
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measurement, Place
-from herbray.tasks.validators import PooledSplits, refuse_duplicates
 
 
 @final

@@ -6,15 +6,15 @@ import numpy as np
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings, Indices, UnscorableError
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings, Indices, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
 from herbray.tasks.methods.classes import explain_too_few, select_classes
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.probe import ProbeTask, cross_validate
 from herbray.tasks.methods.scores import macro_scores
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measurement, Place
-from herbray.tasks.validators import PooledSplits, known_name, refuse_duplicates
 
 Level = Literal["order", "family", "genus", "species", "institution"]
 

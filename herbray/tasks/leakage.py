@@ -7,15 +7,15 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import NearestRows, find_all_nearest
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.validators import PooledSplits
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.probe import ProbeTask, cross_validate
 from herbray.tasks.methods.scores import macro_scores
 from herbray.tasks.methods.units import embeddings_units, tally
-from herbray.tasks.outcomes import Measurement, Place
-from herbray.tasks.validators import PooledSplits
 
 LEVEL = "institution"
 

@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar, Literal, final
 from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings
+from herbray.tasks.interface.outcomes import Measurement
+from herbray.tasks.interface.validators import PooledSplits, refuse_duplicates
 from herbray.tasks.methods.swaps import SwapTask
-from herbray.tasks.outcomes import Measurement
-from herbray.tasks.validators import PooledSplits, refuse_duplicates
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
 

@@ -7,8 +7,10 @@ from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import find_all_nearest
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings, Indices, Mask, Objects, UnscorableError
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings, Indices, Mask, Objects, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
 from herbray.tasks.methods.classes import explain_too_few, select_classes
 from herbray.tasks.methods.detect import (
     Doubt,
@@ -21,8 +23,6 @@ from herbray.tasks.methods.detect import (
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.probe import ProbeTask, predict_out_of_fold
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measurement, Place
-from herbray.tasks.validators import PooledSplits, known_name, refuse_duplicates
 
 Rank = Literal["genus", "species"]
 

@@ -8,13 +8,13 @@ from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import NearestRows, find_nearest
 from herbray.neighbours.voting import vote
-from herbray.tasks.base import PAPER_SEED, TaskSpec
-from herbray.tasks.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.interface.base import PAPER_SEED, TaskSpec
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.validators import PooledSplits, known_name
+from herbray.tasks.interface.validators import refuse_duplicates as each_once
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import Integers, embeddings_units, tally
-from herbray.tasks.outcomes import Measurement, Place
-from herbray.tasks.validators import PooledSplits, known_name
-from herbray.tasks.validators import refuse_duplicates as each_once
 
 Rank = Literal["order", "family", "genus", "species"]
 

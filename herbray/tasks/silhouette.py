@@ -10,12 +10,12 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED, TaskSpec
-from herbray.tasks.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.interface.base import PAPER_SEED, TaskSpec
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measurement, Place
-from herbray.tasks.validators import PooledSplits, known_name, refuse_duplicates
 
 Features = npt.NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from herbray import schema
 from herbray.neighbours.search import NearestRows, find_all_nearest
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.detect import confident_learning
 from herbray.tasks.methods.probe import predict_out_of_fold

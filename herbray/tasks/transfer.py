@@ -7,14 +7,14 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field, model_validator
 from threadpoolctl import threadpool_limits
 
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings, Indices, UnscorableError
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings, Indices, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.validators import PooledSplit, PooledSplits, known_name, parse_splits, refuse_duplicates
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.probe import LinearTask, fit_and_predict
 from herbray.tasks.methods.scores import macro_scores
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measurement, Place
-from herbray.tasks.validators import PooledSplit, PooledSplits, known_name, parse_splits, refuse_duplicates
 
 Rank = Literal["order", "family", "genus", "species"]
 

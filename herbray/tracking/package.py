@@ -4,7 +4,10 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import io
+import shutil
+import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,11 +35,13 @@ def encoder_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def write_package(package: Path, folder: Path, dim: int, card: str, run_id: str, model_id: str) -> None:
+def write_package(
+    package: Path, folder: Path, dim: int, card: str, run_id: str, model_id: str, requires: Sequence[str] = ()
+) -> None:
     """Write a folder that `mlflow.pyfunc.load_model` can load without herbray.
 
-    `mlflow.pyfunc` saves the model as code, so nothing is pickled: `served.py` of this package loads `portable.py` of
-    herbray.model, which reads the two encoder files.
+    `mlflow.pyfunc` saves the model as code, so nothing is pickled: `served.py` of this package loads the folder
+    `portable` of herbray.model, which reads the two encoder files.
 
     Args:
         package: the folder to create.
@@ -45,25 +50,27 @@ def write_package(package: Path, folder: Path, dim: int, card: str, run_id: str,
         card: the model card in Markdown, written as README.md.
         run_id: the run that trained the encoder.
         model_id: MLflow's identifier of the logged model.
+        requires: packages of the encoder's architecture, beside those that every encoder needs.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mlflow warns about its own type hints when imported
         import mlflow.pyfunc
         from mlflow.models import Model
 
-    mlflow.pyfunc.save_model(
-        package,
-        python_model=str(Path(__file__).with_name("served.py")),
-        artifacts={
-            "weights": str(folder / WEIGHTS),
-            "card": str(folder / ENCODER_CARD),
-            "portable": str(_find_portable()),
-        },
-        signature=_signature(dim),
-        input_example=_input_example(),
-        pip_requirements=_requirements(),
-        mlflow_model=Model(run_id=run_id, model_id=model_id),
-    )
+    with tempfile.TemporaryDirectory() as temporary:
+        mlflow.pyfunc.save_model(
+            package,
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={
+                "weights": str(folder / WEIGHTS),
+                "card": str(folder / ENCODER_CARD),
+                "portable": str(_copy_portable(Path(temporary))),
+            },
+            signature=_signature(dim),
+            input_example=_input_example(),
+            pip_requirements=_requirements(requires),
+            mlflow_model=Model(run_id=run_id, model_id=model_id),
+        )
     _strip_local_paths(package / "MLmodel")
     (package / "README.md").write_text(card, encoding="utf-8")
 
@@ -80,12 +87,14 @@ def _strip_local_paths(description: Path) -> None:
     model.save(str(description))
 
 
-def _find_portable() -> Path:
-    """Path of `herbray.model.portable`, found without importing torch."""
+def _copy_portable(folder: Path) -> Path:
+    """Copy the sources of `herbray.model.portable`, found without importing torch, without compiled files."""
     spec = importlib.util.find_spec("herbray.model.portable")
     if spec is None or spec.origin is None:
-        raise RuntimeError("herbray.model.portable is not a file; install herbray unzipped")
-    return Path(spec.origin)
+        raise RuntimeError("herbray.model.portable is not a folder; install herbray unzipped")
+    return Path(
+        shutil.copytree(Path(spec.origin).parent, folder / "portable", ignore=shutil.ignore_patterns("__pycache__"))
+    )
 
 
 def _signature(dim: int) -> "ModelSignature":
@@ -105,6 +114,6 @@ def _input_example() -> dict[str, list[bytes]]:
     return {"jpeg": [stream.getvalue()]}
 
 
-def _requirements() -> list[str]:
+def _requirements(more: Sequence[str]) -> list[str]:
     """The required packages at their installed versions, without addresses or local suffixes such as `+cu128`."""
-    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in _REQUIREMENTS]
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in (*_REQUIREMENTS, *more)]

@@ -14,6 +14,8 @@ from herbray.tracking.store import client, registry_uri
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
+    from herbray.model.portable import Encoder
+
 DIGEST_TAG: Final = "herbray.sha256"
 WEIGHTS_TAG: Final = "herbray.weights"
 """First 16 digits of the SHA-256 of the weights alone: the fingerprint that embeddings record."""
@@ -37,7 +39,7 @@ def register(
     """Register the encoder in `folder` as the next version of model `name`.
 
     The version is an MLflow pyfunc model saved as code: it contains `encoder.safetensors` and `encoder.json` for
-    `load_encoder`, and a self-contained module for users who have MLflow and torch but not herbray. Registering the
+    `load_encoder`, and a self-contained package for users who have MLflow and torch but not herbray. Registering the
     same files for the same run again returns the existing version.
 
     Args:
@@ -62,12 +64,17 @@ def register(
         raise ValueError(
             f"{folder}: lacks {' and '.join(missing)}; write the folder with herbray.model.encoder_card.save_encoder"
         )
-    dim = read_encoder(folder)[0].dim  # an encoder that cannot be loaded must not be registered
+    encoder = read_encoder(folder)[0]  # an encoder that cannot be loaded must not be registered
     content = encoder_digest(folder)
     version = _find_registered(run, name, content)
     if version is None:
         version = _create_version(
-            run, name, folder, dim, card, {**(tags or {}), DIGEST_TAG: content, WEIGHTS_TAG: _weights_digest(folder)}
+            run,
+            name,
+            folder,
+            encoder,
+            card,
+            {**(tags or {}), DIGEST_TAG: content, WEIGHTS_TAG: _weights_digest(folder)},
         )
     holder = read_aliases(run.uri, name).get(alias)
     if holder is None or holder < version:
@@ -170,7 +177,7 @@ def _find_registered(run: Run, name: str, content: str) -> int | None:
     return min((int(each.version) for each in found if each.tags.get(DIGEST_TAG) == content), default=None)
 
 
-def _create_version(run: Run, name: str, folder: Path, dim: int, card: str, tags: Mapping[str, str]) -> int:
+def _create_version(run: Run, name: str, folder: Path, encoder: "Encoder", card: str, tags: Mapping[str, str]) -> int:
     from mlflow.exceptions import MlflowException
 
     store = client(run.uri)
@@ -178,7 +185,8 @@ def _create_version(run: Run, name: str, folder: Path, dim: int, card: str, tags
     model = store.create_logged_model(experiment, name=name, source_run_id=run.run_id)
     with tempfile.TemporaryDirectory() as temporary:
         package = Path(temporary) / "model"
-        write_package(package, folder, dim, card, run.run_id, model.model_id)
+        requires = encoder.architecture.requires
+        write_package(package, folder, encoder.dim, card, run.run_id, model.model_id, requires)
         store.log_model_artifacts(model.model_id, str(package))
     store.finalize_logged_model(model.model_id, "READY")
     try:

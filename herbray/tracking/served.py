@@ -5,6 +5,7 @@ MLflow calls this a model from code. It may import only the requirements of the 
 
 import base64
 import importlib.util
+import sys
 import uuid
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,7 @@ class ServedEncoder(PythonModel):
     """JPEG files in, embeddings out."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the encoder with the module that was registered with it."""
+        """Load the encoder with the package that was registered with it."""
         portable = _import(Path(context.artifacts["portable"]))
         self._encoder = portable.load(Path(context.artifacts["weights"]).parent)
 
@@ -41,12 +42,16 @@ class ServedEncoder(PythonModel):
         return embeddings
 
 
-def _import(path: Path) -> ModuleType:
-    """Import a module from a file under a unique name, so that two versions in one process keep their own code."""
-    spec = importlib.util.spec_from_file_location(f"portable_{uuid.uuid4().hex}", path)
+def _import(folder: Path) -> ModuleType:
+    """Import a package from a folder under a unique name, so that two versions in one process keep their own code."""
+    name = f"portable_{uuid.uuid4().hex}"
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path}: not a Python module")
+        raise ImportError(f"{folder}: not a Python package")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # its modules import each other by relative names
     spec.loader.exec_module(module)
     return module
 

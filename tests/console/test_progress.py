@@ -42,9 +42,10 @@ def test_a_line_has_amount_rate_and_remaining_time(task, expected):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "share", "expected"), [(10, 0.9, False), (31, 0.05, False), (31, 0.1, True), (56, 0.0, True)]
+    ("seconds", "share", "expected"),
+    [(10, 0.9, False), (31, 0.05, False), (31, 0.1, True), (56, 0.01, True), (56, 0.0, False), (301, 0.0, True)],
 )
-def test_a_line_is_due_after_half_a_minute_and_a_tenth_or_after_a_minute(seconds, share, expected):
+def test_a_line_is_due_after_half_a_minute_and_a_tenth_or_after_a_minute_with_anything(seconds, share, expected):
     assert progress.is_line_due(seconds, share) is expected
 
 

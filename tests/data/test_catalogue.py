@@ -13,7 +13,7 @@ from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint, name_images
 from herbray.data.sources import SOURCES, Folder, HalfEarth
 from herbray.data.sources.base import make_batch, parse_genus
-from herbray.data.splits import Splits, split
+from herbray.data.splitting.splits import Splits, split
 from herbray.schema import CATALOGUE, QUARANTINE, VERSION
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"

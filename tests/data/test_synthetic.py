@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from herbray import schema
 from herbray.config import ConfigError, parse
 from herbray.data.sources.synthetic import Synthetic, names
-from herbray.data.sources.synthetic.drawing import draw_sheet
+from herbray.data.sources.synthetic.drawing.sheet import draw_sheet
 from herbray.data.sources.synthetic.flora import FloraSizes, grow_flora
 from herbray.data.sources.synthetic.source import _make_subject
 from herbray.data.sources.synthetic.specimens import collect_specimens

@@ -17,11 +17,11 @@ import torch.distributed as dist
 
 from herbray import config
 from herbray.flow.input.batches import threaded_batches
-from herbray.flow.training import loop
 from herbray.flow.training.checkpoints.directory import CheckpointDirectory
 from herbray.flow.training.metrics_log import MetricsLog
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.worker import loop
 from herbray.flow.training.world import World
 
 

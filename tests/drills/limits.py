@@ -60,7 +60,7 @@ def bad_images(folder: Path) -> Found:
     from herbray.data import catalogue
     from herbray.data.catalogue import Catalogue
     from herbray.data.sources.synthetic import Synthetic
-    from herbray.data.splits import Splits, split
+    from herbray.data.splitting.splits import Splits, split
     from herbray.flow.shards.build import Shard, shard
     from herbray.flow.shards.manifest import read_index
 

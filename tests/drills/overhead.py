@@ -33,8 +33,8 @@ def overhead(folder: Path) -> Found:
     from herbray.flow.training.checkpoints.coordinator import CheckpointCoordinator
     from herbray.flow.training.checkpoints.directory import CheckpointDirectory, CheckpointWriter
     from herbray.flow.training.job import fit
-    from herbray.flow.training.loop import _TrainingLoop
     from herbray.flow.training.training_data import read_training_data
+    from herbray.flow.training.worker.loop import _TrainingLoop
 
     torch.set_num_threads(1)  # as in the other drills: other work on the cores is not to be fought for
     size, epochs = 40, 2

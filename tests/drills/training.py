@@ -89,7 +89,7 @@ def same_curves(one: Path, two: Path) -> bool:
 
 def windows_of(spec) -> dict[int, int]:
     """Place in the plan of the window to which a batch belongs, by the batch's seed."""
-    from herbray.data import plan
+    from herbray.data.planning import plan
     from herbray.flow.training.training_data import read_training_data
 
     return {int(s): n for n, w in enumerate(read_training_data(spec).windows) for s in plan.order_rows(w).seeds}

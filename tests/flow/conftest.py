@@ -32,11 +32,11 @@ def written(folder, splits, bag=8, side=40, long=50):
                     values |= {"width": [side] * len(part), "height": [long] * len(part)}
                     values |= {"jpeg": [jpeg(row[0], genus, side, long) for row in part]}
                     number = sum(each["split"] == split for each in index)
-                    index.append({"split": split, "file": name, "row_group": number, "genus": genus, "rows": len(part)})
+                    index.append({"split": split, "file": name, "row_group": number, "label": genus, "rows": len(part)})
                     file.write_table(pa.Table.from_pydict(values, schema=schema.SHARD), row_group_size=bag)
     tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
     rows = {split: len(specimens) for split, specimens in splits.items()}
-    manifest = {"side": side, "fingerprint": f"{folder.name}", "citation": "drawn", "splits": rows}
+    manifest = {"side": side, "rank": "genus", "fingerprint": f"{folder.name}", "citation": "drawn", "splits": rows}
     storage.write_note(folder / "manifest.json", manifest)
     return folder
 

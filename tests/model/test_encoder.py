@@ -6,8 +6,9 @@ import torch
 import torchvision
 
 from herbray.config import ConfigError, parse
-from herbray.model.encoder import IMAGENET_FILE, EncoderRefused, EncoderSpec, build_encoder, imagenet_path
+from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder
 from herbray.model.encoder_card import EncoderCard, save_encoder
+from herbray.model.start_weights import imagenet_path
 
 
 class Trap:
@@ -33,15 +34,15 @@ def test_random_start_follows_from_the_seed_and_leaves_the_generators_alone():
 def test_imagenet_weights_come_from_the_cache_or_a_given_file(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     spec = EncoderSpec(init="imagenet", size=64)
-    with pytest.raises(EncoderRefused, match=f"{IMAGENET_FILE}: no such file.*TORCH_HOME"):
+    with pytest.raises(EncoderRefused, match=r"resnet18-f37072fd\.pth: no such file.*TORCH_HOME"):
         build_encoder(spec, 0)
     published = torchvision.models.resnet18(weights=None).state_dict()
     published = {n: t for n, t in published.items() if not n.endswith("num_batches_tracked")}  # as the real file
-    imagenet_path().parent.mkdir(parents=True)
-    torch.save(published, imagenet_path())
+    imagenet_path("resnet18").parent.mkdir(parents=True)
+    torch.save(published, imagenet_path("resnet18"))
     encoder = build_encoder(spec, 0)
     assert torch.equal(encoder.network.layer4[1].conv2.weight, published["layer4.1.conv2.weight"])
-    imagenet_path().rename(tmp_path / "elsewhere.pth")
+    imagenet_path("resnet18").rename(tmp_path / "elsewhere.pth")
     assert same(encoder, build_encoder(spec, 5, tmp_path / "elsewhere.pth"))
 
 

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_square_keeps_the_aspect_and_cuts_the_centre():
 
 
 def test_a_padded_square_is_the_one_that_shards_hold():
-    from herbray.data import images
+    from herbray.data.imaging import images
 
     for width, height in ((300, 200), (90, 400), (1600, 1200), (64, 64)):
         data = encode(gradient(width, height), quality=95)
@@ -181,14 +182,14 @@ def test_embed_is_forward_of_the_squares_whatever_the_batch_and_mode(encoder):
     assert encoder.embed([]).shape == (0, 512)
 
 
-def test_the_file_works_without_herbray(tmp_path, encoder):
+def test_the_folder_works_without_herbray(tmp_path, encoder):
     from herbray.model.encoder_card import EncoderCard, save_encoder
 
     facts = {"arch": "resnet18", "stem": "standard", "normalise": True, "size": 64, "dim": 512}
     card = EncoderCard(**facts, classes=("Rubus",), objective="triplet", init="random", seed=0)
     save_encoder(tmp_path / "model", encoder, card)
     (tmp_path / "sheet.jpg").write_bytes(encode(gradient(90, 70)))
-    (tmp_path / "portable.py").write_bytes(Path(portable.__file__).read_bytes())
+    shutil.copytree(Path(portable.__file__).parent, tmp_path / "portable")
     script = (
         "import sys; sys.path.insert(0, '.'); import numpy, portable\n"
         "data = open('sheet.jpg', 'rb').read()\n"

@@ -146,7 +146,8 @@ def report_data(**changes):
         manifest={
             "counts": {"input": 1234, "ok": 1170, "quarantined": 60, "skipped": 4},
             "splits": {"train": 700, "herbarium": 300, "random": 170},
-            "genera": {"train": 3, "herbarium": 3, "random": 3},
+            "rank": "genus",
+            "labels": {"train": 3, "herbarium": 3, "random": 3},
             "source": {"name": "synthetic"},
             "citation": "Drawn by code",
             "side": 256,
@@ -254,9 +255,9 @@ def test_models_come_in_the_papers_order(tmp_path):
 
 def test_an_encoder_leads_if_intervals_do_not_overlap(page):
     assert "Triplet leads clearly in all 3 comparisons." in page.text
-    assert "clearly better than the untrained network in all 3 comparisons" in page.text
+    assert "clearly better than the best frozen encoder in all 3 comparisons" in page.text
     assert "triplet > autoencoder > classifier" in page.text
-    assert "Best accuracy: 80.0%; untrained: 30.0%." in page.text
+    assert "Best accuracy: 80.0%; best frozen encoder: 30.0%." in page.text
 
 
 def test_probes_that_did_not_converge_are_named(tmp_path):
@@ -314,7 +315,13 @@ def test_parts_left_out_are_listed(tmp_path):
 
 
 def test_malformed_manifests_are_tolerated(tmp_path):
-    odd = {"counts": {"input": 3, "by_source": {"a": 1}}, "splits": [1, 2], "genera": 24, "source": "folder"}
+    odd = {
+        "counts": {"input": 3, "by_source": {"a": 1}},
+        "splits": [1, 2],
+        "labels": 24,
+        "rank": "genus",
+        "source": "folder",
+    }
     page = page_of(tmp_path, lean(manifest=odd))
     assert "source: folder" in page.text
     assert "The manifest contains no splits." in page.text

@@ -148,7 +148,7 @@ def test_no_code_of_the_registry_runs(uri, own, jpegs, encoders, tmp_path, monke
     code = f"import os\nos.makedirs({str(marker)!r}, exist_ok=True)\n" + "from mlflow.models import set_model\n"
     for path in (
         "served.py",
-        "artifacts/portable.py",
+        "artifacts/portable/__init__.py",
         "artifacts/encoder.py",
         "sitecustomize.py",
         "artifacts/__init__.py",

@@ -58,7 +58,7 @@ def test_nothing_of_this_machine_is_in_the_package(run, encoders, name):
         for path in Path(package).rglob("*")
         if path.suffix != ".safetensors" and path.is_file()
     }
-    assert {"MLmodel", "README.md", "requirements.txt", "served.py", "portable.py", "encoder.json"} <= texts.keys()
+    assert {"MLmodel", "README.md", "requirements.txt", "served.py", "squares.py", "encoder.json"} <= texts.keys()
     assert texts["README.md"] == "# Card"
     for file, text in texts.items():
         assert str(encoders[0]) not in text, file

@@ -13,7 +13,7 @@ from herbray import __version__
 from herbray.benchmark.contests.shards import write_shards
 from herbray.benchmark.harness.race import Case, Contender
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
-from herbray.data import images
+from herbray.data.imaging import images
 from herbray.flow.embedding.embedder import Embedder
 from herbray.model.augment import prepare_images
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder

@@ -33,7 +33,12 @@ def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40
     for split, count in bags.items():
         index += _write_split(folder, split, range(len(index), len(index) + count), pictures, side, genera)
     tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
-    manifest = {"side": side, "fingerprint": f"pictures-{rows}-{side}-{seed}", "citation": "none: drawn pictures"}
+    manifest = {
+        "side": side,
+        "rank": "genus",
+        "fingerprint": f"pictures-{rows}-{side}-{seed}",
+        "citation": "none: drawn pictures",
+    }
     manifest |= {"splits": {split: count * _BAG for split, count in bags.items()}}
     storage.write_note(folder / "manifest.json", manifest)
     return folder / _file_of("train")
@@ -54,7 +59,7 @@ def _write_split(
         for group, bag in enumerate(bags):
             genus = f"Planta{bag % genera:03d}"
             file.write_table(_bag(bag, genus, pictures, side), row_group_size=_BAG)
-            index.append({"split": split, "file": _file_of(split), "row_group": group, "genus": genus, "rows": _BAG})
+            index.append({"split": split, "file": _file_of(split), "row_group": group, "label": genus, "rows": _BAG})
     return index
 
 

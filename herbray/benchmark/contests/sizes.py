@@ -16,11 +16,12 @@ import pyarrow.csv
 
 from herbray import schema
 from herbray.benchmark.harness.race import cpu_seconds
-from herbray.data import catalogue, plan
+from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
-from herbray.data.shard_plan import plan_shards
+from herbray.data.planning import plan
+from herbray.data.planning.shard_plan import plan_shards
 from herbray.data.sources.folder import Folder
-from herbray.data.splits import Splits, split
+from herbray.data.splitting.splits import Splits, split
 
 Job = Callable[[], object]
 
@@ -82,7 +83,7 @@ def _plan(rows: int, folder: Path) -> Job:
     table = catalogue.read(folder / "catalogue")
 
     def job() -> object:
-        return plan_shards(table, split(table, Splits(), 89), _BAG, 2048, 89)
+        return plan_shards(table["specimen_id"].to_pylist(), table["genus"], split(table, Splits(), 89), _BAG, 2048, 89)
 
     return job
 
@@ -94,13 +95,13 @@ def _epoch(rows: int, folder: Path) -> Job:
         "split": ["train"] * bags,
         "file": [f"split=train/part-{bag // 64:05d}.parquet" for bag in range(bags)],
         "row_group": [bag % 64 for bag in range(bags)],
-        "genus": [f"Planta{_letters(bag // 6)}" for bag in range(bags)],
+        "label": [f"Planta{_letters(bag // 6)}" for bag in range(bags)],
         "rows": [_BAG] * bags,
     }
     index = pa.table(columns, schema=schema.INDEX)
 
     def job() -> object:
-        windows = plan.plan_epoch(index, plan.list_genera(index), plan.Stream(), 4, 89, 0)
+        windows = plan.plan_epoch(index, plan.list_classes(index), plan.Stream(), 4, 89, 0)
         return sum(plan.order_rows(window).row.size for window in windows)
 
     return job

@@ -25,10 +25,10 @@ from herbray.flow.input.batches import LoaderSpec, sequential_batches
 from herbray.flow.input.loader import load_batches
 from herbray.flow.input.to_device import DeviceBatch, batches_on_device
 from herbray.flow.input.window_reader import Batch, WindowReader
-from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
-from herbray.flow.training.step import make_optimizer, take_step, wrap_model
 from herbray.flow.training.training_data import TrainingData, read_training_data
+from herbray.flow.training.worker.loop import build_learner
+from herbray.flow.training.worker.step import Rate, make_optimizer, take_step, wrap_model
 from herbray.flow.training.world import World
 from herbray.model.compilation import CompileMode, should_compile
 from herbray.model.denormals import flush_denormals
@@ -177,7 +177,7 @@ class _Run:
         self.model: nn.Module = wrap_model(learner, World(device=device), should_compile(spec.compile, device, steps))
 
     def step(self, batch: DeviceBatch) -> None:
-        take_step(self.model, self.optimizer, self.spec.optimizer.lr, batch, self.spec)
+        take_step(self.model, self.optimizer, Rate(self.spec.optimizer.lr), batch, self.spec)
 
     def wait(self) -> None:
         if self.device.type == "cuda":

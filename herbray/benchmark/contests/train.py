@@ -22,11 +22,12 @@ from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target, Verdi
 from herbray.config import parse
 from herbray.flow.input.batches import sequential_batches, threaded_batches, windows_of_rank
 from herbray.flow.input.window_reader import WindowReader
-from herbray.flow.training import job, loop
+from herbray.flow.training import job
 from herbray.flow.training.metrics_log import append_metrics
 from herbray.flow.training.preparation import prepare_training
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.worker import loop
 from herbray.flow.training.world import World
 from herbray.model.augment import augment
 from herbray.model.denormals import flush_denormals

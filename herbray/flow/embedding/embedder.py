@@ -11,8 +11,8 @@ import pyarrow as pa
 import torch
 
 from herbray import schema, tables
-from herbray.data import images
 from herbray.data.fingerprint import fingerprint_json
+from herbray.data.imaging import images
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
 from herbray.flow.input.window_reader import Draft, Pixels, byte_views
 from herbray.flow.shards.manifest import remedy

@@ -12,9 +12,9 @@ from herbray import tracking
 from herbray.config import Spec
 from herbray.schema import Identity
 from herbray.tasks import TASKS, Outcome, TaskSpec
+from herbray.tasks.interface.validators import suggest_name
 from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare_kinds
 from herbray.tasks.methods.looks import Interval, one_sided_error, widen_interval
-from herbray.tasks.validators import suggest_name
 
 
 class PromotionRule(Spec):

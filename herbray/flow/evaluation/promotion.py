@@ -20,7 +20,7 @@ from herbray.flow.evaluation.comparison import (
 from herbray.flow.evaluation.job import embeddings_folders
 from herbray.flow.training.fingerprints import identity_from_manifest
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
-from herbray.tasks.base import PAPER_SEED
+from herbray.tasks.interface.base import PAPER_SEED
 from herbray.tasks.methods.bootstrap import group_by_gathering
 
 

@@ -17,8 +17,8 @@ from herbray.flow.evaluation.job import embeddings_folders
 from herbray.spreadsheet import write_csv
 from herbray.tasks import Embeddings
 from herbray.tasks import suspects as task
+from herbray.tasks.interface.validators import PooledSplit
 from herbray.tasks.mislabel import Mislabel
-from herbray.tasks.validators import PooledSplit
 
 _SHEET_COLUMNS = ("institution", "catalog_number", "reference")
 

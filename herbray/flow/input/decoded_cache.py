@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import simplejpeg
 
 from herbray import tables
-from herbray.data import plan
+from herbray.data.planning import plan
 from herbray.flow.input.window_reader import Draft, Pixels, WindowReader
 from herbray.flow.shards.manifest import remedy
 from herbray.storage import DamagedFile, MissingFile, replace_file

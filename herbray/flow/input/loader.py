@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from herbray.data import plan
+from herbray.data.planning import plan
 from herbray.flow.input.batches import LoaderSpec, cached_batches, decoding_threads, ray_batches, threaded_batches
 from herbray.flow.input.decoded_cache import DecodedCache
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned

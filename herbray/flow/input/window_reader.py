@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from herbray.data import plan
+from herbray.data.planning import plan
 from herbray.flow.shards.manifest import remedy
 from herbray.tables import TableFile
 
@@ -155,7 +155,7 @@ def byte_views(column: pa.ChunkedArray) -> list[memoryview]:
 
 def paint_jpegs(jpegs: Sequence[Any], side: int, offsets: npt.NDArray[np.float64] | None, out: Pixels) -> None:
     """A `Paint` for JPEGs."""
-    from herbray.data import images  # here: a task that sends JPEGs needs no decoder
+    from herbray.data.imaging import images  # here: a task that sends JPEGs needs no decoder
 
     images.decode_squares(jpegs, side, offsets, out=out)
 

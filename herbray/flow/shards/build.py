@@ -11,11 +11,13 @@ from pydantic import Field
 
 from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
-from herbray.data import catalogue, images
-from herbray.data.empty_splits import explain_empty_splits
+from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
-from herbray.data.shard_plan import ShardFile, plan_shards
-from herbray.data.splits import Splits, split
+from herbray.data.imaging import images
+from herbray.data.labels import Labels, read_labels
+from herbray.data.planning.shard_plan import ShardFile, plan_shards
+from herbray.data.splitting.empty_splits import explain_empty_splits
+from herbray.data.splitting.splits import Splits, split
 from herbray.flow.cluster import connection
 from herbray.flow.shards.write_file import ShrinkSettings, write_shard_file
 
@@ -32,6 +34,7 @@ class Shard(Spec):
     )
     out: Path = Field(Path("runs/shards"), description="folder that receives the shards")
     splits: Splits = Splits()
+    labels: Labels = Labels()
     side: int = Field(256, ge=16, le=2048, description="pixels of the short side")
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
     geometry: images.Geometry = Field(
@@ -65,10 +68,11 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     """
     table = catalogue.read(spec.catalogue)
     about = catalogue.read_manifest(spec.catalogue)
-    assignment = split(table, spec.splits, spec.seed)
-    missing = explain_empty_splits(table, assignment, spec.splits)
+    labels = read_labels(table, spec.labels.rank)
+    assignment = split(table, spec.splits, spec.seed, spec.labels.rank)
+    missing = explain_empty_splits(table, assignment, spec.splits, spec.labels.rank)
     connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in announced)
-    files = plan_shards(table, assignment, spec.bag, spec.file_rows, spec.seed)
+    files = plan_shards(table["specimen_id"].to_pylist(), labels, assignment, spec.bag, spec.file_rows, spec.seed)
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last: shards without a manifest are not finished
     _remove_stale_files(spec.out, {file.path for file in files})
@@ -107,8 +111,8 @@ def _run_tasks(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: s
             while waiting and len(running) < limit:
                 file = waiting.pop()
                 rows = table.take(pa.array(file.rows)).combine_chunks()
-                sizes = [len(part) for part in file.bags]
-                running[write.remote(str(spec.out.absolute()), file.path, rows, sizes, spec.shrink, root)] = file
+                bags = [(label, len(part)) for label, part in zip(file.labels, file.bags, strict=True)]
+                running[write.remote(str(spec.out.absolute()), file.path, rows, bags, spec.shrink, root)] = file
             done, _ = ray.wait(list(running), num_returns=1)
             for ref in done:
                 bar.advance(job, len(running.pop(ref).rows))
@@ -154,7 +158,8 @@ def _manifest(spec: Shard, about: dict[str, Any], index: Sequence[dict[str, Any]
         "schema": schema.VERSION,
         "herbray": __version__,
         "splits": {name: rows[name] for name in schema.SPLITS if rows[name]},
-        "genera": {name: len({row["genus"] for row in index if row["split"] == name}) for name in rows},
+        "rank": spec.labels.rank,
+        "labels": {name: len({row["label"] for row in index if row["split"] == name}) for name in rows},
         "side": spec.side,
         "geometry": spec.geometry,
         "source": about.get("source"),

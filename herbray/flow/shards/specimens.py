@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,15 @@ from herbray import schema, tables
 from herbray.flow.shards.manifest import remedy
 from herbray.tables import TableFile
 
-_NAMES: Final = ("specimen_id", "genus", "gathering")
+_NAMES: Final = ("specimen_id", "gathering")
 _LOCATION: Final = pa.schema(
-    [("file", pa.string()), ("row_group", pa.int64()), ("row", pa.int64()), ("bytes", pa.int64())]
+    [
+        ("label", pa.string()),
+        ("file", pa.string()),
+        ("row_group", pa.int64()),
+        ("row", pa.int64()),
+        ("bytes", pa.int64()),
+    ]
 )
 _EMPTY: Final = pa.schema([*((name, pa.string()) for name in _NAMES), *_LOCATION]).empty_table()
 
@@ -40,7 +46,7 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
         split: one of `schema.SPLITS`.
 
     Returns:
-        `specimen_id`, `genus`, `gathering`; the location of the row (`file`, `row_group`, `row`); and `bytes`, the mean
+        `specimen_id`, `gathering`, `label`; the location of the row (`file`, `row_group`, `row`); and `bytes`, the mean
         size of a row in its file, which approximates the size of its JPEG.
 
     Raises:
@@ -48,11 +54,12 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
         ValueError: the number of rows in a file is not that of the index.
     """
     bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
-    by_file = itertools.groupby(bags.select(["file", "row_group", "rows"]).to_pylist(), key=lambda bag: bag["file"])
+    columns = bags.select(["file", "row_group", "label", "rows"]).to_pylist()
+    by_file = itertools.groupby(columns, key=lambda bag: bag["file"])
     return pa.concat_tables([_EMPTY, *(_read_file_specimens(shards, file, [*found]) for file, found in by_file)])
 
 
-def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, int]]) -> pa.Table:
+def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, Any]]) -> pa.Table:
     file = TableFile(shards / name, remedy(shards))
     counts = np.array([bag["rows"] for bag in bags])
     if file.rows != counts.sum():
@@ -60,7 +67,11 @@ def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, int]]
     groups = np.repeat([bag["row_group"] for bag in bags], counts)
     rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
     size = (shards / name).stat().st_size // file.rows
-    place = pa.table([pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)], schema=_LOCATION)
+    labels = np.repeat(np.array([bag["label"] for bag in bags], object), counts)
+    place = pa.table(
+        [pa.array(labels, pa.string()), pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)],
+        schema=_LOCATION,
+    )
     found = file.read(_NAMES).select(_NAMES).cast(_EMPTY.select(_NAMES).schema)
     return pa.table([*found.columns, *place.columns], schema=_EMPTY.schema)
 

@@ -1,4 +1,4 @@
-"""The task that writes one shard file: every image is checked, reduced and stored next to others of its genus."""
+"""The task that writes one shard file: every image is checked, reduced and stored next to others of its label."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from herbray import schema, storage, tables
-from herbray.data import catalogue, images
+from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
+from herbray.data.imaging import images
 from herbray.flow.shards.manifest import remedy
 
 ShrinkSettings = tuple[int, int] | tuple[int, int, images.Geometry]
@@ -17,11 +18,14 @@ ShrinkSettings = tuple[int, int] | tuple[int, int, images.Geometry]
 They are part of a file's fingerprint. "crop" is left out so that files of earlier versions keep theirs.
 """
 
+Bag = tuple[str, int]
+"""Label and number of rows."""
+
 Row = dict[str, str]
 
 
 def write_shard_file(
-    out: str, name: str, rows: pa.Table, bags: Sequence[int], shrink: ShrinkSettings, root: str
+    out: str, name: str, rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, root: str
 ) -> dict[str, Any]:
     """Write one file of the shard plan, unless it already exists undamaged, and return its note.
 
@@ -31,7 +35,7 @@ def write_shard_file(
         out: the shards folder.
         name: of the file, relative to `out`.
         rows: its specimens, as in the catalogue, bag after bag.
-        bags: number of rows in each bag.
+        bags: label and number of rows of each bag.
         shrink: how images are reduced.
         root: the folder of the catalogue's images.
 
@@ -51,14 +55,14 @@ def write_shard_file(
     return _write(path, name, rows, bags, shrink, fingerprint)
 
 
-def _fingerprint(rows: pa.Table, bags: Sequence[int], shrink: ShrinkSettings, root: str) -> str:
+def _fingerprint(rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, root: str) -> str:
     columns = rows.select(schema.CATALOGUE.names).to_pydict()
     columns |= {"image": catalogue.name_images(rows["image"], root).to_pylist()}
     return fingerprint_json(schema.VERSION, *shrink, bags, columns)
 
 
 def _write(
-    path: Path, name: str, rows: pa.Table, bags: Sequence[int], shrink: ShrinkSettings, fingerprint: str
+    path: Path, name: str, rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, fingerprint: str
 ) -> dict[str, Any]:
     refused: list[Row] = []
     index: list[dict[str, Any]] = []
@@ -66,11 +70,11 @@ def _write(
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
     options = {"compression": compression, "use_dictionary": False, "write_statistics": False}
     with tables.open_writer(path, schema.SHARD, **options) as file:
-        for size in bags:
+        for label, size in bags:
             bag = _make_bag(rows.slice(first, size), shrink, refused)
             first += size
             if bag.num_rows:
-                index.append({"row_group": len(index), "genus": bag["genus"][0].as_py(), "rows": bag.num_rows})
+                index.append({"row_group": len(index), "label": label, "rows": bag.num_rows})
                 file.write_table(bag, row_group_size=bag.num_rows)
         note = {"fingerprint": fingerprint, "file": name, "rows": len(rows), "bags": index, "refused": refused}
         tables.add_note(file, note)

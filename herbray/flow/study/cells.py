@@ -15,6 +15,7 @@ from herbray.flow.study.specification import PRETRAINING, Study, encoder_from, w
 from herbray.flow.study.stages import StageLog
 from herbray.flow.training.job import train
 from herbray.flow.training.preparation import refuse_own_start, resolve_start_weights
+from herbray.flow.training.progress import show_progress
 from herbray.flow.training.specification import Train
 from herbray.model.encoder import EncoderSpec
 
@@ -141,7 +142,7 @@ def _run_in_parallel(cells: Sequence[Cell]) -> Iterator[Path]:
     gpus = 1 if connection.total_resource("GPU") else 0
     run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_run_cell)
     refs = [run.remote(cell) for cell in cells]
-    with connection.progress() as bar:
+    with show_progress([cell.train for cell in cells if cell.train]) as bar:
         job = bar.add_task("encoders", total=len(refs), unit="encoder")
         for ref in connection.iter_finished(refs):
             connection.fetch_result(ref)
@@ -156,6 +157,6 @@ def _run_cell(cell: Cell, log: StageLog | None = None) -> Path:
         log.start("embed", f"test splits with the frozen {cell.embed.start.init} start")
         return embed(cell.embed)
     log.start("train", f"{cell.train.out.name} encoder from {cell.train.encoder.init} start weights")
-    done = train(cell.train)
+    done = train(cell.train, quiet=log.quiet)
     log.start("embed", f"test splits with {done.uri}")
     return embed(with_values(cell.embed, model=done.uri))

@@ -8,17 +8,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray import schema
-from herbray.data import catalogue, plan
-from herbray.data.empty_splits import explain_empty_splits
-from herbray.data.splits import split
+from herbray.data import catalogue
+from herbray.data.labels import read_labels
+from herbray.data.planning import plan
+from herbray.data.splitting.empty_splits import explain_empty_splits
+from herbray.data.splitting.splits import split
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard
 from herbray.flow.shards.chosen_splits import nonempty_splits
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.specimens import read_specimen_columns
-from herbray.flow.training.loop import build_learner
 from herbray.flow.training.specification import Train
+from herbray.flow.training.worker.loop import build_learner
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.tasks import Embeddings, LeftOut, select_scorable
 
@@ -84,9 +86,18 @@ def preflight(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequenc
     """
     specimens = split_catalogue(shard)
     for job, source in trainings:
-        same = (source.catalogue, source.splits, source.seed) == (shard.catalogue, shard.splits, shard.seed)
+        same = _reads(source) == _reads(shard)
         check_training(job, source, specimens if same else split_catalogue(source))
-    return _check_labels(specimens, explain_empty_splits(specimens, specimens["split"], shard.splits), embed, evaluate)
+    return _check_labels(specimens, _explain(specimens, shard), embed, evaluate)
+
+
+def _reads(shard: Shard) -> tuple[object, ...]:
+    """What decides the splits of a shard job."""
+    return shard.catalogue, shard.splits, shard.labels, shard.seed
+
+
+def _explain(specimens: pa.Table, shard: Shard) -> dict[str, str]:
+    return explain_empty_splits(specimens, specimens["split"], shard.splits, shard.labels.rank)
 
 
 def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Preflight:
@@ -102,7 +113,7 @@ def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Prefl
 def split_catalogue(shard: Shard) -> pa.Table:
     """The catalogue of a shard job, with a column `split`."""
     table = catalogue.read(shard.catalogue)
-    return table.append_column("split", split(table, shard.splits, shard.seed))
+    return table.append_column("split", split(table, shard.splits, shard.seed, shard.labels.rank))
 
 
 def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
@@ -121,21 +132,23 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
             f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards have side={shard.side} px: "
             f"set side={job.encoder.size} or larger, or lower encoder.size"
         )
-    index = _planned_index(specimens.filter(pc.equal(specimens["split"], "train"))["genus"], shard.bag)
+    index = _planned_index(
+        read_labels(specimens.filter(pc.equal(specimens["split"], "train")), shard.labels.rank), shard.bag
+    )
     group, rivals = job.objective.group, job.objective.rivals
     try:
-        plan.plan_epoch(index, plan.list_genera(index), job.stream, group, job.seed, 0, rivals=rivals)
+        plan.plan_epoch(index, plan.list_classes(index), job.stream, group, job.seed, 0, rivals=rivals)
     except ValueError as error:
         raise ValueError(f"{job.result_name}: {error}") from None
 
 
-def _planned_index(genera: pa.ChunkedArray, bag: int) -> pa.Table:
-    """The bags that training specimens of these genera will form, as `schema.INDEX` of one file."""
-    counts = {row["values"]: row["counts"] for row in pc.value_counts(genera).to_pylist()}
-    sizes = [(genus, min(bag, n - at)) for genus, n in sorted(counts.items()) for at in range(0, n, bag)]
+def _planned_index(labels: pa.ChunkedArray, bag: int) -> pa.Table:
+    """The bags that training specimens of these labels will form, as `schema.INDEX` of one file."""
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(labels).to_pylist()}
+    sizes = [(label, min(bag, n - at)) for label, n in sorted(counts.items()) for at in range(0, n, bag)]
     rows = [
-        {"split": "train", "file": "", "row_group": place, "genus": genus, "rows": size}
-        for place, (genus, size) in enumerate(sizes)
+        {"split": "train", "file": "", "row_group": place, "label": label, "rows": size}
+        for place, (label, size) in enumerate(sizes)
     ]
     return pa.Table.from_pylist(rows, schema=schema.INDEX)
 

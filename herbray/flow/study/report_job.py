@@ -22,7 +22,7 @@ from herbray.flow.training.fingerprints import identity_from_manifest, read_iden
 from herbray.flow.training.metrics_log import read_metrics, step_seconds
 from herbray.flow.training.registration import ENCODER, read_trained
 from herbray.model.encoder_card import EncoderCard
-from herbray.model.portable import CARD_FILE, read_card
+from herbray.model.portable import CARD_FILE, EncoderRefused, find_architecture, read_card
 from herbray.report import EncoderNote, ReportData, Sheet, SweepNote, logarithmic_paths, write_report
 from herbray.report.names import Kind
 from herbray.tasks import LeftOut, describe_left_out
@@ -145,8 +145,19 @@ def _encoder_note(note: dict[str, Any], runs: Mapping[str, _TrainedRun]) -> Enco
         knn=figures.get("val_knn"),
         loss=figures.get("val_loss"),
         run_id=run.note.get("run_id", ""),
+        network=_read_network(note["settings"]),
         settings={**note["settings"], "dim": note["dim"]},
     )
+
+
+def _read_network(settings: Mapping[str, Any]) -> str:
+    """Title of the architecture; its name if the library that has it is not on this machine."""
+    encoder = settings.get("encoder", settings)  # a frozen encoder's settings are those of the encoder
+    arch = str(encoder.get("arch") or "") if isinstance(encoder, Mapping) else ""
+    try:
+        return find_architecture(arch).title if arch else ""
+    except EncoderRefused:
+        return arch
 
 
 def _read_sweep(folder: Path) -> SweepNote:
@@ -183,16 +194,16 @@ def _kind_columns(run: _TrainedRun) -> dict[str, str]:
 
 
 def _draw_sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
-    """A few sheets of each of a few genera, from row groups drawn with the seed from all splits."""
+    """A few sheets of each of a few labels, from row groups drawn with the seed from all splits."""
     index = read_index(spec.shards).to_pylist()
     order = np.argsort(draw_numbers(spec.seed, "examples", [f"{bag['file']}/{bag['row_group']}" for bag in index]))
     per_genus, left, shown = 4, spec.sheets, set[str]()
     for bag in (index[i] for i in order):
         if left <= 0:
             return
-        if bag["genus"] in shown or bag["rows"] < min(per_genus, left):
+        if bag["label"] in shown or bag["rows"] < min(per_genus, left):
             continue
-        shown.add(bag["genus"])
+        shown.add(bag["label"])
         file = tables.TableFile(spec.shards / bag["file"], shards_remedy(spec.shards))
         table = file.read_group(bag["row_group"]).slice(0, min(per_genus, left))
         for row in table.to_pylist():

@@ -86,9 +86,9 @@ class Study(Spec):
         for name, other in self.other_shards.items():
             if name not in names:
                 raise ValueError(f"other_shards: no training is called {name!r}; there are {', '.join(names)}")
-            if (other.splits, other.seed) != (self.shard.splits, self.shard.seed):
+            if (other.splits, other.labels, other.seed) != (self.shard.splits, self.shard.labels, self.shard.seed):
                 raise ValueError(
-                    f"other_shards.{name}: splits or seed differ from those of shard, so encoders could not be "
+                    f"other_shards.{name}: splits, labels or seed differ from those of shard, so encoders could not be "
                     "compared: set both alike"
                 )
 

@@ -32,7 +32,7 @@ class Trial:
         cause: why the trial failed; "" if it did not.
         run_id: id of the MLflow run; "" before the run is complete.
         epochs: epochs trained so far.
-        score: k-NN genus accuracy on validation: the best one, or the last one with `keep=last`; None before the first.
+        score: k-NN accuracy on validation: the best one, or the last one with `keep=last`; None before the first.
         seconds: time spent in training steps.
     """
 

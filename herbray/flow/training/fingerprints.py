@@ -14,7 +14,7 @@ from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.training.specification import Train
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.encoder_card import EncoderCard, serialise_weights
-from herbray.model.portable import WEIGHTS_FILE, Encoder
+from herbray.model.portable import DEFAULT_ARCHITECTURE, WEIGHTS_FILE, Encoder
 from herbray.schema import UNTRAINED, WEIGHTS_DIGITS, Identity
 from herbray.settings.marks import Role, mark_of
 
@@ -67,10 +67,10 @@ def read_identity(folder: Path, card: EncoderCard) -> Identity:
 def encoder_name(card: EncoderCard) -> str:
     """Name of an encoder for people: the label that its training gave it, else its objective.
 
-    An untrained network other than a ResNet-18 is named by its architecture.
+    An untrained network of another than the study's architecture is named by its architecture.
     """
     if card.objective == UNTRAINED:
-        return UNTRAINED if card.arch == "resnet18" else card.arch
+        return UNTRAINED if card.arch == DEFAULT_ARCHITECTURE else card.arch
     return card.label or str(card.spec.get("label") or card.objective)  # earlier cards had it among the settings
 
 

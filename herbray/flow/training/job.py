@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from herbray.data.validation import ValidationSample
+from herbray.data.planning.validation import ValidationSample
 from herbray.flow.input.loader import load_batches
-from herbray.flow.training import loop
 from herbray.flow.training.checkpoints.directory import (
     Checkpoint,
     checkpoint_score,
@@ -22,11 +21,13 @@ from herbray.flow.training.metrics_log import MetricsLog, read_metrics
 from herbray.flow.training.model_card import model_card
 from herbray.flow.training.on_ray.workers import BatchWrapper, choose_workers, train_on_ray
 from herbray.flow.training.preparation import PreparedTraining, find_start_weights, prepare_training, refuse_own_start
+from herbray.flow.training.progress import show_progress
 from herbray.flow.training.registration import deliver_metrics, note_end, open_run, read_trained, register_and_close
 from herbray.flow.training.runs.continuation import changes, join_changes, print_line
 from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, runs
 from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
+from herbray.flow.training.worker import loop
 from herbray.flow.training.world import World
 from herbray.model.encoder_card import read_encoder, write_card
 
@@ -60,10 +61,14 @@ class Trained:
         return f"models:/{self.model}/{self.version}"
 
 
-def train(spec: Train) -> Trained:
+def train(spec: Train, quiet: bool = False) -> Trained:
     """The training job: open an MLflow run, train, register the encoder as a candidate.
 
     A thread of the driver sends the metrics to the tracking server: training does not wait for the server.
+
+    Args:
+        spec: of the job.
+        quiet: show no progress.
 
     Raises:
         ValueError: bad input.
@@ -78,7 +83,7 @@ def train(spec: Train) -> Trained:
         job = replace(job, spec=staffed)
         run = open_run(staffed, job.name, _tags(job))
         with deliver_metrics(run, staffed.out):
-            fitted = fit_prepared(job)
+            fitted = fit_prepared(job, quiet=quiet)
             note_end(staffed.out, model_card(staffed, job.data, fitted.figures), fitted.figures)
         done = register_and_close(run, staffed.out)
     trained = Trained(fitted, done.model, done.version, done.run_id)
@@ -105,7 +110,10 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
 
 
 def fit_prepared(
-    job: PreparedTraining, callbacks: "Sequence[UserCallback]" = (), wrap: BatchWrapper | None = None
+    job: PreparedTraining,
+    callbacks: "Sequence[UserCallback]" = (),
+    wrap: BatchWrapper | None = None,
+    quiet: bool = False,
 ) -> Fitted:
     """Train an encoder, from the run's newest intact checkpoint if there is one; a run that has ended is not repeated.
 
@@ -113,6 +121,7 @@ def fit_prepared(
         job: prepared; `workers=0` trains in this process, without Ray.
         callbacks: called once for each report.
         wrap: stands between each worker's batches and its steps (Ray workers only).
+        quiet: show no progress of a training in this process.
 
     Raises:
         ValueError: bad input.
@@ -128,7 +137,8 @@ def fit_prepared(
     if not job.has_ended():
         weights = find_start_weights(job.spec)
         if job.spec.workers == 0:
-            _train_here(job, weights)
+            with nullcontext() if quiet else show_progress([job.spec]):
+                _train_here(job, weights)
         else:
             with choose_workers(job.spec, job.data.per_epoch) as staffed:
                 train_on_ray(replace(job, spec=staffed), weights, callbacks, wrap)

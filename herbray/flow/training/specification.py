@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from herbray.config import Spec
-from herbray.data import plan
+from herbray.data.planning import plan
 from herbray.flow.input.batches import LoaderSpec
 from herbray.model.augment import Augment
 from herbray.model.compilation import CompileMode
@@ -26,6 +26,12 @@ class Optimizer(Spec):
         "cosine", description="learning rate after the warm-up: falls along a cosine, or stays"
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps during which the rate rises")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="factor of the learning rate from each block of the encoder to the block before it"
+    )
+    freeze: float = Field(
+        0.0, ge=0, lt=1, description="share of all steps during which only the objective's own parts are trained"
+    )
 
 
 class Checkpoints(Spec):
@@ -90,7 +96,7 @@ class Train(Spec):
         description="most specimens of the validation split that are used, drawn from all genera; their JPEGs are "
         "kept in memory",
     )
-    neighbours: Annotated[int, Mark("measure")] = Field(5, ge=1, description="k of the k-NN genus accuracy")
+    neighbours: Annotated[int, Mark("measure")] = Field(5, ge=1, description="k of the k-NN accuracy")
     reports: Annotated[int, Mark("progress")] = Field(4, ge=1, description="reports of the loss per epoch")
     checkpoints: Annotated[Checkpoints, Mark("conduct")] = Field(
         Checkpoints(), description="how often training saves its state"

@@ -6,8 +6,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from herbray.data import plan
-from herbray.data.validation import ValidationSample, plan_validation
+from herbray.data.planning import plan
+from herbray.data.planning.validation import ValidationSample, plan_validation
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.shards.specimens import read_specimens
 from herbray.flow.training.specification import Train
@@ -23,7 +23,7 @@ class TrainingData:
     Attributes:
         index: of the shards.
         manifest: of the shards.
-        classes: genera, in the order of their labels.
+        classes: names at the rank of the shards, in the order of their labels.
         windows: of all epochs.
         validation: the sample that the encoder is validated on; None without a validation split.
     """
@@ -44,7 +44,7 @@ def read_training_data(spec: Train) -> TrainingData:
     """Read the index and plan all epochs.
 
     Raises:
-        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two genera to train on,
+        ValueError: no finished shards, shards smaller than the encoder's input, fewer than two names to train on,
             a batch that the objective's group does not divide, or a validation sample too large for memory.
     """
     manifest, index = read_manifest(spec.shards), read_index(spec.shards)
@@ -53,10 +53,11 @@ def read_training_data(spec: Train) -> TrainingData:
             f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
             f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
         )
-    classes = plan.list_genera(index)
+    classes = plan.list_classes(index)
     if len(classes) < 2:
         raise ValueError(
-            f"{spec.shards}: {len(classes)} genus in the training split; an encoder needs two to tell apart"
+            f"{spec.shards}: {len(classes)} {manifest['rank']} in the training split; an encoder "
+            "needs two to tell apart"
         )
     windows = plan_windows(spec, index, classes)
     return TrainingData(index, manifest, classes, windows, _plan_validation(spec, index, classes))

@@ -4,9 +4,11 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from herbray.model.objectives.arcface import Arcface
 from herbray.model.objectives.autoencoder import Autoencoder
 from herbray.model.objectives.base import Objective, ObjectiveSpec
 from herbray.model.objectives.classifier import Classifier
+from herbray.model.objectives.contrastive import Contrastive
 from herbray.model.objectives.triplet import Triplet
 
 __all__ = ["OBJECTIVES", "AnyObjective", "Objective", "ObjectiveSpec"]
@@ -15,7 +17,9 @@ OBJECTIVES: Final[dict[str, type[ObjectiveSpec]]] = {
     "triplet": Triplet,
     "autoencoder": Autoencoder,
     "classifier": Classifier,
+    "contrastive": Contrastive,
+    "arcface": Arcface,
 }
 
-AnyObjective = Annotated[Triplet | Autoencoder | Classifier, Field(discriminator="name")]
+AnyObjective = Annotated[Triplet | Autoencoder | Classifier | Contrastive | Arcface, Field(discriminator="name")]
 """Type of a configuration key that accepts any objective."""

@@ -4,7 +4,7 @@ Weinberger and Saul 2009; mined in the batch after Schroff et al. 2015 (semi-har
 Walker et al. 2022 do not mine: every image is an anchor, its positive is a random image of its genus, its negative a
 random image of a random other genus, and each triplet takes three forward passes. `mining=published normalise=false
 margin=1.0 group=2 rivals=16` draws triplets with that distribution from batches in which each image is computed once:
-`herbray.data.rivals` explains how, and which triplets are not independent.
+`herbray.data.planning.rivals` explains how, and which triplets are not independent.
 """
 
 from typing import Any, Literal, NamedTuple, Self

@@ -77,7 +77,7 @@ def _curve_panels(
     keys = [(one.model, key) for one in series for key in sorted(lines) if key[0] == one.kind]
     knn = [key for _, key in keys if "knn" in key[1]]
     if knn:
-        panels.append(("k-NN genus accuracy", knn))
+        panels.append(("k-NN accuracy", knn))
     for model in dict.fromkeys(one.model for one in series):
         losses = [key for owner, key in keys if owner == model and key[1] in ("loss", "train_loss", "val_loss")]
         if losses:

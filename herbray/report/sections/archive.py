@@ -53,12 +53,12 @@ _MEANING = {
 def split_rows(manifest: Mapping[str, Any], specimens: pa.Table) -> list[SplitRow]:
     """The table of splits: sizes from the manifest; genera, families and institutions from embedded specimens."""
     sizes = {str(name): rows for name, rows in _as_mapping(manifest.get("splits")).items() if isinstance(rows, int)}
-    genera = _as_mapping(manifest.get("genera"))
+    labels = _as_mapping(manifest.get("labels")) if manifest.get("rank") == "genus" else {}
     total = sum(sizes.values()) or 1
     rows = []
     for split in sorted(sizes, key=split_order):
         inside = specimens.filter(pc.field("split") == split)
-        known = genera.get(split)
+        known = labels.get(split)
         rows.append(
             SplitRow(
                 name=split_name(split),

@@ -21,7 +21,6 @@ _SIZES: Final = {"train": 424_544, "validation": 106_136, "herbarium": 139_529, 
 _MOST_VALUES: Final = 4  # maximum number of values shown for a setting
 
 _NAMES: Final = {
-    "resnet18": "ResNet-18",
     "adam": "Adam",
     "adamw": "AdamW",
     "imagenet": "ImageNet",
@@ -187,8 +186,8 @@ def _either(note: EncoderNote, path: str, yes: str, no: str) -> str:
 
 
 def _network(note: EncoderNote) -> str:
-    arch = _write_setting(_read_setting(note, "encoder.arch"))
-    return f"{arch}, 3×3 stem without max-pool" if _read_setting(note, "encoder.stem") == "cifar" else arch
+    cifar = _read_setting(note, "encoder.stem") == "cifar"
+    return f"{note.network}, 3×3 stem without max-pool" if cifar else note.network
 
 
 def _loss(note: EncoderNote) -> str:

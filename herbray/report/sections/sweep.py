@@ -141,7 +141,7 @@ def _draw_parallel(
 
     alt = f"Parallel coordinates of {len(rows)} trials over {', '.join(one.path for one in dimensions)} and the score."
     caption = (
-        "One line per trial, from its settings to its k-NN genus accuracy on the validation split, which also sets "
+        "One line per trial, from its settings to its k-NN accuracy on the validation split, which also sets "
         "the colour; the best trial is outlined. Dashed: stopped early, and therefore scored after fewer epochs."
     )
     return render(paint, name, clean(alt, 400), caption)
@@ -238,7 +238,7 @@ def _add_score_bar(figure: Figure, axes: Axes | list[Axes], norm: matplotlib.col
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelcolor=MUTED)
-    bar.set_label("k-NN genus accuracy", fontsize=9, color=MUTED)
+    bar.set_label("k-NN accuracy", fontsize=9, color=MUTED)
 
 
 def _add_status_legend(figure: Figure, rows: Sequence[Mapping[str, Any]], lines: bool) -> None:

@@ -18,9 +18,9 @@ from scipy.stats import t
 
 from herbray import schema
 from herbray.config import Spec
-from herbray.tasks.base import PAPER_SEED
-from herbray.tasks.embeddings import Embeddings, Floats, Objects
-from herbray.tasks.outcomes import Outcome, Score
+from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Objects
+from herbray.tasks.interface.outcomes import Outcome, Score
 
 
 class Bootstrap(Spec):

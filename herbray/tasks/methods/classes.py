@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from herbray.tasks.embeddings import Indices, Objects
+from herbray.tasks.interface.embeddings import Indices, Objects
 
 
 def select_classes(labels: Objects, units: Indices, at_least: int) -> tuple[Indices, Indices, dict[str, int]]:

@@ -7,7 +7,7 @@ from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
 from herbray.neighbours.search import NearestRows
-from herbray.tasks.embeddings import Floats, Indices, Mask
+from herbray.tasks.interface.embeddings import Floats, Indices, Mask
 
 
 @dataclass(frozen=True, eq=False)

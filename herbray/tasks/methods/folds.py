@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from herbray.tasks.embeddings import Indices, UnscorableError
+from herbray.tasks.interface.embeddings import Indices, UnscorableError
 from herbray.tasks.methods.classes import class_unit_pairs, count_units
 
 

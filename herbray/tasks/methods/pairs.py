@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import model_validator
 
 from herbray.config import Spec
-from herbray.tasks.embeddings import Embeddings, Indices, Mask, UnscorableError
+from herbray.tasks.interface.embeddings import Embeddings, Indices, Mask, UnscorableError
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import embeddings_units
 

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from herbray.tasks.base import TaskSpec
-from herbray.tasks.embeddings import Floats, Indices
+from herbray.tasks.interface.base import TaskSpec
+from herbray.tasks.interface.embeddings import Floats, Indices
 from herbray.tasks.methods.folds import deal_folds
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from herbray import schema
-from herbray.tasks.base import PAPER_SEED, TaskSpec
-from herbray.tasks.embeddings import Embeddings, UnscorableError
-from herbray.tasks.validators import parse_splits
+from herbray.tasks.interface.base import PAPER_SEED, TaskSpec
+from herbray.tasks.interface.embeddings import Embeddings, UnscorableError
+from herbray.tasks.interface.validators import parse_splits
 
 _Row = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]
 """Tasks, splits and levels that share a line, and the reason."""

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from herbray.tasks.embeddings import Indices
+from herbray.tasks.interface.embeddings import Indices
 from herbray.tasks.methods.probe import FoldPredictions
 
 

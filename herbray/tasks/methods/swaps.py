@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from herbray.neighbours.search import NearestRows, find_all_nearest
-from herbray.tasks.embeddings import Embeddings, Floats, Indices
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices
+from herbray.tasks.interface.outcomes import Measurement, Outcome, Place
+from herbray.tasks.interface.validators import refuse_duplicates
 from herbray.tasks.methods.detect import contributions, detection_scores, doubt_by_method
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.pairs import Pair, choose_pairs, is_known_wrong, select_pair
 from herbray.tasks.methods.probe import ProbeTask, predict_out_of_fold
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.outcomes import Measurement, Outcome, Place
-from herbray.tasks.validators import refuse_duplicates
 
 
 class SwapTask(ProbeTask, ABC):

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from herbray.tasks.embeddings import Embeddings, Indices, Objects
+from herbray.tasks.interface.embeddings import Embeddings, Indices, Objects
 
 Integers = npt.NDArray[np.int64]
 

@@ -9,12 +9,12 @@ from herbray.benchmark.contests.gate import Gate, GatedRun
 from herbray.benchmark.contests.shards import write_shards
 from herbray.benchmark.contests.train import TrainLoop
 from herbray.benchmark.harness.race import race
-from herbray.data.plan import Stream, list_genera, plan_epoch
+from herbray.data.planning.plan import Stream, list_classes, plan_epoch
 from herbray.flow.input.batches import sequential_batches
 from herbray.flow.input.window_reader import WindowReader
 from herbray.flow.shards.manifest import read_index, read_manifest
-from herbray.flow.training.loop import train_loop
 from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.worker.loop import train_loop
 from herbray.flow.training.world import World
 
 
@@ -22,7 +22,7 @@ def test_written_shards_are_read_like_any_others(tmp_path):
     write_shards(tmp_path / "shards", 70, 40, 0, genera=3)
     assert read_manifest(tmp_path / "shards")["splits"] == {"train": 96}
     index = read_index(tmp_path / "shards")
-    windows = plan_epoch(index, list_genera(index), Stream(batch=16, window=2, align=1), 4, 0, 0)
+    windows = plan_epoch(index, list_classes(index), Stream(batch=16, window=2, align=1), 4, 0, 0)
     batches = list(sequential_batches(windows, WindowReader(tmp_path / "shards", 40)))
     assert {batch.images.shape for batch in batches} == {(16, 40, 40, 3)}
     assert len({row for batch in batches for row in batch.rows.tolist()}) == 96

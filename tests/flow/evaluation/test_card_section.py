@@ -3,8 +3,8 @@ import numpy as np
 from herbray import schema
 from herbray.flow.evaluation.card_section import format_section
 from herbray.tasks import Measurement, to_outcome_table, to_result_table
+from herbray.tasks.interface.outcomes import Place
 from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals
-from herbray.tasks.outcomes import Place
 
 KEY = ("identify", "random", "genus", "accuracy")
 ACCURACY = {"Alaceae": (40, 0.9), "Bolaceae": (20, 0.25), "<b>*Ciaceae*</b> | x": (30, 0.5), "Smallaceae": (19, 0.0)}

@@ -4,8 +4,9 @@ import threading
 import numpy as np
 import pytest
 
-from herbray.data import images, plan
-from herbray.data.plan import Stream
+from herbray.data.imaging import images
+from herbray.data.planning import plan
+from herbray.data.planning.plan import Stream
 from herbray.flow.input import batches as stream_module
 from herbray.flow.input.batches import LoaderSpec, ray_batches, sequential_batches, windows_of_rank
 from herbray.flow.input.window_reader import WindowReader, byte_views
@@ -14,7 +15,7 @@ from herbray.flow.shards.manifest import read_index
 
 def windows_of(shards, epochs=2, group=4, **settings):
     index = read_index(shards)
-    classes = plan.list_genera(index)
+    classes = plan.list_classes(index)
     spec = Stream(**({"batch": 16, "window": 6, "align": 2} | settings))
     return [w for epoch in range(epochs) for w in plan.plan_epoch(index, classes, spec, group, 89, epoch)]
 

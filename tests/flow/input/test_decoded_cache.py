@@ -3,8 +3,8 @@ from collections import namedtuple
 
 import pytest
 
-from herbray.data import plan
-from herbray.data.plan import Stream
+from herbray.data.planning import plan
+from herbray.data.planning.plan import Stream
 from herbray.flow.input import decoded_cache
 from herbray.flow.input.batches import cached_batches, sequential_batches
 from herbray.flow.input.decoded_cache import CacheTooLarge, DecodedCache
@@ -15,7 +15,7 @@ from herbray.flow.shards.manifest import read_index, read_manifest
 @pytest.fixture(scope="module")
 def windows(shards):
     index = read_index(shards)
-    return plan.plan_epoch(index, plan.list_genera(index), Stream(batch=16, window=6, align=2), 4, 89, 0)
+    return plan.plan_epoch(index, plan.list_classes(index), Stream(batch=16, window=6, align=2), 4, 89, 0)
 
 
 @pytest.fixture

@@ -13,7 +13,15 @@ from herbray.flow.training.training_data import read_training_data
 
 @pytest.fixture
 def spec(shards):
-    return parse(Train, {"shards": shards, "encoder": {"size": 32}, "stream": {"batch": 16, "window": 8}, "epochs": 1})
+    return parse(
+        Train,
+        {
+            "shards": shards,
+            "encoder": {"arch": "mobilenet_v3_small", "size": 32},
+            "stream": {"batch": 16, "window": 8},
+            "epochs": 1,
+        },
+    )
 
 
 @pytest.mark.parametrize("place", [0, 1])

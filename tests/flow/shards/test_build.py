@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import config, schema
-from herbray.data import catalogue, images
+from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
+from herbray.data.imaging import images
 from herbray.data.sources.synthetic import Synthetic
-from herbray.data.splits import EmptySplit, Splits
+from herbray.data.splitting.splits import EmptySplit, Splits
 from herbray.flow.shards.build import QuarantineLimit, Shard, shard
 from herbray.flow.shards.manifest import read_index, read_manifest
 from herbray.flow.training.runs.identity import run_name
@@ -50,7 +51,7 @@ def test_the_index_is_right_about_every_row_group(shards):
     assert index.schema == schema.INDEX
     for bag in index.to_pylist():
         group = pq.ParquetFile(shards / bag["file"]).read_row_group(bag["row_group"])
-        assert set(group["genus"].to_pylist()) == {bag["genus"]}
+        assert set(group["genus"].to_pylist()) == {bag["label"]}
         assert group.num_rows == bag["rows"] <= 8
 
 

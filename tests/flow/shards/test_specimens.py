@@ -9,8 +9,8 @@ from herbray.flow.shards.specimens import read_jpegs, read_specimens
 def test_specimens_are_read_with_their_location_and_jpegs_by_location(small_shards):
     table = read_specimens(small_shards, read_index(small_shards), "validation")
     wanted = tables.read(small_shards / "split=validation" / "part-00000.parquet", "")
-    for name in ("specimen_id", "genus", "gathering"):
-        assert table[name].to_pylist() == wanted[name].to_pylist()
+    for name, column in (("specimen_id", "specimen_id"), ("label", "genus"), ("gathering", "gathering")):
+        assert table[name].to_pylist() == wanted[column].to_pylist()
     places = np.random.default_rng(0).permutation(len(table))[:30]
     assert read_jpegs(small_shards, table.take(places)) == wanted["jpeg"].take(places).to_pylist()
     assert float(np.sum(table["bytes"])) == pytest.approx(sum(map(len, wanted["jpeg"].to_pylist())), rel=0.3)

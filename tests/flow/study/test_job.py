@@ -19,7 +19,13 @@ from herbray.flow.study.specification import Study
 from herbray.model.encoder_card import read_encoder
 
 SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 240, "size": 48, "genera": 8, "species": 24}
-TRAIN = {"encoder": {"size": 32}, "stream": {"batch": 16}, "epochs": 1, "reports": 1, "workers": 0}
+TRAIN = {
+    "encoder": {"arch": "mobilenet_v3_small", "size": 32},
+    "stream": {"batch": 16},
+    "epochs": 1,
+    "reports": 1,
+    "workers": 0,
+}
 
 
 def spec(out="runs/x", **settings):
@@ -85,7 +91,7 @@ def test_every_training_has_its_own_start_beside_it_each_once():
     drawn = TRAIN | {"objective": {"name": "autoencoder", "width": 8}, "encoder": {"size": 32, "stem": "cifar"}}
     _, frozen = list_cells(spec(train=[TRAIN, drawn]), None)
     assert [(c.embed.start.init, c.embed.start.stem) for c in frozen] == [("random", "standard"), ("random", "cifar")]
-    smaller = TRAIN | {"encoder": {"size": 24}}
+    smaller = TRAIN | {"encoder": {"arch": "mobilenet_v3_small", "size": 24}}
     _, frozen = list_cells(spec(train=[TRAIN, smaller, drawn], frozen=[{"size": 40}, {"size": 24}]), None)
     assert [c.embed.start.size for c in frozen] == [32, 24, 32, 40]
 
@@ -124,7 +130,15 @@ def test_what_a_study_lacks_is_told_before_its_catalogue_is_built(tmp_path, monk
 
 def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_is_trained():
     with pytest.raises(ValueError, match="a multiple of 32 px, not 40"):
-        list_cells(spec(train=[TRAIN | {"objective": {"name": "autoencoder"}, "encoder": {"size": 40}}]), None)
+        list_cells(
+            spec(
+                train=[
+                    TRAIN
+                    | {"objective": {"name": "autoencoder"}, "encoder": {"arch": "mobilenet_v3_small", "size": 40}}
+                ]
+            ),
+            None,
+        )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +153,7 @@ def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_
         ({"train": [TRAIN, TRAIN | {"label": "other"}]}, r"train\.1 \(other\) is the same training as train\.0"),
         ({"train": [TRAIN, TRAIN | {"seed": 7}], "seeds": [1, 2]}, "is the same training"),
         ({"other_shards": {"tripled": {}}}, "no training is called 'tripled'; there are triplet, classifier"),
-        ({"other_shards": {"triplet": {"side": 40}}}, "splits or seed differ from those of shard"),
+        ({"other_shards": {"triplet": {"side": 40}}}, "splits, labels or seed differ from those of shard"),
         (
             {"train": [TRAIN | {"encoder": {"size": 32, "stem": "cifar"}}], "inits": ["random", "imagenet"]},
             "triplet from imagenet.*set encoder.stem=standard",

@@ -17,7 +17,7 @@ from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.tasks import describe_left_out
 
-TRAIN = config.parse(Train, {"encoder": {"size": 32}, "stream": {"batch": 8}})
+TRAIN = config.parse(Train, {"encoder": {"arch": "mobilenet_v3_small", "size": 32}, "stream": {"batch": 8}})
 
 
 def catalogue_of(folder, rows):
@@ -111,7 +111,12 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         ),
         (
             sheets(),
-            {"train": config.parse(Train, {"encoder": {"size": 32}, "stream": {"batch": 31}, "label": "odd"})},
+            {
+                "train": config.parse(
+                    Train,
+                    {"encoder": {"arch": "mobilenet_v3_small", "size": 32}, "stream": {"batch": 31}, "label": "odd"},
+                )
+            },
             "odd: stream.batch=31 cannot be cut into groups",
         ),
     ],

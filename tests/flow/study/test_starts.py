@@ -14,8 +14,9 @@ from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
-from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder, imagenet_path
+from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder
 from herbray.model.encoder_card import read_encoder
+from herbray.model.start_weights import imagenet_path
 
 SMALL = {
     "preset": "walker2022",
@@ -137,8 +138,8 @@ def test_every_objective_starts_from_imagenet_or_says_what_to_put_where(shards, 
     spec = spec_of(shards, tmp_path / "run", encoder={"init": "imagenet"}, objective=OBJECTIVES[0])
     with pytest.raises(EncoderRefused, match="put the file there, set TORCH_HOME"):
         fit(spec)
-    imagenet_path().parent.mkdir(parents=True)
-    torch.save(build_encoder(EncoderSpec(), 5).network.state_dict(), imagenet_path())
+    imagenet_path("resnet18").parent.mkdir(parents=True)
+    torch.save(build_encoder(EncoderSpec(), 5).network.state_dict(), imagenet_path("resnet18"))
     for objective in OBJECTIVES:
         stem = {"init": "imagenet", "stem": "standard"}
         fitted = fit(spec_of(shards, tmp_path / objective["name"], encoder=stem, objective=objective))

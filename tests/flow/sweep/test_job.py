@@ -23,7 +23,7 @@ from herbray.tracking.store import client
 JOBS = Path(__file__).parents[3] / "jobs"
 SMALL = {
     "objective": {"name": "triplet"},
-    "encoder": {"size": 32},
+    "encoder": {"arch": "mobilenet_v3_small", "size": 32},
     "stream": {"batch": 16, "window": 8, "align": 2},
     "epochs": 2,
     "reports": 1,

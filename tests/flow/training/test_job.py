@@ -13,7 +13,7 @@ import torch
 
 import herbray
 from herbray import config, tracking
-from herbray.data.plan import Stream
+from herbray.data.planning.plan import Stream
 from herbray.flow.embedding.folder import read_embeddings, read_note
 from herbray.flow.embedding.job import embed
 from herbray.flow.embedding.specification import Embed
@@ -30,7 +30,7 @@ from herbray.model.encoder_card import read_encoder
 from herbray.tracking.store import client
 
 SMALL = {
-    "encoder": {"size": 32},
+    "encoder": {"arch": "mobilenet_v3_small", "size": 32},
     "stream": {"batch": 16, "window": 8, "align": 2},
     "epochs": 2,
     "optimizer": {"lr": 1e-3},

@@ -17,7 +17,7 @@ from herbray.flow.training.specification import Train
 from herbray.tracking.store import client
 
 SMALL = {
-    "encoder": {"size": 32},
+    "encoder": {"arch": "mobilenet_v3_small", "size": 32},
     "objective": {"name": "triplet"},
     "stream": {"batch": 16, "window": 8, "align": 2},
     "epochs": 2,

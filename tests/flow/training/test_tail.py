@@ -12,9 +12,9 @@ import torch.multiprocessing as mp
 from herbray import config
 from herbray.flow.input.batches import sequential_batches
 from herbray.flow.training.checkpoints.directory import CheckpointDirectory
-from herbray.flow.training.loop import train_loop
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.worker.loop import train_loop
 from herbray.flow.training.world import World
 
 WORLD, PATIENCE_S, STEP_S = 3, 3.0, 0.6
@@ -53,7 +53,7 @@ def test_ranks_that_wait_for_the_last_windows_never_wait_longer_than_a_step(shar
     tree = {
         "shards": str(shards),
         "out": str(tmp_path),
-        "encoder": {"size": 32},
+        "encoder": {"arch": "mobilenet_v3_small", "size": 32},
         "objective": {"name": "triplet"},
         "stream": {"batch": 4, "window": 3, "align": 1},
         "checkpoints": {"seconds": None, "windows": 2, "last": 9},

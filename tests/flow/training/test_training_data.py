@@ -11,7 +11,12 @@ SPLITS = ("train", "validation")
 
 
 def spec_of(shards, **values):
-    tree = {"shards": shards, "encoder": {"size": 32}, "epochs": 1, "stream": {"batch": 16}}
+    tree = {
+        "shards": shards,
+        "encoder": {"arch": "mobilenet_v3_small", "size": 32},
+        "epochs": 1,
+        "stream": {"batch": 16},
+    }
     return config.parse(Train, tree | values)
 
 

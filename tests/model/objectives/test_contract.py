@@ -13,6 +13,10 @@ MININGS = ("random", "all", "semi_hard", "hard")
 CASES = [
     ("classifier", {}),
     ("autoencoder", {"width": 8}),
+    ("contrastive", {}),
+    ("contrastive", {"projection": 0, "group": 2}),
+    ("arcface", {}),
+    ("arcface", {"centres": 1}),
     *(("triplet", {"mining": name, "margin": 0.5}) for name in MININGS),
     ("triplet", {"mining": "published", "margin": 0.5, "group": 2, "rivals": 2}),
 ]
@@ -126,6 +130,6 @@ def test_half_precision_features_give_a_full_precision_loss(name, settings):
 def test_settings_give_a_batch_shape(name):
     spec = OBJECTIVES[name]()
     assert spec.name == name
-    assert (spec.group, spec.views) == ((4, 1) if name == "triplet" else (1, 1))
+    assert (spec.group, spec.views) == ((4, 1) if name in ("triplet", "contrastive") else (1, 1))
     with pytest.raises(ConfigError, match="group"):
         parse(OBJECTIVES[name], {"group": 0})

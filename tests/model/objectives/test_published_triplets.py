@@ -11,8 +11,8 @@ from scipy.stats import chi2
 
 from herbray import schema
 from herbray.config import ConfigError, parse
-from herbray.data import plan
-from herbray.data.plan import Stream
+from herbray.data.planning import plan
+from herbray.data.planning.plan import Stream
 from herbray.model.objectives.triplet import Triplet, choose_published
 
 SIZES = {"A": 7, "B": 2, "C": 12, "D": 5}

@@ -21,7 +21,7 @@ def test_shared_accuracy_comes_first_and_each_loss_has_its_own_scale():
         (m, metric, 1.0, 0.5) for m in ("classifier", "triplet") for metric in ("train_loss", "val_loss", "val_knn")
     ]
     drawing = drawn(*rows)
-    assert drawing.alt.endswith("k-NN genus accuracy, loss of triplet, loss of classifier.")
+    assert drawing.alt.endswith("k-NN accuracy, loss of triplet, loss of classifier.")
 
 
 def test_values_that_are_not_finite_are_not_drawn():

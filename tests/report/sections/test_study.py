@@ -210,7 +210,18 @@ TWO = table(
 
 
 def note(model="triplet", init="imagenet", seed=89, settings=SETTINGS):
-    return EncoderNote(identity_of(model, init, seed), f"herbray-{model} v{seed}", 8.0, 10, 1, None, None, "", settings)
+    return EncoderNote(
+        identity_of(model, init, seed),
+        f"herbray-{model} v{seed}",
+        8.0,
+        10,
+        1,
+        None,
+        None,
+        "",
+        "ResNet-18" if isinstance(settings.get("encoder"), dict) else "",
+        settings,
+    )
 
 
 def data(**parts):

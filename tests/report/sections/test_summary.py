@@ -47,24 +47,36 @@ def test_a_lead_over_all_others_is_called():
     assert (finding.leader.model, finding.lead, finding.training) == ("triplet", "leads", "above")
     assert finding.order == "triplet > classifier"
     assert words == (
+        "The best trained encoder is clearly better than the best frozen encoder in the only comparison. "
         "Triplet leads clearly in the only comparison. "
-        "The best trained encoder is clearly better than the untrained network in the only comparison. "
-        "Best accuracy: 80.0%; untrained: 20.0%."
+        "Best accuracy: 80.0%; best frozen encoder: 20.0%."
     )
 
 
 def test_overlapping_intervals_are_undecided():
     finding, words = identified(spread("triplet", 0.61), spread("classifier", 0.6), spread("untrained", 0.605))
     assert (finding.lead, finding.training, finding.order) == ("undecided", "undecided", "triplet ≈ classifier")
-    assert words.startswith("Undecided: in no comparison is one encoder clearly better than all others.")
-    assert "clearly better than the untrained network in no comparison." in words
+    assert "Undecided: in no comparison is one encoder clearly better than all others." in words
+    assert words.startswith("The best trained encoder is clearly better than the best frozen encoder in no comparison.")
 
 
-def test_a_pretrained_network_is_not_a_leader():
+def test_a_pretrained_network_is_a_baseline_and_no_leader():
     groups = spread("efficientnet_lite0", 0.95), spread("triplet", 0.7), spread("classifier", 0.6)
     finding, words = identified(*groups, spread("untrained", 0.5))
-    assert (finding.leader.model, finding.baseline[0].model) == ("triplet", "untrained")
-    assert "fficientnet" not in words
+    assert (finding.leader.model, finding.baseline[0].model) == ("triplet", "efficientnet_lite0")
+    assert "clearly worse in the only comparison" in words
+
+
+def test_the_first_sentence_says_what_training_gained():
+    rows = spread("triplet", 0.7) + spread("untrained", 0.5)
+    table = pa.Table.from_pylist(rows, schema=schema.RESULT)
+    for low, high, words in (
+        (0.15, 0.25, "genus on R (random): triplet is 20.0 points better than untrained (+15.0 to +25.0)."),
+        (-0.05, 0.45, "genus on R (random): triplet is 20.0 points better than untrained (-5.0 to +45.0, undecided)."),
+    ):
+        pair = comparison("triplet", "untrained", low, high).set_column(20, "difference", pa.array([0.2]))
+        (finding,) = identification_findings(Scores(table, pair), "identify", "accuracy", None)
+        assert summarise_findings([finding], "accuracy")[0].endswith(words)
 
 
 def test_intervals_that_touch_are_undecided():
@@ -130,7 +142,7 @@ def test_one_model_alone_is_no_comparison():
     finding, words = identified(spread("triplet", 0.8))
     assert (finding.lead, finding.training, finding.baseline) == ("only one", None, None)
     assert "Only triplet was evaluated" in words
-    assert "no untrained baseline" in words
+    assert "No frozen encoder was evaluated" in words
 
 
 def test_an_encoder_below_the_untrained_network_is_reported():
@@ -157,17 +169,11 @@ def test_finding_more_errors_by_flagging_more_labels_is_no_lead():
     assert judged(0.4).note == "flags 40.0% of correct labels"
 
 
-def test_training_is_judged_against_the_same_start_weights():
-    same, better = spread("untrained", 0.2), spread("untrained", 0.65, init="random")
-    finding, _ = identified(spread("triplet", 0.7), same, better)
-    assert finding.baseline[0].label == "untrained (imagenet)"
-    finding, _ = identified(spread("triplet", 0.7, init="cifar10"), same, better)
+def test_training_is_judged_against_the_best_frozen_encoder():
+    own, better = spread("untrained", 0.2), spread("untrained", 0.65, init="random")
+    finding, _ = identified(spread("triplet", 0.7), own, better)
     assert finding.baseline[0].label == "untrained (random)"
-
-
-def test_a_network_that_came_trained_is_the_baseline_of_what_began_with_it():
-    lite0 = [row | {"start_kind": "efficientnet_lite0-imagenet"} for row in spread("triplet", 0.7)]
-    finding, _ = identified(lite0, spread("efficientnet_lite0", 0.6), spread("untrained", 0.65))
+    finding, _ = identified(spread("triplet", 0.7), own, better, spread("efficientnet_lite0", 0.66))
     assert finding.baseline[0].model == "efficientnet_lite0"
 
 
@@ -208,7 +214,7 @@ def test_several_comparisons_are_counted_with_their_range():
     words = summarise_findings(
         discrimination_findings(scores_of(*groups), "discriminate", "balanced_accuracy", 0.5, pairs), "score"
     )
-    assert words[0] == "Triplet leads clearly in 1 of 2 comparisons; 1 undecided."
+    assert words[1] == "Triplet leads clearly in 1 of 2 comparisons; 1 undecided."
     assert words[-1] == "Best score: 80.0–90.0%."
 
 

@@ -17,7 +17,7 @@ from herbray.benchmark.contests.ingest.data import draw_sheets
 from herbray.benchmark.harness.race import Case, Contender
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
 from herbray.config import Spec
-from herbray.data import images
+from herbray.data.imaging import images
 
 _FAITHFUL_DB: Final = 46.0
 _LARGE: Final = 8_000_000  # pixels; from this size the decoder's own reduction saves time

@@ -17,7 +17,7 @@ from herbray.benchmark.contests.input.data import draw_pictures, write_files, wr
 from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, cpu_seconds
 from herbray.benchmark.harness.spec import BenchmarkSpec, Limit, Promise, Target, Verdict
-from herbray.data import plan
+from herbray.data.planning import plan
 from herbray.flow.input.batches import LoaderSpec, drafts_from_jpegs, sequential_batches
 from herbray.flow.input.loader import load_batches
 from herbray.flow.input.window_reader import Batch, WindowReader, byte_views, paint_jpegs
@@ -104,7 +104,7 @@ class Input(BenchmarkSpec):
         index = read_index(root)
         spec = plan.Stream(batch=self.batch, window=48, align=1)
         return [
-            w for e in range(epochs) for w in plan.plan_epoch(index, plan.list_genera(index), spec, 4, self.seed, e)
+            w for e in range(epochs) for w in plan.plan_epoch(index, plan.list_classes(index), spec, 4, self.seed, e)
         ]
 
     def _ways(self, root: Path, workers: int) -> dict[str, Way]:

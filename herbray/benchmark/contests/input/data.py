@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from herbray import schema, storage, tables
-from herbray.data import images
+from herbray.data.imaging import images
 from herbray.data.sources.synthetic import Synthetic
 
 BAG: Final = 32
@@ -42,10 +42,10 @@ def write_shards(folder: Path, pictures: list[images.JpegImage], rows: int, side
             for group, bag in enumerate(range(first, min(first + _BAGS_A_FILE, bags))):
                 file.write_table(_bag(bag, pictures), row_group_size=BAG)
                 index.append(
-                    {"split": "train", "file": name, "row_group": group, "genus": f"Genus{bag % 20:02d}", "rows": BAG}
+                    {"split": "train", "file": name, "row_group": group, "label": f"Genus{bag % 20:02d}", "rows": BAG}
                 )
     tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
-    note = {"side": side, "fingerprint": f"benchmark-{rows}", "citation": ""}
+    note = {"side": side, "rank": "genus", "fingerprint": f"benchmark-{rows}", "citation": ""}
     storage.write_note(folder / "manifest.json", note)
 
 

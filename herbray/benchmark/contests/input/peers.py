@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from herbray.benchmark.harness.race import Contender, Missing
-from herbray.data import images, plan
+from herbray.data.imaging import images
+from herbray.data.planning import plan
 from herbray.flow.input.window_reader import WindowReader
 
 Loop = Callable[[], Iterator[Any]]

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
+from herbray.data.sources.synthetic.drawing.strokes import Colour, to_colour
 from herbray.data.sources.synthetic.names import HERBARIA
-from herbray.data.sources.synthetic.strokes import Colour, to_colour
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Final
 import simplejpeg
 
 from herbray.console.progress import progress
-from herbray.data.sources.synthetic.drawing import Subject, draw_sheet
+from herbray.data.sources.synthetic.drawing.sheet import Subject, draw_sheet
 
 JPEG_QUALITY: Final = 90
 """JPEG quality of the sheets."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from herbray.data.sources.base import Refuse, SourceSpec
-from herbray.data.sources.synthetic import drawing, layouts
-from herbray.data.sources.synthetic.drawing import Subject
+from herbray.data.sources.synthetic import layouts
+from herbray.data.sources.synthetic.drawing.sheet import DRAWING_VERSION, Subject
 from herbray.data.sources.synthetic.flora import FloraSizes
 from herbray.data.sources.synthetic.institutions import make_herbarium
 from herbray.data.sources.synthetic.parallel_drawing import DrawJob, draw_all
@@ -123,7 +123,7 @@ class Synthetic(SourceSpec):
     def _drawn_with(self) -> dict[str, object]:
         """Return all settings that change a sheet or its path."""
         settings = self.model_dump(mode="json", exclude={"name", "citation", "path", "sheets", "holder", "workers"})
-        return {**settings, "drawing": drawing.DRAWING_VERSION}
+        return {**settings, "drawing": DRAWING_VERSION}
 
     def _draw_missing(self, folder: Path) -> None:
         specimens = collect_specimens(self.collection)

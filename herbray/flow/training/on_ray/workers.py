@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from herbray.data import plan
+from herbray.data.planning import plan
 from herbray.flow.cluster.placement import max_cpus_each, suitable_count
 from herbray.flow.input.loader import load_batches
 from herbray.flow.input.window_reader import Batch, WindowReader
-from herbray.flow.training import loop
 from herbray.flow.training.preparation import PreparedTraining
 from herbray.flow.training.runs.folder import METRICS
 from herbray.flow.training.specification import Elastic, Train
 from herbray.flow.training.training_data import read_training_data
+from herbray.flow.training.worker import loop
 from herbray.flow.training.world import World
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from pathlib import Path
 
     from ray.train import ScalingConfig, UserCallback
+    from ray.train.torch import TorchTrainer
 
 BatchWrapper = Callable[[int, Iterable[Batch]], Iterable[Batch]]
 """(rank, batches) → the same batches: a benchmark pauses them between laps, a drill kills a worker between two."""
@@ -82,16 +83,13 @@ def train_on_ray(
         failures.RepeatedFailure: the workers died more than `max_failures` times in a row.
         ray.train.TrainingFailedError: the workers failed repeatedly; the original error is attached.
     """
-    from ray.train import FailureConfig, RunConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
+    from ray.train import TrainingFailedError
 
     from herbray.flow.cluster import connection
-    from herbray.flow.cluster.loopback_group import process_group_config
-    from herbray.flow.training.on_ray.callbacks import MetricsCallback, show_progress
-    from herbray.flow.training.on_ray.failures import FailurePolicy, explain
+    from herbray.flow.training.on_ray.failures import explain
+    from herbray.flow.training.progress import show_progress
 
     spec, checkpoints = job.spec, job.checkpoints
-    metrics = spec.out.absolute() / METRICS
     checkpoints.root.mkdir(parents=True, exist_ok=True)  # before the workers check that they see it
     with connection.connect():
         total, each = divide_cpus(spec)
@@ -101,26 +99,40 @@ def train_on_ray(
             "checkpoints": checkpoints,
             "cpus": total,
             "wrap": wrap,
+            "reader_cpus": reader_cpus(spec, each),
         }
-        settings["reader_cpus"] = reader_cpus(spec, each)
-        trainer = TorchTrainer(
-            _worker,
-            train_loop_config=settings,
-            torch_config=process_group_config(timeout_s=300),
-            scaling_config=_scaling(spec, total),
-            run_config=RunConfig(
-                name=job.name,
-                storage_path=str(spec.out.absolute() / "ray"),
-                failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
-                    max_failures=-1,  # the failure policy counts
-                    # Counted over the whole run: callbacks learn neither of these failures nor of the end of the wait.
-                    controller_failure_limit=math.ceil(spec.patience_s / _START_S),
-                ),
-                callbacks=[FailurePolicy(spec.max_failures), MetricsCallback(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
-            ),
-        )
-        with show_progress(metrics, spec), _plain_errors(TrainingFailedError, lambda error: explain(error, spec)):
+        trainer = _make_trainer(job, settings, callbacks)
+        with show_progress([spec]), _plain_errors(TrainingFailedError, lambda error: explain(error, spec)):
             trainer.fit()
+
+
+def _make_trainer(
+    job: PreparedTraining, settings: dict[str, Any], callbacks: "Sequence[UserCallback]"
+) -> "TorchTrainer":
+    from ray.train import FailureConfig, RunConfig
+    from ray.train.torch import TorchTrainer
+
+    from herbray.flow.cluster.loopback_group import process_group_config
+    from herbray.flow.training.on_ray.callbacks import MetricsCallback
+    from herbray.flow.training.on_ray.failures import FailurePolicy
+
+    spec, metrics = job.spec, job.spec.out.absolute() / METRICS
+    return TorchTrainer(
+        _worker,
+        train_loop_config=settings,
+        torch_config=process_group_config(timeout_s=300),
+        scaling_config=_scaling(spec, settings["cpus"]),
+        run_config=RunConfig(
+            name=job.name,
+            storage_path=str(spec.out.absolute() / "ray"),
+            failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
+                max_failures=-1,  # the failure policy counts
+                # Counted over the whole run: callbacks learn neither of these failures nor of the end of the wait.
+                controller_failure_limit=math.ceil(spec.patience_s / _START_S),
+            ),
+            callbacks=[FailurePolicy(spec.max_failures), MetricsCallback(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
+        ),
+    )
 
 
 def _scaling(spec: Train, cpus: float) -> "ScalingConfig":

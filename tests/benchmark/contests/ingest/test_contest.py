@@ -37,7 +37,7 @@ def test_large_sheets_promise_more():
 
 
 def test_an_unlike_image_stops_the_race(tmp_path, monkeypatch):
-    monkeypatch.setattr("herbray.data.images._DECODE_MARGIN", 0.5)  # decoded far too small
+    monkeypatch.setattr("herbray.data.imaging.images._DECODE_MARGIN", 0.5)  # decoded far too small
     case = next(iter(tiny(sizes=[{"width": 210, "height": 300, "images": 1}], files=0).cases(tmp_path)))
     with pytest.raises(ValueError, match="46 needed"):
         race(case, 1)

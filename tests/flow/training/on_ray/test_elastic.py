@@ -15,7 +15,7 @@ from herbray.flow.input.batches import windows_of_rank
 from herbray.flow.training.on_ray.failures import FailurePolicy, RepeatedFailure, explain, is_permanent, root_cause
 from herbray.flow.training.on_ray.workers import divide_cpus
 from herbray.flow.training.specification import Elastic, Train
-from herbray.flow.training.step import learning_rate
+from herbray.flow.training.worker.step import learning_rate
 
 
 @settings(max_examples=200, deadline=None)

@@ -21,7 +21,7 @@ from herbray.model.sealed_folder import write_sealed
 from herbray.tracking.store import client
 
 SMALL = {
-    "encoder": {"size": 16},
+    "encoder": {"arch": "mobilenet_v3_small", "size": 16},
     "objective": {"name": "triplet"},
     "stream": {"batch": 16, "window": 8, "align": 2},
     "optimizer": {"schedule": "constant", "warmup": 0},

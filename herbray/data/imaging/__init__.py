@@ -1,0 +1,1 @@
+"""Images: reading untrusted files, reducing them, decoding squares of shards."""

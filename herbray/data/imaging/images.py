@@ -1,0 +1,289 @@
+"""Images in and out of shards: convert untrusted bytes to a small, checked JPEG, and JPEGs to square pixel arrays."""
+
+import io
+import struct
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from herbray.data.imaging.jpeg_header import is_scalable, read_size
+from herbray.data.imaging.resample import borrow_buffer, resize_lanczos
+
+FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP")
+"""Formats that Pillow may decode; its other decoders never see untrusted bytes."""
+
+MAX_BYTES: Final = 256 * 2**20
+"""Largest file that is read; a 600 dpi sheet as TIFF has about 190 MB."""
+
+MAX_ASPECT: Final = 8.0
+"""Largest ratio of long to short side; a longer image is a strip, not a sheet."""
+
+MIN_SIDE: Final = 16
+"""Smallest short side in pixels; in a smaller image no plant is recognisable."""
+
+_DECODE_MARGIN: Final = 1.9
+"""Originals are decoded at this multiple of the target size or more. Sheets of 8 and 24 megapixels then stay within
+46 dB of a full decode; at smaller multiples the error grows fast."""
+
+_DAMAGE_WARNINGS: Final = ("Huffman code", "arithmetic code", "end of data segment", "instead of RST")
+"""Phrases in libjpeg's warnings about damaged pixel data; Pillow would ignore such a warning and return the image."""
+
+_ORIENTATION_TAG: Final = 0x0112  # EXIF tag; below, the transform that undoes each value
+_UPRIGHT_TRANSFORMS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DECODER_ERRORS: Final = (
+    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
+    *(OverflowError, EOFError, struct.error, MemoryError),
+)  # all errors that Pillow's decoders raise for damaged files
+
+Pixels = npt.NDArray[np.uint8]
+Geometry = Literal["crop", "pad"]
+"""How a sheet becomes square: its long side is cropped (when it is used), or its short side is padded with paper."""
+
+
+class ImageRefused(ValueError):
+    """An image that cannot become a row of a shard.
+
+    Attributes:
+        reason: a short stable code for the quarantine table.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Store the code in addition to the message."""
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class JpegImage:
+    """A checked image: JPEG bytes and size in pixels."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+def read_bytes(image: str) -> bytes:
+    """Read the image file of a specimen.
+
+    Raises:
+        ImageRefused: the file is missing, empty, larger than `MAX_BYTES`, or unreadable.
+    """
+    path = Path(image)
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ImageRefused("missing", "the path is not a file")
+        if size > MAX_BYTES:
+            raise ImageRefused("too-large", f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageRefused("missing", "no such file") from None
+    except OSError as error:
+        raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
+    if not data:
+        raise ImageRefused("empty", "the file has zero bytes")
+    return data
+
+
+def shrink_to_jpeg(data: bytes, side: int, quality: int = 90, geometry: Geometry = "crop") -> JpegImage:
+    """Check an image, turn it upright, and encode it as an RGB JPEG whose short side has `side` pixels.
+
+    The aspect ratio is kept.
+
+    Args:
+        data: content of the original file.
+        side: pixels of the short side of the result; smaller originals are enlarged.
+        quality: JPEG quality of the result.
+        geometry: "pad" makes the result square, see `shrink_to_pixels`.
+
+    Raises:
+        ImageRefused: the image has an unsupported format, or is truncated, damaged, too small, too large or too long.
+    """
+    pixels = shrink_to_pixels(data, side, geometry)
+    height, width = pixels.shape[:2]
+    return JpegImage(simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420"), width, height)
+
+
+def shrink_to_pixels(data: bytes, side: int, geometry: Geometry = "crop") -> Pixels:
+    """Compute the pixels that `shrink_to_jpeg` encodes, UInt8 [height, width, 3]: checked, upright and reduced.
+
+    With `geometry="pad"` the long side has `side` pixels, and the sheet is centred in a square. Each band beside it has
+    the median colour of the adjacent edge.
+
+    JPEG originals are decoded at a half, a quarter or an eighth of their size if enough pixels remain for the Lanczos
+    reduction. Pillow decodes the files that the fast decoder does not support or warns about.
+
+    Raises:
+        ImageRefused: see `shrink_to_jpeg`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings(
+                "ignore", category=UserWarning, module="PIL"
+            )  # ignore malformed EXIF: only the pixels matter
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+                _check_shape(*opened.size)
+                pad = geometry == "pad"
+                fast = _decode_fast(data, opened, side, pad)
+                sheet = _decode_with_pillow(data, opened, side, pad) if fast is None else _turn_upright(fast, opened)
+                return _pad_to_square(sheet, side) if pad else sheet
+    except ImageRefused:
+        raise
+    except UnidentifiedImageError:
+        raise ImageRefused("not-an-image", f"the file is not in a supported format ({', '.join(FORMATS)})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageRefused("too-large", str(error)) from None
+    except _DECODER_ERRORS as error:
+        reason = "truncated" if "truncated" in str(error).lower() else "damaged"
+        raise ImageRefused(reason, f"the image cannot be decoded: {error}") from None
+
+
+def decode_squares(
+    jpegs: Sequence[bytes], side: int, offsets: npt.NDArray[np.float64] | None = None, out: Pixels | None = None
+) -> Pixels:
+    """Decode images of a shard and crop a square, as large as the short side, from each.
+
+    Args:
+        jpegs: n JPEGs whose short side has `side` pixels, as `shrink` makes them.
+        side: pixels.
+        offsets: [n] in [0, 1], position of the square along the long side; None for the centre.
+        out: UInt8 [n, side, side, 3], C-contiguous, to receive the result; None for a new array.
+
+    Returns:
+        UInt8 [n, side, side, 3], RGB; `out` if given.
+
+    Raises:
+        ValueError: a JPEG is damaged; or smaller than the square, because the shards were made with another image size;
+            or `out` has another shape.
+    """
+    shape = (len(jpegs), side, side, 3)
+    if out is None:
+        out = np.empty(shape, np.uint8)
+    elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out is {out.dtype} {out.shape}; {len(jpegs)} squares need a C-contiguous uint8 array of shape {shape}"
+        )
+    for row, jpeg in enumerate(jpegs):
+        # In Python: the decoder's own function releases the interpreter's lock for a header, and a dozen threads that
+        # decode small images then wait for the lock longer than they decode.
+        height, width = read_size(jpeg) or simplejpeg.decode_jpeg_header(jpeg)[:2]
+        margin_y, margin_x = height - side, width - side
+        if min(margin_y, margin_x) < 0:
+            raise ValueError(
+                f"the shards contain an image of {width}×{height} px, but side={side}: write the shards again"
+            )
+        fits = margin_y == margin_x == 0
+        buffer = out[row] if fits else borrow_buffer("square", (height * width * 3,), np.uint8)
+        pixels = simplejpeg.decode_jpeg(jpeg, "RGB", fastdct=True, fastupsample=True, buffer=buffer)
+        if pixels.shape[:2] != (height, width):
+            raise ValueError(f"an image of {width}×{height} px by its header has {pixels.shape[:2]}: it is damaged")
+        if not fits:
+            offset = 0.5 if offsets is None else float(offsets[row])
+            top, left = round(margin_y * offset), round(margin_x * offset)
+            out[row] = pixels[top : top + side, left : left + side]
+    return out
+
+
+def _check_shape(width: int, height: int) -> None:
+    short, long = min(width, height), max(width, height)
+    if short < MIN_SIDE:
+        raise ImageRefused("too-small", f"{width}×{height} px; the short side must have at least {MIN_SIDE}")
+    if long > MAX_ASPECT * short:
+        raise ImageRefused("too-long", f"{width}×{height} px; a sheet is at most {MAX_ASPECT:g} times as long as wide")
+
+
+def _decode_fast(data: bytes, opened: Image.Image, side: int, pad: bool) -> Pixels | None:
+    """Decode and reduce a JPEG with the fast decoder, without turning it upright; None if Pillow must decode it.
+
+    Pillow opened the file first and checked its size; both decoders must read the same size from the header.
+    """
+    if not isinstance(opened, JpegImageFile) or opened.mode not in ("RGB", "L") or not is_scalable(data):
+        return None
+    width, height = opened.size
+    wanted = _target_size(width, height, side, pad)
+    scale = _decoder_scale(min(width, height), min(wanted))
+    try:
+        if simplejpeg.decode_jpeg_header(data)[:2] != (height, width):
+            return None
+        rows, columns = -(-height // scale), -(-width // scale)
+        space, channels = ("RGB", 3) if opened.mode == "RGB" else ("GRAY", 1)
+        buffer = borrow_buffer("decoded", (rows * columns * channels,), np.uint8)
+        pixels = simplejpeg.decode_jpeg(data, space, min_height=rows, min_width=columns, buffer=buffer)
+    except ValueError as error:  # simplejpeg raises libjpeg's warnings as errors
+        if any(phrase in str(error) for phrase in _DAMAGE_WARNINGS):
+            raise ImageRefused("damaged", f"the image cannot be decoded: {error}") from None
+        return None
+    small = resize_lanczos(pixels, *wanted, extent=(width / scale, height / scale))
+    return small if small.shape[2] == 3 else np.repeat(small, 3, axis=2)
+
+
+def _decode_with_pillow(data: bytes, opened: Image.Image, side: int, pad: bool) -> Pixels:
+    """Decode any supported image, upright and reduced."""
+    scale = _decoder_scale(min(opened.size), min(_target_size(*opened.size, side, pad)))
+    if is_scalable(data):
+        opened.draft("RGB", (-(-opened.width // scale), -(-opened.height // scale)))
+    image = _to_rgb(ImageOps.exif_transpose(opened))
+    width, height = image.size
+    wanted = _target_size(width, height, side, pad)
+    factor = max(1, int(min(image.size) / (2 * min(wanted))))
+    reduced = np.ascontiguousarray(image.reduce(factor) if factor > 1 else image)
+    return resize_lanczos(reduced, *wanted, extent=(width / factor, height / factor))
+
+
+def _turn_upright(pixels: Pixels, opened: Image.Image) -> Pixels:
+    transform = _UPRIGHT_TRANSFORMS.get(opened.getexif().get(_ORIENTATION_TAG, 1))
+    return pixels if transform is None else np.ascontiguousarray(Image.fromarray(pixels).transpose(transform))
+
+
+def _pad_to_square(sheet: Pixels, side: int) -> Pixels:
+    """Centre the sheet in a square; the bands beside it have the colour of the adjacent edge."""
+    axis = 1 if sheet.shape[0] == side else 0
+    before = (side - sheet.shape[axis]) // 2
+    after = side - sheet.shape[axis] - before
+    first, last = (np.median(sheet.take(place, axis), axis=0).astype(np.uint8) for place in (0, -1))
+    across = [(side, count, 3) if axis else (count, side, 3) for count in (before, after)]
+    bands = [np.broadcast_to(colour, shape) for colour, shape in zip((first, last), across, strict=True)]
+    return np.ascontiguousarray(np.concatenate([bands[0], sheet, bands[1]], axis))
+
+
+def _target_size(width: int, height: int, side: int, pad: bool) -> tuple[int, int]:
+    """Compute the target width and height: `side` is the short side or, for padding, the long side."""
+    if pad:
+        scale = side / max(width, height)
+        return min(side, max(1, round(width * scale))), min(side, max(1, round(height * scale)))
+    scale = side / min(width, height)
+    return max(side, round(width * scale)), max(side, round(height * scale))
+
+
+def _decoder_scale(short: int, side: int) -> int:
+    """Choose the decoder's reduction: a power of two, since other factors are slower than full size."""
+    return next((scale for scale in (8, 4, 2) if short >= _DECODE_MARGIN * side * scale), 1)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey to white
+        grey = np.asarray(image, dtype=np.float64)
+        top = max(float(grey.max()), 1.0)
+        return Image.fromarray((grey * (255.0 / top)).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:  # transparent areas become white paper
+        layer = image.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(paper, layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Drawing a synthetic sheet: strokes, organs, plants, and the accessories of a herbarium."""

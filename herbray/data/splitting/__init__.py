@@ -1,0 +1,1 @@
+"""Splits of a catalogue into training, validation and test specimens."""

@@ -1,0 +1,81 @@
+"""One training step: the optimizer, the learning rate as a function of the position in the run, and the update."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from herbray.flow.input.to_device import DeviceBatch
+from herbray.flow.training.specification import Optimizer, Train
+from herbray.flow.training.worker.parameter_groups import group_parameters
+from herbray.flow.training.world import World
+from herbray.model.augment import augment
+from herbray.model.learner import Learner, wrap_ddp
+
+
+def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
+    """One optimizer for all parameters, in the groups of `group_parameters`."""
+    groups = group_parameters(spec, learner)
+    kind: type[torch.optim.Optimizer] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[spec.name]
+    return kind(groups, lr=spec.lr, fused=True)  # type: ignore[call-arg]
+
+
+class Rate(NamedTuple):
+    """The learning rate of a step; `frozen` if the encoder is not trained yet."""
+
+    lr: float
+    frozen: bool = False
+
+
+def rate_at(spec: Optimizer, step: float, steps: float) -> Rate:
+    """The rate of a step: `learning_rate`, with the encoder frozen during the first `freeze` of all steps."""
+    return Rate(learning_rate(spec, step, steps), step < round(spec.freeze * steps))
+
+
+def learning_rate(spec: Optimizer, step: float, steps: float) -> float:
+    """Learning rate: linear warm-up, then constant or half a cosine to zero.
+
+    A function of the position alone: a resumed run needs no scheduler state, whatever its number of workers.
+
+    Args:
+        spec: of the optimizer.
+        step: steps taken, from 0; a fraction if another number of workers took the earlier steps.
+        steps: of the whole run.
+    """
+    rising = max(1, round(spec.warmup * steps))
+    if spec.warmup and step < rising:
+        return spec.lr * (step + 1) / rising
+    if spec.schedule == "constant":
+        return spec.lr
+    return spec.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising))))
+
+
+def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
+    """The module that takes a step: compiled in place, so that parameter names stay; under DDP with several ranks."""
+    if world.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+    if compiled:
+        learner.encoder.compile(dynamic=False)
+    return learner if world.size == 1 else wrap_ddp(learner)
+
+
+def take_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, rate: Rate, batch: DeviceBatch, spec: Train
+) -> dict[str, Tensor]:
+    """One optimizer step. All random numbers follow from the batch's seed: a resumed run draws the same ones."""
+    model.train()
+    torch.manual_seed(batch.seed)
+    images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
+    labels = batch.labels.repeat_interleave(spec.objective.views)
+    device = images.device.type
+    fast = device == "cuda" and spec.precision == "auto"  # on a CPU without bfloat16 it is ten times slower
+    with torch.autocast(device, torch.bfloat16, enabled=fast):
+        out: dict[str, Tensor] = model(images.contiguous(memory_format=torch.channels_last), labels)
+    for group in optimizer.param_groups:
+        frozen = rate.frozen and group.get("encoder", False)
+        group["lr"] = 0.0 if frozen else rate.lr * group.get("scale", 1.0)
+    optimizer.zero_grad(set_to_none=True)
+    out["loss"].backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return {name: value.detach() for name, value in out.items()}

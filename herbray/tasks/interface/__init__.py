@@ -1,0 +1,1 @@
+"""What every task reads and gives: embeddings, results, outcomes."""

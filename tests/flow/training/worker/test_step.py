@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+
+from herbray.config import parse
+from herbray.flow.input.to_device import DeviceBatch
+from herbray.flow.training.specification import Optimizer, Train
+from herbray.flow.training.worker.step import Rate, learning_rate, make_optimizer, rate_at, take_step
+from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.learner import Learner
+
+ENCODER = {"arch": "mobilenet_v3_small", "size": 32}
+
+
+def made(objective="classifier", **optimizer):
+    tree = {"objective": {"name": objective}, "encoder": ENCODER, "optimizer": optimizer, "precision": "float32"}
+    spec = parse(Train, tree)
+    learner = Learner(build_encoder(EncoderSpec(**ENCODER), 0), spec.objective.build(576, 32, 3))
+    return spec, learner
+
+
+def batch_of(rows=12):
+    images = torch.randint(0, 256, (rows, 32, 32, 3), dtype=torch.uint8)
+    return DeviceBatch(images, torch.arange(rows) % 3, 7, False)
+
+
+def test_every_parameter_is_in_one_group_whatever_the_settings():
+    for settings in ({}, {"layer_decay": 0.5}, {"freeze": 0.3}, {"layer_decay": 0.8, "freeze": 0.1}):
+        spec, learner = made(**settings)
+        groups = make_optimizer(spec.optimizer, learner).param_groups
+        grouped = [id(p) for group in groups for p in group["params"]]
+        assert sorted(grouped) == sorted(id(p) for p in learner.parameters())
+        assert all(p.ndim <= 1 for group in groups if not group["weight_decay"] for p in group["params"])
+
+
+def test_the_first_layers_get_the_smallest_share_and_the_head_the_whole():
+    spec, learner = made(layer_decay=0.5)
+    scale = {id(p): g["scale"] for g in make_optimizer(spec.optimizer, learner).param_groups for p in g["params"]}
+    shares = [scale[id(p)] for p in learner.encoder.parameters()]
+    assert shares == sorted(shares)
+    assert shares[-1] == 0.5
+    assert shares[0] < 0.01
+    assert {scale[id(p)] for p in learner.objective.parameters()} == {1.0}
+
+
+def test_a_frozen_encoder_keeps_its_weights_while_the_head_learns():
+    spec, learner = made(freeze=0.5)
+    optimizer = make_optimizer(spec.optimizer, learner)
+    before = {name: p.detach().clone() for name, p in learner.named_parameters()}
+    take_step(learner, optimizer, Rate(1e-2, frozen=True), batch_of(), spec)
+    for name, p in learner.named_parameters():
+        assert torch.equal(p, before[name]) == name.startswith("encoder."), name
+    take_step(learner, optimizer, Rate(1e-2), batch_of(), spec)
+    assert not torch.equal(learner.encoder.network.features[0][0].weight, before["encoder.network.features.0.0.weight"])
+
+
+def test_the_encoder_is_frozen_for_its_share_of_the_steps():
+    spec = Optimizer(freeze=0.25)
+    assert [rate_at(spec, step, 8).frozen for step in range(8)] == [True, True] + [False] * 6
+    assert [rate_at(spec, step, 8).lr for step in range(8)] == [learning_rate(spec, step, 8) for step in range(8)]
+    assert not rate_at(Optimizer(), 0, 8).frozen
+    assert math.isclose(learning_rate(Optimizer(warmup=0, schedule="constant"), 3, 8), Optimizer().lr)
+
+
+def test_an_objective_without_parts_of_its_own_cannot_be_trained_alone():
+    spec, learner = made("triplet", freeze=0.5)
+    with pytest.raises(ValueError, match=r"has no parts of its own to train.*set optimizer\.freeze=0"):
+        make_optimizer(spec.optimizer, learner)
