@@ -18,6 +18,7 @@ from herbray.flow.embedding.embedder import Embedder
 from herbray.model.augment import prepare_images
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
 from herbray.model.encoder_card import EncoderCard, save_encoder
+from herbray.model.portable import DEFAULT_ARCHITECTURE, find_architecture
 
 _OURS, _READY = "herbray", "herbray: decoded tensors, forward alone"
 _PLAIN, _LAST = "bare eager loop, NCHW", "bare eager loop, channels-last"
@@ -32,6 +33,7 @@ class EmbedRate(BenchmarkSpec):
 
     name: Literal["embed"] = "embed"
     sizes: tuple[int, ...] = Field((64, 128), min_length=1, description="pixels, one case each")
+    arch: str = Field(DEFAULT_ARCHITECTURE, description="architecture of the encoder")
     images: int = Field(
         384, ge=32, description="images per lap at the smallest size; fewer at larger sizes, which cost more"
     )
@@ -42,7 +44,7 @@ class EmbedRate(BenchmarkSpec):
         """One case per size; the vectors of all contenders are compared first."""
         for size in self.sizes:
             folder = work / f"encoder-{size}"
-            encoder = draw_encoder(folder, size, self.seed)
+            encoder = draw_encoder(folder, size, self.seed, self.arch)
             shard = write_shards(work / f"shards-{size}", self._images(size), size, self.seed)
             yield self._case(
                 size, Embedder(folder, size, self.threads, self.batch), encoder, shard, work / "out.parquet"
@@ -55,7 +57,7 @@ class EmbedRate(BenchmarkSpec):
         return [Target(self._name(size), _OURS, _PLAIN, "cpu_ms", 1.3) for size in self.sizes]
 
     def _name(self, size: int) -> str:
-        return f"{size} px"
+        return f"{size} px" if self.arch == DEFAULT_ARCHITECTURE else f"{find_architecture(self.arch).title}, {size} px"
 
     def _images(self, size: int) -> int:
         return max(64, self.images * min(self.sizes) ** 2 // size**2)
@@ -64,7 +66,7 @@ class EmbedRate(BenchmarkSpec):
         jpegs = pq.read_table(shard, columns=["jpeg"])["jpeg"].to_pylist()
         pixels = torch.from_numpy(images.decode_squares(jpegs, size)).to(ours.device)
         batches = torch.split(pixels, ours.batch)
-        last = build_encoder(EncoderSpec(size=size), 0).eval().to(ours.device)
+        last = build_encoder(EncoderSpec(arch=self.arch, size=size), 0).eval().to(ours.device)
         last.load_state_dict(encoder.state_dict())
         plain = encoder.eval().to(ours.device)
         loops: dict[str, Callable[[], torch.Tensor]] = {
@@ -79,9 +81,9 @@ class EmbedRate(BenchmarkSpec):
         return Case(self._name(size), "images", contenders, lambda: _check_same(ours, jpegs, loops), least_s=0.5)
 
 
-def draw_encoder(folder: Path, size: int, seed: int) -> Encoder:
+def draw_encoder(folder: Path, size: int, seed: int, arch: str = DEFAULT_ARCHITECTURE) -> Encoder:
     """Save an encoder with random weights, in evaluation mode, and return it."""
-    encoder = build_encoder(EncoderSpec(size=size), seed)
+    encoder = build_encoder(EncoderSpec(arch=arch, size=size), seed)
     with torch.no_grad():  # changes the running statistics, so that folding the norms is tested
         encoder(torch.rand(16, 3, size, size, generator=torch.Generator().manual_seed(seed)))
     save_encoder(folder, encoder.eval(), _card(encoder, seed))

@@ -32,6 +32,7 @@ from herbray.flow.training.worker.step import Rate, make_optimizer, take_step, w
 from herbray.flow.training.world import World
 from herbray.model.compilation import CompileMode, should_compile
 from herbray.model.denormals import flush_denormals
+from herbray.model.portable import DEFAULT_ARCHITECTURE, find_architecture
 
 FROM_SHARDS: Final = "herbray"
 FROM_MEMORY: Final = "herbray: decoded tensors on the device"
@@ -42,7 +43,7 @@ _READY_BATCHES: Final = 4  # batches that `FROM_MEMORY` repeats
 _GENERA: Final = 40
 _AUTOENCODER_BATCH: Final = 128  # on a GPU
 
-Objectives = Literal["autoencoder", "triplet", "classifier"]
+Objectives = Literal["autoencoder", "triplet", "classifier", "contrastive", "arcface"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Step(BenchmarkSpec):
     objectives: tuple[Objectives, ...] = Field(
         ("autoencoder", "triplet", "classifier"), min_length=1, description="objectives, one case each"
     )
+    arch: str = Field(DEFAULT_ARCHITECTURE, description="architecture of the encoder")
     size: int | None = Field(None, ge=32, description="pixels; None: 256 on a GPU, 64 on a CPU")
     batch: int | None = Field(
         None, ge=8, multiple_of=8, description="images; None: 512 on a GPU (autoencoder: 128), 32 on a CPU"
@@ -137,7 +139,8 @@ class Step(BenchmarkSpec):
 
     def _title(self, name: str) -> str:
         size, batch, _ = self._sizes(name)
-        return f"{name}, {batch} images of {size} px a step"
+        network = "" if self.arch == DEFAULT_ARCHITECTURE else f"{find_architecture(self.arch).title}, "
+        return f"{network}{name}, {batch} images of {size} px a step"
 
     def _spec(self, name: str, work: Path) -> Train:
         """The specification of a run that is long enough for all laps."""
@@ -146,7 +149,7 @@ class Step(BenchmarkSpec):
         tree = {
             "shards": work / "shards",
             "objective": {"name": name},
-            "encoder": {"size": size},
+            "encoder": {"arch": self.arch, "size": size},
             "stream": {"batch": batch, "window": max(1, batch // 32), "align": 1},
             "epochs": math.ceil(needed / _READY_BATCHES),
             "compile": self.compile,

@@ -14,7 +14,7 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from herbray.data.imaging.jpeg_header import is_scalable, read_size
+from herbray.data.imaging.jpeg_header import is_scalable
 from herbray.data.imaging.resample import borrow_buffer, resize_lanczos
 
 FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -181,9 +181,7 @@ def decode_squares(
             f"out is {out.dtype} {out.shape}; {len(jpegs)} squares need a C-contiguous uint8 array of shape {shape}"
         )
     for row, jpeg in enumerate(jpegs):
-        # In Python: the decoder's own function releases the interpreter's lock for a header, and a dozen threads that
-        # decode small images then wait for the lock longer than they decode.
-        height, width = read_size(jpeg) or simplejpeg.decode_jpeg_header(jpeg)[:2]
+        height, width = simplejpeg.decode_jpeg_header(jpeg)[:2]
         margin_y, margin_x = height - side, width - side
         if min(margin_y, margin_x) < 0:
             raise ValueError(
@@ -192,8 +190,6 @@ def decode_squares(
         fits = margin_y == margin_x == 0
         buffer = out[row] if fits else borrow_buffer("square", (height * width * 3,), np.uint8)
         pixels = simplejpeg.decode_jpeg(jpeg, "RGB", fastdct=True, fastupsample=True, buffer=buffer)
-        if pixels.shape[:2] != (height, width):
-            raise ValueError(f"an image of {width}×{height} px by its header has {pixels.shape[:2]}: it is damaged")
         if not fits:
             offset = 0.5 if offsets is None else float(offsets[row])
             top, left = round(margin_y * offset), round(margin_x * offset)

@@ -19,7 +19,7 @@ from herbray.flow.embedding.encoder_source import fetch_encoder
 from herbray.flow.embedding.folder import remedy
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.shards.chosen_splits import nonempty_splits
-from herbray.flow.shards.manifest import read_manifest
+from herbray.flow.shards.manifest import list_files, read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import kind_settings, read_identity
 from herbray.model.encoder_card import EncoderCard, read_encoder
@@ -51,7 +51,7 @@ def embed(spec: Embed) -> Path:
         "splits": {name: manifest["splits"][name] for name in spec.splits},
     }
     target = spec.out / f"{note['name']}-{manifest['fingerprint'][:8]}"
-    files = _shard_files(spec)
+    files = list_files(spec.shards, spec.splits)  # embeddings files have the same names
     missing = [file for file in files if not _is_finished(target / file, identity.encoder, spec.shards / file)]
     if missing:
         (target / "manifest.json").unlink(missing_ok=True)  # written last: without it, the folder is not finished
@@ -84,13 +84,6 @@ def _check_images(spec: Embed, card: EncoderCard, manifest: dict[str, Any]) -> N
             f"{spec.model} was trained on sheets of geometry={card.geometry}, those of {spec.shards} are {geometry}: "
             f"make the shards with geometry={card.geometry}"
         )
-
-
-def _shard_files(spec: Embed) -> list[str]:
-    """The files of the chosen splits, relative to the shards folder; embeddings files have the same names."""
-    folders = [spec.shards / f"split={name}" for name in spec.splits]
-    paths = [path for folder in folders for path in sorted(folder.glob("part-*.parquet"))]
-    return [path.relative_to(spec.shards).as_posix() for path in paths]
 
 
 def _split_of(file: str) -> str:

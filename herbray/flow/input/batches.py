@@ -2,10 +2,8 @@
 
 import functools
 import itertools
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -44,7 +42,7 @@ class LoaderSpec(Spec):
     )
     threads: int | None = Field(None, ge=1, description="decoding threads per worker; None: its share of the cores")
     ahead: int = Field(3, ge=1, description="batches to prefetch")
-    windows: int = Field(2, ge=1, description="windows to read ahead, about 40 MB of JPEGs each")
+    windows: int = Field(2, ge=1, description="windows that Ray tasks read ahead, about 40 MB of JPEGs each")
     cache: Annotated[Path | None, Mark("place")] = Field(
         None, description="folder of the decoded cache, ten times as large as the shards; None: no cache"
     )
@@ -102,30 +100,10 @@ def threaded_batches(
     """
 
     def drafts() -> Generator[Draft, None, None]:
-        with closing(_read_ahead(windows, reader, loader.windows)) as tables:
-            for window, table in tables:
-                yield from reader.drafts(window, byte_views(table["jpeg"]), paint_jpegs)
+        for window in windows:
+            yield from reader.drafts(window, byte_views(reader.read(window)["jpeg"]), paint_jpegs)
 
     return prefetch(drafts(), reader.side, threads or decoding_threads(loader), loader.ahead, allocate)
-
-
-def _read_ahead(
-    windows: Iterable[plan.Window], reader: WindowReader, count: int
-) -> Generator[tuple[plan.Window, pa.Table], None, None]:
-    """Each window with its JPEGs, in order. `count` threads read: one is slower than a GPU and its decoding threads."""
-    pending: deque[tuple[plan.Window, Future[pa.Table]]] = deque()
-    readers = ThreadPoolExecutor(count, "read")
-    try:
-        for window in windows:
-            pending.append((window, readers.submit(reader.read, window)))
-            if len(pending) > count:
-                first, table = pending.popleft()
-                yield first, table.result()
-        while pending:
-            first, table = pending.popleft()
-            yield first, table.result()
-    finally:
-        readers.shutdown(cancel_futures=True)
 
 
 def cached_batches(

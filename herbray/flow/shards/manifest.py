@@ -1,9 +1,11 @@
 """Index and manifest of a finished shards folder; read without Ray and without reading images."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from herbray import schema, storage, tables
 
@@ -23,6 +25,21 @@ def read_index(shards: Path) -> pa.Table:
     return tables.read(shards / "index.parquet", remedy(shards), schema.INDEX)
 
 
+def list_files(shards: Path, splits: Collection[str]) -> list[str]:
+    """The files of some splits, relative to the folder, as the index has them.
+
+    Raises:
+        MissingFile: a file of the index is missing.
+        ValueError: as `read_index`.
+    """
+    index = read_index(shards)
+    files = sorted(set(index.filter(pc.is_in(index["split"], pa.array(splits, pa.string())))["file"].to_pylist()))
+    for file in files:
+        if not (shards / file).exists():
+            raise storage.MissingFile(shards / file, remedy(shards))
+    return files
+
+
 def read_manifest(shards: Path) -> dict[str, Any]:
     """The manifest of a finished shards folder; raises ValueError as `read_index` does."""
     _check_finished(shards)
@@ -31,4 +48,6 @@ def read_manifest(shards: Path) -> dict[str, Any]:
 
 def _check_finished(shards: Path) -> None:
     if not (shards / "manifest.json").exists():
-        raise ValueError(f"{shards}: no finished shards here; run `herbray shard` with out={shards} first")
+        raise ValueError(
+            f"{shards / 'manifest.json'} is missing: no finished shards here; run `herbray shard` with out={shards} first"
+        )

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray import schema, tables
-from herbray.flow.shards.manifest import remedy
+from herbray.flow.shards.manifest import list_files, remedy
 from herbray.tables import TableFile
 
 _NAMES: Final = ("specimen_id", "gathering")
@@ -30,10 +30,10 @@ def read_specimen_columns(shards: Path, split: str) -> pa.Table:
     """The columns of `schema.SPECIMEN` of a split; no image is read.
 
     Raises:
-        DamagedFile: a file is damaged.
+        DamagedFile: a file is damaged or missing.
     """
-    files = sorted((shards / f"split={split}").glob("part-*.parquet"))
-    found = [tables.read(file, remedy(shards), columns=schema.SPECIMEN.names) for file in files]
+    files = list_files(shards, [split])
+    found = [tables.read(shards / file, remedy(shards), columns=schema.SPECIMEN.names) for file in files]
     return pa.concat_tables(found) if found else schema.SPECIMEN.empty_table()
 
 

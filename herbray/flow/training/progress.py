@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from rich.progress import Progress, TaskID
 
-from herbray.flow.cluster import connection
+from herbray.console.progress import progress
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.runs.folder import METRICS
 from herbray.flow.training.specification import Train
@@ -20,7 +20,7 @@ def show_progress(trainings: Sequence[Train]) -> Iterator[Progress]:
     folder: until then it waits for a free CPU. Yields the bars, to which the caller may add others.
     """
     over = threading.Event()
-    with connection.progress() as bar:
+    with progress() as bar:
         lines = [_Line(bar, job, job.objective.name if len(trainings) == 1 else job.out.name) for job in trainings]
 
         def follow() -> None:

@@ -44,7 +44,7 @@ def batches(epochs):
         for start in range(0, many, BAG):
             cuts.append((genus, start))
             size = min(BAG, many - start)
-            rows.append({"split": "train", "file": "f", "row_group": len(rows), "genus": genus, "rows": size})
+            rows.append({"split": "train", "file": "f", "row_group": len(rows), "label": genus, "rows": size})
     index = pa.Table.from_pylist(rows, schema=schema.INDEX)
     first = {genus: SPECIMENS.index((genus, 0)) for genus in GENERA}
     for epoch in range(epochs):
