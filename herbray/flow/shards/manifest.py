@@ -47,7 +47,6 @@ def read_manifest(shards: Path) -> dict[str, Any]:
 
 
 def _check_finished(shards: Path) -> None:
-    if not (shards / "manifest.json").exists():
-        raise ValueError(
-            f"{shards / 'manifest.json'} is missing: no finished shards here; run `herbray shard` with out={shards} first"
-        )
+    missing = shards / "manifest.json"
+    if not missing.exists():
+        raise ValueError(f"{missing} is missing: no finished shards here; run `herbray shard` with out={shards} first")
