@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from drill import Drill, Found
 
 SPLITS = "splits={cap: null, home: null, species: 0, random: 0.3, validation: 0.2}"
-ENCODER = "encoder={init: random, size: 16}"
+ENCODER = "encoder={arch: mobilenet_v3_small, init: random, size: 16}"
 TASKS = "tasks=[{name: identify, splits: [random], ranks: [genus], folds: 2}]"
 HARMS = ("flip early", "flip in the middle", "flip late", "cut", "zeroed", "absent")
 

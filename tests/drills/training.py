@@ -1,7 +1,11 @@
-"""Drills of training: workers, checkpoints, drivers and nodes that die."""
+"""Drills of training: workers, checkpoints, drivers and nodes that die.
+
+`DRILL_ARCH` and `DRILL_OBJECTIVE` in the environment try another architecture or objective.
+"""
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -10,8 +14,8 @@ from pathlib import Path
 from drill import HERE, Drill, Found, TooLong, ended, join, kill, lines, nodes, started, until
 
 SPEC = {
-    "objective": {"name": "triplet"},
-    "encoder": {"size": 32},
+    "objective": {"name": os.environ.get("DRILL_OBJECTIVE", "triplet")},
+    "encoder": {"arch": os.environ.get("DRILL_ARCH", "resnet18"), "size": 32},
     "stream": {"batch": 16, "window": 1, "align": 2},
     "epochs": 2,
     "keep": "last",
