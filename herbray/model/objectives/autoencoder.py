@@ -23,10 +23,6 @@ class Autoencoder(ObjectiveSpec):
     def build(self, dim: int, size: int, classes: int) -> Objective:
         """See `ObjectiveSpec.build`; the number of genera is not used."""
         del classes
-        if size % (_START_SIDE * _STAGES_SCALE):
-            raise ValueError(
-                f"the autoencoder needs a size that is a multiple of 32 px, not {size}: change encoder.size"
-            )
         return _Decoder(dim, self.latent, self.width, size)
 
 
@@ -63,7 +59,10 @@ class _Decoder(Objective):
         self.first = 8 * width
         self.encode = nn.Linear(dim, latent)
         self.open = nn.Linear(latent, self.first * _START_SIDE**2)
-        self.enlarge = nn.Upsample(scale_factor=size // (_START_SIDE * _STAGES_SCALE))
+        whole = _START_SIDE * _STAGES_SCALE
+        self.enlarge = nn.Upsample(scale_factor=max(1, size // whole))
+        # Sides between the multiples of 32 px: the last map is brought to the size before it is drawn.
+        self.fit: nn.Module = nn.Identity() if size % whole == 0 else nn.Upsample((size, size))
         stages: list[nn.Module] = []
         given = self.first
         for made, scale in ((4 * width, 2), (2 * width, 2), (width, 2), (width, 1)):
@@ -75,7 +74,7 @@ class _Decoder(Objective):
     def reconstruct(self, features: Tensor) -> Tensor:
         """Reconstruct images from features [n, d]: Float [n, 3, size, size] in [0, 1]."""
         maps = self.open(self.encode(features)).view(-1, self.first, _START_SIDE, _START_SIDE)
-        drawn: Tensor = self.draw(self.stages(self.enlarge(maps)))
+        drawn: Tensor = self.draw(self.fit(self.stages(self.enlarge(maps))))
         return torch.sigmoid(drawn.float())
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

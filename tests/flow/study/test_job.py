@@ -128,19 +128,6 @@ def test_what_a_study_lacks_is_told_before_its_catalogue_is_built(tmp_path, monk
     assert not (tmp_path / "study").exists()
 
 
-def test_an_objective_that_cannot_draw_images_of_a_size_is_told_before_anything_is_trained():
-    with pytest.raises(ValueError, match="a multiple of 32 px, not 40"):
-        list_cells(
-            spec(
-                train=[
-                    TRAIN
-                    | {"objective": {"name": "autoencoder"}, "encoder": {"arch": "mobilenet_v3_small", "size": 40}}
-                ]
-            ),
-            None,
-        )
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -42,6 +42,10 @@ def test_skip_equals_enlarging_before_its_convolution():
     torch.testing.assert_close(block.skip(maps), norm(convolve(enlarge(maps))))
 
 
-def test_a_side_that_is_no_multiple_of_32_is_refused():
-    with pytest.raises(ValueError, match=r"multiple of 32 px, not 80: change encoder\.size"):
-        Autoencoder().build(512, 80, 0)
+@pytest.mark.parametrize("size", [16, 40, 80, 96, 100])
+def test_images_of_any_side_are_reconstructed(size):
+    decoder = Autoencoder(width=4).build(32, size, 0)
+    found = decoder(torch.rand(3, 32), torch.rand(3, 3, size, size), torch.zeros(3, dtype=torch.int64))
+    assert decoder.reconstruct(torch.rand(3, 32)).shape == (3, 3, size, size)
+    found["loss"].backward()
+    assert all(p.grad is not None for p in decoder.parameters())
