@@ -18,7 +18,12 @@ CASES = {
     "autoencoder": {"width": 2},
     "triplet": {},  # reaches over the batch: gathers the ranks' features
     "triplet semi-hard": {"mining": "semi_hard", "margin": 0.5},
+    "triplet random": {"mining": "random", "margin": 0.5},
+    "triplet published": {"mining": "published", "margin": 0.5, "group": 2, "rivals": 2},  # each rank's own batch
+    "contrastive": {"temperature": 0.5},
+    "arcface": {},
 }
+GATHERS = ("triplet", "contrastive")
 
 
 def learner(name):
@@ -27,14 +32,21 @@ def learner(name):
         objective = OBJECTIVES[name.split()[0]](**CASES[name]).build(512, 32, 3)
     # Evaluation mode: batch norm by running statistics, so that a row's features do not depend on its batch.
     made = Learner(build_encoder(EncoderSpec(size=32), 0), objective).eval()
-    if name.startswith("triplet"):  # has no norm of its own, and gathers in training alone
+    if name.split()[0] in GATHERS:  # have no norm of their own, and gather in training alone
         made.objective.train()
     return made
 
 
 def batch():
+    """Pairs side by side, then two rivals, for each rank; rank after rank, as the ranks' batches are joined."""
     generator = torch.Generator().manual_seed(2)
-    return torch.rand(8, 3, 32, 32, generator=generator), torch.randint(0, 3, (8,), generator=generator)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 0, 1, 2, 2, 0, 0, 1, 1, 1, 2])
+    return torch.rand(len(labels), 3, 32, 32, generator=generator), labels
+
+
+def run(model, images, labels):
+    torch.manual_seed(5)  # of the objectives that draw
+    return model(images, labels)
 
 
 def gradients(model):
@@ -48,9 +60,9 @@ def worker(rank, port, folder):
     found = {}
     for name in CASES:
         model = learner(name)
-        images, labels = (part[rank::WORLD] for part in batch())
+        images, labels = (part.chunk(WORLD)[rank] for part in batch())
         wrapped = DistributedDataParallel(model)  # named: it must outlive the backward pass
-        out = wrapped(images, labels)
+        out = run(wrapped, images, labels)
         out["loss"].backward()
         found[name] = {"gradients": gradients(model), "out": {key: value.detach() for key, value in out.items()}}
     torch.save(found, f"{folder}/{rank}.pt")
@@ -65,7 +77,11 @@ def test_two_ranks_have_the_gradient_of_one_process(tmp_path):
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
     for name in CASES:
         model = learner(name)
-        out = model(*batch())
+        whole = [batch()]
+        if name == "triplet published":
+            whole = [*zip(*(part.chunk(WORLD) for part in batch()), strict=True)]
+        outs = [run(model, *each) for each in whole]
+        out = {key: sum(each[key] for each in outs) / len(outs) for key in outs[0]}
         out["loss"].backward()
         means = {key: sum(found[name]["out"][key].double() for found in ranks) / WORLD for key in out}
         for key, value in out.items():
