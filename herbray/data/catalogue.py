@@ -77,7 +77,8 @@ def build(spec: Catalogue) -> dict[str, Any]:
     if len(quarantine) > spec.max_quarantined * count or len(kept) == 0:
         raise QuarantineLimit(
             f"{len(quarantine):,} of {count:,} rows were refused ({_format_reasons(manifest['reasons'])}), but "
-            f"max_quarantined is {spec.max_quarantined}; {spec.out / QUARANTINE_FILE} gives the reason for each row"
+            f"max_quarantined is {spec.max_quarantined}; {spec.out / QUARANTINE_FILE} gives the reason for each row; "
+            "correct the rows, or raise max_quarantined"
         )
     return manifest
 

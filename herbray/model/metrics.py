@@ -46,12 +46,15 @@ def _check(features: Tensor, labels: Tensor, k: int, units: Tensor) -> tuple[Ind
         )
     bad = int((~torch.isfinite(features).all(dim=1)).sum())
     if bad:
-        raise ValueError(f"{bad} of {len(features)} features hold NaN or infinity: the encoder diverged")
+        raise ValueError(
+            f"{bad} of {len(features)} features hold NaN or infinity: the encoder diverged; lower optimizer.lr"
+        )
     codes = np.unique(labels.cpu().numpy(), return_inverse=True)[1]
     units_of_each = np.bincount(np.unique(np.stack([codes, units.cpu().numpy()]), axis=1)[0])
     counted = units_of_each[codes] > 1
     if not counted.any():
         raise ValueError(
-            f"none of the {len(units_of_each)} genera has two gatherings to compare: validate on more specimens"
+            f"none of the {len(units_of_each)} names has two gatherings to compare: raise validate_rows, or "
+            "splits.validation"
         )
     return codes, counted

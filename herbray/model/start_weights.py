@@ -29,7 +29,7 @@ _CONTAINERS: Final = ("state_dict", "model_state_dict", "model", "state_dict_ema
 """Keys under which training code saves a `state_dict` beside other things."""
 
 OFFLINE: Final = "HERBRAY_OFFLINE"
-"""Environment variable; set, nothing is downloaded."""
+"""Environment variable; if it is set, nothing is downloaded."""
 
 _log = logging.getLogger(__name__)
 

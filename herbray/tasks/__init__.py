@@ -35,7 +35,7 @@ AnyTask = Annotated[
     Identify | Discriminate | Mislabel | Noise | Planted | Retrieval | Silhouette | Transfer | Leakage,
     Field(discriminator="name"),
 ]
-"""The settings of one of `TASKS`; `name` says of which."""
+"""The settings of any task; `name` says which task."""
 
 __all__ = [
     "TASKS",

@@ -113,7 +113,7 @@ def expected_same_institution(near: NearestRows, genera: Indices, institutions: 
         near: the neighbours of all n rows.
         genera: [n] codes.
         institutions: [n] codes.
-        units: [n] codes; rows of one unit are never neighbours, see `neighbours.search.nearest`.
+        units: [n] codes; rows of one unit are never neighbours, see `neighbours.search.find_nearest`.
     """
     kinds, places = int(genera.max()) + 1, int(institutions.max()) + 1
     genus = genera[near.neighbours].astype(np.int64)

@@ -93,8 +93,8 @@ class Planted(ProbeTask):
             raise UnscorableError(explain_too_few(counts, self.folds), where, "embed more specimens or lower `folds`")
         if not wrong.any() or wrong.all():
             reason = (
-                f"of {len(rows)} specimens with a known true name, {int(wrong.sum())} have a wrong name; some must, "
-                "but not all"
+                f"of {len(rows)} specimens with a known true name, {int(wrong.sum())} have a wrong name; the "
+                "task needs specimens with a wrong name and specimens with the true name"
             )
             raise UnscorableError(reason, where)
         return rows, given, wrong

@@ -54,7 +54,10 @@ class Transfer(LinearTask):
     def _check_disjoint(self) -> Self:
         for split in self.splits:
             if both := set(parse_splits(split)) & set(parse_splits(self.fitted_on)):
-                raise ValueError(f"{', '.join(sorted(both))}: fitted and tested; the probe would have seen the answers")
+                raise ValueError(
+                    f"{', '.join(sorted(both))}: fitted and tested, so the probe would have seen the answers; "
+                    "remove the split from `splits` or from `fitted_on`"
+                )
         return self
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:

@@ -213,7 +213,7 @@ def test_the_fingerprint_does_not_depend_on_how_the_folder_is_spelled(tmp_path, 
     assert len(prints) == 1
 
 
-def test_the_fingerprint_tells_apart_what_only_joins_alike():
+def test_the_fingerprint_distinguishes_values_that_concatenate_equally():
     def of(**columns):
         base = {"specimen_id": ["1", "2"], "image": ["a", "b"]}
         return fingerprint(pa.Table.from_batches([make_batch(base | columns)]), "/")

@@ -13,6 +13,6 @@ def test_never_on_a_cpu():
         should_compile("on", CPU, 10**9)
 
 
-def test_a_short_run_does_not_earn_it_back_but_may_ask_for_it():
+def test_auto_does_not_compile_short_runs_and_on_does():
     assert not should_compile("auto", torch.device("cuda"), 10)
     assert should_compile("on", torch.device("cuda"), 10)

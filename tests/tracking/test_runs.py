@@ -21,7 +21,7 @@ def test_the_environment_names_the_store(tmp_path, monkeypatch):
     assert not (tmp_path / "unused").exists()
 
 
-def test_without_one_it_is_an_absolute_sqlite_file(tmp_path, monkeypatch):
+def test_without_a_tracking_uri_the_store_is_an_absolute_sqlite_file(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", " ")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs"

@@ -161,7 +161,7 @@ def decode_squares(
     """Decode images of a shard and crop a square, as large as the short side, from each.
 
     Args:
-        jpegs: n JPEGs whose short side has `side` pixels, as `shrink` makes them.
+        jpegs: n JPEGs whose short side has `side` pixels, as `shrink_to_jpeg` makes them.
         side: pixels.
         offsets: [n] in [0, 1], position of the square along the long side; None for the centre.
         out: UInt8 [n, side, side, 3], C-contiguous, to receive the result; None for a new array.
@@ -185,7 +185,7 @@ def decode_squares(
         margin_y, margin_x = height - side, width - side
         if min(margin_y, margin_x) < 0:
             raise ValueError(
-                f"the shards contain an image of {width}×{height} px, but side={side}: write the shards again"
+                f"the shards contain an image of {width}×{height} px, but side={side}: run `herbray shard` again"
             )
         fits = margin_y == margin_x == 0
         buffer = out[row] if fits else borrow_buffer("square", (height * width * 3,), np.uint8)

@@ -1,7 +1,7 @@
 """The epoch plan, which is the dataset: assigns rows of the shards to training batches.
 
-A pure function of the shard index and a seed; no image is read, moved or shuffled. `data.shard_plan` plans the shards
-themselves.
+A pure function of the shard index and a seed; no image is read, moved or shuffled. `herbray.data.planning.shard_plan`
+plans the shards themselves.
 """
 
 import json
@@ -151,11 +151,14 @@ def plan_epoch(
 def _check_batch(batch: int, group: int, rivals: int) -> None:
     if batch <= rivals:
         raise ValueError(
-            f"stream.batch={batch} leaves no row in addition to {rivals} rivals: raise it, or lower rivals"
+            f"stream.batch={batch} leaves no row in addition to {rivals} rivals: raise stream.batch, or lower "
+            "objective.rivals"
         )
     if (batch - rivals) % group:
         plus = f" plus {rivals} rivals" if rivals else ""
-        raise ValueError(f"stream.batch={batch} cannot be cut into groups of {group} rows{plus}: choose a multiple")
+        raise ValueError(
+            f"stream.batch={batch} cannot be cut into groups of {group} rows{plus}: choose a multiple of {group}{plus}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,7 @@ def _drop_empty_splits(spec: Embed, manifest: dict[str, Any]) -> Embed:
     why = manifest.get("absent", {})
     chosen = nonempty_splits(spec.splits, "splits" in spec.model_fields_set, manifest["splits"], why)
     dropped = [name for name in spec.splits if name not in chosen]
-    connection.print_left_out(f"split {name}: {why.get(name, 'the shards hold none of it')}" for name in dropped)
+    connection.print_left_out(f"split {name}: {why.get(name, 'the shards hold no specimen of it')}" for name in dropped)
     return spec.model_copy(update={"splits": chosen})
 
 
@@ -74,8 +74,8 @@ def _check_images(spec: Embed, card: EncoderCard, manifest: dict[str, Any]) -> N
     """Check that the shards hold images of the size and geometry that the encoder needs."""
     if card.size > manifest["side"]:
         raise ValueError(
-            f"{spec.model} takes images of {card.size} px, {spec.shards} holds {manifest['side']} px: "
-            f"make the shards with side={card.size} or larger"
+            f"{spec.model} takes images of {card.size} px, but {spec.shards} holds images of {manifest['side']} px: "
+            f"run `herbray shard` with side={card.size} or larger"
         )
     geometry = manifest.get("geometry", "crop")
     is_trained = spec.model != "start" or spec.start.init.startswith("models:/")

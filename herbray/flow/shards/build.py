@@ -42,7 +42,7 @@ class Shard(Spec):
         description="crop: a square is cut out of the sheet when the image is used; pad: the whole sheet on a square "
         "filled with the colour of its paper, where `side` is the long side",
     )
-    bag: int = Field(32, ge=1, description="most specimens in a row group")
+    bag: int = Field(32, ge=1, description="maximum number of specimens in a bag (a row group)")
     file_rows: int = Field(2048, ge=1, description="a file is closed when it holds this many rows")
     max_quarantined: float = Field(0.05, ge=0, le=1, description="the job fails if a larger share of images is refused")
     seed: int = Field(89, description="seed of the splits and of the order of bags")

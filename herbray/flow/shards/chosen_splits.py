@@ -27,5 +27,5 @@ def nonempty_splits(
         reasons = {name: f" ({absent[name]})" if name in absent else "" for name in splits if name not in there}
         empty = ", ".join(f"{name}{why}" for name, why in reasons.items())
         have = ", ".join(f"{name} ({rows})" for name, rows in sizes.items())
-        raise ValueError(f"embed: splits: no specimens in {empty}; the shards hold {have}")
+        raise ValueError(f"embed: splits: no specimens in {empty}; the shards hold {have}: list only these in splits")
     return there

@@ -58,7 +58,7 @@ class Study(Spec):
         (), description="seeds, each used with every training and start; none: each training's own"
     )
     frozen: tuple[EncoderSpec, ...] = Field((), description="further encoders to evaluate without training")
-    pretraining: Pretraining | None = Field(None, description="makes the start weights 'pretraining' of inits")
+    pretraining: Pretraining | None = Field(None, description="training of the encoder that inits call 'pretraining'")
     embed: Embed = Field(Embed(), description="settings of the embeddings")
     evaluate: Evaluate = Field(Evaluate(), description="settings of the evaluation")
     report: Report = Field(Report(), description="settings of the report")
@@ -89,7 +89,7 @@ class Study(Spec):
             if (other.splits, other.labels, other.seed) != (self.shard.splits, self.shard.labels, self.shard.seed):
                 raise ValueError(
                     f"other_shards.{name}: splits, labels or seed differ from those of shard, so encoders could not be "
-                    "compared: set both alike"
+                    "compared: give both the same values"
                 )
 
 

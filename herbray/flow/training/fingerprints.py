@@ -67,7 +67,7 @@ def read_identity(folder: Path, card: EncoderCard) -> Identity:
 def encoder_name(card: EncoderCard) -> str:
     """Name of an encoder for people: the label that its training gave it, else its objective.
 
-    An untrained network of another than the study's architecture is named by its architecture.
+    An untrained network whose architecture is not the study's is named by its architecture.
     """
     if card.objective == UNTRAINED:
         return UNTRAINED if card.arch == DEFAULT_ARCHITECTURE else card.arch

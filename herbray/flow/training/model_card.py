@@ -36,7 +36,7 @@ def model_card(spec: Train, data: TrainingData, scores: Mapping[str, float]) -> 
     settings = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return redact(f"""# {escape(model)}
 
-Encoder of herbarium sheets ({spec.encoder.arch}), {find_architecture(spec.encoder.arch).dim:,} numbers an image,
+Encoder of herbarium sheets ({spec.encoder.arch}), {find_architecture(spec.encoder.arch).dim:,} numbers per image,
 trained as **{spec.objective.name}** from **{escape(init)}** start weights
 on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera, seed {spec.seed}, input {spec.encoder.size} px.
 

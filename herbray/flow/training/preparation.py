@@ -1,4 +1,4 @@
-"""A training job made ready: everything that its parts need of the specification, found once and handed down."""
+"""Prepare a training job: read its shards, resolve its start weights and find the run that it resumes."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -157,7 +157,7 @@ def read_trained(out: Path) -> dict[str, Any]:
 
 def _read_note(out: Path) -> dict[str, Any]:
     if not (out / NOTE).exists():
-        raise ValueError(f"{out}: no training here ({NOTE} is missing); give the `out` of a `herbray train`")
+        raise ValueError(f"{out}: no training here ({NOTE} is missing); give the folder `out` of a `herbray train`")
     note = storage.read_note(out / NOTE, remedy(out))
     if "figures" not in note:
         raise ValueError(f"{out}: this training has not ended; run the same `herbray train` again to resume it")

@@ -53,8 +53,8 @@ class Checkpoints(Spec):
 class Elastic(Spec):
     """As many workers as the cluster has free resources for."""
 
-    min: int = Field(1, ge=1, description="fewest workers that start")
-    max: int = Field(ge=1, description="most workers")
+    min: int = Field(1, ge=1, description="minimum number of workers; training does not start with fewer")
+    max: int = Field(ge=1, description="maximum number of workers")
     look_s: float = Field(60, gt=0, description="seconds between checks for free capacity")
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class Train(Spec):
     validate_rows: Annotated[int, Mark("measure")] = Field(
         4096,
         ge=2,
-        description="most specimens of the validation split that are used, drawn from all genera; their JPEGs are "
+        description="maximum number of specimens used for validation, drawn from all genera; their JPEGs are "
         "kept in memory",
     )
     neighbours: Annotated[int, Mark("measure")] = Field(5, ge=1, description="k of the k-NN accuracy")
@@ -107,7 +107,7 @@ class Train(Spec):
         "in this process, without Ray. The batch is per worker: set a number if results must not depend on the cluster",
     )
     cpus_per_worker: Annotated[float | None, Mark("conduct")] = Field(
-        None, gt=0, description="None: one next to a GPU; without GPUs, what the reading tasks leave"
+        None, gt=0, description="CPUs per worker; None: one next to a GPU; without GPUs, what reading tasks leave"
     )
     precision: Literal["auto", "float32"] = Field(
         "auto", description="auto: bfloat16 and TF32 if the device supports them; float32: full precision everywhere"

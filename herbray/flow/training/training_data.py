@@ -51,13 +51,13 @@ def read_training_data(spec: Train) -> TrainingData:
     if spec.encoder.size > manifest["side"]:
         raise ValueError(
             f"encoder.size={spec.encoder.size} px, but {spec.shards} holds images of {manifest['side']} px: "
-            f"make the shards with side={spec.encoder.size} or larger, or lower encoder.size"
+            f"run `herbray shard` with side={spec.encoder.size} or larger, or lower encoder.size"
         )
     classes = plan.list_classes(index)
     if len(classes) < 2:
         raise ValueError(
-            f"{spec.shards}: {len(classes)} {manifest['rank']} in the training split; an encoder "
-            "needs two to tell apart"
+            f"{spec.shards}: {len(classes)} {manifest['rank']} in the training split, but an encoder "
+            "needs at least two names to distinguish; add sheets, or run `herbray shard` with another labels.rank"
         )
     windows = plan_windows(spec, index, classes)
     return TrainingData(index, manifest, classes, windows, _plan_validation(spec, index, classes))

@@ -14,7 +14,7 @@ T = TypeVar("T")
 def suggest_name(name: str, known: Sequence[str]) -> str:
     """A hint for an unknown name: the closest known name, or all of them if none is close."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
 
 
 def known_name(literal: object) -> BeforeValidator:
@@ -32,7 +32,7 @@ def known_name(literal: object) -> BeforeValidator:
 def refuse_duplicates(entries: tuple[T, ...]) -> tuple[T, ...]:
     """Validator: refuse a tuple that contains an entry twice, because its scores would appear twice."""
     if len(set(entries)) < len(entries):
-        raise ValueError("an entry occurs twice")
+        raise ValueError("an entry occurs twice; remove one of the two")
     return entries
 
 
@@ -47,7 +47,7 @@ def parse_splits(pooled: str) -> tuple[str, ...]:
         if name not in schema.SPLITS:
             raise ValueError(f"unknown split {name!r} in {pooled!r}; {suggest_name(name, schema.SPLITS)}")
     if len(set(names)) < len(names):
-        raise ValueError(f"{pooled!r} names a split twice")
+        raise ValueError(f"{pooled!r} names a split twice; remove one of the two")
     return names
 
 

@@ -80,7 +80,7 @@ def test_a_specimen_more_changes_few_others(rows, most, added):
 
 @settings(deadline=None)
 @given(specimens, sizes)
-def test_whoever_is_drawn_has_a_partner_if_there_is_one(rows, most):
+def test_each_sampled_specimen_has_a_partner_if_one_exists(rows, most):
     whole = table(rows)
     chosen = draw_sample(whole, most)
     comparable, compared = genera_with_two_gatherings(whole), genera_with_two_gatherings(chosen)

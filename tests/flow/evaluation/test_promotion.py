@@ -426,7 +426,7 @@ def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, ca
     assert "identify" in tracking.read_section(tracking.read_card(world.uri, other, 1), "Results")
 
 
-def test_a_metric_that_was_not_measured_crowns_nobody(world):
+def test_a_metric_that_was_not_measured_promotes_no_version(world):
     write_back(world.store, PromotionRule(metric="transfer/herbarium/genus/accuracy"), 89, entries(world, 1))
     assert world.champion is None
 

@@ -43,7 +43,7 @@ def test_it_decides_as_rays_asha_does(spec, turns):
 
 
 @given(settings, turns, st.integers(0, 60))
-def test_interrupted_anywhere_and_rebuilt_from_reports_it_decides_as_if_it_had_not_been(spec, turns, cut):
+def test_halving_rebuilt_from_reports_decides_as_without_an_interruption(spec, turns, cut):
     whole, before, heard = Rungs(spec, EPOCHS), Rungs(spec, EPOCHS), {}
     sequence = list(reports(turns))
     for trial, epochs, score in sequence[:cut]:

@@ -212,7 +212,7 @@ def derive_child(
         archetype: of the order.
         rank: of the child, a key of `DRIFT`.
         rng: what differs between children.
-        turn: for each of `LEAPS` where in the choices to look, in [0, 1); drawn where not given.
+        turn: for each of `CHOICE_TRAITS`, a number in [0, 1) that selects one of its choices; None: drawn at random.
     """
     changes: dict[str, Any] = {}
     leaps, drawn = rng.random((2, len(CHOICE_TRAITS)))

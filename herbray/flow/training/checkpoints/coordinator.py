@@ -86,7 +86,7 @@ class CheckpointCoordinator:
         names = str(position["meter"])
         sizes = [*(b.numel() for b in buffers), len(names.split(",")) + 3]
         if ranks.shape[1] != sum(sizes):
-            raise ValueError(f"{folder}: made by another learner: {ranks.shape[1]} numbers a rank, not {sum(sizes)}")
+            raise ValueError(f"{folder}: made by another learner: {ranks.shape[1]} numbers per rank, not {sum(sizes)}")
         same = len(ranks) == self.world.size  # else the ranks' mean: no rank is the same as before
         mine = ranks[self.world.rank] if same else ranks.mean(0)
         *parts, measured = torch.split(mine, sizes)
@@ -206,5 +206,5 @@ def _with_advice(failure: OSError, root: Path) -> OSError:
     return OSError(
         failure.errno,
         f"{root}: the last checkpoint could not be written ({failure.strerror}); free some space there and "
-        "run the same command again: it resumes from the checkpoint before",
+        "run the same command again: it resumes from the previous checkpoint",
     )

@@ -49,7 +49,7 @@ class CheckpointDirectory:
     keep: Literal["best", "last"] = "best"
 
     def newest(self) -> Checkpoint | None:
-        """The newest intact checkpoint; damaged ones are warned of, and so is a directory without an intact one.
+        """The newest intact checkpoint. Warns of each damaged checkpoint, and if no checkpoint is intact.
 
         Raises:
             OSError: the storage refuses every checkpoint that could be intact: a run must not start over for that.

@@ -86,7 +86,7 @@ def explain(error: BaseException, spec: Train) -> BaseException:
     if is_out_of_memory(inner):
         return MemoryError(
             f"the training does not fit into memory: lower stream.batch ({spec.stream.batch}), encoder.size "
-            f"({spec.encoder.size}) or the workers of a machine ({_line(inner)})"
+            f"({spec.encoder.size}) or the number of workers per machine ({_line(inner)})"
         )
     if isinstance(inner, RepeatedFailure):
         return RepeatedFailure(f"{spec.out}: {inner}")

@@ -35,11 +35,11 @@ _START_S: Final = 60.0
 
 @contextmanager
 def choose_workers(spec: Train, windows: int) -> Iterator[Train]:
-    """The job with its number of workers; if it names none, the number that suits the cluster.
+    """Yield the job with its number of workers. If the job sets none, choose the number that suits the cluster.
 
-    Not a constant, since two workers that share the cores of one machine are slower than one with two threads
-    (docs/log.md). The number is not part of the run's name: a run resumes on a changed cluster. Connected to the
-    cluster while the body runs.
+    The default is not a constant, because two workers that share the cores of one machine are slower than one worker
+    with two threads (docs/log.md). The number is not part of the run's name, so a run can resume on a changed cluster.
+    While the body runs, this process is connected to the cluster.
 
     Args:
         spec: of the job.

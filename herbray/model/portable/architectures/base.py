@@ -1,4 +1,4 @@
-"""What an architecture tells: how to build its network, and what the rest of herbray has to know about the network."""
+"""Description of an architecture: how to build its network, and the facts that the rest of herbray needs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

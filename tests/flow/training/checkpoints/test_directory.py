@@ -30,14 +30,14 @@ def harm(store, number):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
 
-def test_the_best_the_last_and_n_stay(tmp_path):
+def test_pruning_keeps_the_best_and_the_newest_checkpoints(tmp_path):
     assert names(saved(store_of(tmp_path / "a"), 0.1, 0.5, 0.2, None, 0.3, None)) == [2, 5, 6]
     assert names(saved(store_of(tmp_path / "b", last=1), 0.5, 0.5, 0.1)) == [2, 3]  # of equals the later
     assert names(saved(store_of(tmp_path / "c", keep="last"), 0.5, 0.2, None, None, None)) == [2, 4, 5]
     assert names(saved(store_of(tmp_path / "d", last=4), None, None, None)) == [1, 2, 3]
 
 
-def test_what_the_run_is_for(tmp_path):
+def test_best_returns_the_checkpoint_that_keep_selects(tmp_path):
     assert saved(store_of(tmp_path / "a"), 0.1, 0.5, 0.2, None).best().consumed == 2
     assert saved(store_of(tmp_path / "b", keep="last"), 0.5, 0.2, None).best().consumed == 2
     assert store_of(tmp_path / "c").best() is None
@@ -71,7 +71,7 @@ def test_a_damaged_one_is_told_of_and_passed_over(tmp_path, caplog):
     assert store.newest().consumed == 3
 
 
-def test_a_damaged_one_does_not_crowd_out_what_is_saved_after_it(tmp_path):
+def test_a_damaged_checkpoint_does_not_displace_later_ones(tmp_path):
     store = saved(store_of(tmp_path / "a", last=1), 0.5, None, None)
     harm(store, 3)
     assert store.newest().consumed == 1

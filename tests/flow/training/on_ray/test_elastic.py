@@ -96,7 +96,7 @@ def killed(**facts):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_fault_that_would_come_again_ends_the_run_at_once_and_is_told_as_it_is(error):
+def test_a_permanent_error_ends_the_run_at_once_with_its_own_message(error):
     told = worker(error)
     with pytest.raises(type(error)) as raised:
         FailurePolicy(5).after_exception(None, told.worker_failures)

@@ -109,7 +109,7 @@ def with_scores(spec, *scores):
 # A longer run
 
 
-def test_at_a_constant_rate_a_longer_run_goes_on_from_the_end_and_is_the_run_that_it_would_have_been(
+def test_at_a_constant_rate_more_epochs_resume_and_equal_an_uninterrupted_run(
     small_shards, tmp_path, trained_on, capsys, caplog
 ):
     whole = fit(spec_of(small_shards, tmp_path / "whole", epochs=4))

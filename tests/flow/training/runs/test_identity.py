@@ -38,7 +38,7 @@ def make(tmp_path):
 
 
 @pytest.mark.parametrize("role", OTHERS)
-def test_what_does_not_bear_on_what_is_learned_is_no_part_of_a_runs_name(make, role):
+def test_settings_that_do_not_change_learning_do_not_change_the_run_name(make, role):
     for name, value in OTHERS[role].items():
         assert run_name(make(**{name: value})) == run_name(make()), name
 
