@@ -106,6 +106,8 @@ STUDY = {  # dotted path → value; the comments name the sections of the paper
         "optimizer.weight_decay": 0,
         "optimizer.schedule": "constant",
         "optimizer.warmup": 0,
+        "optimizer.layer_decay": 1,
+        "optimizer.freeze": 0,
         "precision": "float32",
         "epochs": 25,
         "keep": "last",

@@ -62,7 +62,7 @@ def test_csv_is_written_where_formulas_are_defused():
         for call, _ in calls(path)
         if call in ("csv.writer", "csv.DictWriter", "pacsv.write_csv", "pa.csv.write_csv", "csv.write_csv")
     }
-    own_names = "herbray/data/sources/synthetic/drawing/layouts.py"  # invented names, read back unchanged
+    own_names = "herbray/data/sources/synthetic/layouts.py"  # invented names, read back unchanged
     assert writers <= {"herbray/spreadsheet.py", own_names}
 
 

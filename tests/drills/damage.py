@@ -71,7 +71,7 @@ KINDS = (
     Kind("shards/index.parquet", "train anew", "shard", "curve anew"),
     Kind("shards/manifest.json", "train anew", "shard", "curve anew"),
     Kind("cache/*/split=train/part-00000.parquet.u8", "train cached", "train cached", "curve cached", HARMS),
-    Kind("cache/*/split=train/.part-00000.parquet.index", "train cached", "train cached", "curve cached"),
+    Kind("cache/*/split=train/part-00000.parquet.index", "train cached", "train cached", "curve cached"),
     Kind("train/checkpoints/*/*/training.pt", "train", "train", "encoder", HARMS),
     Kind("train/checkpoints/*/*/checkpoint.json", "train", "train", "encoder"),
     Kind("train/encoder/encoder.safetensors", "embed anew", "train", "embeddings anew", HARMS),

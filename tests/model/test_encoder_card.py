@@ -113,7 +113,7 @@ def test_reading_refuses_what_is_not_strict_json(folder, text, told):
         ),
         (lambda t: t.update({"network.bn1.bias": torch.zeros(64).double()}), r"is F64 \[64\]"),
         (lambda t: t["network.bn1.bias"].fill_(float("inf")), "network.bn1.bias holds NaN or infinity"),
-        (lambda t: t.update(extra=torch.zeros(2**21)), "bytes; resnet18 has at most"),
+        (lambda t: t.update(extra=torch.zeros(2**21)), "bytes; the card's encoder has at most"),
     ],
     ids=["missing", "extra", "shape", "dtype", "infinite", "large"],
 )

@@ -95,9 +95,16 @@ def test_other_input_is_refused_with_both_shapes(encoder, images, told):
         encoder(images)
 
 
-@pytest.mark.parametrize("facts", [{"arch": "vgg"}, {"stem": "wide"}, {"size": 8}])
-def test_unknown_network_is_refused(facts):
-    with pytest.raises(EncoderRefused, match="choose from resnet18"):
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"arch": "vgg"}, "choose from resnet18"),
+        ({"stem": "wide"}, "one of standard, cifar"),
+        ({"size": 8}, "choose from 16 to 2048 px"),
+    ],
+)
+def test_unknown_network_is_refused(facts, words):
+    with pytest.raises(EncoderRefused, match=words):
         Encoder(**facts)
 
 

@@ -68,7 +68,7 @@ def test_the_grid_is_every_objective_from_every_start_with_every_seed():
 
 
 def test_one_start_and_one_seed_are_the_trainings_own():
-    trained, frozen = list_cells(spec(frozen=[{"size": 40, "stem": "cifar"}, {"size": 32}]), None)
+    trained, frozen = list_cells(spec(frozen=[{"size": 40, "stem": "cifar"}, TRAIN["encoder"]]), None)
     assert [c.train.out.name for c in trained] == ["triplet", "classifier"]
     assert [c.train.seed for c in trained] == [89, 89]
     assert [c.embed.start.size for c in frozen] == [32, 40]
@@ -83,7 +83,7 @@ def test_a_study_that_names_no_folder_stays_out_of_the_demos():
 
 def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"resnet18-f37072fd\.pth"):
+    with pytest.raises(ValueError, match=r"mobilenet_v3_small-047dcff4\.pth"):
         list_cells(spec(inits=["imagenet"]), None)
 
 
@@ -92,7 +92,7 @@ def test_every_training_has_its_own_start_beside_it_each_once():
     _, frozen = list_cells(spec(train=[TRAIN, drawn]), None)
     assert [(c.embed.start.init, c.embed.start.stem) for c in frozen] == [("random", "standard"), ("random", "cifar")]
     smaller = TRAIN | {"encoder": {"arch": "mobilenet_v3_small", "size": 24}}
-    _, frozen = list_cells(spec(train=[TRAIN, smaller, drawn], frozen=[{"size": 40}, {"size": 24}]), None)
+    _, frozen = list_cells(spec(train=[TRAIN, smaller, drawn], frozen=[{"size": 40}, smaller["encoder"]]), None)
     assert [c.embed.start.size for c in frozen] == [32, 24, 32, 40]
 
 
@@ -115,7 +115,7 @@ def test_trainings_of_one_objective_need_no_label_and_have_folders_of_their_own(
             {
                 "inits": ["pretraining"],
                 "pretraining": PRETRAINING,
-                "train": [TRAIN | {"encoder": {"normalise": False}}],
+                "train": [TRAIN | {"encoder": TRAIN["encoder"] | {"normalise": False}}],
             },
             "triplet: encoder.normalise=False, but the pretraining has encoder.normalise=True",
         ),

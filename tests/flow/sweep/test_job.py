@@ -99,7 +99,7 @@ def test_a_validation_sample_without_pairs_gives_no_trial_a_score(write_shards, 
     train = [(f"t{genus}-{n}", f"Genus{genus}", None) for genus in range(5) for n in range(9)]
     shards = write_shards(tmp_path / "shards", {"train": train, "validation": validation})
     with pytest.raises(
-        ValueError, match="no trial would report val_knn, the score by which trials are compared: none of the 5 genera"
+        ValueError, match="no trial would report val_knn, the score by which trials are compared: none of the 5 names"
     ):
         tune(spec_of(shards, tmp_path))
     assert not (tmp_path / "sweep").exists()

@@ -45,7 +45,7 @@ def test_the_sample_is_of_more_genera_than_whole_bags_would_be(write_shards, tmp
     splits = {split: [(f"{split}{g}-{n}", f"G{g}", None) for g in range(20) for n in range(8)] for split in SPLITS}
     sample = read_training_data(spec_of(write_shards(tmp_path / "shards", splits), validate_rows=16)).validation
     assert len(sample.specimens) == 16
-    assert len(set(sample.genera.tolist())) >= 6
+    assert len(set(sample.kinds.tolist())) >= 6
     assert not sample.obstacle
 
 

@@ -184,5 +184,5 @@ def _parts(paths: Sequence[str], parts: int) -> Iterator[pa.Table]:
         yield pa.Table.from_pydict(values, schema=schema.CATALOGUE)
 
 
-def _bags(rows: int, size: int = 32) -> list[int]:
-    return [min(size, rows - first) for first in range(0, rows, size)]
+def _bags(rows: int, size: int = 32) -> list[tuple[str, int]]:
+    return [("Planta", min(size, rows - first)) for first in range(0, rows, size)]
