@@ -198,6 +198,8 @@ def tried(root: Path, whole: Path, kind: Kind, harm: str) -> Row:
     said = say(root, kind.reader)
     told = "Traceback" not in said.text and path.name in said.text
     if said.code:
+        if "remove it, and run" in said.text:
+            path.unlink(missing_ok=True)
         say(root, kind.maker)
         if kind.file.startswith("cache/"):  # the message says: remove the index
             sorted(root.glob("cache/*/split=train/*.index"))[0].unlink(missing_ok=True)

@@ -38,10 +38,14 @@ def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def _check_complete(folder: Path, found: Mapping[Path, pa.Table]) -> None:
     """Refuse a folder that has lost a file: the others alone would give other results."""
+    note = read_note(folder)
+    for name in note.get("files", []):
+        if folder / name not in found:
+            raise storage.MissingFile(folder / name, remedy(folder))
     rows = Counter[str]()
     for file, table in found.items():
         rows[file.parent.name.removeprefix("split=")] += len(table)
-    for split, expected in read_note(folder).get("splits", {}).items():
+    for split, expected in note.get("splits", {}).items():
         if rows[split] != expected:
             path = folder / f"split={split}"
             raise ValueError(

@@ -184,4 +184,4 @@ def _write_manifest(target: Path, files: Sequence[str], facts: dict[str, Any]) -
     if len(ids) != expected or len(set(ids)) != expected:
         raise RuntimeError(f"{target}: {len(ids)} rows of {len(set(ids))} specimens, but the shards hold {expected}")
     counts = {"input": expected, "ok": len(ids), "quarantined": 0, "skipped": 0}
-    storage.write_note(target / "manifest.json", facts | {"counts": counts})
+    storage.write_note(target / "manifest.json", facts | {"files": list(files), "counts": counts})

@@ -14,11 +14,12 @@ import pyarrow as pa
 import ray
 from pydantic import Field
 
-from herbray import __version__, schema, tables
+from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
 from herbray.flow.embedding.folder import read_embeddings, read_labels, read_note
+from herbray.flow.embedding.folder import remedy as embeddings_remedy
 from herbray.flow.evaluation.comparison import AnyRule, PromotionRule
 from herbray.flow.evaluation.outcomes import compare_encoders, comparisons_file, write_outcomes
 from herbray.flow.evaluation.partial_results import (
@@ -167,10 +168,13 @@ def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
     """The folders with embeddings among the paths: each path itself, or its subfolders.
 
     Raises:
-        ValueError: a path holds no finished embeddings.
+        ValueError: a path holds no finished embeddings, or embeddings that have no manifest.
     """
     found: list[Path] = []
     for path in paths:
+        for split in sorted([*path.glob("split=*"), *path.glob("*/split=*")]):
+            if not (split.parent / "manifest.json").exists():
+                raise storage.MissingFile(split.parent / "manifest.json", embeddings_remedy(split.parent))
         inside = [path] if (path / "manifest.json").exists() else sorted(p.parent for p in path.glob("*/manifest.json"))
         if not inside:
             raise ValueError(f"{path}: no finished embeddings here; run `herbray embed` first")

@@ -100,8 +100,13 @@ def _tags(job: PreparedTraining) -> dict[str, str]:
 
 
 def _registered_uri(out: Path, name: str) -> str:
-    """The registered version that a run folder shows, if the folder belongs to the run."""
-    return str(read_trained(out)["uri"]) if runs(out).now == name and (out / TRAINED).exists() else ""
+    """The registered version that a run folder shows, if the folder belongs to the run; a damaged note is renewed."""
+    if runs(out).now != name or not (out / TRAINED).exists():
+        return ""
+    try:
+        return str(read_trained(out)["uri"])
+    except storage.DamagedFile:
+        return ""
 
 
 def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:

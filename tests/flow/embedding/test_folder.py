@@ -27,6 +27,15 @@ def test_a_lost_file_is_noticed(folder, lost):
         read_embeddings(folder)
 
 
+def test_a_lost_file_of_the_manifest_is_named(folder):
+    names = [f"split={split}/part-0000{part}.parquet" for split in ("herbarium", "random") for part in range(2)]
+    storage.write_note(folder / "manifest.json", {"splits": {"herbarium": 4, "random": 6}, "files": names})
+    assert len(read_embeddings(folder)) == 10
+    (folder / names[2]).unlink()
+    with pytest.raises(storage.MissingFile, match=r"split=random/part-00000\.parquet: this file is missing; run `herb"):
+        read_embeddings(folder)
+
+
 def test_a_folder_that_has_lost_all_files_is_not_called_empty(folder):
     for file in folder.glob("split=*/*.parquet"):
         file.unlink()
