@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from herbray import storage
 from herbray.data.planning.validation import ValidationSample
 from herbray.flow.input.loader import load_batches
 from herbray.flow.training.checkpoints.directory import (
