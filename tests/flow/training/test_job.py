@@ -329,7 +329,7 @@ def test_embed_writes_each_specimen_once_and_goes_on(story, shards):
     table = read_embeddings(folder)
     ids = table["specimen_id"].to_pylist()
     assert len(ids) == len(set(ids)) == sum(read_note(folder)["splits"].values())
-    assert table["embedding"].type.list_size == 512
+    assert table["embedding"].type.list_size == 576
     files = sorted(folder.glob("split=*/*.parquet"))
     before = {file: file.stat().st_mtime_ns for file in files}
     files[0].unlink()
@@ -379,9 +379,9 @@ def test_evaluate_names_a_split_that_was_not_embedded(story, shards):
 def test_workers_that_nobody_named_are_chosen_noted_and_no_part_of_the_runs_name(shards, tmp_path, monkeypatch, capsys):
     given = []
 
-    def fit_here(job):
+    def fit_here(job, **options):
         given.append(job.spec.workers)
-        return fit_prepared(job.with_workers(0))  # what follows does not depend on Ray's workers
+        return fit_prepared(job.with_workers(0), **options)  # what follows does not depend on Ray's workers
 
     monkeypatch.setattr(train_module, "fit_prepared", fit_here)
     spec = spec_of(shards, tmp_path, workers=None, epochs=1)

@@ -52,9 +52,9 @@ def test_a_store_that_goes_away_in_training_loses_nothing_and_register_makes_up_
 ):
     spec = spec_of(shards, tmp_path, seed=1)
 
-    def fit_while_the_store_refuses(job):
+    def fit_while_the_store_refuses(job, **options):
         server.begin("refuse")
-        return fit_prepared(job)
+        return fit_prepared(job, **options)
 
     monkeypatch.setattr(train_module, "fit_prepared", fit_while_the_store_refuses)
     with pytest.raises(tracking.StoreUnreachable, match=f"encoder is safe in .*`herbray register {spec.out}`"):
