@@ -165,7 +165,7 @@ def _what_training_was_worth(findings: Sequence[Finding]) -> list[str]:
         return ["No frozen encoder was evaluated, so nothing shows what training was worth."]
     gains = [finding for finding in judged if finding.gain]
     if gains and len(gains) <= _MOST_GAINS:
-        return [f"The best trained encoder against the best frozen one: {'; '.join(map(_write_gain, gains))}."]
+        return [f"What training gained: {'; '.join(map(_write_gain, gains))}."]
     above = sum(finding.training == ABOVE for finding in judged)
     below = sum(finding.training == BELOW for finding in judged)
     if above == len(judged):
@@ -175,15 +175,14 @@ def _what_training_was_worth(findings: Sequence[Finding]) -> list[str]:
 
 
 def _write_gain(finding: Finding) -> str:
-    """E.g. "genus on R (random): triplet is 9.3 points better than efficientnet_lite0 (7.0 to 11.8)"."""
+    """E.g. "genus on R (random): triplet +9.3 points over efficientnet_lite0 (7.0 to 11.8)"."""
     gain, baseline = finding.gain, finding.baseline
     if gain is None or baseline is None:
         return finding.question
     mean, low, high = (100 * value for value in (gain.mean, gain.low, gain.high))
-    word = "better" if mean >= 0 else "worse"
-    text = f"{finding.question}: {finding.leader.label} is {abs(mean):.1f} points {word} than {baseline[0].label}"
     doubt = ", undecided" if low <= 0 <= high else ""
-    return f"{text} ({low:+.1f} to {high:+.1f}{doubt})"
+    gained = f"{finding.leader.label} {mean:+.1f} points over {baseline[0].label}"
+    return f"{finding.question}: {gained} ({low:.1f} to {high:.1f}{doubt})"
 
 
 def _best_scores(findings: Sequence[Finding], metric: str) -> str:

@@ -71,8 +71,8 @@ def test_the_first_sentence_says_what_training_gained():
     rows = spread("triplet", 0.7) + spread("untrained", 0.5)
     table = pa.Table.from_pylist(rows, schema=schema.RESULT)
     for low, high, words in (
-        (0.15, 0.25, "genus on R (random): triplet is 20.0 points better than untrained (+15.0 to +25.0)."),
-        (-0.05, 0.45, "genus on R (random): triplet is 20.0 points better than untrained (-5.0 to +45.0, undecided)."),
+        (0.15, 0.25, "genus on R (random): triplet +20.0 points over untrained (15.0 to 25.0)."),
+        (-0.05, 0.45, "genus on R (random): triplet +20.0 points over untrained (-5.0 to 45.0, undecided)."),
     ):
         pair = comparison("triplet", "untrained", low, high).set_column(20, "difference", pa.array([0.2]))
         (finding,) = identification_findings(Scores(table, pair), "identify", "accuracy", None)
