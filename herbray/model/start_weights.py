@@ -156,7 +156,7 @@ def _fits(
     members = {name.partition(".")[0] for name in due}
     for prefix in sorted(_prefixes(tensors)):
         inner = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        for rename in (str, *architecture.layouts):
+        for rename in (_keep_name, *architecture.layouts):
             named = {rename(name): tensor for name, tensor in inner.items()}
             if architecture.resize is not None:
                 named = _resize(architecture, named, size)
@@ -165,6 +165,10 @@ def _fits(
             more = [name for name in left if name.partition(".")[0] in members]
             outer = sorted(name for name in tensors if not name.startswith(prefix))
             yield _Fit(found, more, [name for name in left if name not in more] + outer)
+
+
+def _keep_name(name: str) -> str:
+    return name
 
 
 def _resize(architecture: Architecture, tensors: dict[str, Tensor], size: int) -> dict[str, Tensor]:

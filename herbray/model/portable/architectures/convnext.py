@@ -11,10 +11,11 @@ def _build(stem: str, size: int) -> nn.Module:
     import torchvision  # imported here: it loads torch's compiler, which takes 1.5 s
 
     del stem, size
-    network: nn.Module = torchvision.models.convnext_tiny(weights=None)
-    norm, flatten, _ = network.classifier
+    network = torchvision.models.convnext_tiny(weights=None)
+    norm, flatten, _ = network.classifier.children()
     network.classifier = nn.Sequential(norm, flatten)  # the norm follows the pool, and belongs to the features
-    return network
+    made: nn.Module = network
+    return made
 
 
 CONVNEXT_TINY: Final = Architecture(

@@ -53,7 +53,7 @@ def _patch(network: Any) -> int:  # noqa: ANN401  (timm's models share no class)
 
 def _resize(model: str, tensors: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     """Interpolate the positions of patches to those of another input side."""
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     with device("meta"):
         network: Any = _build(model, True, "standard", size)
