@@ -43,7 +43,7 @@ class _AngularHead(Objective):
         del images
         points = functional.normalize(features.float(), dim=1)
         centres = functional.normalize(self.centres.float(), dim=2)
-        cosines = torch.einsum("nd,ckd->nck", points, centres).amax(dim=2)  # the nearest centre of each genus
+        cosines = torch.einsum("bd,ckd->bck", points, centres).amax(dim=2)  # the nearest centre of each genus
         known = labels >= 0
         rows = torch.arange(len(labels), device=labels.device)
         true = labels.clamp_min(0)
