@@ -89,7 +89,7 @@ def test_with_fewer_neighbours_than_k_those_there_are_vote():
     features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
     units = torch.tensor([0, 0, 1, 1])  # a row of unit 0 has two neighbours
     assert knn_accuracy(features, torch.tensor([5, 5, 5, 7]), 3, units=units) == 1.0
-    with pytest.raises(ValueError, match="none of the 2 genera has two gatherings"):
+    with pytest.raises(ValueError, match="none of the 2 names has two gatherings"):
         knn_accuracy(features, torch.tensor([5, 5, 7, 7]), 3, units=units)
 
 
@@ -106,7 +106,7 @@ def test_scale_of_a_row_does_not_matter():
         (torch.zeros(4), torch.zeros(4).long(), 5, "expected"),
         (torch.zeros(4, 2), torch.zeros(4).long(), 0, "expected"),
         (torch.full((4, 2), torch.nan), torch.zeros(4).long(), 5, "4 of 4 features hold NaN"),
-        (torch.zeros(3, 2), torch.arange(3), 5, "none of the 3 genera"),
+        (torch.zeros(3, 2), torch.arange(3), 5, "none of the 3 names"),
     ],
 )
 def test_bad_input_is_refused(features, labels, k, told):
