@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from rich.console import Console
@@ -24,6 +25,18 @@ MAX_SILENCE_S: Final = 300.0
 
 console = Console(stderr=True)
 
+_IS_MUTED: Final = ContextVar("herbray_progress_is_muted", default=False)
+
+
+@contextmanager
+def mute_progress() -> Iterator[None]:
+    """Inside the block, `progress` shows nothing: another process shows the same work."""
+    token = _IS_MUTED.set(True)
+    try:
+        yield
+    finally:
+        _IS_MUTED.reset(token)
+
 
 @contextmanager
 def progress() -> Iterator[Progress]:
@@ -41,10 +54,10 @@ def progress() -> Iterator[Progress]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=console,
         refresh_per_second=2,
-        disable=not is_interactive,
+        disable=not is_interactive or _IS_MUTED.get(),
     )
     with bar:
-        if is_interactive:
+        if is_interactive or _IS_MUTED.get():
             yield bar
         else:
             with _print_due_lines(bar):

@@ -31,7 +31,11 @@ class EncoderSpec(Spec):
         description="random, imagenet, a file of weights of torchvision, timm, lightly or Lightning, a folder with an "
         "encoder, or models:/NAME@ALIAS",
     )
-    normalise: bool = Field(True, description="normalise by ImageNet's mean and deviation; false: pixels in [0, 1]")
+    normalise: bool = Field(
+        True,
+        description="normalise by the mean and deviation that the architecture's published weights expect; false: "
+        "pixels in [0, 1]",
+    )
     stem: Literal["standard", "cifar"] = Field(
         "standard", description="cifar: 3×3 convolution of stride 1, without max-pool"
     )
@@ -83,6 +87,11 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
         encoder = _build_random(spec, seed)
         load_file_of_weights(encoder, folder)
         return encoder
+    if not folder.exists():
+        raise EncoderRefused(
+            f"{folder}: no such file or folder: set encoder.init to random, imagenet, a file of weights, a folder with "
+            "an encoder, or models:/NAME@ALIAS"
+        )
     found, card = read_encoder(folder)
     for key in ("arch", "stem", "normalise"):
         if getattr(card, key) != getattr(spec, key):

@@ -1,8 +1,12 @@
 """Encoder and objective in one module, which DDP wraps, the optimizer updates and a checkpoint holds."""
 
+import copy
 import inspect
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -11,13 +15,21 @@ from herbray.model.portable import Encoder
 
 
 class Learner(nn.Module):
-    """An encoder and the objective that trains it. Every step uses every parameter."""
+    """An encoder and the objective that trains it. Every step uses every parameter but those of the average."""
 
-    def __init__(self, encoder: Encoder, objective: Objective) -> None:
-        """Combine encoder and objective."""
+    def __init__(self, encoder: Encoder, objective: Objective, averaged: bool = False) -> None:
+        """Combine encoder and objective; `averaged` also keeps the running average of their weights."""
         super().__init__()
         self.encoder = encoder
         self.objective = objective
+        self.average: Learner | None = None
+        if averaged:
+            self.average = copy.deepcopy(self).requires_grad_(False)
+
+    @property
+    def evaluated(self) -> "Learner":
+        """The learner that is validated and becomes the encoder: the average, if one is kept."""
+        return self if self.average is None else self.average
 
     def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Compute the loss of a batch.
@@ -31,6 +43,25 @@ class Learner(nn.Module):
         """
         out: dict[str, Tensor] = self.objective(self.encoder(images), images, labels)
         return out
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the weights and batch-norm statistics as they are now (Polyak and Juditsky 1992).
+
+        Args:
+            decay: share of the average that stays, in [0, 1].
+        """
+        if self.average is None:
+            return
+        for kept, new in zip(self.average._iter_numbers(), self._iter_numbers(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new, 1 - decay)
+            else:
+                kept.copy_(new)  # a count of batches
+
+    def _iter_numbers(self) -> Iterator[Tensor]:
+        for part in (self.encoder, self.objective):
+            yield from chain(part.parameters(), part.buffers())
 
 
 def wrap_ddp(learner: nn.Module) -> DistributedDataParallel:

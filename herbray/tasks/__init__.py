@@ -10,7 +10,14 @@ from herbray.tasks.interface.base import TaskSpec
 from herbray.tasks.interface.embeddings import Embeddings, UnscorableError
 from herbray.tasks.interface.outcomes import Measurement, Outcome, Score, to_outcome_table, to_result_table
 from herbray.tasks.leakage import Leakage
-from herbray.tasks.methods.scorable import LeftOut, ScorableTasks, describe_left_out, select_scorable, to_left_out_table
+from herbray.tasks.methods.scorable import (
+    LeftOut,
+    ScorableTasks,
+    add_rank,
+    describe_left_out,
+    select_scorable,
+    to_left_out_table,
+)
 from herbray.tasks.mislabel import Mislabel
 from herbray.tasks.noise import Noise
 from herbray.tasks.planted import Planted
@@ -48,6 +55,7 @@ __all__ = [
     "Score",
     "TaskSpec",
     "UnscorableError",
+    "add_rank",
     "describe_left_out",
     "select_scorable",
     "to_left_out_table",

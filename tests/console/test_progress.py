@@ -75,3 +75,11 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         bar.advance(bar.add_task("shard", total=10, unit="image"), 10)
     assert "10/10" in file.getvalue()
     assert "━" in file.getvalue()
+
+
+def test_muted_progress_prints_nothing_and_counts(log):
+    with progress.mute_progress(), progress.progress() as bar:
+        task = bar.add_task("shard", total=10, unit="image")
+        bar.advance(task, 10)
+        assert bar.tasks[0].completed == 10
+    assert log.getvalue() == ""

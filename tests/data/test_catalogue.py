@@ -260,7 +260,7 @@ def test_every_source_is_chosen_by_its_name_and_comes_back_from_yaml(name, tmp_p
         parse(Catalogue, {"source": {"name": name, "path": "x", "pth": 1}})
 
 
-def test_the_drawn_herbarium_reads_alike_from_both_of_its_layouts(tmp_path):
+def test_the_synthetic_herbarium_reads_the_same_from_both_layouts(tmp_path):
     tables = {}
     for layout, source in (("folder", "folder"), ("half_earth", "half_earth")):
         drawn = {"name": "synthetic", "path": str(tmp_path / layout), "layout": layout, "sheets": 40, "size": 32}

@@ -97,7 +97,7 @@ def test_rows_with_a_wrong_number_of_fields_are_refused_with_their_line(sheets):
     ]
 
 
-def test_a_missing_column_is_told_with_the_way_out(sheets):
+def test_a_missing_column_is_reported_with_a_remedy(sheets):
     write(sheets, ["file", "genus"], [["images/a.jpg", "A"]])
     with pytest.raises(
         ValueError, match=r"labels\.csv: no column 'image'; the columns are 'file', 'genus'.*columns=\{image: file"
@@ -123,12 +123,12 @@ def test_a_broken_table_is_an_error_that_names_the_line(sheets, content, message
         read(Folder(path=sheets))
 
 
-def test_an_absent_table_is_told(tmp_path):
+def test_an_absent_table_is_reported(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         read(Folder(path=tmp_path))
 
 
-def test_unknown_and_doubled_settings_are_told():
+def test_unknown_and_doubled_settings_are_reported():
     with pytest.raises(ConfigError, match="'genera' is not a catalogue column; did you mean 'genus'"):
         parse(Folder, {"path": "x", "columns": {"genera": "g"}})
     with pytest.raises(ConfigError, match="keep one"):

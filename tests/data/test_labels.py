@@ -28,7 +28,7 @@ def test_labels_are_the_names_at_the_rank():
     assert read_labels(table, "species").to_pylist() == ["Rubus caesius", None, None]
 
 
-def test_epithets_without_their_genus_are_told_apart():
+def test_epithets_without_their_genus_are_distinguished():
     table = catalogue_of([("Rubus", "caesius"), ("Carex", "caesius"), (None, "caesius"), ("Rubus", "Rubus caesius")])
     assert read_labels(table, "species").to_pylist() == ["Rubus caesius", "Carex caesius", "caesius", "Rubus caesius"]
 

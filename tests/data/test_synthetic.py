@@ -131,7 +131,7 @@ def test_a_folder_of_other_settings_is_refused_with_what_differs(tmp_path):
         read(small(tmp_path / "herbarium", sheets=1, seed=9))
 
 
-def test_a_folder_with_other_files_is_not_drawn_into(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("do not touch")
     with pytest.raises(ValueError, match="not empty and contains no synthetic herbarium"):
         read(small(tmp_path))
@@ -235,7 +235,7 @@ def test_duplicates_have_the_asked_share_one_species_and_several_herbaria():
         assert len({(table.collector[i], table.field_number[i], table.day[i]) for i in group}) == 1
 
 
-def test_gatherings_are_told_apart_by_collector_number_and_date(tmp_path):
+def test_gatherings_are_distinguished_by_collector_number_and_date(tmp_path):
     table = read(small(tmp_path / "herbarium", sheets=60, duplicates=0.3))
     found = collect_specimens(small(tmp_path, sheets=60, duplicates=0.3).collection)
     assert len(set(table["gathering"].to_pylist())) == len(np.unique(found.gathering))

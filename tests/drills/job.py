@@ -101,7 +101,7 @@ def main(folder):
 
     spec = config.load(Train, folder / "job.yaml")
     between, fit, feed = around(folder), module.fit_prepared, module.load_batches
-    module.fit_prepared = lambda job, callbacks=(), quiet=False: fit(job, callbacks, between, quiet)
+    module.fit_prepared = lambda job, callbacks=(): fit(job, callbacks, between)
     module.load_batches = lambda windows, reader, **settings: between(0, feed(windows, reader, **settings))
     register = json.loads((folder / "hold.json").read_text()).get("register")
     try:

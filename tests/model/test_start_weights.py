@@ -181,6 +181,11 @@ def test_an_image_tower_of_open_clip_reads_the_file_of_the_whole_model(tmp_path)
         torch.testing.assert_close(found(images), peer.visual(images))
 
 
+def test_a_start_that_is_not_there_names_what_a_start_can_be(tmp_path):
+    with pytest.raises(EncoderRefused, match=r"lost\.pth: no such file or folder: set encoder\.init to random"):
+        start_from(tmp_path / "lost.pth")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -93,7 +93,7 @@ def test_candidates_of_32_bits_lose_no_neighbour(name, features, candidates_firs
         assert_is(find_all_nearest(features, units, 10), features, units, 10)
 
 
-def test_neighbours_closer_than_32_bits_can_tell_are_ordered(compared_with_all, candidates_first):
+def test_neighbours_closer_than_32_bits_resolve_are_ordered(compared_with_all, candidates_first):
     """Two hundred rows at cosines that differ by a millionth: products in 32 bits of 512 numbers mix them up."""
     generator = np.random.default_rng(0)
     axis, side = np.linalg.qr(generator.standard_normal((512, 2)))[0].T

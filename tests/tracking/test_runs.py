@@ -82,7 +82,7 @@ def test_a_finished_job_that_is_started_again_leaves_one_run(uri):
     assert not any(tag.startswith("changed.") for tag in data_of(first).tags)
 
 
-def test_names_keep_runs_apart_and_experiments_too(uri):
+def test_names_distinguish_runs_and_experiments(uri):
     runs = {open_run(uri, experiment, name, {}).run_id for experiment in ("apart", "apart too") for name in ("a", "b")}
     assert len(runs) == 4
 

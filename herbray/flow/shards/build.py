@@ -142,6 +142,10 @@ def _finish(spec: Shard, input_rows: int, about: dict[str, Any], notes: Sequence
     tables.write(spec.out / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
     storage.write_note(spec.out / "manifest.json", manifest)
     _check_quarantine(spec, planned, reasons)
+    if refused:
+        counted = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        many = f"{len(refused):,} of {planned:,} images: {counted}"
+        connection.print_left_out([f"{many}; each is listed in {spec.out / 'quarantine.parquet'}"])
     return manifest
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ray
 
+from herbray.console.progress import mute_progress
 from herbray.flow.cluster import connection
 from herbray.flow.embedding.job import embed
 from herbray.flow.embedding.specification import Embed
@@ -140,7 +141,7 @@ def _fits_one_task(cell: Cell) -> bool:
 def _run_in_parallel(cells: Sequence[Cell]) -> Iterator[Path]:
     """Run each cell as one Ray task. The first error ends the job; the same command runs the remaining cells."""
     gpus = 1 if connection.total_resource("GPU") else 0
-    run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_run_cell)
+    run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_run_cell_quietly)
     refs = [run.remote(cell) for cell in cells]
     with show_progress([cell.train for cell in cells if cell.train]) as bar:
         job = bar.add_task("encoders", total=len(refs), unit="encoder")
@@ -150,13 +151,18 @@ def _run_in_parallel(cells: Sequence[Cell]) -> Iterator[Path]:
     yield from map(connection.fetch_result, refs)
 
 
-def _run_cell(cell: Cell, log: StageLog | None = None) -> Path:
+def _run_cell_quietly(cell: Cell) -> Path:
+    """`_run_cell` in a task: the driver shows the progress of all of them."""
+    with mute_progress():
+        return _run_cell(cell, StageLog(quiet=True))
+
+
+def _run_cell(cell: Cell, log: StageLog) -> Path:
     """Train the encoder if the cell has a training, and embed; both steps resume."""
-    log = log or StageLog(quiet=True)
     if cell.train is None:
         log.start("embed", f"test splits with the frozen {cell.embed.start.init} start")
         return embed(cell.embed)
     log.start("train", f"{cell.train.out.name} encoder from {cell.train.encoder.init} start weights")
-    done = train(cell.train, quiet=log.quiet)
+    done = train(cell.train)
     log.start("embed", f"test splits with {done.uri}")
     return embed(with_values(cell.embed, model=done.uri))

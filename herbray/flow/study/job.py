@@ -20,7 +20,7 @@ from herbray.flow.study.setting_effects import describe_differences
 from herbray.flow.study.specification import PRETRAINING, Study, with_values
 from herbray.flow.study.stages import StageLog
 from herbray.flow.training.job import train
-from herbray.tasks import describe_left_out
+from herbray.tasks import add_rank, describe_left_out
 
 __all__ = ["Study", "study"]
 
@@ -32,6 +32,7 @@ def study(spec: Study) -> Path:
         ValueError: bad input of any stage. Start weights that are not available are reported before any training.
     """
     check_starts(spec)
+    spec = with_values(spec, evaluate=_score_labels(spec.evaluate, spec.shard.labels.rank))
     log = StageLog()
     log.start("catalogue", "list the specimens")
     settings, names = config.dump(spec), with_values(spec.catalogue, out=spec.out / "catalogue")
@@ -39,7 +40,7 @@ def study(spec: Study) -> Path:
     shards = with_values(spec.shard, catalogue=names.out, out=spec.out / "shards")
     found = _preflight(spec, shards)
     with connection.connect():
-        log.start("shards", "check and resize every image, and group the images by genus")
+        log.start("shards", "check and resize every image, and group the images by label")
         found = _make_shards(spec, shards, found)
         spec = with_values(spec, embed=with_values(spec.embed, splits=found.splits))
         trained, frozen = list_cells(spec, _pretrain(spec, log))
@@ -65,6 +66,14 @@ def study(spec: Study) -> Path:
     path = report(page)
     log.start("done", f"open {path} in a browser")
     return path
+
+
+def _score_labels(evaluation: Evaluate, rank: str) -> Evaluate:
+    """Score encoders also at the rank that they are trained on, and choose champions by it, unless the user did."""
+    rule = evaluation.champion
+    if "metric" not in rule.model_fields_set:
+        rule = with_values(rule, metric=rule.metric.replace("/genus/", f"/{rank}/"))
+    return with_values(evaluation, tasks=add_rank(evaluation.tasks, rank), champion=rule)
 
 
 def _preflight(spec: Study, shards: Shard) -> Preflight:

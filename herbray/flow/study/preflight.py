@@ -81,7 +81,7 @@ def preflight(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequenc
         trainings: each training with the shard job whose shards it reads.
 
     Raises:
-        ValueError: a training cannot make batches from its shards, a training would see too few genera, or the settings
+        ValueError: a training cannot make batches from its shards, a training would see too few labels, or the settings
             name a split or a part of a task that the labels do not allow.
     """
     specimens = split_catalogue(shard)

@@ -62,14 +62,10 @@ class Trained:
         return f"models:/{self.model}/{self.version}"
 
 
-def train(spec: Train, quiet: bool = False) -> Trained:
+def train(spec: Train) -> Trained:
     """The training job: open an MLflow run, train, register the encoder as a candidate.
 
     A thread of the driver sends the metrics to the tracking server: training does not wait for the server.
-
-    Args:
-        spec: of the job.
-        quiet: show no progress.
 
     Raises:
         ValueError: bad input.
@@ -84,7 +80,7 @@ def train(spec: Train, quiet: bool = False) -> Trained:
         job = replace(job, spec=staffed)
         run = open_run(staffed, job.name, _tags(job))
         with deliver_metrics(run, staffed.out):
-            fitted = fit_prepared(job, quiet=quiet)
+            fitted = fit_prepared(job)
             note_end(staffed.out, model_card(staffed, job.data, fitted.figures), fitted.figures)
         done = register_and_close(run, staffed.out)
     trained = Trained(fitted, done.model, done.version, done.run_id)
@@ -116,10 +112,7 @@ def fit(spec: Train, callbacks: "Sequence[UserCallback]" = ()) -> Fitted:
 
 
 def fit_prepared(
-    job: PreparedTraining,
-    callbacks: "Sequence[UserCallback]" = (),
-    wrap: BatchWrapper | None = None,
-    quiet: bool = False,
+    job: PreparedTraining, callbacks: "Sequence[UserCallback]" = (), wrap: BatchWrapper | None = None
 ) -> Fitted:
     """Train an encoder, from the run's newest intact checkpoint if there is one; a run that has ended is not repeated.
 
@@ -127,7 +120,6 @@ def fit_prepared(
         job: prepared; `workers=0` trains in this process, without Ray.
         callbacks: called once for each report.
         wrap: stands between each worker's batches and its steps (Ray workers only).
-        quiet: show no progress of a training in this process.
 
     Raises:
         ValueError: bad input.
@@ -143,7 +135,7 @@ def fit_prepared(
     if not job.has_ended():
         weights = find_start_weights(job.spec)
         if job.spec.workers == 0:
-            with nullcontext() if quiet else show_progress([job.spec]):
+            with show_progress([job.spec]):
                 _train_here(job, weights)
         else:
             with choose_workers(job.spec, job.data.per_epoch) as staffed:

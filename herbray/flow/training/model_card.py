@@ -38,7 +38,8 @@ def model_card(spec: Train, data: TrainingData, scores: Mapping[str, float]) -> 
 
 Encoder of herbarium sheets ({spec.encoder.arch}), {find_architecture(spec.encoder.arch).dim:,} numbers per image,
 trained as **{spec.objective.name}** from **{escape(init)}** start weights
-on {rows.get("train", 0):,} specimens of {len(data.classes):,} genera, seed {spec.seed}, input {spec.encoder.size} px.
+on {rows.get("train", 0):,} specimens of {len(data.classes):,} names (rank: {data.manifest["rank"]}),
+seed {spec.seed}, input {spec.encoder.size} px.
 
 ## Data
 

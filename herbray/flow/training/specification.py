@@ -32,6 +32,12 @@ class Optimizer(Spec):
     freeze: float = Field(
         0.0, ge=0, lt=1, description="share of all steps during which only the objective's own parts are trained"
     )
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay per step of the running average of weights that becomes the encoder; 0: no average",
+    )
 
 
 class Checkpoints(Spec):
@@ -93,7 +99,7 @@ class Train(Spec):
     validate_rows: Annotated[int, Mark("measure")] = Field(
         4096,
         ge=2,
-        description="maximum number of specimens used for validation, drawn from all genera; their JPEGs are "
+        description="maximum number of specimens used for validation, drawn from all labels; their JPEGs are "
         "kept in memory",
     )
     neighbours: Annotated[int, Mark("measure")] = Field(5, ge=1, description="k of the k-NN accuracy")

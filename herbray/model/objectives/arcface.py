@@ -1,7 +1,7 @@
 """Sub-centre ArcFace (Deng et al. 2020): classification by the angle to the nearest of several centres of a name.
 
 An angular margin (Deng et al. 2019) is added to the angle of the true name, so features of a name must lie closer
-together than classification needs. Several centres let a genus have several forms, and wrongly named sheets their own.
+together than classification needs. Several centres let a label have several forms, and wrongly named sheets their own.
 """
 
 import math
@@ -19,15 +19,15 @@ class Arcface(ObjectiveSpec):
     """Cross-entropy of scaled cosines."""
 
     name: Literal["arcface"] = "arcface"
-    centres: int = Field(3, ge=1, description="centres of each genus; 1: plain ArcFace")
-    margin: float = Field(0.2, ge=0, lt=math.pi / 2, description="angle added to that of the true genus, in radians")
+    centres: int = Field(3, ge=1, description="centres of each label; 1: plain ArcFace")
+    margin: float = Field(0.2, ge=0, lt=math.pi / 2, description="angle added to that of the true label, in radians")
     scale: float = Field(20.0, gt=0, description="factor of the cosines before the softmax")
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
         """See `ObjectiveSpec.build`; the image size is not used."""
         del size
         if classes < 2:
-            raise ValueError(f"{classes} genus to classify: the training split needs at least two genera")
+            raise ValueError(f"{classes} label to classify: the training split needs at least two labels")
         return _AngularHead(dim, classes, self)
 
 
@@ -39,11 +39,11 @@ class _AngularHead(Objective):
         self.margin, self.scale = spec.margin, spec.scale
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute mean cross-entropy over the rows of known genus, and the accuracy without margin."""
+        """Compute mean cross-entropy over the rows of known label, and the accuracy without margin."""
         del images
         points = functional.normalize(features.float(), dim=1)
         centres = functional.normalize(self.centres.float(), dim=2)
-        cosines = torch.einsum("bd,ckd->bck", points, centres).amax(dim=2)  # the nearest centre of each genus
+        cosines = torch.einsum("bd,ckd->bck", points, centres).amax(dim=2)  # the nearest centre of each label
         known = labels >= 0
         rows = torch.arange(len(labels), device=labels.device)
         true = labels.clamp_min(0)

@@ -21,7 +21,7 @@ class Autoencoder(ObjectiveSpec):
     width: int = Field(64, ge=1, description="channels of the last stage; 64 as published, fewer cost less")
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
-        """See `ObjectiveSpec.build`; the number of genera is not used."""
+        """See `ObjectiveSpec.build`; the number of labels is not used."""
         del classes
         return _Decoder(dim, self.latent, self.width, size)
 

@@ -18,7 +18,7 @@ class Objective(nn.Module, ABC):
         Args:
             features: Float [n, d], output of the encoder.
             images: Float [n, 3, s, s] in [0, 1], input of the encoder.
-            labels: Int64 [n]; -1 if the genus is not among the classes: the loss must not use the label of such rows.
+            labels: Int64 [n]; -1 if the name is not among the classes: the loss must not use the label of such rows.
 
         Returns:
             `loss`, a scalar with gradient, and further scalars without gradient; the names never change.
@@ -29,9 +29,9 @@ class ObjectiveSpec(Spec, ABC):
     """Settings of an objective; the training loop reads only `group`, `views` and `rivals`."""
 
     name: str
-    group: int = Field(1, ge=1, description="adjacent rows of one genus in a batch")
+    group: int = Field(1, ge=1, description="adjacent rows of one label in a batch")
     views: int = Field(1, ge=1, description="augmented copies of each row")
-    rivals: int = Field(0, ge=0, description="rows of any genus at the end of a batch; all genera are equally likely")
+    rivals: int = Field(0, ge=0, description="rows of any label at the end of a batch; all labels are equally likely")
 
     @abstractmethod
     def build(self, dim: int, size: int, classes: int) -> Objective:
@@ -40,7 +40,7 @@ class ObjectiveSpec(Spec, ABC):
         Args:
             dim: length of a feature vector.
             size: side of the images in pixels.
-            classes: number of genera.
+            classes: number of labels.
 
         Raises:
             ValueError: the settings do not match the arguments.

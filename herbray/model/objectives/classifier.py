@@ -21,7 +21,7 @@ class Classifier(ObjectiveSpec):
         """See `ObjectiveSpec.build`; the image size is not used."""
         del size
         if classes < 2:
-            raise ValueError(f"{classes} genus to classify: the training split needs at least two genera")
+            raise ValueError(f"{classes} label to classify: the training split needs at least two labels")
         return _Head(
             nn.Sequential(
                 nn.BatchNorm1d(dim),
@@ -41,11 +41,11 @@ class _Head(Objective):
         self.layers = layers
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Compute mean cross-entropy and accuracy over the rows of known genus."""
+        """Compute mean cross-entropy and accuracy over the rows of known label."""
         del images
         logits = self.layers(features).float()
         known = labels >= 0
-        count = known.sum().clamp_min(1)  # a batch without a known genus has loss 0, not 0/0
+        count = known.sum().clamp_min(1)  # a batch without a known label has loss 0, not 0/0
         loss = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / count
         correct = (logits.detach().argmax(dim=1) == labels) & known
         return {"loss": loss, "accuracy": correct.sum() / count}

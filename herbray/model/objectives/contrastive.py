@@ -15,14 +15,14 @@ class Contrastive(ObjectiveSpec):
     """Cosine similarities of projected features, divided by the temperature, compared over the whole batch."""
 
     name: Literal["contrastive"] = "contrastive"
-    group: int = Field(4, ge=1, description="adjacent rows of one genus in a batch")
+    group: int = Field(4, ge=1, description="adjacent rows of one label in a batch")
     temperature: float = Field(
         0.1, gt=0, description="divisor of the similarities; smaller: the nearest rows count more"
     )
     projection: int = Field(128, ge=0, description="length of the projected vectors; 0: the features themselves")
 
     def build(self, dim: int, size: int, classes: int) -> Objective:
-        """See `ObjectiveSpec.build`; image size and number of genera are not used."""
+        """See `ObjectiveSpec.build`; image size and number of labels are not used."""
         del size, classes
         if not self.projection:
             return _ContrastiveLoss(nn.Identity(), self.temperature)

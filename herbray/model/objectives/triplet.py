@@ -24,11 +24,11 @@ class Triplet(ObjectiveSpec):
     """Distances are Euclidean. With `normalise`, distances are between unit vectors, so at most 2.
 
     The defaults were the best of ten settings in 120 steps from random weights on synthetic sheets of 48 px. From
-    random weights, `hard` collapses to one point; use it for a network that already separates genera.
+    random weights, `hard` collapses to one point; use it for a network that already separates labels.
     """
 
     name: Literal["triplet"] = "triplet"
-    group: int = Field(4, ge=1, description="adjacent rows of one genus in a batch")
+    group: int = Field(4, ge=1, description="adjacent rows of one label in a batch")
     margin: float = Field(0.1, gt=0, description="how much farther the negative must lie than the positive")
     normalise: bool = Field(True, description="measure distances between unit vectors")
     mining: Mining = Field(
@@ -94,9 +94,9 @@ class _TripletLoss(Objective):
 
 
 def choose_published(labels: Tensor, rivals: int) -> Triplets:
-    """Choose the triplets of Walker et al. 2022: each paired row with its mate and a random rival of another genus.
+    """Choose the triplets of Walker et al. 2022: each paired row with its mate and a random rival of another label.
 
-    All genera are equally likely to supply the rival, because rivals are drawn from all genera equally. Draws one
+    All labels are equally likely to supply the rival, because rivals are drawn from all labels equally. Draws one
     number from torch's CPU generator; the result is the same on every device.
 
     Args:
@@ -118,12 +118,12 @@ def choose_published(labels: Tensor, rivals: int) -> Triplets:
 def mine_triplets(points: Tensor, labels: Tensor, mining: Literal["random", "semi_hard", "hard"]) -> Triplets:
     """Choose triplets of a batch.
 
-    * `random`: each row with a random other row of its genus (with itself if there is none) and a random row of a
-      random other genus, all genera equally likely. Draws one number from torch's CPU generator; the result is the same
+    * `random`: each row with a random other row of its label (with itself if there is none) and a random row of a
+      random other label, all labels equally likely. Draws one number from torch's CPU generator; the result is the same
       on every device.
-    * `hard`: each row with the farthest row of its genus and the nearest row of another genus.
-    * `semi_hard`: each pair of a genus with the nearest row of another genus that is farther than the pair's distance;
-      if there is none, with the farthest row of another genus.
+    * `hard`: each row with the farthest row of its label and the nearest row of another label.
+    * `semi_hard`: each pair of a label with the nearest row of another label that is farther than the pair's distance;
+      if there is none, with the farthest row of another label.
 
     Args:
         points: Float [n, d], without gradient.
@@ -241,9 +241,9 @@ def _compute_loss_of_all(points: Tensor, labels: Tensor, margin: float) -> dict[
 
 
 def _find_mates(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the rows of each row's genus: Int64 [n, g], ascending, and Bool [n, g], which of them are positives.
+    """Find the rows of each row's label: Int64 [n, g], ascending, and Bool [n, g], which of them are positives.
 
-    g is the size of the largest genus. Padding and the row itself are not positives; a row with label -1 has none.
+    g is the size of the largest label. Padding and the row itself are not positives; a row with label -1 has none.
     """
     ordered, order = labels.sort(stable=True)
     first = torch.searchsorted(ordered, labels)
@@ -256,13 +256,13 @@ def _find_mates(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mask_non_rivals(labels: Tensor) -> Tensor:
-    """Mask pairs that are not known to be of different genera: Bool [n, n]."""
+    """Mask pairs that are not known to be of different labels: Bool [n, n]."""
     unknown = labels < 0
     return (labels.unsqueeze(1) == labels).logical_or_(unknown).logical_or_(unknown.unsqueeze(1))
 
 
 def _mask_pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mask pairs of different rows of one genus, and pairs of rows of two genera: Bool [n, n] each."""
+    """Mask pairs of different rows of one label, and pairs of rows of two labels: Bool [n, n] each."""
     known = labels >= 0
     known = known.unsqueeze(1) & known
     same = labels.unsqueeze(1) == labels
@@ -277,7 +277,7 @@ def _choose_random(labels: Tensor, same: Tensor, other: Tensor, seed: Tensor) ->
     )  # [n, n]: random preference of row i for row j
     genus_key = _scatter_integers(
         _scatter_integers(rows + int(seed) + 2**31).unsqueeze(1) + labels
-    )  # equal for all rows of a genus
+    )  # equal for all rows of a label
     preference = torch.where(other, genus_key, -1)
     genus = other & (preference == preference.amax(dim=1, keepdim=True))
     positive = torch.where(same.any(dim=1), torch.where(same, row_key, -1).argmax(dim=1), rows)

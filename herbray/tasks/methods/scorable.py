@@ -5,7 +5,7 @@ out. It is an error if a split, rank or pair that the user wrote in the settings
 if nothing can be scored at all. Entries of a preset count as written by the user.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -73,9 +73,25 @@ def select_scorable(tasks: Sequence[TaskSpec], labels: Embeddings, seed: int = P
     if not pieces:
         why = "\n".join(f"  {line}" for line in describe_left_out(left_out))
         raise UnscorableError(
-            f"no task can be scored with these labels: add more sheets, or lower `folds` of the tasks\n{why}"
+            f"no task can be scored with these labels: add more sheets, hold out a larger share of them "
+            f"(splits.random), or lower `folds` of the tasks\n{why}"
         )
     return ScorableTasks(tuple(pieces), tuple(dict.fromkeys(left_out)))
+
+
+def add_rank(tasks: Iterable[TaskSpec], rank: str) -> tuple[TaskSpec, ...]:
+    """Add a rank to the ranks at which tasks are scored, unless the user named the ranks of a task.
+
+    The rank may be left out if the labels do not allow it, as if it were a default of the task.
+    """
+    return tuple(_add_rank(task, rank) for task in tasks)
+
+
+def _add_rank(task: TaskSpec, rank: str) -> TaskSpec:
+    ranks = getattr(task, "ranks", None)
+    if ranks is None or rank in ranks or "ranks" in task.model_fields_set:
+        return task
+    return task.narrow_to(ranks=(rank, *ranks))
 
 
 def describe_left_out(left_out: Collection[LeftOut], absent: Mapping[str, str] | None = None) -> list[str]:

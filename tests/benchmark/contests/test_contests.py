@@ -41,7 +41,7 @@ def test_all_searches_find_the_same_neighbours_and_a_wrong_one_is_caught(tmp_pat
     assert found.tolist() == [[0, 2], [0, 3], [1, 0]]
 
 
-def test_other_neighbours_than_ours_are_told(monkeypatch, tmp_path):
+def test_neighbours_that_differ_from_ours_are_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(knn, "_learn", lambda points, asked, k, metric: lambda: np.tile(np.arange(k), (len(asked), 1)))
     with pytest.raises(ValueError, match="scikit-learn finds other neighbours"):
         next(Knn(points=2000, queries=30, dim=16, k=5).cases(tmp_path)).check()
@@ -114,7 +114,7 @@ def test_each_job_of_scale_runs_at_a_small_size(name, tmp_path):
     assert found["wall_s"] > 0
 
 
-def test_peak_memory_sees_what_is_held_for_a_moment():
+def test_peak_memory_includes_short_allocations():
     peak = sizes.PeakMemory(os.getpid())
     with mmap.mmap(-1, 64 << 20) as held:
         held.write(b"x" * (64 << 20))

@@ -70,7 +70,7 @@ def test_training_stands_still_between_laps_and_counts_its_images(tmp_path):
     assert sum(seen) >= (loop.rounds + 2) * 16  # and ran to its end
 
 
-def test_a_run_that_fails_tells_why(tmp_path):
+def test_a_failed_run_reports_its_cause(tmp_path):
     def start():
         raise ValueError("no such thing")
 

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_record_is_named(tmp_path):
         read_record(tmp_path / "x.json")
 
 
-def test_the_table_tells_ratios_promises_and_missing_peers():
+def test_the_table_shows_ratios_promises_and_missing_peers():
     text = printed(toy())
     assert "count [to] ten" in text
     ours, peer = (next(line for line in text.splitlines() if f"│ {name} " in line) for name in ("herbray", "peer"))
@@ -160,7 +160,7 @@ def test_the_command_on_the_page_gives_back_the_settings(name):
         assert config.load(Benchmark, path, overrides).run == spec
 
 
-def test_the_command_of_a_benchmark_that_is_not_known_tells_all_settings():
+def test_the_command_of_an_unknown_benchmark_names_all_settings():
     assert command(toy()) == "herbray benchmark toy rounds=5 seed=89"
 
 
@@ -172,7 +172,7 @@ def test_every_benchmark_is_a_choice_of_the_configuration():
         assert spec.targets()
 
 
-def test_an_unknown_name_and_an_unknown_key_are_told_with_the_known_ones(capsys):
+def test_unknown_names_and_keys_are_reported_with_the_known_ones(capsys):
     assert cli.run("benchmark", Path("tripplet"), []) == 1
     error = capsys.readouterr().err
     assert all(name in error for name in BENCHMARKS)

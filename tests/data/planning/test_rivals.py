@@ -21,7 +21,7 @@ def windows(epoch, batch=14, rivals=6, **settings):
     return plan.plan_epoch(index_of(BAGS), NAMES, stream, 2, 5, epoch, rivals=rivals)
 
 
-def test_a_bag_is_drawn_by_its_genus_first_and_its_rows_then():
+def test_a_bag_draws_a_genus_and_then_rows_of_it():
     rows = np.array([n for _, n in BAGS])
     drawn = draw_rival_bags([g for g, _ in BAGS], rows, 40_000, np.random.default_rng(0))
     share = np.bincount(drawn, minlength=len(BAGS)) / 40_000

@@ -188,7 +188,7 @@ def test_the_sample_is_blind_to_the_shape_of_its_batches(rows, most, shape):
 
 @settings(deadline=None)
 @given(specimens, sizes)
-def test_an_obstacle_is_told_exactly_where_nothing_can_be_compared(rows, most):
+def test_an_obstacle_is_reported_exactly_where_nothing_can_be_compared(rows, most):
     whole = table(rows)
     found = plan_validation(whole, [], most, 8, 1, 0)
     assert bool(found.obstacle) == (counted(found.specimens) == 0)

@@ -144,7 +144,7 @@ def test_the_studys_steps_give_the_studys_shares():
         assert own["validation"] == pytest.approx(0.2 * (own["train"] + own["validation"]), abs=0.5001)
 
 
-def test_validation_can_be_drawn_from_all_alike():
+def test_validation_can_be_drawn_from_all_classes():
     rows = herbarium()
     assert sides(rows, stratify=False) != sides(rows)
     counts = Counter(sides(rows, stratify=False).values())
@@ -212,7 +212,7 @@ def test_unnamed_species_share_one_cap_in_their_genus_and_are_never_held_out():
     assert "species" not in unnamed
 
 
-def test_epithets_alone_are_told_apart_by_their_genus():
+def test_epithets_alone_are_distinguished_by_their_genus():
     rows = [(f"S{i}", f"G{i % 2}", "alba", "NY", None) for i in range(40)]
     side = sides(rows, home=None, species=0, random=0, cap=10)
     assert Counter(row[1] for row in rows if side[row[0]] != "unused") == {"G0": 10, "G1": 10}
@@ -279,7 +279,7 @@ def test_a_default_split_that_comes_out_empty_is_left_out_with_the_reason(missin
     assert not any(counts[name] for name in missing)
 
 
-def test_a_share_that_holds_out_nothing_is_told():
+def test_a_share_that_holds_out_nothing_is_reported():
     rows = [(f"S{i}", f"G{i % 2}", f"G{i % 2} s", None, None) for i in range(4)]
     whole, settings = table(rows), Splits()
     assert explain_empty_splits(whole, split(whole, settings, 89), settings) == {

@@ -49,7 +49,7 @@ def test_the_table_holds_figures_with_intervals_only():
     assert f"| {found.outcomes[0].mean:.4g} | {low:.4g} to {high:.4g} |" in row
 
 
-def test_leakage_is_told_against_what_the_genus_betrays():
+def test_leakage_is_compared_with_what_the_genus_alone_predicts():
     text = text_of(*measured())
     assert "with accuracy 0.750; from the genus alone the accuracy is 0.450" in text
     assert "+12.3 percentage points more than by chance" in text

@@ -121,7 +121,7 @@ def test_files_of_an_earlier_evaluation_go_and_one_encoder_is_compared_with_none
     assert pq.read_table(comparisons_file(out)).num_rows == 0
 
 
-def test_a_task_that_the_data_cannot_serve_is_told_in_its_own_words(cluster, encoders, tmp_path):
+def test_a_task_that_the_data_cannot_serve_is_reported_by_its_own_message(cluster, encoders, tmp_path):
     spec = spec_of(encoders, tmp_path / "results.parquet").model_copy(
         update={"tasks": (Identify(splits=("species",)),)}
     )
@@ -153,7 +153,7 @@ def test_what_the_labels_do_not_allow_is_said_once_and_stands_beside_the_results
     assert "left out" not in capsys.readouterr().err
 
 
-def test_two_kinds_of_one_name_and_seed_are_told_apart_and_compared(cluster, tmp_path):
+def test_two_kinds_of_one_name_and_seed_are_distinguished_and_compared(cluster, tmp_path):
     """Trainings of one objective that differ in a setting alone: no label is needed to keep them apart."""
     for name, kind, separation in (("a-v1", "slow", 3.0), ("a-v2", "fast", 0.8)):
         write_folder(tmp_path / "e" / name, "triplet", 1, separation, kind=kind)
@@ -193,7 +193,7 @@ def test_an_encoder_that_is_there_twice_counts_once(cluster, tmp_path, caplog):
     assert "a-v2 holds the same encoder as a-v1: the results contain it once" in caplog.text
 
 
-def test_an_encoder_on_two_sets_of_shards_is_evaluated_apart(tmp_path):
+def test_an_encoder_on_two_sets_of_shards_is_evaluated_separately(tmp_path):
     for name, shards in (("old", "5a5a"), ("new", "beef")):
         write_folder(tmp_path / name, "triplet", 1, 3.0, encoder="0a1b", shards=shards)
     told = r"new and .*old hold embeddings of different shards .* `herbray evaluate embeddings=\S+old out=old"
@@ -201,7 +201,7 @@ def test_an_encoder_on_two_sets_of_shards_is_evaluated_apart(tmp_path):
         distinct_encoders([tmp_path / "new", tmp_path / "old"])
 
 
-def test_embeddings_of_an_earlier_version_are_refused_and_what_to_do_is_told(encoders, tmp_path):
+def test_embeddings_of_an_earlier_version_are_refused_with_a_remedy(encoders, tmp_path):
     write_folder(tmp_path / "a-v1", "triplet", 1, 3.0)
     note = {"model": "triplet", "init": "random", "seed": 1, "shards": "5a5a", "uri": "", "version": "none"}
     (tmp_path / "a-v1" / "manifest.json").write_text(json.dumps(note))
@@ -210,7 +210,7 @@ def test_embeddings_of_an_earlier_version_are_refused_and_what_to_do_is_told(enc
         evaluate(spec_of(tmp_path / "a-v1", tmp_path / "results.parquet"))
 
 
-def test_an_interrupted_evaluation_goes_on_with_what_is_left_and_ends_alike(cluster, encoders, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_resumes_and_gives_the_same_results(cluster, encoders, tmp_path, monkeypatch):
     spec, whole = (spec_of(encoders, tmp_path / name / "results.parquet") for name in ("broken", "whole"))
     ends, asked = evaluate_module._measure_on_ray, []
 

@@ -201,7 +201,7 @@ def test_the_champion_itself_is_left_alone(world):
         ({"shards": "beef"}, "version 3 was embedded from no shards that fit"),
     ],
 )
-def test_bad_input_is_told_and_moves_nothing(world, values, message):
+def test_bad_input_is_refused_and_moves_nothing(world, values, message):
     world.promote(1)
     with pytest.raises(ValueError, match=message):
         world.promote(**values)
@@ -222,7 +222,7 @@ def test_a_registry_that_does_not_exist_is_not_made(tmp_path, monkeypatch):
         promote(Promote(model="x", store=tmp_path / "typo"))
 
 
-def test_no_common_evaluation_set_is_told_with_what_there_is(world):
+def test_no_common_evaluation_set_is_reported_with_what_there_is(world):
     world.promote(1)
     world.embed("other", 2, 4.0, shards="beefbeef")
     with pytest.raises(ValueError, match=rf"version 2 was embedded from shards beefbeef; version 1 .* {SHARDS}"):
@@ -310,7 +310,7 @@ def test_of_many_candidates_as_good_as_the_champion_none_is_promoted_by_chance(w
     assert [each.figures["look"] for each in decisions] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_two_at_once_one_wins_the_other_is_told(world):
+def test_of_two_at_once_one_wins_and_the_other_is_refused(world):
     world.promote(3)
     together, ends = threading.Barrier(2), []
 
@@ -370,7 +370,7 @@ def entries(world, *versions):
     return found
 
 
-def test_an_evaluation_crowns_the_first_and_then_decides_as_promote_does(world, caplog):
+def test_an_evaluation_promotes_the_first_version_and_later_decides_like_promote(world, caplog):
     write_back(world.store, RULE, 89, entries(world, 1))
     assert world.champion == 1
     write_back(world.store, RULE, 89, entries(world, 3))
@@ -399,7 +399,7 @@ def test_an_evaluation_goes_into_card_and_run_of_each_version(world):
     assert "identify/random/genus/accuracy" in client(world.uri).get_run(run.run_id).data.metrics
 
 
-def test_a_model_whose_lock_is_held_is_warned_of_and_the_results_stand(world, caplog, monkeypatch):
+def test_a_locked_model_gives_a_warning_and_results_are_kept(world, caplog, monkeypatch):
     lock, other = tracking.promotion_lock, f"{world.name}-other"
     locks = []
 

@@ -17,6 +17,7 @@ from herbray.flow.study.job import study
 from herbray.flow.study.setting_effects import describe_differences
 from herbray.flow.study.specification import Study
 from herbray.model.encoder_card import read_encoder
+from herbray.tracking.registry import read_aliases
 
 SOURCE = {"name": "synthetic", "path": "sheets", "sheets": 240, "size": 48, "genera": 8, "species": 24}
 TRAIN = {
@@ -81,7 +82,7 @@ def test_a_study_that_names_no_folder_stays_out_of_the_demos():
     assert str(demo.out) == "runs/demo"
 
 
-def test_start_weights_that_cannot_be_had_are_told_before_anything_is_trained(tmp_path, monkeypatch):
+def test_unavailable_start_weights_are_reported_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"mobilenet_v3_small-047dcff4\.pth"):
         list_cells(spec(inits=["imagenet"]), None)
@@ -121,7 +122,7 @@ def test_trainings_of_one_objective_need_no_label_and_have_folders_of_their_own(
         ),
     ],
 )
-def test_what_a_study_lacks_is_told_before_its_catalogue_is_built(tmp_path, monkeypatch, settings, message):
+def test_what_a_study_lacks_is_reported_before_its_catalogue_is_built(tmp_path, monkeypatch, settings, message):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=message):
         study(spec(out=tmp_path / "study", **settings))
@@ -147,7 +148,7 @@ def test_what_a_study_lacks_is_told_before_its_catalogue_is_built(tmp_path, monk
         ),
     ],
 )
-def test_what_results_could_not_tell_apart_is_refused(settings, message):
+def test_encoders_that_results_could_not_distinguish_are_refused(settings, message):
     with pytest.raises(config.ConfigError, match=f"(?s){message}"):
         spec(**settings)
 
@@ -207,7 +208,7 @@ def test_a_difference_is_the_first_setting_less_the_second_from_one_start(tmp_pa
 
 
 @pytest.mark.long
-def test_an_experiment_on_settings_has_one_table_and_tells_the_paired_difference(tmp_path, cluster, capsys):
+def test_an_experiment_on_settings_reports_paired_differences_in_one_table(tmp_path, cluster, capsys):
     few = {"source": SOURCE | {"path": str(tmp_path / "sheets"), "sheets": 160}}
     train = [TRAIN | {"label": "cropped"}, TRAIN | {"label": "padded"}]
     task = {"tasks": [{"name": "identify", "splits": ["random"], "ranks": ["genus"]}], "bootstrap": {"resamples": 100}}
@@ -272,7 +273,7 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in files}
 
 
-def test_a_study_twice_is_the_same_table_and_goes_on_where_it_stopped(tmp_path, cluster):
+def test_a_study_repeats_its_table_and_resumes_where_it_stopped(tmp_path, cluster):
     one, two = tmp_path / "one", tmp_path / "two"
     page = study(spec(one, seeds=[1, 2]))
     table = results(one)
@@ -306,3 +307,14 @@ def test_a_study_twice_is_the_same_table_and_goes_on_where_it_stopped(tmp_path, 
     for folder in {path.parents[1] for path in times(two) if "embeddings" in path.parts}:
         ids = read_embeddings(folder)["specimen_id"].to_pylist()
         assert len(set(ids)) == len(ids)
+
+
+def test_a_collection_of_one_genus_is_trained_and_scored_on_species(tmp_path, cluster, drawn):
+    root, rows = drawn
+    mine = folder_of(root, [row | {"genus": "Rosa", "species": f"Rosa {row['species'].split()[-1]}"} for row in rows])
+    splits = {"home": None, "random": 0.6, "cap": None}
+    shard = {"side": 40, "bag": 8, "labels": {"rank": "species"}, "splits": splits}
+    study(spec(tmp_path, catalogue=mine, shard=shard, train=[TRAIN], embed={"actors": 0}, evaluate={}))
+    assert {row["level"] for row in results(tmp_path).to_pylist() if row["task"] == "identify"} == {"species"}
+    assert "species on R (random)" in (tmp_path / "report.html").read_text()
+    assert read_aliases(f"sqlite:///{tmp_path}/mlflow.db", "herbray-triplet").keys() == {"candidate", "champion"}

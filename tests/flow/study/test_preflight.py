@@ -59,7 +59,7 @@ def test_where_all_is_there_nothing_is_left_out_but_the_rank_of_one_name(tmp_pat
     assert {each.level for each in found.left_out if each.split == "random"} == {"order"}
 
 
-def test_one_family_is_told_before_an_image_is_read(tmp_path):
+def test_one_family_is_reported_before_an_image_is_read(tmp_path):
     """Before: minutes of training, then "identify, split 'random', rank 'family': 1 of 1 classes have the 5 rows"."""
     rows = sheets(families=1, institutions=1)
     assert told(preflight_of(tmp_path, rows, {"random": 0.4, "species": 0})) == [

@@ -69,7 +69,7 @@ def test_without_either_the_page_is_made_all_the_same(spec):
     assert "herbray-triplet v1" in page
 
 
-def test_tables_of_an_earlier_version_are_refused_by_name_and_what_makes_them_anew_is_told(spec):
+def test_tables_of_an_earlier_version_are_refused_with_the_command_that_makes_them_again(spec):
     """Read by today's columns, an old table would give encoders without a name."""
     old = ["model", "init", "seed", "task", "split", "level", "fold", "metric", "value"]
     for file, columns in ((spec.results, old), (comparisons_file(spec.results), ["model_a", "model_b", "low"])):
@@ -98,7 +98,7 @@ def test_a_run_is_found_by_its_encoder_and_not_by_a_version_of_another_registry(
     assert "<code>theirs</code>" not in page
 
 
-def test_encoders_of_one_model_are_told_apart_on_the_page(spec, tmp_path):
+def test_encoders_of_one_model_are_distinguished_in_the_report(spec, tmp_path):
     embedded(tmp_path / "embeddings" / "b", note_of("triplet", "2c3d", seed=2))
     faster = {"kind": "faster", "settings": {"optimizer": {"lr": 0.5}}}
     embedded(tmp_path / "embeddings" / "c", note_of("triplet", "4e5f", **faster))

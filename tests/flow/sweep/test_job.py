@@ -75,7 +75,7 @@ def test_a_scale_fills_in_only_what_is_not_set(tmp_path):
         ({"train": {"shards": "nowhere"}}, "run `herbray shard`"),
     ],
 )
-def test_bad_input_is_told_before_anything_starts(shards, tmp_path, values, message):
+def test_bad_input_is_refused_before_anything_starts(shards, tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         tune(spec_of(shards, tmp_path, **values))
     assert not (tmp_path / "mlflow.db").exists()
@@ -154,7 +154,7 @@ def test_as_many_trials_run_at_once_as_the_cluster_holds(nodes, workers, pending
         ([Node(2.5)] * 4, {"workers": 4, "cpus_per_worker": 2}, None, "no node with 1 CPUs for a task"),
     ],
 )
-def test_what_is_missing_is_told_where_they_do_not_fit(nodes, values, concurrent, message):
+def test_missing_tensors_are_named_if_weights_do_not_fit(nodes, values, concurrent, message):
     with pytest.raises(ValueError, match=message):
         allocate(config.parse(Train, values), nodes, 1.0, 8, concurrent)
 
@@ -252,7 +252,7 @@ def test_the_table_has_a_typed_column_for_each_path():
 # The searcher
 
 
-def test_optuna_goes_on_from_the_trials_that_there_are():
+def test_optuna_continues_from_existing_trials():
     pytest.importorskip("optuna")
     space = {
         "lr": LogUniform(low=1e-4, high=1e-2),
@@ -362,7 +362,7 @@ def test_where_every_trial_failed_the_causes_are_listed(shards, tmp_path):
 
 
 @pytest.mark.long
-def test_a_sweep_ends_with_a_job_that_train_takes_and_goes_on_where_it_was(cluster, shards, tmp_path):
+def test_a_sweep_writes_a_job_for_train_and_resumes_where_it_stopped(cluster, shards, tmp_path):
     space = {"optimizer.lr": "grid(0.001, 1e12)", "objective.group": [2]}
     spec = spec_of(
         shards,

@@ -44,7 +44,7 @@ def test_a_range_is_what_its_text_says(each):
 
 
 @given(ranges, st.floats(0, 1, exclude_max=True))
-def test_what_is_drawn_lies_in_the_range(each, fraction):
+def test_draws_lie_in_the_range(each, fraction):
     value = each.at(fraction)
     if isinstance(each, Choice):
         assert value in each.values

@@ -57,7 +57,7 @@ def test_halving_rebuilt_from_reports_decides_as_without_an_interruption(spec, t
         assert before.admit(trial, epochs, score) == whole.admit(trial, epochs, score)
 
 
-def test_a_report_told_twice_changes_nothing():
+def test_a_repeated_report_changes_nothing():
     rungs = Rungs(Halving(grace=1, factor=2), 8)
     assert all(rungs.admit(trial, 1, trial / 10) for trial in range(4))
     before = {epochs: dict(scores) for epochs, scores in rungs.scores.items()}

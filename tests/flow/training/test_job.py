@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import herbray
 from herbray import config, tracking
@@ -150,7 +151,7 @@ def test_by_the_clock_a_checkpoint_is_made_between_the_epochs_ends(shards, tmp_p
 
 
 @pytest.mark.parametrize("interval", [1, pytest.param(4, marks=pytest.mark.long)])
-def test_however_slow_the_disk_no_more_than_an_interval_is_at_stake(shards, tmp_path, monkeypatch, interval):
+def test_on_a_slow_disk_an_interruption_costs_at_most_one_interval(shards, tmp_path, monkeypatch, interval):
     """Steps go on beside a write, unless they would go further than an interval past the last one on disk."""
     from herbray.flow.training import job as module
     from herbray.flow.training.checkpoints.directory import CheckpointDirectory
@@ -246,11 +247,10 @@ def trained_on(folder, world, phase):
     )
 
 
-def test_two_ranks_go_on_bit_for_bit_and_three_share_what_is_left(shards, tmp_path):
+def test_two_ranks_resume_bit_for_bit_and_three_share_what_is_left(shards, tmp_path):
     stream = {"batch": 16, "window": 4, "align": 2}
-    spec = spec_of(
-        shards, tmp_path, keep="last", stream=stream, checkpoints={"seconds": None, "windows": 2, "last": 99}
-    )
+    kept = {"seconds": None, "windows": 2, "last": 99}
+    spec = spec_of(shards, tmp_path, keep="last", stream=stream, checkpoints=kept, optimizer={"average": 0.9})
     data = read_training_data(spec)
     a_window, plan = data.windows[0].batches, sorted((w.epoch, w.number) for w in data.windows)
     whole, broken, shrunk = (str(tmp_path / name) for name in ("whole", "broken", "shrunk"))
@@ -259,6 +259,10 @@ def test_two_ranks_go_on_bit_for_bit_and_three_share_what_is_left(shards, tmp_pa
     one, two = final(Path(whole)), final(Path(broken))
     assert all(torch.equal(one["learner"][name], two["learner"][name]) for name in one["learner"])
     assert torch.equal(one["ranks"][:, :-1], two["ranks"][:, :-1])  # the buffers of both ranks; the last one is a time
+    last = load_file(sorted(Path(broken).glob("checkpoints/*/encoder/encoder.safetensors"))[-1])
+    for name, tensor in last.items():  # the average is the encoder, and it lags behind the weights
+        assert torch.equal(tensor, one["learner"][f"average.encoder.{name}"])
+    assert any(not torch.equal(tensor, one["learner"][f"encoder.{name}"]) for name, tensor in last.items())
     assert untimed(Path(whole) / "metrics.jsonl") == untimed(Path(broken) / "metrics.jsonl")
     assert trained_on(tmp_path / "two", 2, 0) == plan
 
@@ -282,7 +286,7 @@ def test_two_ranks_go_on_bit_for_bit_and_three_share_what_is_left(shards, tmp_pa
         ({"encoder": {"size": 32, "init": "models:/nobody@champion"}}, "no such MLflow store"),
     ],
 )
-def test_bad_input_is_told_before_anything_starts(shards, tmp_path, values, message):
+def test_bad_input_is_refused_before_anything_starts(shards, tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         fit(spec_of(shards, tmp_path, **values))
 
@@ -322,7 +326,7 @@ def test_the_same_job_again_is_the_same_run_and_version(story):
     assert again.fitted.figures == trained.fitted.figures
 
 
-def test_embed_writes_each_specimen_once_and_goes_on(story, shards):
+def test_embed_writes_each_specimen_once_and_resumes(story, shards):
     out, _, trained = story
     spec = Embed(model=trained.uri, shards=shards, out=out / "embeddings", store=out)
     folder = embed(spec)
@@ -353,7 +357,7 @@ def test_embed_refuses_bad_input(story, shards, tmp_path, values, message):
         embed(config.parse(Embed, {"model": trained.uri, "shards": shards, "out": tmp_path, "store": out} | values))
 
 
-def test_evaluate_scores_logs_and_crowns(story, shards):
+def test_evaluate_scores_logs_and_promotes(story, shards):
     out, _, trained = story
     untrained = Embed(model="start", start={"size": 32}, shards=shards, out=out / "embeddings", store=out)
     folders = (embed(untrained), embed(untrained.model_copy(update={"model": trained.uri})))
@@ -379,9 +383,9 @@ def test_evaluate_names_a_split_that_was_not_embedded(story, shards):
 def test_workers_that_nobody_named_are_chosen_noted_and_no_part_of_the_runs_name(shards, tmp_path, monkeypatch, capsys):
     given = []
 
-    def fit_here(job, **options):
+    def fit_here(job):
         given.append(job.spec.workers)
-        return fit_prepared(job.with_workers(0), **options)  # what follows does not depend on Ray's workers
+        return fit_prepared(job.with_workers(0))  # what follows does not depend on Ray's workers
 
     monkeypatch.setattr(train_module, "fit_prepared", fit_here)
     spec = spec_of(shards, tmp_path, workers=None, epochs=1)

@@ -35,7 +35,7 @@ def test_while_the_disk_is_full_figures_wait_and_are_written_with_the_next(tmp_p
     assert [row["loss"] for row in read_metrics(path)] == [1, 1 / 2, 1 / 3, 1 / 4]
 
 
-def test_what_is_told_twice_is_written_once(tmp_path):
+def test_a_repeated_message_is_written_once(tmp_path):
     path = tmp_path / "metrics.jsonl"
     curve = MetricsLog(path)
     assert [curve.add({"images": n, "loss": 1 / n}) for n in (10, 20, 10, 20, 30)] == [True, True, False, False, True]

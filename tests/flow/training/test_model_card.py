@@ -24,7 +24,7 @@ def write_shards(folder, licences, splits=("train", "random"), step=1):
     return str(folder)
 
 
-def test_the_card_tells_what_it_is_and_not_where_it_was_made():
+def test_the_card_says_what_the_encoder_is_and_not_where_it_was_made():
     text = card()
     assert "1,234 specimens of 2 genera" in text
     assert r"| val\_knn | 0.5 |" in text

@@ -47,14 +47,12 @@ def server(mlflow_server, monkeypatch):
         (mlflow_server.folder / how).unlink(missing_ok=True)
 
 
-def test_a_store_that_goes_away_in_training_loses_nothing_and_register_makes_up_for_it(
-    server, shards, tmp_path, monkeypatch
-):
+def test_an_unreachable_store_loses_nothing_and_register_catches_up(server, shards, tmp_path, monkeypatch):
     spec = spec_of(shards, tmp_path, seed=1)
 
-    def fit_while_the_store_refuses(job, **options):
+    def fit_while_the_store_refuses(job):
         server.begin("refuse")
-        return fit_prepared(job, **options)
+        return fit_prepared(job)
 
     monkeypatch.setattr(train_module, "fit_prepared", fit_while_the_store_refuses)
     with pytest.raises(tracking.StoreUnreachable, match=f"encoder is safe in .*`herbray register {spec.out}`"):
@@ -140,7 +138,7 @@ def test_another_training_in_the_folder_starts_its_own_curve(shards, tmp_path):
     assert len(list(out.glob("metrics-triplet-*.jsonl"))) == 1
 
 
-def test_a_driver_killed_and_given_again_goes_on_with_its_run(shards, tmp_path):
+def test_a_killed_driver_resumes_its_run(shards, tmp_path):
     spec = spec_of(shards, tmp_path, epochs=3)
     (tmp_path / "job.yaml").write_text(config.dump(spec), encoding="utf-8")
     command = [sys.executable, "-m", "herbray.cli", "train", str(tmp_path / "job.yaml")]

@@ -30,5 +30,5 @@ def test_loss_and_accuracy_equal_the_formula():
 
 
 def test_one_genus_cannot_be_classified():
-    with pytest.raises(ValueError, match="needs at least two genera"):
+    with pytest.raises(ValueError, match="needs at least two labels"):
         Classifier().build(512, 64, 1)

@@ -91,7 +91,7 @@ def test_umap_that_is_not_installed_is_refused():
     importlib.util.find_spec("umap") is None or "HERBRAY_SLOW" not in os.environ,
     reason="needs umap-learn, which compiles for half a minute: set HERBRAY_SLOW=1",
 )
-def test_umap_keeps_clusters_apart_and_repeats_itself():
+def test_umap_separates_clusters_and_repeats_itself():
     features = gaussian(90) + np.where(np.arange(90) < 45, 0, 60)[:, None]
     points = maps._select_points(table(features, ["train", "train", "random"]))
     places = maps._project_umap(points)

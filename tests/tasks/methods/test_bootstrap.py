@@ -220,7 +220,7 @@ def test_a_comparison_draws_by_gathering_too():
     assert row["high"] - row["low"] > 1.8 * (apart["high"] - apart["low"])
 
 
-def test_one_gathering_tells_nothing():
+def test_one_gathering_gives_no_estimate():
     alone = outcome_of([1.0, 0.0, 1.0], unit=np.array(["g"] * 3, dtype=object))
     assert bootstrap_intervals([alone], Bootstrap()) == []
     assert compare_kinds(samples_of(a=[alone], b=[alone]), Bootstrap()).num_rows == 0

@@ -9,7 +9,15 @@ import pytest
 from herbray import schema
 from herbray.config import parse
 from herbray.flow.evaluation.job import Evaluate
-from herbray.tasks import TASKS, Embeddings, UnscorableError, describe_left_out, select_scorable, to_left_out_table
+from herbray.tasks import (
+    TASKS,
+    Embeddings,
+    UnscorableError,
+    add_rank,
+    describe_left_out,
+    select_scorable,
+    to_left_out_table,
+)
 from herbray.tasks.identify import Identify
 from herbray.tasks.methods.pairs import Pair
 
@@ -230,3 +238,11 @@ def test_left_out_parts_with_one_reason_share_a_line():
     rows = to_left_out_table(found.left_out)
     assert rows.schema == schema.LEFT_OUT
     assert rows.num_rows == len(found.left_out) == 12
+
+
+def test_a_rank_is_added_as_if_it_were_a_default():
+    first, named, no_ranks = add_rank((Identify(), Identify(ranks=("family",)), TASKS["leakage"]()), "species")
+    assert first.ranks == ("species", "genus", "family", "order")
+    assert "ranks" not in first.model_fields_set  # so it may be left out
+    assert (named, no_ranks) == (Identify(ranks=("family",)), TASKS["leakage"]())
+    assert add_rank((Identify(),), "genus") == (Identify(),)

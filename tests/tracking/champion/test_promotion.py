@@ -151,7 +151,7 @@ def test_missing_models_and_versions_are_errors(uri, model):
 
 
 @pytest.mark.parametrize("kind", ["file", "name"])
-def test_a_lock_is_held_by_one_and_then_free(uri, model, kind):
+def test_a_lock_is_exclusive_and_released(uri, model, kind):
     def lock(patience):
         database = sqlite_file(uri)
         return _file_lock(database, model, patience) if kind == "file" else _model_lock(uri, model, patience)

@@ -197,8 +197,9 @@ def _check_same(folder: Path) -> None:
 def _fill(state: Mapping[str, Any], card: EncoderCard | None, folder: Path) -> None:
     save_training_state(folder, state)
     if card is not None:
-        own = "encoder."
-        encoder = {n.removeprefix(own): t for n, t in state["learner"].items() if n.startswith(own)}
+        tensors = state["learner"]
+        own = "average.encoder." if any(name.startswith("average.") for name in tensors) else "encoder."
+        encoder = {name.removeprefix(own): tensor for name, tensor in tensors.items() if name.startswith(own)}
         write_encoder(folder / "encoder", encoder, card)
 
 

@@ -41,7 +41,7 @@ def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         objective = spec.objective.build(encoder.dim, spec.encoder.size, classes)
-    return Learner(encoder, objective)
+    return Learner(encoder, objective, averaged=spec.optimizer.average > 0)
 
 
 @flush_denormals()
@@ -144,6 +144,7 @@ class _TrainingLoop:
         for number, batch in enumerate(batches_on_device(batches, world.device)):
             rate = rate_at(self.spec.optimizer, (begun * per_window + number * stride) / world.size, steps)
             self.meter.add(take_step(model, self.optimizer, rate, batch, self.spec), len(batch.labels))
+            self.learner.update_average(rate.decay)
             if stride < world.size:
                 self.coordinator.agreed(0)
             if batch.last:
@@ -155,7 +156,7 @@ class _TrainingLoop:
         before, self.consumed = self.consumed, self.consumed + stride
         if self.consumed // per_epoch > before // per_epoch:
             figures = self.meter.figures() | self._place()
-            figures |= self.validator.figures(self.learner) if self.validator else {}
+            figures |= self.validator.figures(self.learner.evaluated) if self.validator else {}
             self._report(figures)
             self.meter.skip()
             self._save(figures)

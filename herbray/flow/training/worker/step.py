@@ -22,15 +22,21 @@ def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
 
 
 class Rate(NamedTuple):
-    """The learning rate of a step; `frozen` if the encoder is not trained yet."""
+    """The learning rate of a step; `frozen` if the encoder is not trained yet; the decay of the weights' average."""
 
     lr: float
     frozen: bool = False
+    decay: float = 0.0
 
 
 def rate_at(spec: Optimizer, step: float, steps: float) -> Rate:
-    """The rate of a step: `learning_rate`, with the encoder frozen during the first `freeze` of all steps."""
-    return Rate(learning_rate(spec, step, steps), step < round(spec.freeze * steps))
+    """The rate of a step: `learning_rate`, with the encoder frozen during the first `freeze` of all steps.
+
+    The average of the weights follows them closely at first, so that the start weights are soon forgotten: its decay
+    rises with the step to `average`.
+    """
+    decay = min(spec.average, (1 + step) / (10 + step))
+    return Rate(learning_rate(spec, step, steps), step < round(spec.freeze * steps), decay)
 
 
 def learning_rate(spec: Optimizer, step: float, steps: float) -> float:

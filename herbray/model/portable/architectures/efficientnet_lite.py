@@ -68,14 +68,20 @@ class _InvertedResidual(nn.Module):
 
 
 def _make_convolution(given: int, made: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Make a convolution padded as in TensorFlow: if the padding is odd, the extra row and column go to the far end."""
-    spare = kernel - stride
     return nn.Sequential(
-        nn.ZeroPad2d((0, 1, 0, 1)) if spare % 2 else nn.Identity(),
-        nn.Conv2d(given, made, kernel, stride, max(0, spare // 2), groups=groups, bias=False),
+        _PadFarEnd() if stride == 2 else nn.Identity(),
+        nn.Conv2d(given, made, kernel, stride, (kernel - stride) // 2, groups=groups, bias=False),
         nn.BatchNorm2d(made, eps=1e-3, momentum=0.01),
         nn.ReLU6(inplace=True),
     )
+
+
+class _PadFarEnd(nn.Module):
+    """The "same" padding of TensorFlow before stride 2: an even side is padded at its far end, an odd one at both."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        height, width = maps.shape[-2:]
+        return nn.functional.pad(maps, (width % 2, 1, height % 2, 1))
 
 
 def _translate(name: str) -> str:

@@ -32,26 +32,19 @@ def _name_of_child(name: str) -> str:
     return f"{child}.{name[found.end() :]}" if found and child else name
 
 
-RESNET18: Final = Architecture(
-    name="resnet18",
-    title="ResNet-18",
-    dim=512,
-    build=functools.partial(_build, "resnet18"),
-    stems=("standard", "cifar"),
-    published=Published("resnet18-f37072fd.pth", weights="ResNet18_Weights.IMAGENET1K_V1"),
-    layouts=(_name_of_child,),
-    folded=(("conv1", "bn1"), ("conv2", "bn2"), ("0", "1")),
-    dense=True,
-)
+def _describe(depth: int, dim: int, digits: str, weights: str, convolutions: int) -> Architecture:
+    return Architecture(
+        name=f"resnet{depth}",
+        title=f"ResNet-{depth}",
+        dim=dim,
+        build=functools.partial(_build, f"resnet{depth}"),
+        stems=("standard", "cifar"),
+        published=Published(f"resnet{depth}-{digits}.pth", weights=f"ResNet{depth}_Weights.{weights}"),
+        layouts=(_name_of_child,),
+        folded=(*((f"conv{number}", f"bn{number}") for number in range(1, convolutions + 1)), ("0", "1")),
+        dense=True,
+    )
 
-RESNET50: Final = Architecture(
-    name="resnet50",
-    title="ResNet-50",
-    dim=2048,
-    build=functools.partial(_build, "resnet50"),
-    stems=("standard", "cifar"),
-    published=Published("resnet50-11ad3fa6.pth", weights="ResNet50_Weights.IMAGENET1K_V2"),
-    layouts=(_name_of_child,),
-    folded=(("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1")),
-    dense=True,
-)
+
+RESNET18: Final = _describe(18, 512, "f37072fd", "IMAGENET1K_V1", convolutions=2)
+RESNET50: Final = _describe(50, 2048, "11ad3fa6", "IMAGENET1K_V2", convolutions=3)

@@ -57,7 +57,7 @@ def test_without_val_knn_the_lowest_loss_is_the_best(tmp_path):
     assert kept("d", [0.5, 0.2, 0.4], val_knn=0.1) == (3, [3])  # the loss decides nothing beside it
 
 
-def test_a_damaged_one_is_told_of_and_passed_over(tmp_path, caplog):
+def test_a_damaged_checkpoint_is_reported_and_skipped(tmp_path, caplog):
     store = saved(store_of(tmp_path), 0.5, 0.6, 0.2)
     harm(store, 3)
     with caplog.at_level(logging.WARNING):
@@ -103,9 +103,7 @@ def refuse(store, number):
     seal.symlink_to(seal)
 
 
-def test_one_that_the_storage_does_not_give_is_passed_over_but_a_run_does_not_begin_anew_for_it(
-    tmp_path, monkeypatch, caplog
-):
+def test_an_unreadable_checkpoint_is_skipped_but_does_not_restart_the_run(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(store_module, "_PAUSES_S", (0, 0))
     store = saved(store_of(tmp_path), 0.5, None)
     refuse(store, 2)

@@ -140,7 +140,7 @@ def test_a_fault_in_the_worker_s_own_words_keeps_them():
         FailurePolicy(0).after_exception(None, worker(RuntimeError("Connection closed by peer")).worker_failures)
 
 
-def test_a_report_that_is_told_again_is_no_progress():
+def test_a_repeated_report_is_not_progress():
     judge = FailurePolicy(1)
     judge.after_report(None, [{"images": 64.0}], None)
     judge.after_report(None, [{"images": 128.0}], None)

@@ -154,7 +154,7 @@ def test_a_run_that_was_interrupted_is_gone_on_from_with_more_epochs(small_shard
 
 
 @pytest.mark.long
-def test_a_longer_run_whose_copy_was_cut_short_is_copied_anew(small_shards, tmp_path, monkeypatch, trained_on):
+def test_an_incomplete_copy_of_a_longer_run_is_copied_again(small_shards, tmp_path, monkeypatch, trained_on):
     fit(spec_of(small_shards, tmp_path, epochs=1))
     trained_on()
     spec = spec_of(small_shards, tmp_path, keep="last")
@@ -189,7 +189,7 @@ def test_the_encoder_of_a_longer_run_says_so_though_its_best_epoch_was_of_the_sh
 
 
 @pytest.mark.long
-def test_under_a_cosine_it_begins_anew_and_says_so_once(small_shards, tmp_path, trained_on, caplog):
+def test_under_a_cosine_training_restarts_and_says_so_once(small_shards, tmp_path, trained_on, caplog):
     values = {"optimizer": {"schedule": "cosine", "warmup": 0}}
     whole = fit(spec_of(small_shards, tmp_path / "whole", epochs=2, **values))
     fit(spec_of(small_shards, tmp_path, epochs=1, **values))
@@ -233,7 +233,7 @@ def held(spec):
         ),
     ],
 )
-def test_a_run_that_begins_anew_says_in_one_line_what_differs(small_shards, tmp_path, caplog, values, changed, words):
+def test_a_restarted_run_says_in_one_line_what_differs(small_shards, tmp_path, caplog, values, changed, words):
     former, spec = spec_of(small_shards, tmp_path, **values), spec_of(small_shards, tmp_path, **(values | changed))
     held(former)
     assert continued(spec) == spec
@@ -242,7 +242,7 @@ def test_a_run_that_begins_anew_says_in_one_line_what_differs(small_shards, tmp_
     ]
 
 
-def test_a_run_that_the_folder_has_held_before_needs_no_word(small_shards, tmp_path, caplog):
+def test_a_run_that_the_folder_held_before_prints_nothing(small_shards, tmp_path, caplog):
     for seed in (1, 2):
         held(spec_of(small_shards, tmp_path, seed=seed))
     continued(spec_of(small_shards, tmp_path, seed=1))
@@ -250,7 +250,7 @@ def test_a_run_that_the_folder_has_held_before_needs_no_word(small_shards, tmp_p
     assert not caplog.messages
 
 
-def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(small_shards, tmp_path, caplog):
+def test_training_restarts_if_more_epochs_change_the_batches(small_shards, tmp_path, caplog):
     """Bags that are drawn anew each epoch differ in number, and all epochs have the shape of the largest."""
     values = {"stream": {"batch": 8, "window": 4, "align": 1, "balance": 0.5}}
     windows = {n: read_training_data(spec_of(small_shards, tmp_path, epochs=n, **values)).windows for n in range(1, 13)}
@@ -261,7 +261,7 @@ def test_where_more_epochs_change_each_epochs_batches_it_begins_anew(small_shard
     assert f"epochs {few} → {many}; with so many epochs, each epoch has other batches" in caplog.text
 
 
-def test_a_run_of_an_earlier_version_is_told_of_as_such(small_shards, tmp_path, caplog):
+def test_a_run_of_an_earlier_version_is_named_as_such(small_shards, tmp_path, caplog):
     spec = spec_of(small_shards, tmp_path)
     spec.out.mkdir()
     (spec.out / "run.json").write_text('{"run": "triplet-0a1b2c3d"}')
@@ -310,9 +310,7 @@ def test_another_experiment_after_the_end_gets_a_run_with_the_curves(small_shard
     assert client(uri).get_run(done.run_id).info.status == "FINISHED"
 
 
-def test_what_watches_a_training_is_not_changed_after_its_end_and_the_user_is_told(
-    small_shards, tmp_path, never, capsys
-):
+def test_settings_that_only_observe_a_training_cannot_change_after_its_end(small_shards, tmp_path, never, capsys):
     first = train(spec_of(small_shards, tmp_path, epochs=1))
     never()
     capsys.readouterr()

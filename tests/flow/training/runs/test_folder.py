@@ -32,7 +32,7 @@ def test_a_folder_of_an_earlier_version_has_a_run_without_settings(tmp_path):
     assert runs(tmp_path) == Runs("b", {"b": {"epochs": 3}})
 
 
-def test_a_damaged_note_is_told_of_and_not_taken_for_one_of_an_earlier_version(tmp_path):
+def test_a_damaged_note_is_reported_as_damaged_not_as_an_earlier_version(tmp_path):
     claim(tmp_path, "a", {"epochs": 2})
     file = tmp_path / "run.json"
     for damaged in (file.read_text().replace("2", "3", 1), file.read_text().replace("sha256", "sha257"), "{"):

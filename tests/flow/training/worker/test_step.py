@@ -9,6 +9,8 @@ from herbray.flow.training.specification import Optimizer, Train
 from herbray.flow.training.worker.step import Rate, learning_rate, make_optimizer, rate_at, take_step
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.learner import Learner
+from herbray.model.objectives.classifier import Classifier
+from herbray.model.portable import ARCHITECTURES
 
 ENCODER = {"arch": "mobilenet_v3_small", "size": 32}
 
@@ -32,6 +34,20 @@ def test_every_parameter_is_in_one_group_whatever_the_settings():
         grouped = [id(p) for group in groups for p in group["params"]]
         assert sorted(grouped) == sorted(id(p) for p in learner.parameters())
         assert all(p.ndim <= 1 for group in groups if not group["weight_decay"] for p in group["params"])
+
+
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, "timm:vit_tiny_patch16_224", "open_clip:RN50"])
+def test_layer_decay_reaches_every_parameter_of_every_architecture(arch):
+    if ":" in arch:
+        pytest.importorskip(arch.partition(":")[0])
+    encoder = build_encoder(EncoderSpec(arch=arch, size=224), 0)
+    learner = Learner(encoder, Classifier().build(encoder.dim, 224, 3))
+    groups = make_optimizer(Optimizer(layer_decay=0.9), learner).param_groups
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in learner.parameters())
+    scales = {group["scale"] for group in groups}
+    assert len(scales) >= 6  # deep enough to be of use
+    assert max(scales) == 1.0
 
 
 def test_the_first_layers_get_the_smallest_share_and_the_head_the_whole():
@@ -67,3 +83,32 @@ def test_an_objective_without_parts_of_its_own_cannot_be_trained_alone():
     spec, learner = made("triplet", freeze=0.5)
     with pytest.raises(ValueError, match=r"has no parts of its own to train.*set optimizer\.freeze=0"):
         make_optimizer(spec.optimizer, learner)
+
+
+def test_the_average_of_the_weights_is_the_published_recursion():
+    spec, learner = made(average=0.5)
+    learner = Learner(learner.encoder, learner.objective, averaged=True)
+    optimizer = make_optimizer(spec.optimizer, learner)
+    assert not any(p.requires_grad for p in learner.average.parameters())
+    updated = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert updated == {id(p) for part in (learner.encoder, learner.objective) for p in part.parameters()}
+    due = {name: value.clone() for name, value in learner.encoder.state_dict().items()}
+    for step in range(4):
+        rate = rate_at(spec.optimizer, step, 4)
+        assert rate.decay == min(0.5, (1 + step) / (10 + step))
+        take_step(learner, optimizer, rate, batch_of(), spec)
+        learner.update_average(rate.decay)
+        for name, value in learner.encoder.state_dict().items():
+            counts = not value.is_floating_point()
+            due[name] = value.clone() if counts else rate.decay * due[name] + (1 - rate.decay) * value
+    found = learner.evaluated.encoder.state_dict()
+    for name, value in due.items():
+        torch.testing.assert_close(found[name], value)
+    assert not torch.equal(found["network.features.0.0.weight"], learner.encoder.network.features[0][0].weight)
+
+
+def test_without_an_average_the_learner_itself_is_evaluated():
+    _, learner = made()
+    assert learner.evaluated is learner
+    assert not any(name.startswith("average") for name in learner.state_dict())
+    learner.update_average(0.5)  # does nothing
