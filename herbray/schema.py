@@ -59,6 +59,11 @@ INDEX: Final = pa.schema(
 )
 """One row per bag; the epoch plan needs nothing else from the shards."""
 
+LINEAGE: Final = pa.schema(
+    [pa.field("label", pa.string(), nullable=False), *(pa.field(rank, pa.string()) for rank in RANKS)]
+)
+"""One row per label: its names at all ranks that it has; the finest one is the label itself."""
+
 QUARANTINE: Final = pa.schema(
     [
         pa.field("specimen_id", pa.string()),

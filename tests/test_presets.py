@@ -108,6 +108,7 @@ STUDY = {  # dotted path → value; the comments name the sections of the paper
         "optimizer.warmup": 0,
         "optimizer.layer_decay": 1,
         "optimizer.freeze": 0,
+        "optimizer.average": 0,
         "precision": "float32",
         "epochs": 25,
         "keep": "last",

@@ -12,6 +12,7 @@ TABLES: Final = {
     "CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
     "SHARD": ("Shards", "`split=NAME/part-00000.parquet`"),
     "INDEX": ("Index of the shards", "`index.parquet`"),
+    "LINEAGE": ("Names of the labels at higher ranks", "`lineage.parquet`"),
     "QUARANTINE": ("Quarantine", "`quarantine.parquet`"),
     "EMBEDDING": ("Embeddings", "`MODEL-SHARDS/split=NAME/part-00000.parquet`"),
     "RESULT": ("Results", "`results.parquet`"),

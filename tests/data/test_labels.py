@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from herbray.config import ConfigError, parse
-from herbray.data.labels import Labels, read_labels
+from herbray.data.labels import Labels, encode_lineages, list_lineages, read_labels
 from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import EmptySplit, Splits, split
 from herbray.schema import CATALOGUE
@@ -71,3 +71,62 @@ def test_families_are_labels_too():
 def test_an_unknown_rank_is_refused():
     with pytest.raises(ConfigError, match=r"rank"):
         parse(Labels, {"rank": "tribe"})
+
+
+MIXED = [
+    ("Rubus", "Rubus caesius"),
+    ("Rubus", "Rubus idaeus"),
+    ("Rubus", None),
+    ("Rosa", None),
+    (None, None),
+    (None, None),
+]
+
+
+def test_at_rank_all_the_label_is_the_finest_name():
+    table = catalogue_of(MIXED, family=["Rosaceae"] * 4 + ["Fagaceae", None])
+    found = read_labels(table, "all").to_pylist()
+    assert found == ["Rubus caesius", "Rubus idaeus", "Rubus", "Rosa", "Fagaceae", None]
+    lineages = list_lineages(table, "all").to_pylist()
+    assert [row["label"] for row in lineages] == ["Fagaceae", "Rosa", "Rubus", "Rubus caesius", "Rubus idaeus"]
+    assert lineages[3] == {
+        "label": "Rubus caesius",
+        "order": None,
+        "family": "Rosaceae",
+        "genus": "Rubus",
+        "species": "Rubus caesius",
+    }
+    codes = encode_lineages(list_lineages(table, "all"), ["Rubus idaeus", "Rubus", "Fagaceae", "Rosa"])
+    assert codes.tolist() == [[1, 1, 0], [1, 1, -1], [0, -1, -1], [1, 0, -1]]  # no order: no column
+
+
+def test_names_form_a_tree_even_if_sheets_disagree():
+    table = catalogue_of(
+        [("Rubus", None)] * 3, family=["Rosaceae", "Rosaceae", "Fagaceae"], order=["Rosales", None, None]
+    )
+    assert list_lineages(table, "genus").to_pylist() == [
+        {"label": "Rubus", "order": "Rosales", "family": "Rosaceae", "genus": "Rubus", "species": None}
+    ]
+
+
+def test_lineages_at_a_rank_leave_out_finer_names_and_sheets_without_that_rank():
+    table = catalogue_of(MIXED, family=["Rosaceae"] * 4 + ["Fagaceae", None])
+    assert [row["label"] for row in list_lineages(table, "genus").to_pylist()] == ["Rosa", "Rubus"]
+    assert list_lineages(table, "genus")["species"].null_count == 2
+    assert [row["label"] for row in list_lineages(table, "species").to_pylist()] == ["Rubus caesius", "Rubus idaeus"]
+
+
+def test_names_of_one_rank_and_labels_without_a_lineage_are_refused():
+    table = catalogue_of([("Rubus", None), ("Rosa", None)])
+    with pytest.raises(ValueError, match=r"names at two ranks or more.*labels\.rank=all"):
+        encode_lineages(list_lineages(table, "genus"), ["Rosa", "Rubus"])
+    with pytest.raises(ValueError, match="no lineage of Carex"):
+        encode_lineages(list_lineages(table, "genus"), ["Carex", "Rosa"])
+
+
+def test_at_rank_all_no_species_is_held_out():
+    table = catalogue_of([(g, f"{g} {e}") for g in ("Rubus", "Rosa") for e in ("alba", "rubra") for _ in range(8)])
+    splits = split(table, Splits(home=None), 89, "all")
+    assert {"train", "random"} <= set(splits.to_pylist())
+    assert "species" not in splits.to_pylist()
+    assert "species that training never saw" in explain_empty_splits(table, splits, Splits(home=None), "all")["species"]

@@ -69,6 +69,7 @@ KINDS = (
     Kind("shards/split=train/part-00000.parquet", "train anew", "shard", "curve anew"),
     Kind("shards/split=random/part-00000.parquet", "embed anew", "shard", "embeddings anew"),
     Kind("shards/index.parquet", "train anew", "shard", "curve anew"),
+    Kind("shards/lineage.parquet", "train anew", "shard", "curve anew"),
     Kind("shards/manifest.json", "train anew", "shard", "curve anew"),
     Kind("cache/*/split=train/part-00000.parquet.u8", "train cached", "train cached", "curve cached", HARMS),
     Kind("cache/*/split=train/part-00000.parquet.index", "train cached", "train cached", "curve cached"),
@@ -89,7 +90,8 @@ KINDS = (
 def commands(root: Path) -> dict[str, tuple[str, list[str]]]:
     """Verb and settings of each command of the story."""
     common = [f"shards={root / 'shards'}", f"store={root.parent}"]
-    learn = [*common, ENCODER, "stream={batch: 16, window: 8}", "epochs=2", "workers=0", "objective={name: classifier}"]
+    learn = [*common, ENCODER, "stream={batch: 16, window: 8}", "epochs=2", "workers=0"]
+    names, ranks = "objective={name: classifier}", "objective={name: hierarchical}"
     seen = [*common, "splits=[random]", "actors=0", f"model={root / 'train' / 'encoder'}"]
     cached = f"loader={{cache: {root / 'cache'}}}"
     taxa = "orders: 2, families: 2, genera: 4, species: 8"
@@ -97,9 +99,9 @@ def commands(root: Path) -> dict[str, tuple[str, list[str]]]:
     return {
         "catalogue": ("catalogue", [source, f"out={root / 'catalogue'}"]),
         "shard": ("shard", [f"catalogue={root / 'catalogue'}", f"out={root / 'shards'}", "side=24", "bag=8", SPLITS]),
-        "train": ("train", [*learn, f"out={root / 'train'}"]),
-        "train anew": ("train", [*learn, f"out={root / 'anew'}", "experiment=anew"]),
-        "train cached": ("train", [*learn, f"out={root / 'cached'}", cached, "seed=90"]),
+        "train": ("train", [*learn, names, f"out={root / 'train'}"]),
+        "train anew": ("train", [*learn, ranks, f"out={root / 'anew'}", "experiment=anew"]),
+        "train cached": ("train", [*learn, names, f"out={root / 'cached'}", cached, "seed=90"]),
         "register": ("register", [f"run={root / 'train'}"]),
         "embed": ("embed", [*seen, f"out={root / 'embeddings'}"]),
         "embed anew": ("embed", [*seen, f"out={root / 'embeddings-anew'}"]),

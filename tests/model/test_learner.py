@@ -22,14 +22,16 @@ CASES = {
     "triplet published": {"mining": "published", "margin": 0.5, "group": 2, "rivals": 2},  # each rank's own batch
     "contrastive": {"temperature": 0.5},
     "arcface": {},
+    "hierarchical": {"decay": 0.3},
 }
+LINEAGE = torch.tensor([[0, 0], [0, 1], [1, 2]])
 GATHERS = ("triplet", "contrastive")
 
 
 def learner(name):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        objective = OBJECTIVES[name.split()[0]](**CASES[name]).build(512, 32, 3)
+        objective = OBJECTIVES[name.split()[0]](**CASES[name]).build(512, 32, 3, LINEAGE)
     # Evaluation mode: batch norm by running statistics, so that a row's features do not depend on its batch.
     made = Learner(build_encoder(EncoderSpec(size=32), 0), objective).eval()
     if name.split()[0] in GATHERS:  # have no norm of their own, and gather in training alone

@@ -60,7 +60,7 @@ BEARING = {
     *("objective.temperature", "objective.projection", "objective.centres", "objective.scale"),
     *("encoder.arch", "encoder.init", "encoder.normalise", "encoder.stem", "encoder.size"),
     *(f"optimizer.{name}" for name in ("name", "lr", "weight_decay", "schedule", "warmup")),
-    *("optimizer.layer_decay", "optimizer.freeze"),
+    *("optimizer.layer_decay", "optimizer.freeze", "optimizer.average", "objective.decay"),
     *(f"augment.{name}" for name in ("flip", "rotate", "zoom", "warp", "p_affine", "brightness", "contrast")),
     *(f"augment.{name}" for name in ("p_light", "crop_scale", "padding", "zoom_about", "light")),
     *("stream.batch", "stream.window", "stream.align", "stream.balance"),

@@ -5,6 +5,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from herbray.data.labels import ALL, read_labels
 from herbray.data.splitting.splits import Splits
 
 _EMPTY_SHARE: Final = "a share of {:g} selects no sheet, or leaves too few to train on"
@@ -22,7 +23,7 @@ def explain_empty_splits(catalogue: pa.Table, splits: pa.Array, spec: Splits, ra
     Returns:
         Name of each empty split → the reason.
     """
-    used = catalogue.filter(pc.is_valid(catalogue[rank]))
+    used = catalogue.filter(pc.is_valid(read_labels(catalogue, rank)))
     reasons = {
         "validation": _EMPTY_SHARE.format(spec.validation) if spec.validation else "",
         "herbarium": "" if spec.home is None else _explain_no_herbarium(used, rank),
@@ -44,7 +45,7 @@ def _explain_no_herbarium(used: pa.Table, rank: str) -> str:
 
 
 def _explain_no_species(used: pa.Table, rank: str) -> str:
-    if rank == "species":
+    if rank in ("species", ALL):
         return "encoders are trained on species (labels.rank), so a species that training never saw has no label"
     if not pc.count_distinct(used["species"]).as_py():
         return "no sheet is identified to species"

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from herbray.config import Spec
 from herbray.data.draws import draw_numbers
-from herbray.data.labels import read_labels
+from herbray.data.labels import ALL, read_labels
 from herbray.data.splitting.draw_units import CodedRows, DrawUnits, Ints, Mask
 from herbray.schema import RANKS, SPLITS
 
@@ -263,7 +263,7 @@ def _check_labels(labels: pa.ChunkedArray, rank: str) -> None:
     """Refuse a catalogue with a single label, whatever the settings."""
     names = pc.unique(labels).drop_null().to_pylist()
     if len(names) == 1:
-        finer = RANKS[RANKS.index(rank) + 1 :]
+        finer = () if rank == ALL else RANKS[RANKS.index(rank) + 1 :]
         hint = f", or train on the {finer[0]} with labels.rank={finer[0]}" if finer else ""
         raise ValueError(
             f"all {len(labels) - labels.null_count:,} specimens are of one {rank}, {names[0]}, but encoders are "

@@ -14,7 +14,7 @@ from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import images
-from herbray.data.labels import Labels, read_labels
+from herbray.data.labels import Labels, list_lineages, read_labels
 from herbray.data.planning.shard_plan import ShardFile, plan_shards
 from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import Splits, split
@@ -79,6 +79,7 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     with connection.connect():
         notes = sorted(_run_tasks(spec, table, files, about["root"]), key=lambda note: str(note["file"]))
     _check_shared(spec.out, files)
+    tables.write(spec.out / "lineage.parquet", list_lineages(table, spec.labels.rank))
     return _finish(spec, table.num_rows, about | {"absent": missing}, notes)
 
 

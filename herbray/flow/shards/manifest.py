@@ -25,6 +25,12 @@ def read_index(shards: Path) -> pa.Table:
     return tables.read(shards / "index.parquet", remedy(shards), schema.INDEX)
 
 
+def read_lineages(shards: Path) -> pa.Table:
+    """The names of the labels at higher ranks, in `schema.LINEAGE`; raises as `read_index` does."""
+    _check_finished(shards)
+    return tables.read(shards / "lineage.parquet", remedy(shards), schema.LINEAGE)
+
+
 def list_files(shards: Path, splits: Collection[str]) -> list[str]:
     """The files of some splits, relative to the folder, as the index has them.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from herbray import config, schema, tables
 from herbray.data import catalogue
+from herbray.data.labels import ALL
 from herbray.flow.cluster import connection
 from herbray.flow.evaluation.job import Evaluate, evaluate
 from herbray.flow.evaluation.outcomes import comparisons_file, remedy
@@ -70,6 +71,8 @@ def study(spec: Study) -> Path:
 
 def _score_labels(evaluation: Evaluate, rank: str) -> Evaluate:
     """Score encoders also at the rank that they are trained on, and choose champions by it, unless the user did."""
+    if rank == ALL:  # champions are chosen by the genus
+        return with_values(evaluation, tasks=add_rank(evaluation.tasks, "species"))
     rule = evaluation.champion
     if "metric" not in rule.model_fields_set:
         rule = with_values(rule, metric=rule.metric.replace("/genus/", f"/{rank}/"))

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from herbray import schema
 from herbray.data import catalogue
-from herbray.data.labels import read_labels
+from herbray.data.labels import encode_lineages, list_lineages, read_labels
 from herbray.data.planning import plan
 from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import split
@@ -24,6 +26,9 @@ from herbray.flow.training.worker.loop import build_learner
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.tasks import Embeddings, LeftOut, select_scorable
 
+_TWO_NAMES: Final = torch.tensor([[0, 0], [0, 1]])
+"""Lineage of two names of one higher name."""
+
 
 def check_start(job: Train) -> None:
     """Check that a training's start weights fit its encoder. Weights from a registry are checked when they are pulled.
@@ -32,7 +37,7 @@ def check_start(job: Train) -> None:
         ValueError: the start weights do not fit the encoder, or are not available.
     """
     if not job.encoder.init.startswith("models:/"):
-        build_learner(job, 2, None)
+        build_learner(job, 2, None, _TWO_NAMES)
 
 
 def check_frozen(start: EncoderSpec, seed: int) -> None:
@@ -132,11 +137,12 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
             f"{job.result_name}: encoder.size={job.encoder.size} px, but the shards have side={shard.side} px: "
             f"set side={job.encoder.size} or larger, or lower encoder.size"
         )
-    index = _planned_index(
-        read_labels(specimens.filter(pc.equal(specimens["split"], "train")), shard.labels.rank), shard.bag
-    )
+    train, rank = specimens.filter(pc.equal(specimens["split"], "train")), shard.labels.rank
+    index = _planned_index(read_labels(train, rank), shard.bag)
     group, rivals = job.objective.group, job.objective.rivals
     try:
+        if job.objective.uses_lineage:
+            encode_lineages(list_lineages(train, rank), plan.list_classes(index))
         plan.plan_epoch(index, plan.list_classes(index), job.stream, group, job.seed, 0, rivals=rivals)
     except ValueError as error:
         raise ValueError(f"{job.result_name}: {error}") from None

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from herbray.data.labels import encode_lineages
 from herbray.data.planning import plan
 from herbray.data.planning.validation import ValidationSample, plan_validation
-from herbray.flow.shards.manifest import read_index, read_manifest
+from herbray.flow.shards.manifest import read_index, read_lineages, read_manifest
 from herbray.flow.shards.specimens import read_specimens
 from herbray.flow.training.specification import Train
 
@@ -24,6 +27,7 @@ class TrainingData:
         index: of the shards.
         manifest: of the shards.
         classes: names at the rank of the shards, in the order of their labels.
+        lineage: Int64 [classes, ranks], see `encode_lineages`; None if the objective does not use it.
         windows: of all epochs.
         validation: the sample that the encoder is validated on; None without a validation split.
     """
@@ -31,6 +35,7 @@ class TrainingData:
     index: pa.Table
     manifest: dict[str, Any]
     classes: list[str]
+    lineage: npt.NDArray[np.int64] | None
     windows: list[plan.Window]
     validation: ValidationSample | None
 
@@ -60,7 +65,8 @@ def read_training_data(spec: Train) -> TrainingData:
             "needs at least two names to distinguish; add sheets, or run `herbray shard` with another labels.rank"
         )
     windows = plan_windows(spec, index, classes)
-    return TrainingData(index, manifest, classes, windows, _plan_validation(spec, index, classes))
+    lineage = encode_lineages(read_lineages(spec.shards), classes) if spec.objective.uses_lineage else None
+    return TrainingData(index, manifest, classes, lineage, windows, _plan_validation(spec, index, classes))
 
 
 def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:

@@ -9,6 +9,7 @@ from herbray.model.objectives.autoencoder import Autoencoder
 from herbray.model.objectives.base import Objective, ObjectiveSpec
 from herbray.model.objectives.classifier import Classifier
 from herbray.model.objectives.contrastive import Contrastive
+from herbray.model.objectives.hierarchical import Hierarchical
 from herbray.model.objectives.triplet import Triplet
 
 __all__ = ["OBJECTIVES", "AnyObjective", "Objective", "ObjectiveSpec"]
@@ -19,7 +20,10 @@ OBJECTIVES: Final[dict[str, type[ObjectiveSpec]]] = {
     "classifier": Classifier,
     "contrastive": Contrastive,
     "arcface": Arcface,
+    "hierarchical": Hierarchical,
 }
 
-AnyObjective = Annotated[Triplet | Autoencoder | Classifier | Contrastive | Arcface, Field(discriminator="name")]
+AnyObjective = Annotated[
+    Triplet | Autoencoder | Classifier | Contrastive | Arcface | Hierarchical, Field(discriminator="name")
+]
 """Type of a configuration key that accepts any objective."""

@@ -20,9 +20,9 @@ class Autoencoder(ObjectiveSpec):
     latent: int = Field(256, ge=1, description="length of the bottleneck")
     width: int = Field(64, ge=1, description="channels of the last stage; 64 as published, fewer cost less")
 
-    def build(self, dim: int, size: int, classes: int) -> Objective:
+    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
         """See `ObjectiveSpec.build`; the number of labels is not used."""
-        del classes
+        del classes, lineage
         return _Decoder(dim, self.latent, self.width, size)
 
 

@@ -1,6 +1,7 @@
 """Interface of objectives: a specification that requests a batch shape, and a module that computes a batch's loss."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -28,19 +29,21 @@ class Objective(nn.Module, ABC):
 class ObjectiveSpec(Spec, ABC):
     """Settings of an objective; the training loop reads only `group`, `views` and `rivals`."""
 
+    uses_lineage: ClassVar[bool] = False  # whether `build` needs the names of higher ranks
     name: str
     group: int = Field(1, ge=1, description="adjacent rows of one label in a batch")
     views: int = Field(1, ge=1, description="augmented copies of each row")
     rivals: int = Field(0, ge=0, description="rows of any label at the end of a batch; all labels are equally likely")
 
     @abstractmethod
-    def build(self, dim: int, size: int, classes: int) -> Objective:
+    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
         """Build the module with start weights drawn from torch's global generator.
 
         Args:
             dim: length of a feature vector.
             size: side of the images in pixels.
             classes: number of labels.
+            lineage: Int64 [classes, ranks] from the highest rank, code of each label's name at the rank; -1: no name.
 
         Raises:
             ValueError: the settings do not match the arguments.

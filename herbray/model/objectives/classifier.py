@@ -1,38 +1,23 @@
-"""Supervised classification of the genus: cross-entropy on a two-layer head (Walker et al. 2022)."""
+"""Supervised classification of the label: cross-entropy on a two-layer head (Walker et al. 2022)."""
 
 from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from herbray.model.objectives.base import Objective, ObjectiveSpec
+from herbray.model.objectives.base import Objective
+from herbray.model.objectives.head import HeadSpec
 
 
-class Classifier(ObjectiveSpec):
-    """Batch norm, dropout, linear, ReLU, batch norm, dropout, linear; both linear maps without bias, as published."""
+class Classifier(HeadSpec):
+    """Cross-entropy of one label per sheet."""
 
     name: Literal["classifier"] = "classifier"
-    hidden: int = Field(512, ge=1, description="width of the hidden layer")
-    dropout_features: float = Field(0.25, ge=0, lt=1, description="dropout rate before the first linear layer")
-    dropout_hidden: float = Field(0.5, ge=0, lt=1, description="dropout rate before the second linear layer")
 
-    def build(self, dim: int, size: int, classes: int) -> Objective:
-        """See `ObjectiveSpec.build`; the image size is not used."""
-        del size
-        if classes < 2:
-            raise ValueError(f"{classes} label to classify: the training split needs at least two labels")
-        return _Head(
-            nn.Sequential(
-                nn.BatchNorm1d(dim),
-                nn.Dropout(self.dropout_features),
-                nn.Linear(dim, self.hidden, bias=False),
-                nn.ReLU(),
-                nn.BatchNorm1d(self.hidden),
-                nn.Dropout(self.dropout_hidden),
-                nn.Linear(self.hidden, classes, bias=False),
-            )
-        )
+    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
+        """See `ObjectiveSpec.build`; image size and lineage are not used."""
+        del size, lineage
+        return _Head(self.build_layers(dim, classes))
 
 
 class _Head(Objective):

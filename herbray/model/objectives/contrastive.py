@@ -21,9 +21,9 @@ class Contrastive(ObjectiveSpec):
     )
     projection: int = Field(128, ge=0, description="length of the projected vectors; 0: the features themselves")
 
-    def build(self, dim: int, size: int, classes: int) -> Objective:
+    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
         """See `ObjectiveSpec.build`; image size and number of labels are not used."""
-        del size, classes
+        del size, classes, lineage
         if not self.projection:
             return _ContrastiveLoss(nn.Identity(), self.temperature)
         head = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, self.projection))

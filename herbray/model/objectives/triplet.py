@@ -47,9 +47,9 @@ class Triplet(ObjectiveSpec):
             raise ValueError(f"mining=published needs pairs: set group=2, views=1, not {self.group}, {self.views}")
         return self
 
-    def build(self, dim: int, size: int, classes: int) -> Objective:
+    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
         """See `ObjectiveSpec.build`; none of the arguments is used."""
-        del dim, size, classes
+        del dim, size, classes, lineage
         return _TripletLoss(self.margin, self.normalise, self.mining, self.rivals)
 
 

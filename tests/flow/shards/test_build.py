@@ -14,10 +14,11 @@ from herbray import config, schema
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.data.imaging import images
+from herbray.data.labels import Labels
 from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splitting.splits import EmptySplit, Splits
 from herbray.flow.shards.build import QuarantineLimit, Shard, shard
-from herbray.flow.shards.manifest import read_index, read_manifest
+from herbray.flow.shards.manifest import read_index, read_lineages, read_manifest
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
 
@@ -69,6 +70,16 @@ def test_padded_shards_hold_squares_and_another_geometry_is_another_file(tmp_pat
     assert padded["fingerprint"] != read_manifest(shards)["fingerprint"]
     assert {(row["width"], row["height"]) for row in rows_of(out)} == {(40, 40)}
     assert padded["counts"] == read_manifest(shards)["counts"]
+
+
+def test_at_rank_all_every_label_has_a_lineage(tmp_path, herbarium):
+    out = tmp_path / "shards"
+    shard(spec_of(herbarium, out, splits=Splits(home=None, random=0.3, validation=0), labels=Labels(rank="all")))
+    lineages = {row["label"]: row for row in read_lineages(out).to_pylist()}
+    for bag in read_index(out).to_pylist():
+        group = pq.ParquetFile(out / bag["file"]).read_row_group(bag["row_group"]).to_pylist()
+        for row in group:
+            assert lineages[bag["label"]] == {"label": bag["label"], **{rank: row[rank] for rank in schema.RANKS}}
 
 
 def test_images_are_stored_uncompressed_and_labels_are_not(shards):

@@ -43,7 +43,7 @@ def spec_of(folder, out, **values):
 
 
 @pytest.mark.parametrize(
-    "objective", [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "classifier"}]
+    "objective", [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "hierarchical"}]
 )
 def test_each_objective_trains_in_this_process_and_repeats_itself(shards, tmp_path, objective):
     fits = [fit(spec_of(shards, tmp_path / str(i), objective=objective)) for i in range(2)]
@@ -87,7 +87,7 @@ def equal(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-OBJECTIVES = [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "classifier"}]
+OBJECTIVES = [{"name": "triplet"}, {"name": "autoencoder", "width": 8}, {"name": "hierarchical"}]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ HOSTILE = "Ann\n# Not a heading\n<script>alert(1)</script> ```` <img src=x onerr
 
 
 def card(citation="", **settings):
-    manifest = {"splits": {"train": 1234}, "citation": citation, "fingerprint": "0a1b"}
+    manifest = {"splits": {"train": 1234}, "rank": "genus", "citation": citation, "fingerprint": "0a1b"}
     spec = config.parse(Train, {"shards": "/home/ann/shards", "out": "/home/ann/out", "store": "/home/ann"} | settings)
-    return model_card(spec, TrainingData(pa.table({}), manifest, ["Rubus", "Rosa"], [], None), {"val_knn": 0.5})
+    return model_card(spec, TrainingData(pa.table({}), manifest, ["Rubus", "Rosa"], None, [], None), {"val_knn": 0.5})
 
 
 def write_shards(folder, licences, splits=("train", "random"), step=1):
@@ -26,7 +26,7 @@ def write_shards(folder, licences, splits=("train", "random"), step=1):
 
 def test_the_card_says_what_the_encoder_is_and_not_where_it_was_made():
     text = card()
-    assert "1,234 specimens of 2 genera" in text
+    assert "1,234 specimens of 2 names (rank: genus)" in text
     assert r"| val\_knn | 0.5 |" in text
     assert "no citation was given" in text
     assert "seed: 89" in text

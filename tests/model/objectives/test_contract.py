@@ -19,6 +19,7 @@ CASES = [
     ("arcface", {"centres": 1}),
     *(("triplet", {"mining": name, "margin": 0.5}) for name in MININGS),
     ("triplet", {"mining": "published", "margin": 0.5, "group": 2, "rivals": 2}),
+    ("hierarchical", {}),
 ]
 
 
@@ -36,7 +37,7 @@ def batch(n=16, genera=4):
 def learner(name, settings, genera=4):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        objective = OBJECTIVES[name](**settings).build(512, SIZE, genera)
+        objective = OBJECTIVES[name](**settings).build(512, SIZE, genera, torch.arange(genera).expand(2, -1).T)
     return Learner(build_encoder(EncoderSpec(size=SIZE), 0), objective)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from herbray import __version__
 from herbray.data.planning import plan
@@ -35,12 +35,12 @@ Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float]], None]
 
 
-def build_learner(spec: Train, classes: int, weights: Path | None) -> Learner:
-    """Encoder and objective at their start weights: a function of the specification alone."""
+def build_learner(spec: Train, classes: int, weights: Path | None, lineage: Tensor | None = None) -> Learner:
+    """Encoder and objective at their start weights: a function of the specification and the labels alone."""
     encoder = build_encoder(spec.encoder, spec.seed, weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        objective = spec.objective.build(encoder.dim, spec.encoder.size, classes)
+        objective = spec.objective.build(encoder.dim, spec.encoder.size, classes, lineage)
     return Learner(encoder, objective, averaged=spec.optimizer.average > 0)
 
 
@@ -75,7 +75,8 @@ def train_loop(
     """
     if len(data.windows) < world.size:
         raise ValueError(f"{len(data.windows)} windows for {world.size} workers: lower workers or stream.window")
-    learner = build_learner(spec, len(data.classes), weights)
+    lineage = None if data.lineage is None else torch.from_numpy(data.lineage)
+    learner = build_learner(spec, len(data.classes), weights, lineage)
     start = fingerprint_of(learner.encoder)  # before a checkpoint is put in its place
     learner = learner.to(world.device).to(memory_format=torch.channels_last)
     with CheckpointCoordinator(checkpoints, world, leaving) as coordinator:
