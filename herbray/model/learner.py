@@ -31,17 +31,25 @@ class Learner(nn.Module):
         """The learner that is validated and becomes the encoder: the average, if one is kept."""
         return self if self.average is None else self.average
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the loss of a batch.
 
         Args:
             images: Float [n, 3, s, s] in [0, 1].
             labels: Int64 [n].
+            targets: Float [n, t], the teacher's embeddings, for distillation alone.
 
         Returns:
             See `Objective.forward`.
         """
-        out: dict[str, Tensor] = self.objective(self.encoder(images), images, labels)
+        return self.compute_loss(self.encoder(images), images, labels, targets)
+
+    def compute_loss(
+        self, features: Tensor, images: Tensor, labels: Tensor, targets: Tensor | None
+    ) -> dict[str, Tensor]:
+        """The objective on features [n, d] of the encoder; see `forward`."""
+        more = () if targets is None else (targets,)
+        out: dict[str, Tensor] = self.objective(features, images, labels, *more)
         return out
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.learner import Learner
-from herbray.model.objectives import OBJECTIVES
+from herbray.model.objectives import OBJECTIVES, DataFacts
 
 WORLD = 2
 CASES = {
@@ -23,6 +23,7 @@ CASES = {
     "contrastive": {"temperature": 0.5},
     "arcface": {},
     "hierarchical": {"decay": 0.3},
+    "distil": {},
 }
 LINEAGE = torch.tensor([[0, 0], [0, 1], [1, 2]])
 GATHERS = ("triplet", "contrastive")
@@ -31,7 +32,7 @@ GATHERS = ("triplet", "contrastive")
 def learner(name):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        objective = OBJECTIVES[name.split()[0]](**CASES[name]).build(512, 32, 3, LINEAGE)
+        objective = OBJECTIVES[name.split()[0]](**CASES[name]).build(512, 32, 3, DataFacts(LINEAGE, teacher_dim=3))
     # Evaluation mode: batch norm by running statistics, so that a row's features do not depend on its batch.
     made = Learner(build_encoder(EncoderSpec(size=32), 0), objective).eval()
     if name.split()[0] in GATHERS:  # have no norm of their own, and gather in training alone
@@ -46,9 +47,14 @@ def batch():
     return torch.rand(len(labels), 3, 32, 32, generator=generator), labels
 
 
+def model_of(model):
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
 def run(model, images, labels):
     torch.manual_seed(5)  # of the objectives that draw
-    return model(images, labels)
+    targets = (images.mean(dim=(2, 3)) - 0.5,) if hasattr(model_of(model).objective, "head") else ()
+    return model(images, labels, *targets)
 
 
 def gradients(model):

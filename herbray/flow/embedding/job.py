@@ -16,8 +16,8 @@ from herbray.flow.cluster import connection
 from herbray.flow.cluster.placement import plan_pool
 from herbray.flow.embedding.embedder import Embedder, source_fingerprint
 from herbray.flow.embedding.encoder_source import fetch_encoder
-from herbray.flow.embedding.folder import remedy
 from herbray.flow.embedding.specification import Embed
+from herbray.flow.embedding_folder import remedy
 from herbray.flow.shards.chosen_splits import nonempty_splits
 from herbray.flow.shards.manifest import list_files, read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy

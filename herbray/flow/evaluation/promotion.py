@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from herbray import schema, tracking
 from herbray.config import Spec
-from herbray.flow.embedding.folder import read_embeddings, read_note
+from herbray.flow.embedding_folder import read_embeddings, read_note
 from herbray.flow.evaluation.comparison import (
     AnyRule,
     Evidence,

@@ -12,7 +12,7 @@ from pydantic import Field
 from herbray import schema, tables
 from herbray.config import Spec
 from herbray.data import catalogue
-from herbray.flow.embedding.folder import read_embeddings
+from herbray.flow.embedding_folder import read_embeddings
 from herbray.flow.evaluation.job import embeddings_folders
 from herbray.spreadsheet import write_csv
 from herbray.tasks import Embeddings

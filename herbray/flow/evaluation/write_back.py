@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray import tables, tracking
-from herbray.flow.embedding.folder import read_note, remedy
+from herbray.flow.embedding_folder import read_note, remedy
 from herbray.flow.evaluation.card_section import format_section
 from herbray.flow.evaluation.comparison import Evidence, PromotionRule, find_evidence, judge_candidate
 

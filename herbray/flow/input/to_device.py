@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -11,10 +13,11 @@ from herbray.flow.input.window_reader import Batch
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A batch whose arrays are tensors on the device; see `Batch`."""
+    """A batch whose arrays are tensors on the device, except for `rows`; see `Batch`."""
 
     images: Tensor
     labels: Tensor
+    rows: npt.NDArray[np.int64]
     seed: int
     last: bool
 
@@ -44,7 +47,7 @@ def copy_to_device(batch: Batch, device: torch.device) -> DeviceBatch:
     """Copy one batch, on the current stream."""
     images = torch.from_numpy(batch.images).to(device, non_blocking=True)
     labels = torch.from_numpy(batch.labels).to(device, non_blocking=True)
-    return DeviceBatch(images, labels, batch.seed, batch.last)
+    return DeviceBatch(images, labels, batch.rows, batch.seed, batch.last)
 
 
 def _hand_over(batch: DeviceBatch, copied: torch.cuda.Event, device: torch.device) -> DeviceBatch:

@@ -24,10 +24,11 @@ from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.training.specification import Train
 from herbray.flow.training.worker.loop import build_learner
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.objectives import DataFacts
 from herbray.tasks import Embeddings, LeftOut, select_scorable
 
-_TWO_NAMES: Final = torch.tensor([[0, 0], [0, 1]])
-"""Lineage of two names of one higher name."""
+_STAND_IN: Final = DataFacts(torch.tensor([[0, 0], [0, 1]]), teacher_dim=8)
+"""Two names of one higher name: to build an objective before the data are there."""
 
 
 def check_start(job: Train) -> None:
@@ -37,7 +38,7 @@ def check_start(job: Train) -> None:
         ValueError: the start weights do not fit the encoder, or are not available.
     """
     if not job.encoder.init.startswith("models:/"):
-        build_learner(job, 2, None, _TWO_NAMES)
+        build_learner(job, 2, None, _STAND_IN)
 
 
 def check_frozen(start: EncoderSpec, seed: int) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from herbray import __version__, config, schema, storage, tables
 from herbray.config import Spec
 from herbray.data.draws import draw_numbers
-from herbray.flow.embedding.folder import read_embeddings, read_note
+from herbray.flow.embedding_folder import read_embeddings, read_note
 from herbray.flow.evaluation.job import embeddings_folders, left_out_file
 from herbray.flow.evaluation.outcomes import comparisons_file, remedy
 from herbray.flow.shards.manifest import read_index, read_manifest

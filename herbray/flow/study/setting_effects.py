@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from herbray.flow.embedding.folder import read_note
+from herbray.flow.embedding_folder import read_note
 from herbray.report.names import Kind, name_kinds
 
 

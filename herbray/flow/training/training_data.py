@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from herbray.data.labels import encode_lineages
 from herbray.data.planning import plan
@@ -14,6 +15,8 @@ from herbray.data.planning.validation import ValidationSample, plan_validation
 from herbray.flow.shards.manifest import read_index, read_lineages, read_manifest
 from herbray.flow.shards.specimens import read_specimens
 from herbray.flow.training.specification import Train
+from herbray.flow.training.teacher import Teacher, read_teacher
+from herbray.model.objectives import DataFacts
 
 MAX_VALIDATION_BYTES: Final = 4 * 10**9
 """Most bytes that the JPEGs of a validation sample may take, on all workers together."""
@@ -30,6 +33,7 @@ class TrainingData:
         lineage: Int64 [classes, ranks], see `encode_lineages`; None if the objective does not use it.
         windows: of all epochs.
         validation: the sample that the encoder is validated on; None without a validation split.
+        teacher: the embeddings that a distillation learns from; None for other objectives.
     """
 
     index: pa.Table
@@ -38,6 +42,13 @@ class TrainingData:
     lineage: npt.NDArray[np.int64] | None
     windows: list[plan.Window]
     validation: ValidationSample | None
+    teacher: Teacher | None = None
+
+    @property
+    def facts(self) -> DataFacts:
+        """What an objective needs to know of the data."""
+        lineage = None if self.lineage is None else torch.from_numpy(self.lineage)
+        return DataFacts(lineage, self.teacher.dim if self.teacher else 0)
 
     @property
     def per_epoch(self) -> int:
@@ -50,7 +61,8 @@ def read_training_data(spec: Train) -> TrainingData:
 
     Raises:
         ValueError: no finished shards, shards smaller than the encoder's input, fewer than two names to train on,
-            a batch that the objective's group does not divide, or a validation sample too large for memory.
+            a batch that the objective's group does not divide, a validation sample too large for memory, or a teacher
+            without an embedding of each specimen.
     """
     manifest, index = read_manifest(spec.shards), read_index(spec.shards)
     if spec.encoder.size > manifest["side"]:
@@ -66,7 +78,10 @@ def read_training_data(spec: Train) -> TrainingData:
         )
     windows = plan_windows(spec, index, classes)
     lineage = encode_lineages(read_lineages(spec.shards), classes) if spec.objective.uses_lineage else None
-    return TrainingData(index, manifest, classes, lineage, windows, _plan_validation(spec, index, classes))
+    validation = _plan_validation(spec, index, classes)
+    folder, sample = spec.objective.teacher_folder, validation.specimens if validation else None
+    teacher = read_teacher(folder, spec.shards, index, sample) if folder else None
+    return TrainingData(index, manifest, classes, lineage, windows, validation, teacher)
 
 
 def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:

@@ -1,29 +1,16 @@
-"""The objectives. A new objective is a file here, plus a line in `OBJECTIVES` and in `AnyObjective`."""
+"""The objectives. A new objective is a file here, plus a line in the tables of `labelled`."""
 
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from herbray.model.objectives.arcface import Arcface
-from herbray.model.objectives.autoencoder import Autoencoder
-from herbray.model.objectives.base import Objective, ObjectiveSpec
-from herbray.model.objectives.classifier import Classifier
-from herbray.model.objectives.contrastive import Contrastive
-from herbray.model.objectives.hierarchical import Hierarchical
-from herbray.model.objectives.triplet import Triplet
+from herbray.model.objectives.base import DataFacts, Objective, ObjectiveSpec
+from herbray.model.objectives.distil import Distil
+from herbray.model.objectives.labelled import LABELLED, AnyLabelled
 
-__all__ = ["OBJECTIVES", "AnyObjective", "Objective", "ObjectiveSpec"]
+__all__ = ["OBJECTIVES", "AnyObjective", "DataFacts", "Objective", "ObjectiveSpec"]
 
-OBJECTIVES: Final[dict[str, type[ObjectiveSpec]]] = {
-    "triplet": Triplet,
-    "autoencoder": Autoencoder,
-    "classifier": Classifier,
-    "contrastive": Contrastive,
-    "arcface": Arcface,
-    "hierarchical": Hierarchical,
-}
+OBJECTIVES: Final[dict[str, type[ObjectiveSpec]]] = {**LABELLED, "distil": Distil}
 
-AnyObjective = Annotated[
-    Triplet | Autoencoder | Classifier | Contrastive | Arcface | Hierarchical, Field(discriminator="name")
-]
+AnyObjective = Annotated[AnyLabelled | Distil, Field(discriminator="name")]
 """Type of a configuration key that accepts any objective."""

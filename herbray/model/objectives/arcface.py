@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from herbray.model.objectives.base import Objective, ObjectiveSpec
+from herbray.model.objectives.base import NO_FACTS, DataFacts, Objective, ObjectiveSpec
 
 
 class Arcface(ObjectiveSpec):
@@ -23,9 +23,9 @@ class Arcface(ObjectiveSpec):
     margin: float = Field(0.2, ge=0, lt=math.pi / 2, description="angle added to that of the true label, in radians")
     scale: float = Field(20.0, gt=0, description="factor of the cosines before the softmax")
 
-    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
+    def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """See `ObjectiveSpec.build`; the image size is not used."""
-        del size, lineage
+        del size, facts
         if classes < 2:
             raise ValueError(f"{classes} label to classify: the training split needs at least two labels")
         return _AngularHead(dim, classes, self)

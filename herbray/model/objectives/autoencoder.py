@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from herbray.model.objectives.base import Objective, ObjectiveSpec
+from herbray.model.objectives.base import NO_FACTS, DataFacts, Objective, ObjectiveSpec
 
 _START_SIDE = 4  # side of the feature map that is made from the latent vector
 _STAGES_SCALE = 8  # factor by which the stages enlarge the map
@@ -20,9 +20,9 @@ class Autoencoder(ObjectiveSpec):
     latent: int = Field(256, ge=1, description="length of the bottleneck")
     width: int = Field(64, ge=1, description="channels of the last stage; 64 as published, fewer cost less")
 
-    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
+    def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """See `ObjectiveSpec.build`; the number of labels is not used."""
-        del classes, lineage
+        del classes, facts
         return _Decoder(dim, self.latent, self.width, size)
 
 

@@ -1,12 +1,30 @@
 """Interface of objectives: a specification that requests a batch shape, and a module that computes a batch's loss."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from herbray.config import Spec
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What some objectives need to know of the data before training.
+
+    Attributes:
+        lineage: Int64 [classes, ranks] from the highest rank, code of each label's name at the rank; -1: no name.
+        teacher_dim: length of the teacher's embeddings; 0: no teacher.
+    """
+
+    lineage: Tensor | None = None
+    teacher_dim: int = 0
+
+
+NO_FACTS: Final = DataFacts()
 
 
 class Objective(nn.Module, ABC):
@@ -29,21 +47,30 @@ class Objective(nn.Module, ABC):
 class ObjectiveSpec(Spec, ABC):
     """Settings of an objective; the training loop reads only `group`, `views` and `rivals`."""
 
-    uses_lineage: ClassVar[bool] = False  # whether `build` needs the names of higher ranks
     name: str
     group: int = Field(1, ge=1, description="adjacent rows of one label in a batch")
     views: int = Field(1, ge=1, description="augmented copies of each row")
     rivals: int = Field(0, ge=0, description="rows of any label at the end of a batch; all labels are equally likely")
 
+    @property
+    def uses_lineage(self) -> bool:
+        """Whether `build` needs the names at higher ranks."""
+        return False
+
+    @property
+    def teacher_folder(self) -> Path | None:
+        """Folder of a teacher's embeddings, if the loss needs these."""
+        return None
+
     @abstractmethod
-    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
+    def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """Build the module with start weights drawn from torch's global generator.
 
         Args:
             dim: length of a feature vector.
             size: side of the images in pixels.
             classes: number of labels.
-            lineage: Int64 [classes, ranks] from the highest rank, code of each label's name at the rank; -1: no name.
+            facts: what else the data say.
 
         Raises:
             ValueError: the settings do not match the arguments.

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from herbray.model.objectives.base import Objective
+from herbray.model.objectives.base import NO_FACTS, DataFacts, Objective
 from herbray.model.objectives.head import HeadSpec
 
 
@@ -14,9 +14,9 @@ class Classifier(HeadSpec):
 
     name: Literal["classifier"] = "classifier"
 
-    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
-        """See `ObjectiveSpec.build`; image size and lineage are not used."""
-        del size, lineage
+    def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
+        """See `ObjectiveSpec.build`; image size and facts are not used."""
+        del size, facts
         return _Head(self.build_layers(dim, classes))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from herbray.model.all_gather import gather_batch
-from herbray.model.objectives.base import Objective, ObjectiveSpec
+from herbray.model.objectives.base import NO_FACTS, DataFacts, Objective, ObjectiveSpec
 
 
 class Contrastive(ObjectiveSpec):
@@ -21,9 +21,9 @@ class Contrastive(ObjectiveSpec):
     )
     projection: int = Field(128, ge=0, description="length of the projected vectors; 0: the features themselves")
 
-    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
+    def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """See `ObjectiveSpec.build`; image size and number of labels are not used."""
-        del size, classes, lineage
+        del size, classes, facts
         if not self.projection:
             return _ContrastiveLoss(nn.Identity(), self.temperature)
         head = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, self.projection))

@@ -1,14 +1,14 @@
 """Hierarchical classification: one head names a plant at all ranks at once (hierarchical cross-entropy)."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from herbray.model.objectives.base import Objective
+from herbray.model.objectives.base import NO_FACTS, DataFacts, Objective
 from herbray.model.objectives.head import HeadSpec
 
 
@@ -20,18 +20,22 @@ class Hierarchical(HeadSpec):
     contributes the terms of these ranks.
     """
 
-    uses_lineage: ClassVar[bool] = True
     name: Literal["hierarchical"] = "hierarchical"
     decay: float = Field(
         0.1, ge=0, description="a name h ranks above the finest rank counts exp(-decay · h) times; 0: all ranks equally"
     )
 
-    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
+    @property
+    def uses_lineage(self) -> bool:
+        """It does."""
+        return True
+
+    def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """See `ObjectiveSpec.build`; the image size is not used."""
         del size, classes
-        if lineage is None:
+        if facts.lineage is None:
             raise ValueError("objective.name=hierarchical needs the lineage of the labels")
-        return _HierarchicalHead(dim, lineage, self)
+        return _HierarchicalHead(dim, facts.lineage, self)
 
 
 class _HierarchicalHead(Objective):

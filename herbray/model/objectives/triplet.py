@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from herbray.model.all_gather import gather_batch
-from herbray.model.objectives.base import Objective, ObjectiveSpec
+from herbray.model.objectives.base import NO_FACTS, DataFacts, Objective, ObjectiveSpec
 
 Mining = Literal["random", "all", "semi_hard", "hard", "published"]
 
@@ -47,9 +47,9 @@ class Triplet(ObjectiveSpec):
             raise ValueError(f"mining=published needs pairs: set group=2, views=1, not {self.group}, {self.views}")
         return self
 
-    def build(self, dim: int, size: int, classes: int, lineage: Tensor | None = None) -> Objective:
+    def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """See `ObjectiveSpec.build`; none of the arguments is used."""
-        del dim, size, classes, lineage
+        del dim, size, classes, facts
         return _TripletLoss(self.margin, self.normalise, self.mining, self.rivals)
 
 

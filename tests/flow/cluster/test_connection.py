@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import ray
 from herbray.flow.cluster import connection as cluster
@@ -16,6 +18,7 @@ with cluster.connect(dashboard=True):
 """
 
 
+@pytest.mark.long
 def test_processes_ask_their_own_cluster_when_there_are_two(cluster):
     """Ray's cleaner, which frees the CPUs of stopped trials, died when it found two clusters on a machine."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=240, check=False)

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import storage, tables
-from herbray.flow.embedding.folder import read_embeddings, read_note
 from herbray.flow.embedding.job import embed
 from herbray.flow.embedding.specification import Embed
+from herbray.flow.embedding_folder import read_embeddings, read_note
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.fingerprints import weights_fingerprint
 from herbray.model.encoder import EncoderSpec, build_encoder

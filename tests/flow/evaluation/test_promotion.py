@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from herbray import cli, config, schema, storage, tables, tracking
-from herbray.flow.embedding.folder import read_note
+from herbray.flow.embedding_folder import read_note
 from herbray.flow.evaluation.comparison import Evidence, PromotionRule, judge_candidate, narrow_task
 from herbray.flow.evaluation.promotion import Promote, promote
 from herbray.flow.evaluation.write_back import EncoderResults, write_back
@@ -168,7 +168,7 @@ def test_where_lower_is_better_a_gain_is_a_fall(world):
 
 
 def table_of(world, version):
-    from herbray.flow.embedding.folder import read_embeddings
+    from herbray.flow.embedding_folder import read_embeddings
 
     return Embeddings.from_table(read_embeddings(world.folder / f"v{version}-{SHARDS}"))
 

@@ -1,5 +1,6 @@
 import time
 
+import pytest
 from ray.data._internal.execution.backpressure_policy import BackpressurePolicy
 
 from herbray.flow.input.executor_idle import SLEEP_S, install_idle_policy
@@ -16,6 +17,7 @@ def rounds_while_the_consumer_waits(data, counted, seconds):
     return turned
 
 
+@pytest.mark.long
 def test_the_executor_sleeps_while_its_output_waits(cluster):
     counted = []
 

@@ -11,7 +11,7 @@ import pytest
 from herbray import config, schema, storage
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
-from herbray.flow.embedding.folder import read_embeddings
+from herbray.flow.embedding_folder import read_embeddings
 from herbray.flow.study.cells import list_cells
 from herbray.flow.study.job import study
 from herbray.flow.study.setting_effects import describe_differences
@@ -239,6 +239,7 @@ def drawn(tmp_path_factory):
     return root, catalogue.read(root / "catalogue").to_pylist()
 
 
+@pytest.mark.long
 def test_sheets_of_one_family_and_institution_end_in_a_report_of_what_they_allow(tmp_path, cluster, capsys, drawn):
     """Before: an error at once (no herbarium test), or, without that test, minutes later (one family)."""
     root, rows = drawn

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from herbray import config, storage, tracking
-from herbray.flow.embedding.folder import read_embeddings, read_note
 from herbray.flow.embedding.job import embed
 from herbray.flow.embedding.specification import Embed
+from herbray.flow.embedding_folder import read_embeddings, read_note
 from herbray.flow.training.fingerprints import read_identity
 from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import read_metrics
@@ -68,23 +68,29 @@ def pretrained(shards, tmp_path_factory):
     )
 
 
-def test_a_training_knows_the_very_start_that_it_began_as(pretrained, shards, tmp_path):
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"},
+        pytest.param({}, marks=pytest.mark.long),
+    ],
+    ids=["registry", "random"],
+)
+def test_a_training_knows_the_very_start_that_it_began_as(pretrained, shards, tmp_path, start):
     """Also after it was interrupted, and of the registry; a start of another stem or seed is another."""
     store, _ = pretrained
-    begun = {"random": {}, "registry": {"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"}}
-    for name, start in begun.items():
-        spec = spec_of(shards, tmp_path / name, store=store, objective=OBJECTIVES[1], encoder=start, epochs=2)
-        fit(spec)
-        for newest in sorted((spec.out / "checkpoints").glob("*/[0-9]*"))[1:]:
-            shutil.rmtree(newest)  # as if it had been killed in its second epoch
-        encoder = fit(spec).encoder
-        mine = read_identity(encoder, read_encoder(encoder)[1])
-        place = {"shards": shards, "splits": ("random",), "out": tmp_path, "store": store, "actors": 0}
-        own = read_note(embed(Embed(model="start", start=spec.encoder, seed=spec.seed, **place)))
-        assert read_encoder(encoder)[1].start == own["encoder"] != mine.encoder
-        assert mine.start_kind == own["kind"]
-        other = spec.encoder.model_copy(update={"size": 40})
-        assert read_note(embed(Embed(model="start", start=other, seed=spec.seed, **place)))["kind"] != own["kind"]
+    spec = spec_of(shards, tmp_path / "run", store=store, objective=OBJECTIVES[1], encoder=start, epochs=2)
+    fit(spec)
+    for newest in sorted((spec.out / "checkpoints").glob("*/[0-9]*"))[1:]:
+        shutil.rmtree(newest)  # as if it had been killed in its second epoch
+    encoder = fit(spec).encoder
+    mine = read_identity(encoder, read_encoder(encoder)[1])
+    place = {"shards": shards, "splits": ("random",), "out": tmp_path, "store": store, "actors": 0}
+    own = read_note(embed(Embed(model="start", start=spec.encoder, seed=spec.seed, **place)))
+    assert read_encoder(encoder)[1].start == own["encoder"] != mine.encoder
+    assert mine.start_kind == own["kind"]
+    other = spec.encoder.model_copy(update={"size": 40})
+    assert read_note(embed(Embed(model="start", start=other, seed=spec.seed, **place)))["kind"] != own["kind"]
 
 
 @pytest.mark.parametrize("objective", SOME, ids=lambda o: o["name"])
@@ -160,6 +166,7 @@ def test_a_registered_start_is_a_frozen_baseline(cluster, pretrained, shards, tm
     assert read_embeddings(frozen)["embedding"].equals(read_embeddings(same)["embedding"])
 
 
+@pytest.mark.long
 def test_lite0_is_a_frozen_baseline_of_1280_numbers(cluster, shards, tmp_path):
     start = EncoderSpec(arch="efficientnet_lite0", size=32)
     folder = embed(Embed(model="start", start=start, shards=shards, splits=("random",), out=tmp_path, actors=1))

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 import herbray
 from herbray import config, tracking
 from herbray.data.planning.plan import Stream
-from herbray.flow.embedding.folder import read_embeddings, read_note
 from herbray.flow.embedding.job import embed
 from herbray.flow.embedding.specification import Embed
+from herbray.flow.embedding_folder import read_embeddings, read_note
 from herbray.flow.evaluation.job import Evaluate, evaluate
 from herbray.flow.input.batches import sequential_batches
 from herbray.flow.training import job as train_module

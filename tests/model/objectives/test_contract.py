@@ -6,7 +6,8 @@ import torch
 from herbray.config import ConfigError, Spec, parse
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.learner import Learner
-from herbray.model.objectives import OBJECTIVES, AnyObjective
+from herbray.model.objectives import OBJECTIVES, AnyObjective, DataFacts
+from herbray.model.objectives.triplet import Triplet
 
 SIZE = 32
 MININGS = ("random", "all", "semi_hard", "hard")
@@ -20,6 +21,8 @@ CASES = [
     *(("triplet", {"mining": name, "margin": 0.5}) for name in MININGS),
     ("triplet", {"mining": "published", "margin": 0.5, "group": 2, "rivals": 2}),
     ("hierarchical", {}),
+    ("distil", {}),
+    ("distil", {"beside": Triplet()}),
 ]
 
 
@@ -34,11 +37,20 @@ def batch(n=16, genera=4):
     return (colours + 0.1 * torch.rand(n, 3, SIZE, SIZE, generator=generator)).clamp(0, 1), labels
 
 
+class TaughtLearner(Learner):
+    """A learner with a teacher whose embeddings are the mean colours."""
+
+    def forward(self, images, labels):
+        return super().forward(images, labels, images.mean(dim=(2, 3)) - 0.5)
+
+
 def learner(name, settings, genera=4):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        objective = OBJECTIVES[name](**settings).build(512, SIZE, genera, torch.arange(genera).expand(2, -1).T)
-    return Learner(build_encoder(EncoderSpec(size=SIZE), 0), objective)
+        facts = DataFacts(torch.arange(genera).expand(2, -1).T, teacher_dim=3)
+        objective = OBJECTIVES[name](**settings).build(512, SIZE, genera, facts)
+    kind = TaughtLearner if name == "distil" else Learner
+    return kind(build_encoder(EncoderSpec(size=SIZE), 0), objective)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from herbray.model.objectives import DataFacts
 from herbray.model.objectives.hierarchical import Hierarchical
 
 LINEAGE = torch.tensor(
@@ -21,7 +22,7 @@ LEAVES = [0, 1, 2, 3, 5]
 
 def made(**settings):
     torch.manual_seed(3)
-    return Hierarchical(hidden=16, **settings).build(8, 32, len(LINEAGE), LINEAGE).eval()
+    return Hierarchical(hidden=16, **settings).build(8, 32, len(LINEAGE), DataFacts(LINEAGE)).eval()
 
 
 def published(logits, label, decay):

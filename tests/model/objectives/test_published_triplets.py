@@ -101,6 +101,7 @@ def test_the_check_would_notice_negatives_drawn_by_frequency(drawn):
     assert fits(Counter((a, n) for a, _, n in drawn), law, len(drawn)) < 1e-12
 
 
+@pytest.mark.long
 def test_the_expected_loss_is_that_of_the_literal_form():
     features = torch.randn(len(SPECIMENS), 4, generator=torch.Generator().manual_seed(1))
     due = literal(features.numpy().astype(float))[1]

@@ -10,6 +10,7 @@ from typing import Any, Final
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.specification import Train
+from herbray.flow.training.teacher import teacher_identity
 from herbray.model.portable import WEIGHTS_FILE
 from herbray.settings.marks import Role, dump_without, flatten, role_at
 
@@ -17,6 +18,7 @@ Settings = dict[str, Any]
 """JSON values by dotted path."""
 
 _SHARDS: Final = "shards fingerprint"
+_TEACHER: Final = "teacher fingerprint"
 
 
 def run_name(spec: Train) -> str:
@@ -44,6 +46,8 @@ def run_settings(spec: Train) -> Settings:
     """All settings except paths; shards and start weights are named by their content."""
     tree = flatten(dump_without(spec, "place"))
     tree["encoder.init"] = _start(spec.encoder.init)
+    if spec.objective.teacher_folder is not None:
+        tree[_TEACHER] = teacher_identity(spec.objective.teacher_folder)
     return {_SHARDS: read_manifest(spec.shards)["fingerprint"]} | tree
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from herbray import __version__
 from herbray.data.planning import plan
@@ -29,18 +29,19 @@ from herbray.model.denormals import flush_denormals
 from herbray.model.encoder import build_encoder
 from herbray.model.encoder_card import EncoderCard
 from herbray.model.learner import Learner
+from herbray.model.objectives.base import NO_FACTS, DataFacts
 from herbray.model.portable import find_architecture
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float]], None]
 
 
-def build_learner(spec: Train, classes: int, weights: Path | None, lineage: Tensor | None = None) -> Learner:
+def build_learner(spec: Train, classes: int, weights: Path | None, facts: DataFacts = NO_FACTS) -> Learner:
     """Encoder and objective at their start weights: a function of the specification and the labels alone."""
     encoder = build_encoder(spec.encoder, spec.seed, weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        objective = spec.objective.build(encoder.dim, spec.encoder.size, classes, lineage)
+        objective = spec.objective.build(encoder.dim, spec.encoder.size, classes, facts)
     return Learner(encoder, objective, averaged=spec.optimizer.average > 0)
 
 
@@ -75,8 +76,7 @@ def train_loop(
     """
     if len(data.windows) < world.size:
         raise ValueError(f"{len(data.windows)} windows for {world.size} workers: lower workers or stream.window")
-    lineage = None if data.lineage is None else torch.from_numpy(data.lineage)
-    learner = build_learner(spec, len(data.classes), weights, lineage)
+    learner = build_learner(spec, len(data.classes), weights, data.facts)
     start = fingerprint_of(learner.encoder)  # before a checkpoint is put in its place
     learner = learner.to(world.device).to(memory_format=torch.channels_last)
     with CheckpointCoordinator(checkpoints, world, leaving) as coordinator:
@@ -100,7 +100,7 @@ class _TrainingLoop:
         self.start, self.report = start, report
         self.optimizer = make_optimizer(spec.optimizer, learner)
         self.meter = Meter(world)
-        self.validator = Validator(spec, data.validation, data.manifest["side"], world) if data.validation else None
+        self.validator = _make_validator(spec, data, world)
         self.consumed = 0
 
     def run(self, feed: Feed) -> None:
@@ -144,7 +144,8 @@ class _TrainingLoop:
         begun = self.consumed
         for number, batch in enumerate(batches_on_device(batches, world.device)):
             rate = rate_at(self.spec.optimizer, (begun * per_window + number * stride) / world.size, steps)
-            self.meter.add(take_step(model, self.optimizer, rate, batch, self.spec), len(batch.labels))
+            targets = teacher.find(batch.rows).to(world.device) if (teacher := self.data.teacher) else None
+            self.meter.add(take_step(model, self.optimizer, rate, batch, self.spec, targets), len(batch.labels))
             self.learner.update_average(rate.decay)
             if stride < world.size:
                 self.coordinator.agreed(0)
@@ -181,6 +182,13 @@ class _TrainingLoop:
         images = self.consumed * first.batches * first.batch
         place = {"epoch": self.consumed / per_epoch, "epochs_done": float(self.consumed // per_epoch)}
         return place | {"images": float(images), "lr": max(float(group["lr"]) for group in self.optimizer.param_groups)}
+
+
+def _make_validator(spec: Train, data: TrainingData, world: World) -> Validator | None:
+    if data.validation is None:
+        return None
+    targets = data.teacher.validation if data.teacher else None
+    return Validator(spec, data.validation, data.manifest["side"], world, targets)
 
 
 def encoder_card(spec: Train, data: TrainingData, start: str) -> EncoderCard:

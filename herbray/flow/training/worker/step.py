@@ -67,17 +67,32 @@ def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
 
 
 def take_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, rate: Rate, batch: DeviceBatch, spec: Train
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rate: Rate,
+    batch: DeviceBatch,
+    spec: Train,
+    targets: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """One optimizer step. All random numbers follow from the batch's seed: a resumed run draws the same ones."""
+    """One optimizer step. All random numbers follow from the batch's seed: a resumed run draws the same ones.
+
+    Args:
+        model: the learner, maybe in DDP.
+        optimizer: of its parameters.
+        rate: of this step.
+        batch: n rows.
+        spec: of the job.
+        targets: Float [n, t], the teacher's embeddings of the rows, for distillation alone.
+    """
     model.train()
     torch.manual_seed(batch.seed)
     images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
     labels = batch.labels.repeat_interleave(spec.objective.views)
+    more = () if targets is None else (targets.repeat_interleave(spec.objective.views, dim=0),)
     device = images.device.type
     fast = device == "cuda" and spec.precision == "auto"  # on a CPU without bfloat16 it is ten times slower
     with torch.autocast(device, torch.bfloat16, enabled=fast):
-        out: dict[str, Tensor] = model(images.contiguous(memory_format=torch.channels_last), labels)
+        out: dict[str, Tensor] = model(images.contiguous(memory_format=torch.channels_last), labels, *more)
     for group in optimizer.param_groups:
         frozen = rate.frozen and group.get("encoder", False)
         group["lr"] = 0.0 if frozen else rate.lr * group.get("scale", 1.0)

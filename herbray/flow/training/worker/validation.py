@@ -17,6 +17,7 @@ from herbray.flow.input.to_device import batches_on_device
 from herbray.flow.input.window_reader import Batch, Draft, Pixels, paint_jpegs
 from herbray.flow.shards.specimens import read_jpegs
 from herbray.flow.training.specification import Train
+from herbray.flow.training.teacher import Vectors
 from herbray.flow.training.world import World
 from herbray.model.augment import prepare_images
 from herbray.model.learner import Learner
@@ -33,9 +34,19 @@ class Validator:
     them until the run ends. Each validation decodes them ahead of use while the device embeds the previous batch.
     """
 
-    def __init__(self, spec: Train, sample: ValidationSample, side: int, world: World) -> None:
-        """Start reading; `side` is that of the shards' images, in pixels."""
-        self.spec, self.sample, self.side, self.world = spec, sample, side, world
+    def __init__(
+        self, spec: Train, sample: ValidationSample, side: int, world: World, targets: Vectors | None = None
+    ) -> None:
+        """Start reading.
+
+        Args:
+            spec: of the job.
+            sample: what is validated on.
+            side: of the shards' images, in pixels.
+            world: this worker's place.
+            targets: the teacher's embeddings of the sample, for distillation alone.
+        """
+        self.spec, self.sample, self.side, self.world, self.targets = spec, sample, side, world, targets
         self.mine = range(world.rank, len(sample.batches), world.size)
         self._reading = _start_reading(lambda: _read(spec.shards, sample, self.mine))
 
@@ -73,7 +84,8 @@ class Validator:
             torch.manual_seed(number)  # an objective may draw pairs
             images = prepare_images(batch.images, self.spec.encoder.size)
             found = learner.encoder(images.contiguous(memory_format=torch.channels_last))
-            losses.append(learner.objective(found, images, batch.labels)["loss"].float())
+            targets = None if self.targets is None else torch.from_numpy(self.targets[batch.rows]).to(found.device)
+            losses.append(learner.compute_loss(found, images, batch.labels, targets)["loss"].float())
             features.append(found.float())
         if not self.mine:
             return torch.empty(0, 0, 0), torch.empty(0)

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ def made(objective="classifier", **optimizer):
 
 def batch_of(rows=12):
     images = torch.randint(0, 256, (rows, 32, 32, 3), dtype=torch.uint8)
-    return DeviceBatch(images, torch.arange(rows) % 3, 7, False)
+    return DeviceBatch(images, torch.arange(rows) % 3, np.arange(rows), 7, False)
 
 
 def test_every_parameter_is_in_one_group_whatever_the_settings():

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from herbray import storage, tables
-from herbray.flow.embedding.folder import read_embeddings
+from herbray.flow.embedding_folder import read_embeddings
 
 
 @pytest.fixture
