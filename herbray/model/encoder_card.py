@@ -20,6 +20,7 @@ from herbray.model.portable import (
     WEIGHTS_FILE,
     Encoder,
     EncoderRefused,
+    build_for,
     card_digest,
     check_finite,
     find_architecture,
@@ -146,7 +147,7 @@ def read_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
         card = parse(EncoderCard, tree, origin=str(folder / CARD_FILE))
     except ConfigError as error:
         raise EncoderRefused(str(error)) from None
-    encoder = Encoder(card.arch, card.stem, card.normalise, card.size)
+    encoder = build_for(folder / WEIGHTS_FILE, card.arch, card.stem, card.normalise, card.size)
     encoder.geometry = card.geometry
     load_weights(encoder, folder / WEIGHTS_FILE, card.weights)
     return encoder.eval(), card

@@ -145,7 +145,7 @@ def _load(encoder: Encoder, tensors: Mapping[str, Tensor], origin: str) -> None:
             "encoder.arch to the architecture of the file"
         )
     if fit.other:
-        _log.warning("%s: %d tensors are not of the encoder: %s", origin, len(fit.other), _name_some(fit.other))
+        _log.warning("%s: tensors that are not of the encoder: %d, %s", origin, len(fit.other), _name_some(fit.other))
     encoder.network.load_state_dict(counters | fit.tensors, strict=True)
 
 

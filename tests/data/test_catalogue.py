@@ -96,6 +96,12 @@ def test_too_many_refusals_raise_after_everything_is_written(tmp_path):
     catalogue.build(spec.model_copy(update={"max_quarantined": 0.1}))
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_the_share_of_refusals_is_at_most_the_whole(tmp_path, share):
+    with pytest.raises(ConfigError, match="max_quarantined"):
+        parse(Catalogue, {"source": {"name": "folder", "path": str(tmp_path)}, "max_quarantined": share})
+
+
 def test_a_catalogue_of_nothing_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="has no rows"):
         catalogue.build(job(tmp_path, ["image,genus"]))

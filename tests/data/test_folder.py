@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from herbray.config import ConfigError, parse
+from herbray.data.sources.base import GuardedFolder
 from herbray.data.sources.folder import Folder
 from herbray.schema import CATALOGUE
 
@@ -157,3 +158,13 @@ def test_real_folders_of_labelled_images(name, columns):
     for column in ("order", "family", "genus", "species"):
         assert table[column].null_count == 0
     assert Path(table["image"][0].as_py()).is_file()
+
+
+def test_names_that_are_absolute_go_up_or_run_in_a_circle_are_not_located(tmp_path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "a.jpg").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    folder = GuardedFolder(tmp_path)
+    assert folder.locate("inside/a.jpg") == str(tmp_path / "inside/a.jpg")
+    for name in ("inside/../inside/a.jpg", str(tmp_path / "inside/a.jpg"), "circle/a.jpg", "circle", "in\0side/a.jpg"):
+        assert folder.locate(name) is None, name

@@ -118,6 +118,16 @@ def test_an_image_whose_only_annotation_is_malformed_is_refused_and_counted_once
     assert len(table) + len(refused) == len(content["annotations"])
 
 
+def test_after_a_malformed_element_of_any_section_the_rest_is_read(tmp_path):
+    content = metadata()
+    for name in ("categories", "institutions", "licenses"):
+        content[name].insert(0, {"id": "no number", "name": ["no text"]})
+    due, _ = read(write(tmp_path, metadata()))
+    found, refused = read(write(tmp_path, content))
+    assert found.equals(due)
+    assert refused == []
+
+
 def test_of_two_images_of_one_id_the_later_is_refused(tmp_path):
     content = metadata()
     content["images"] += [{"id": 7, "file_name": "other/7.jpg"}, {"id": 20, "file_name": "20.jpg"}]

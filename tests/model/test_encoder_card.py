@@ -102,11 +102,31 @@ def test_reading_refuses_what_is_not_strict_json(folder, text, told):
         read_encoder(folder)
 
 
+def test_a_card_that_names_a_huge_network_is_refused_before_the_network_is_built(folder, monkeypatch):
+    pytest.importorskip("timm")
+    card = json.loads((folder / portable.CARD_FILE).read_text()) | {"arch": "timm:vit_giant_patch14_224"}
+    del card["sha256"]
+    (folder / portable.CARD_FILE).write_text(json.dumps(card | {"size": 224, "dim": 1408}))
+    built = []
+    real = torch.nn.Module.register_parameter
+
+    def watch(self, name, parameter):
+        if parameter is not None and parameter.device.type != "meta":
+            built.append(parameter.numel())
+        real(self, name, parameter)
+
+    monkeypatch.setattr(torch.nn.Module, "register_parameter", watch)
+    for read in (read_encoder, portable.load):
+        with pytest.raises(EncoderRefused, match="tensors that are missing"):
+            read(folder)
+    assert sum(built) < 10**6
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda t: t.pop("network.conv1.weight"), "1 tensors are missing, among them network.conv1.weight"),
-        (lambda t: t.update(extra=torch.zeros(1)), "not part of this encoder, among them extra"),
+        (lambda t: t.pop("network.conv1.weight"), "tensors that are missing: 1, among them network.conv1.weight"),
+        (lambda t: t.update(extra=torch.zeros(1)), "not part of this encoder: 1, among them extra"),
         (
             lambda t: t.update({"network.bn1.bias": torch.zeros(65)}),
             r"network.bn1.bias is F32 \[65\]; expected F32 \[64\]",

@@ -98,10 +98,17 @@ def test_prefixes_of_training_code_are_taken_off_and_its_head_is_left_out(tmp_pa
     torch.save({"epoch": 3, "state_dict": wrapped | head}, tmp_path / "lightning.ckpt")
     found = start_from(tmp_path / "lightning.ckpt").network.state_dict()
     assert all(torch.equal(tensor, found[name]) for name, tensor in source.items())
-    assert "2 tensors are not of the encoder: model.head.weight, model.projection.0.weight" in caplog.text
+    assert "tensors that are not of the encoder: 2, model.head.weight, model.projection.0.weight" in caplog.text
     save_file({f"module.{name}": tensor for name, tensor in source.items()}, tmp_path / "ddp.safetensors")
     found = start_from(tmp_path / "ddp.safetensors").network.state_dict()
     assert all(torch.equal(tensor, found[name]) for name, tensor in source.items())
+
+
+def test_tensors_below_an_unknown_name_are_not_those_of_the_encoder(tmp_path):
+    source = build_encoder(EncoderSpec(size=64), 4).network.state_dict()
+    save_file({f"momentum.backbone.{name}": tensor for name, tensor in source.items()}, tmp_path / "two.safetensors")
+    with pytest.raises(EncoderRefused, match="not the weights of resnet18"):
+        start_from(tmp_path / "two.safetensors")
 
 
 def test_a_real_lightning_checkpoint_is_a_start(tmp_path):
@@ -167,6 +174,9 @@ def test_a_model_of_timm_is_built_by_its_name_and_reads_its_own_file(tmp_path):
         torch.testing.assert_close(found(images), peer.forward_head(peer.forward_features(images), pre_logits=True))
     with pytest.raises(EncoderRefused, match="not the weights of resnet18"):
         start_from(tmp_path / "timm.safetensors")
+    save_file(peer.state_dict() | {"pos_embed": torch.zeros(1, 5, 8)}, tmp_path / "more.safetensors")
+    more = start_from(tmp_path / "more.safetensors", arch="timm:mobilenetv3_small_050", normalise=False)
+    assert all(torch.equal(a, b) for a, b in zip(more.parameters(), found.parameters(), strict=True))
 
 
 def test_an_image_tower_of_open_clip_reads_the_file_of_the_whole_model(tmp_path):

@@ -18,7 +18,7 @@ from herbray.flow.embedding.embedder import Embedder, source_fingerprint
 from herbray.flow.embedding.encoder_source import fetch_encoder
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.embedding_folder import remedy
-from herbray.flow.shards.chosen_splits import nonempty_splits
+from herbray.flow.shards.chosen_splits import select_nonempty_splits
 from herbray.flow.shards.manifest import list_files, read_manifest
 from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import kind_settings, read_identity
@@ -64,7 +64,7 @@ def embed(spec: Embed) -> Path:
 def _drop_empty_splits(spec: Embed, manifest: dict[str, Any]) -> Embed:
     """The settings without empty splits; prints the splits that are left out."""
     why = manifest.get("absent", {})
-    chosen = nonempty_splits(spec.splits, "splits" in spec.model_fields_set, manifest["splits"], why)
+    chosen = select_nonempty_splits(spec.splits, "splits" in spec.model_fields_set, manifest["splits"], why)
     dropped = [name for name in spec.splits if name not in chosen]
     connection.print_left_out(f"split {name}: {why.get(name, 'the shards hold no specimen of it')}" for name in dropped)
     return spec.model_copy(update={"splits": chosen})

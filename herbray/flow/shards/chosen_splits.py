@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from herbray import schema
 
 
-def nonempty_splits(
+def select_nonempty_splits(
     splits: Sequence[str], named: bool, sizes: Mapping[str, int], absent: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The splits that hold specimens. A default split may be empty; a split that the user named may not.

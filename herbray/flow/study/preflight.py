@@ -18,7 +18,7 @@ from herbray.data.splitting.splits import split
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
 from herbray.flow.shards.build import Shard
-from herbray.flow.shards.chosen_splits import nonempty_splits
+from herbray.flow.shards.chosen_splits import select_nonempty_splits
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.training.specification import Train
@@ -164,7 +164,7 @@ def _check_labels(specimens: pa.Table, missing: Mapping[str, str], embed: Embed,
     """The preflight of specimens with the columns of `schema.SPECIMEN` and `split`."""
     sizes = {row["values"]: row["counts"] for row in pc.value_counts(specimens["split"]).to_pylist()}
     present = {name: sizes[name] for name in schema.SPLITS[:-1] if name in sizes}
-    splits = nonempty_splits(embed.splits, "splits" in embed.model_fields_set, present, missing)
+    splits = select_nonempty_splits(embed.splits, "splits" in embed.model_fields_set, present, missing)
     embedded = specimens.filter(pc.is_in(specimens["split"], pa.array(splits)))
     found = select_scorable(evaluate.tasks, Embeddings.from_labels(embedded), evaluate.seed)
     return Preflight(splits, missing, found.left_out)

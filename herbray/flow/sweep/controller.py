@@ -168,7 +168,8 @@ def run_trial(make_job: MakeJob, files: TrialFiles, number: int, cpus: float) ->
 
     job = make_job(number, files.read_one(number).values)
     folder = files.folder(number)
-    job = job.model_copy(update={"out": folder, "shards": job.shards.absolute(), "cpus_per_worker": cpus})
+    place = {"out": folder, "shards": job.shards.absolute(), "objective": job.objective.with_absolute_paths()}
+    job = job.model_copy(update={**place, "cpus_per_worker": cpus})
     try:
         fit(job, [TuneReportCallback()])  # type: ignore[no-untyped-call]
     except Exception as error:

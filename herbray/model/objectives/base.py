@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -61,6 +61,10 @@ class ObjectiveSpec(Spec, ABC):
     def teacher_folder(self) -> Path | None:
         """Folder of a teacher's embeddings, if the loss needs these."""
         return None
+
+    def with_absolute_paths(self) -> Self:
+        """The same objective for a process with another working directory."""
+        return self
 
     @abstractmethod
     def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:

@@ -51,6 +51,10 @@ class Distil(ObjectiveSpec):
             )
         return self.teacher
 
+    def with_absolute_paths(self) -> Self:
+        """See `ObjectiveSpec.with_absolute_paths`."""
+        return self.model_copy(update={"teacher": self.teacher and self.teacher.absolute()})
+
     def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """See `ObjectiveSpec.build`."""
         beside = None if self.beside is None else self.beside.build(dim, size, classes, facts)

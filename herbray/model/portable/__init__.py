@@ -5,7 +5,7 @@ Its modules must not import the rest of herbray, and import each other by relati
 """
 
 from .architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE, Architecture, find_architecture
-from .encoder import SIZES, Encoder, load
+from .encoder import SIZES, Encoder, build_for, load
 from .files import (
     CARD_FILE,
     DIGEST_KEY,
@@ -32,6 +32,7 @@ __all__ = [
     "Architecture",
     "Encoder",
     "EncoderRefused",
+    "build_for",
     "card_digest",
     "check_finite",
     "decode_square",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .architectures import find_architecture
-from .files import CARD_FILE, WEIGHTS_FILE, load_weights, read_card
+from .files import CARD_FILE, WEIGHTS_FILE, check_header, load_weights, read_card
 from .refusal import EncoderRefused
 from .squares import GEOMETRIES, decode_squares
 
@@ -105,6 +105,24 @@ class Encoder(nn.Module):
         return out
 
 
+def build_for(path: Path, arch: str, stem: str, normalise: bool, size: int) -> Encoder:
+    """Build the encoder of a weights file, after a comparison with an outline: a card may name a huge network.
+
+    Args:
+        path: of the weights file.
+        arch: see `Encoder`, like the others.
+        stem: see `Encoder`.
+        normalise: see `Encoder`.
+        size: see `Encoder`.
+
+    Raises:
+        EncoderRefused: the file does not hold this encoder's tensors; see `Encoder`.
+    """
+    with torch.device("meta"):  # takes no memory
+        check_header(Encoder(arch, stem, normalise, size).state_dict(), path)
+    return Encoder(arch, stem, normalise, size)
+
+
 def load(folder: str | Path) -> Encoder:
     """Read an encoder from `encoder.safetensors` and `encoder.json`, without running code from either.
 
@@ -119,11 +137,12 @@ def load(folder: str | Path) -> Encoder:
     for key, kind in kinds.items():
         if type(card.get(key)) is not kind:
             raise EncoderRefused(f"{Path(folder) / CARD_FILE}: {key} is {card.get(key)!r}, not a {kind.__name__}")
-    encoder = Encoder(**{key: card[key] for key in kinds})
+    weights = Path(folder) / WEIGHTS_FILE
+    encoder = build_for(weights, **{key: card[key] for key in kinds})
     encoder.geometry = card.get("geometry", "crop")  # cards of earlier versions lack the key
     if encoder.geometry not in GEOMETRIES:
         raise EncoderRefused(
             f"{Path(folder) / CARD_FILE}: geometry is {encoder.geometry!r}, not {' or '.join(GEOMETRIES)}"
         )
-    load_weights(encoder, Path(folder) / WEIGHTS_FILE, card.get("weights", ""))
+    load_weights(encoder, weights, card.get("weights", ""))
     return encoder.eval()

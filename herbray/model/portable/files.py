@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,10 +66,41 @@ def card_digest(tree: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+def check_header(wanted: Mapping[str, Tensor], path: Path) -> None:
+    """Check that a safetensors file holds exactly tensors of these names, shapes and types; none is read.
+
+    Raises:
+        EncoderRefused: it does not.
+    """
+    limit = sum(t.numel() * t.element_size() for t in wanted.values()) + _MAX_HEADER_BYTES
+    with _named_errors(path):
+        if path.stat().st_size > limit:
+            raise EncoderRefused(f"{path}: {path.stat().st_size:,} bytes; the card's encoder has at most {limit:,}")
+        with safe_open(path, framework="pt") as file:
+            _check_names(set(file.keys()), set(wanted), path)
+            for name, tensor in wanted.items():
+                part = file.get_slice(name)
+                found, due = (part.get_dtype(), part.get_shape()), (_DTYPES[tensor.dtype], list(tensor.shape))
+                if found != due:
+                    raise EncoderRefused(f"{path}: {name} is {found[0]} {found[1]}; expected {due[0]} {due[1]}")
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise EncoderRefused(
+            f"{path}: no such file; an encoder is a folder with {WEIGHTS_FILE} and {CARD_FILE}"
+        ) from None
+    except (OSError, SafetensorError) as error:
+        raise EncoderRefused(f"{path}: not a readable safetensors file ({error})") from None
+
+
 def load_weights(encoder: nn.Module, path: Path, sha256: str = "") -> None:
     """Load the weights of an encoder from a safetensors file that holds exactly its tensors.
 
-    Names, shapes and types are checked against the file's header before any tensor is read.
+    `check_header` is called first.
 
     Args:
         encoder: encoder that receives the weights.
@@ -80,27 +112,12 @@ def load_weights(encoder: nn.Module, path: Path, sha256: str = "") -> None:
             not finite.
     """
     wanted = encoder.state_dict()
-    limit = sum(t.numel() * t.element_size() for t in wanted.values()) + _MAX_HEADER_BYTES
-    try:
-        if path.stat().st_size > limit:
-            raise EncoderRefused(f"{path}: {path.stat().st_size:,} bytes; the card's encoder has at most {limit:,}")
+    check_header(wanted, path)
+    with _named_errors(path):
         with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            _check_names(names, set(wanted), path)
-            for name, tensor in wanted.items():
-                part = file.get_slice(name)
-                found, due = (part.get_dtype(), part.get_shape()), (_DTYPES[tensor.dtype], list(tensor.shape))
-                if found != due:
-                    raise EncoderRefused(f"{path}: {name} is {found[0]} {found[1]}; expected {due[0]} {due[1]}")
             tensors = {name: file.get_tensor(name) for name in wanted}
         if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             raise EncoderRefused(f"{path}: damaged, it was changed since it was written; {_REMEDY}")
-    except FileNotFoundError:
-        raise EncoderRefused(
-            f"{path}: no such file; an encoder is a folder with {WEIGHTS_FILE} and {CARD_FILE}"
-        ) from None
-    except (OSError, SafetensorError) as error:
-        raise EncoderRefused(f"{path}: not a readable safetensors file ({error})") from None
     check_finite(tensors, path)
     encoder.load_state_dict(tensors, strict=True)
 
@@ -116,7 +133,7 @@ def _check_names(found: set[str], due: set[str], path: Path) -> None:
     for names, what in ((due - found, "missing"), (found - due, "not part of this encoder")):
         if names:
             shown = ", ".join(sorted(names)[:3])
-            raise EncoderRefused(f"{path}: {len(names)} tensors are {what}, among them {shown}")
+            raise EncoderRefused(f"{path}: tensors that are {what}: {len(names)}, among them {shown}")
 
 
 def _refuse_repeated_keys(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

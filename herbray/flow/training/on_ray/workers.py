@@ -237,4 +237,6 @@ def _check_seen(root: "Path") -> None:
 def _absolute(spec: Train) -> Train:
     """Workers have another working directory."""
     loader = spec.loader.model_copy(update={"cache": spec.loader.cache and spec.loader.cache.absolute()})
-    return spec.model_copy(update={"shards": spec.shards.absolute(), "out": spec.out.absolute(), "loader": loader})
+    objective = spec.objective.with_absolute_paths()
+    paths = {"shards": spec.shards.absolute(), "out": spec.out.absolute()}
+    return spec.model_copy(update={**paths, "loader": loader, "objective": objective})
