@@ -24,6 +24,7 @@ CASES = {
     "arcface": {},
     "hierarchical": {"decay": 0.3},
     "distil": {},
+    "simsiam": {},
 }
 LINEAGE = torch.tensor([[0, 0], [0, 1], [1, 2]])
 GATHERS = ("triplet", "contrastive")

@@ -57,7 +57,7 @@ OBJECTIVE = {
     *("name", "group", "views", "rivals"),
     *("margin", "normalise", "mining", "latent", "width"),
     *("hidden", "dropout_features", "dropout_hidden", "temperature", "projection"),
-    *("centres", "scale", "decay"),
+    *("centres", "scale", "decay", "bottleneck"),
 }
 BEARING = {
     *(f"objective.{name}" for name in (*OBJECTIVE, "share")),

@@ -10,6 +10,7 @@ from herbray.model.objectives.base import ObjectiveSpec
 from herbray.model.objectives.classifier import Classifier
 from herbray.model.objectives.contrastive import Contrastive
 from herbray.model.objectives.hierarchical import Hierarchical
+from herbray.model.objectives.simsiam import Simsiam
 from herbray.model.objectives.triplet import Triplet
 
 LABELLED: Final[dict[str, type[ObjectiveSpec]]] = {
@@ -19,9 +20,10 @@ LABELLED: Final[dict[str, type[ObjectiveSpec]]] = {
     "contrastive": Contrastive,
     "arcface": Arcface,
     "hierarchical": Hierarchical,
+    "simsiam": Simsiam,
 }
 
 AnyLabelled = Annotated[
-    Triplet | Autoencoder | Classifier | Contrastive | Arcface | Hierarchical, Field(discriminator="name")
+    Triplet | Autoencoder | Classifier | Contrastive | Arcface | Hierarchical | Simsiam, Field(discriminator="name")
 ]
 """Type of a configuration key that accepts any of them."""

@@ -21,6 +21,7 @@ CASES = [
     *(("triplet", {"mining": name, "margin": 0.5}) for name in MININGS),
     ("triplet", {"mining": "published", "margin": 0.5, "group": 2, "rivals": 2}),
     ("hierarchical", {}),
+    ("simsiam", {}),
     ("distil", {}),
     ("distil", {"beside": Triplet()}),
 ]
@@ -143,6 +144,7 @@ def test_half_precision_features_give_a_full_precision_loss(name, settings):
 def test_settings_give_a_batch_shape(name):
     spec = OBJECTIVES[name]()
     assert spec.name == name
-    assert (spec.group, spec.views) == ((4, 1) if name in ("triplet", "contrastive") else (1, 1))
+    shapes = {"triplet": (4, 1), "contrastive": (4, 1), "simsiam": (1, 2)}
+    assert (spec.group, spec.views) == shapes.get(name, (1, 1))
     with pytest.raises(ConfigError, match="group"):
         parse(OBJECTIVES[name], {"group": 0})
