@@ -191,6 +191,17 @@ def test_an_image_tower_of_open_clip_reads_the_file_of_the_whole_model(tmp_path)
         torch.testing.assert_close(found(images), peer.visual(images))
 
 
+def test_the_positions_of_an_image_tower_are_interpolated_to_another_side(tmp_path):
+    pytest.importorskip("open_clip")
+    source = build_encoder(EncoderSpec(arch="open_clip:ViT-S-32", size=224), 4).network.state_dict()
+    save_file(source, tmp_path / "tower.safetensors")
+    found = start_from(tmp_path / "tower.safetensors", arch="open_clip:ViT-S-32", size=96).network.state_dict()
+    assert found["positional_embedding"].shape == (1 + 3 * 3, 384)
+    assert torch.equal(found["positional_embedding"][0], source["positional_embedding"][0])  # that of the class token
+    same = [name for name in source if name != "positional_embedding"]
+    assert all(torch.equal(found[name], source[name]) for name in same)
+
+
 def test_a_start_that_is_not_there_names_what_a_start_can_be(tmp_path):
     with pytest.raises(EncoderRefused, match=r"lost\.pth: no such file or folder: set encoder\.init to random"):
         start_from(tmp_path / "lost.pth")

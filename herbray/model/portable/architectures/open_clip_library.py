@@ -5,7 +5,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, device, nn
+from torch import Tensor, device, get_default_device, nn
 
 from ..refusal import EncoderRefused
 from .base import Architecture
@@ -41,7 +41,8 @@ def describe(model: str) -> Architecture:
 
 def _build(model: str, stem: str, size: int) -> nn.Module:
     del stem
-    tower: nn.Module = _import_open_clip(model).create_model(model, pretrained=None, force_image_size=size).visual
+    settings = {"pretrained": None, "force_image_size": size, "device": get_default_device()}
+    tower: nn.Module = _import_open_clip(model).create_model(model, **settings).visual
     return tower
 
 
