@@ -312,7 +312,8 @@ def test_a_study_repeats_its_table_and_resumes_where_it_stopped(tmp_path, cluste
 
 def test_a_collection_of_one_genus_is_trained_and_scored_on_species(tmp_path, cluster, drawn):
     root, rows = drawn
-    mine = folder_of(root, [row | {"genus": "Rosa", "species": f"Rosa {row['species'].split()[-1]}"} for row in rows])
+    one = {"order": "Rosales", "family": "Rosaceae", "genus": "Rosa"}
+    mine = folder_of(root, [row | one | {"species": f"Rosa {row['species'].split()[-1]}"} for row in rows])
     splits = {"home": None, "random": 0.6, "cap": None}
     shard = {"side": 40, "bag": 8, "labels": {"rank": "species"}, "splits": splits}
     study(spec(tmp_path, catalogue=mine, shard=shard, train=[TRAIN], embed={"actors": 0}, evaluate={}))

@@ -370,6 +370,7 @@ def test_evaluate_scores_logs_and_promotes(story, shards):
     assert evaluate(spec).equals(results)
 
 
+@pytest.mark.long
 def test_evaluate_names_a_split_that_was_not_embedded(story, shards):
     out, *_ = story
     folder = embed(

@@ -64,6 +64,7 @@ def test_an_encoder_learns_from_a_teacher_and_repeats_itself(shards, tmp_path, e
     assert rows[-1]["val_loss"] > 0
 
 
+@pytest.mark.long
 def test_two_workers_of_a_cluster_learn_from_a_teacher_with_a_relative_path(shards, tmp_path, embedded, monkeypatch):
     monkeypatch.chdir(embedded[0].parent)
     spec = spec_of(shards, tmp_path, embedded[0].name, workers=2, cpus_per_worker=1, epochs=1)

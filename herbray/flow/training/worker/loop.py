@@ -158,7 +158,7 @@ class _TrainingLoop:
         before, self.consumed = self.consumed, self.consumed + stride
         if self.consumed // per_epoch > before // per_epoch:
             figures = self.meter.figures() | self._place()
-            figures |= self.validator.figures(self.learner.evaluated) if self.validator else {}
+            figures |= self.validator.figures(self.learner) if self.validator else {}
             self._report(figures)
             self.meter.skip()
             self._save(figures)

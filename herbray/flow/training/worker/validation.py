@@ -67,7 +67,7 @@ class Validator:
         if self.world.size > 1:  # ranks saw different batches: validate the statistics that the checkpoint will hold
             for buffer in learner.buffers():
                 dist.broadcast(buffer, 0)
-        features, losses = self._all_ranks(*self._embedded(learner))
+        features, losses = self._all_ranks(*self._embedded(learner.evaluated))
         found = {"val_loss": float(losses.double().mean())}
         if not math.isfinite(found["val_loss"]):
             raise FloatingPointError(f"the validation loss is {found['val_loss']}: lower optimizer.lr")
