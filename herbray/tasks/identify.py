@@ -79,6 +79,6 @@ class Identify(ProbeTask):
         scores = place.scores(counts)
         hit = np.zeros(len(rows), dtype=bool)
         for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
-            scores += place.scores(macro_scores(labels[fold.test], fold, present_only=True), fold.number)
+            scores += place.scores(macro_scores(labels[fold.test], fold), fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
         return Measurement(scores, place.hit_outcomes(embeddings.specimen_id[rows], hit, labels))

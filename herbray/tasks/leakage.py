@@ -75,7 +75,7 @@ class Leakage(ProbeTask):
         for fold in cross_validate(chosen.features, labels, embeddings_units(chosen), self, seed):
             train = np.setdiff1d(every, fold.test)
             guess = _majority_of_genus(chosen.genus, labels, train)[fold.test]
-            found = macro_scores(labels[fold.test], fold, present_only=True)
+            found = macro_scores(labels[fold.test], fold)
             found["genus_majority"] = float((guess == labels[fold.test]).mean())
             scores += place.scores(found, fold.number)
             hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]

@@ -105,6 +105,6 @@ class Transfer(LinearTask):
         numbers = {"rows": len(known), "classes": len(np.unique(truth)), "rows_undetermined": int(undetermined.sum())}
         numbers |= {"rows_fitted": len(rows), "classes_fitted": len(names)}
         numbers |= {"rows_unknown": len(tested_names) - len(known) - numbers["rows_undetermined"]}
-        scores = place.scores(numbers | macro_scores(truth, fold, present_only=True))
+        scores = place.scores(numbers | macro_scores(truth, fold))
         hit = fold.probabilities.argmax(axis=1) == truth
         return Measurement(scores, place.hit_outcomes(tested.specimen_id[known], hit, truth))

@@ -74,6 +74,18 @@ def test_pairs_are_chosen_by_the_labels_alone(five_genera):
     assert {score.level for score in Discriminate().run(embeddings, "random")} == {"Alba–Borea", "Alba–Erema"}
 
 
+def test_of_two_pairs_of_equally_rare_genera_the_larger_first_genus_decides(embeddings_of):
+    embeddings = embeddings_of({"Alba": 30, "Borea": 12, "Cirra": 40, "Dolia": 12}, separation=1.0)
+    assert choose_pairs(embeddings, 5) == (Pair(positive="Cirra", negative="Dolia", kind="similar"),)
+
+
+def test_only_the_most_frequent_genus_of_another_order_is_the_distinct_one(embeddings_of):
+    embeddings = embeddings_of({"Alba": 30, "Borea": 20, "Cirra": 16, "Erema": 24}, separation=1.0)
+    order = np.where(embeddings.genus == "Cirra", "Cirrales", embeddings.rank("order"))
+    kinds = [(pair.kind, pair.negative) for pair in choose_pairs(dataclasses.replace(embeddings, order=order), 5)]
+    assert kinds == [("similar", "Borea"), ("distinct", "Erema")]
+
+
 def test_specimens_known_to_be_wrong_do_not_count_towards_the_choice(five_genera):
     embeddings = Embeddings.from_table(five_genera)
     true_species = np.where(embeddings.genus == "Borea", "Alba alta", None)

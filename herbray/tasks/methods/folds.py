@@ -23,10 +23,10 @@ def deal_folds(labels: Indices, units: Indices, many: int, seed: int) -> list[tu
             f"rows per class {counts.tolist()[:20]}, gatherings per class {gatherings.tolist()[:20]}: {many}-fold "
             f"cross-validation needs two classes of at least {many} rows, in two or more gatherings each"
         )
-    return list(_train_and_test_rows(labels, units, many, seed))
+    return list(iter_fold_rows(labels, units, many, seed))
 
 
-def _train_and_test_rows(labels: Indices, units: Indices, many: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
+def iter_fold_rows(labels: Indices, units: Indices, many: int, seed: int) -> Iterator[tuple[Indices, Indices]]:
     """Training rows and held-out rows of each fold; units are stratified by the class of their first row."""
     _, firsts, unit = np.unique(units, return_index=True, return_inverse=True)
     heads = np.sort(firsts)

@@ -7,27 +7,27 @@ from herbray.tasks.interface.embeddings import Indices
 from herbray.tasks.methods.probe import FoldPredictions
 
 
-def macro_scores(truth: Indices, fold: FoldPredictions, present_only: bool = False) -> dict[str, float]:
+def macro_scores(truth: Indices, fold: FoldPredictions) -> dict[str, float]:
     """Scores of one fold over k equally weighted classes; a class that is never predicted has precision 0.
+
+    Classes without a row enter no mean: because gatherings are kept together, a fold may lack rows of a small class.
 
     Args:
         truth: [m] true classes of the held-out rows.
         fold: predictions of the probe for these rows.
-        present_only: exclude classes without a row from every mean instead of counting their recall as 0. Because
-            gatherings are kept together, a fold may contain no row of a small class.
 
     Returns:
-        `accuracy`; macro `precision`, `recall`, `f1`; `balanced_accuracy`, which equals macro recall if every class is
-        present; `auroc`, the mean over classes of one class versus the rest; `majority`, the accuracy of always
-        predicting the most frequent training class; `converged`, 1 or 0.
+        `accuracy`; macro `precision`, `recall`, `f1`; `balanced_accuracy`, another name of macro recall; `auroc`, the
+        mean over classes of one class versus the rest; `majority`, the accuracy of always predicting the most frequent
+        training class; `converged`, 1 or 0.
     """
     classes = np.arange(fold.probabilities.shape[1])
     predicted = fold.probabilities.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
-    entered = support > 0 if present_only else np.ones(len(classes), dtype=bool)
+    entered = support > 0
     macro = {"precision": precision, "recall": recall, "f1": f1}
     scores = {name: values[entered].mean() for name, values in macro.items()}
-    scores["balanced_accuracy"] = recall[support > 0].mean()
+    scores["balanced_accuracy"] = scores["recall"]
     one_hot = truth[:, None] == classes
     mixed = one_hot.any(axis=0) & ~one_hot.all(axis=0)
     if mixed.any():

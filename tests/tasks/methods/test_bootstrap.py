@@ -184,6 +184,7 @@ def test_the_order_of_runs_does_not_matter_and_one_kind_alone_gives_nothing():
     samples = samples_of(a=[outcome_of(generator.random(40)) for _ in range(2)], b=[outcome_of(generator.random(40))])
     assert compare_kinds(samples, Bootstrap()).equals(compare_kinds(samples[::-1], Bootstrap()))
     assert compare_kinds(samples[:2], Bootstrap()).num_rows == 0
+    assert compare_kinds(samples, Bootstrap(resamples=0)).num_rows == 0
 
 
 def test_an_outcome_without_weight_or_with_odd_numbers_is_refused():
