@@ -223,7 +223,7 @@ def _locate(kind: type[Spec], keys: Sequence[str]) -> tuple[str, type[Spec] | No
             if not key.isdigit():
                 holder = None
             continue
-        options = list(_find_specs(field.annotation))
+        options = list(find_specs(field.annotation))
         labelled = _count_members(field.annotation) > 1
         holder = options[0] if len(options) == 1 else (holder if options else None)
     return ".".join(shown) or kind.__name__, holder
@@ -241,8 +241,9 @@ def _count_members(annotation: object) -> int:
     return sum(member is not type(None) for member in typing.get_args(annotation)) if union else 1
 
 
-def _find_specs(annotation: Any) -> Iterator[type[Spec]]:  # noqa: ANN401  (annotations have no common type)
+def find_specs(annotation: Any) -> Iterator[type[Spec]]:  # noqa: ANN401  (annotations have no common type)
+    """The specifications inside an annotation, whichever member of a union or container they are."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, Spec):
         yield annotation
     for inner in typing.get_args(annotation):
-        yield from _find_specs(inner)
+        yield from find_specs(inner)

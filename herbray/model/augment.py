@@ -73,7 +73,7 @@ def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1)
     about = torch.rand(
         len(planes), 2, generator=generator, dtype=torch.float64
     )  # drawn last, so that the draws above keep their values
-    grid = _make_grid(_send(_make_maps(torch.cat([draws[:, :11], about], dim=1), spec), planes), size)
+    grid = _make_grid(_send(make_maps(torch.cat([draws[:, :11], about], dim=1), spec), planes), size)
     sampled = functional.grid_sample(planes, grid, "bilinear", spec.padding, align_corners=False)
     light = _change_light if spec.light == "linear" else _change_log_odds
     return light(sampled, _send(draws[:, 11:], planes), spec)
@@ -125,7 +125,7 @@ def _resize(planes: Tensor, side: int) -> Tensor:
     return resized.clamp_(0, 1)  # rounding may leave [0, 1] slightly
 
 
-def _make_maps(draws: Tensor, spec: Augment) -> Tensor:
+def make_maps(draws: Tensor, spec: Augment) -> Tensor:
     """Make projective maps from output to input coordinates, both in [-1, 1]: draws [m, 13] → Float [m, 3, 3]."""
     flip, rotated, angle, zooms, zoom, warps, across, along, area, left, top, x, y = draws.unbind(dim=1)
     zero, one = torch.zeros_like(flip), torch.ones_like(flip)

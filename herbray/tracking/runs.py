@@ -77,7 +77,7 @@ def open_run(
         raise ValueError(f"run name {name!r}: must not be empty or contain quotation marks or line breaks")
     store = client(uri)
     experiment_id = _open_experiment(uri, experiment, artifacts)
-    flat = {entity_key(key): _shorten(value) for key, value in _flatten(params)}
+    flat = {entity_key(key): _shorten(value) for key, value in flatten_settings(params)}
     found = store.search_runs(
         [experiment_id], f"tags.`{NAME_TAG}` = '{name}'", max_results=1, order_by=["attributes.start_time DESC"]
     )
@@ -263,10 +263,11 @@ def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten_settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Settings by dotted path, as text."""
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten_settings(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _text(value)
 

@@ -18,7 +18,7 @@ from herbray.config import ConfigError, parse
 from herbray.data.sources.synthetic import Synthetic, names
 from herbray.data.sources.synthetic.drawing.sheet import draw_sheet
 from herbray.data.sources.synthetic.flora import FloraSizes, grow_flora
-from herbray.data.sources.synthetic.source import _make_subject
+from herbray.data.sources.synthetic.source import make_subject
 from herbray.data.sources.synthetic.specimens import collect_specimens
 
 TAXONOMY = Path(__file__).parents[2].parent / "shared/data/taxonomy"
@@ -298,7 +298,7 @@ def test_half_earth_metadata_joins_to_the_same_catalogue(tmp_path, holder):
 def test_a_sheet_of_any_herbarium_is_paper_with_a_plant_on_it(institution):
     table = collected(sheets=400, institutions=9)
     number = int(np.flatnonzero(table.institution == institution)[0])
-    pixels = draw_sheet(_make_subject(table, number, 89), 128, 89)
+    pixels = draw_sheet(make_subject(table, number, 89), 128, 89)
     assert pixels.dtype == np.uint8
     luma = pixels.mean(axis=2)
     middle = luma[30:-60, 20:-20]
@@ -309,14 +309,14 @@ def test_a_sheet_of_any_herbarium_is_paper_with_a_plant_on_it(institution):
 def test_duplicates_show_one_plant_in_different_pieces(tmp_path):
     table = collected(sheets=200, duplicates=0.4)
     first, second = next((i, i + 1) for i in range(199) if table.gathering[i] == table.gathering[i + 1])
-    one, other = (draw_sheet(_make_subject(table, number, 89), 64, 89) for number in (first, second))
+    one, other = (draw_sheet(make_subject(table, number, 89), 64, 89) for number in (first, second))
     assert one.shape != other.shape or not np.array_equal(one, other)
 
 
 def test_genus_cannot_be_read_from_the_mean_colour_alone():
     table = collected(sheets=160, duplicates=0, institutions=1, orders=2, families=3, genera=5, species=15)
     means = np.array(
-        [draw_sheet(_make_subject(table, number, 89), 40, 89)[:, 5:-5].mean((0, 1)) for number in range(160)]
+        [draw_sheet(make_subject(table, number, 89), 40, 89)[:, 5:-5].mean((0, 1)) for number in range(160)]
     )
     genera = [table.taxa[truth].genus for truth in table.truth]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

@@ -171,10 +171,10 @@ def test_other_arrays_are_refused(images, told):
 
 
 def test_no_map_folds_the_sheet_over():
-    from herbray.model.augment import _make_maps
+    from herbray.model.augment import make_maps
 
     spec = Augment(rotate=180, warp=0.4, p_affine=1)
-    maps = _make_maps(torch.rand(5000, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64), spec)
+    maps = make_maps(torch.rand(5000, 13, generator=torch.Generator().manual_seed(0), dtype=torch.float64), spec)
     corners = torch.tensor([[x, y, 1.0] for x in (-1, 1) for y in (-1, 1)], dtype=torch.float64)
     assert (corners @ maps.transpose(1, 2))[..., 2].min() > 1 - 2 * 0.4 - 1e-9
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from herbray.config import Spec, _find_specs
+from herbray.config import Spec, find_specs
 from herbray.flow.sweep.job import Tune
 from herbray.flow.training.specification import Train
 from herbray.model.objectives.distil import Distil
@@ -31,7 +31,7 @@ def fields(kind, prefix="", role=None):
     for name, info in kind.model_fields.items():
         mark = mark_of(kind, name)
         mine = role or (mark.role if mark else None)
-        inner = [*_find_specs(info.annotation)]
+        inner = [*find_specs(info.annotation)]
         for each in inner:
             found |= fields(each, f"{prefix}{name}.", mine)
         if len(inner) < len(typing.get_args(info.annotation)) or not inner:

@@ -7,7 +7,7 @@ import pytest
 
 from herbray.schema import RESULT
 from herbray.tracking import Run, finish, log_file, log_metrics, log_results, open_run, tracking_uri
-from herbray.tracking.runs import _flatten
+from herbray.tracking.runs import flatten_settings
 from herbray.tracking.store import client, entity_key, registry_uri
 
 
@@ -236,7 +236,7 @@ def test_every_converted_name_is_accepted(uri):
 
 
 def test_flattening_leaves_the_order_and_keeps_text_bare():
-    assert list(_flatten({"b": {"c": "text", "a": True}, "a": (1, 2)})) == [
+    assert list(flatten_settings({"b": {"c": "text", "a": True}, "a": (1, 2)})) == [
         ("b.c", "text"),
         ("b.a", "true"),
         ("a", "[1, 2]"),
@@ -257,5 +257,5 @@ def test_a_password_of_a_database_does_not_show_when_a_run_is_printed():
 
 
 def test_secrets_in_settings_do_not_become_parameters():
-    flat = dict(_flatten({"init": "https://ann:s3cret@host/x", "more": ["https://host/x?token=s3cret"]}))
+    flat = dict(flatten_settings({"init": "https://ann:s3cret@host/x", "more": ["https://host/x?token=s3cret"]}))
     assert flat == {"init": "https://***@host/x", "more": '["https://host/x?token=***"]'}

@@ -118,7 +118,7 @@ def _learn(points: Floats, asked: Indices, k: int, metric: str) -> Search:
     from sklearn.neighbors import NearestNeighbors
 
     fitted = NearestNeighbors(n_neighbors=k + 1, metric=metric, algorithm="brute", n_jobs=-1).fit(points)
-    return lambda: _without_own(fitted.kneighbors(points[asked], return_distance=False), asked)
+    return lambda: without_own(fitted.kneighbors(points[asked], return_distance=False), asked)
 
 
 def _faiss(points: Floats, asked: Indices, k: int) -> Search | Missing:
@@ -129,10 +129,10 @@ def _faiss(points: Floats, asked: Indices, k: int) -> Search | Missing:
     faiss.omp_set_num_threads(torch.get_num_threads())
     index = faiss.IndexFlatIP(points.shape[1])
     index.add(points)
-    return lambda: _without_own(index.search(points[asked], k + 1)[1], asked)
+    return lambda: without_own(index.search(points[asked], k + 1)[1], asked)
 
 
-def _without_own(places: Ints, asked: Indices) -> Ints:
+def without_own(places: Ints, asked: Indices) -> Ints:
     """Places [m, k + 1] without the query itself, or without the last place if duplicates have displaced the query."""
     own = places == asked[:, None]
     own[~own.any(axis=1), -1] = True

@@ -39,7 +39,7 @@ def draw_curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing
             axes.set_visible(place < len(panels))
         for axes, (title, keys) in zip(grid.flat, panels, strict=False):
             for kind, metric in keys:
-                epochs, values = _mean_line(lines[kind, metric])
+                epochs, values = mean_line(lines[kind, metric])
                 dashed = "--" if metric.startswith("val") and "loss" in metric else "-"
                 one = drawn[kind]
                 style = {"color": one.colour, "marker": one.marker, "markersize": 3.5, "linewidth": 1.6}
@@ -61,7 +61,7 @@ def draw_curves(table: pa.Table, name: str, series: Sequence[Series]) -> Drawing
     return render(paint, name, alt, caption)
 
 
-def _mean_line(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def mean_line(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     """Epochs and values, averaged over runs that report the same epoch."""
     found: dict[float, list[float]] = {}
     for epoch, value in sorted(points):

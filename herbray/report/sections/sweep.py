@@ -72,7 +72,7 @@ def sweep_section(note: SweepNote, name: str) -> SweepSection:
     scored = [row for row in rows if row["score"] is not None and math.isfinite(row["score"])]
     able = [row for row in scored if row["status"] in ("finished", "stopped")]
     leader = min(able, key=lambda row: (-row["score"], row["number"]), default=None)
-    dimensions = [_make_dimension(path, [row[path] for row in scored], path in note.logarithmic) for path in paths]
+    dimensions = [make_dimension(path, [row[path] for row in scored], path in note.logarithmic) for path in paths]
     dimensions = [one for one in dimensions if len(set(one.places)) > 1][:_MOST_PATHS]
     ranked = sorted(rows, key=lambda row: (-(row["score"] if row in able else -1.0), row["number"]))
     shown = [(row, tuple(_write_value(row[path]) for path in paths), row is leader) for row in ranked[:_MOST_ROWS]]
@@ -100,7 +100,8 @@ def _describe_trials(rows: Sequence[Mapping[str, Any]], leader: Mapping[str, Any
     )
 
 
-def _make_dimension(path: str, values: Sequence[Any], logarithmic: bool) -> Dimension:
+def make_dimension(path: str, values: Sequence[Any], logarithmic: bool) -> Dimension:
+    """The axis of a searched setting, from the values of all trials."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         places = tuple(math.log10(value) if logarithmic else float(value) for value in values)
         ends = sorted({min(places, default=0.0), max(places, default=0.0)})
@@ -119,7 +120,7 @@ def _draw_parallel(
     score = tuple(row["score"] for row in rows)
     ends = sorted({min(score), max(score)})
     axes_of = [*dimensions, Dimension("score", score, tuple((end, f"{100 * end:.1f}%") for end in ends), True)]
-    heights = [_scale_to_unit(one.places) for one in axes_of]
+    heights = [scale_to_unit(one.places) for one in axes_of]
     norm = _colour_norm(score)
 
     def paint() -> Figure:
@@ -158,7 +159,7 @@ def _paint_axes(axes: Axes, dimensions: Sequence[Dimension]) -> None:
         axes.spines[side].set_visible(False)
     for x, one in enumerate(dimensions):
         axes.plot([x, x], [0, 1], color=LINE, linewidth=1, zorder=0.5)
-        heights = _scale_to_unit([place for place, _ in one.ticks], one.places)
+        heights = scale_to_unit([place for place, _ in one.ticks], one.places)
         for (_, label), height in zip(one.ticks, heights, strict=True):
             shift = (0, 9) if height == 1 else (0, -9) if height == 0 else (6, 0)
             centred = "left" if shift[0] else "center"
@@ -262,7 +263,7 @@ def _colour_norm(scores: Sequence[float]) -> matplotlib.colors.Normalize:
     return matplotlib.colors.Normalize(low, high if high > low else low + 0.01)
 
 
-def _scale_to_unit(places: Sequence[float], among: Sequence[float] | None = None) -> list[float]:
+def scale_to_unit(places: Sequence[float], among: Sequence[float] | None = None) -> list[float]:
     """Scale positions to 0 (lowest) to 1 (highest); 0.5 if all are equal."""
     low, high = min(among or places), max(among or places)
     return [(place - low) / (high - low) if high > low else 0.5 for place in places]

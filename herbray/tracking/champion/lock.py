@@ -49,12 +49,13 @@ def promotion_lock(uri: str, name: str, patience: float = _PATIENCE) -> Iterator
         PromotionLocked: the lock was not released in time.
     """
     database = sqlite_file(uri)
-    with _file_lock(database, name, patience) if database is not None else _model_lock(uri, name, patience):
+    with file_lock(database, name, patience) if database is not None else model_lock(uri, name, patience):
         yield
 
 
 @contextmanager
-def _file_lock(database: Path, name: str, patience: float) -> Iterator[None]:
+def file_lock(database: Path, name: str, patience: float) -> Iterator[None]:
+    """Hold a lock by a file next to the store."""
     readable = re.sub(r"[^A-Za-z0-9_.\-]", "_", name)[:60]
     path = database.with_name(f".{database.name}.{readable}-{digest(name)[:8]}.promotion.lock")
     end = time.monotonic() + patience
@@ -76,7 +77,8 @@ def _file_lock(database: Path, name: str, patience: float) -> Iterator[None]:
 
 
 @contextmanager
-def _model_lock(uri: str, name: str, patience: float) -> Iterator[None]:
+def model_lock(uri: str, name: str, patience: float) -> Iterator[None]:
+    """Hold a lock that is a registered model of its own: only one process can create it."""
     from mlflow.exceptions import MlflowException
 
     lock, end = f"{name}{LOCK_SUFFIX}", time.monotonic() + patience

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from herbray.benchmark.contests import knn, scale, sizes, triplet
-from herbray.benchmark.contests.knn import Knn, _without_own, cosines
+from herbray.benchmark.contests.knn import Knn, cosines, without_own
 from herbray.benchmark.contests.scale import Scale
 from herbray.benchmark.contests.triplet import TripletStep, same
 from herbray.benchmark.harness.race import Measured, Missing
@@ -37,7 +37,7 @@ def test_all_searches_find_the_same_neighbours_and_a_wrong_one_is_caught(tmp_pat
         case.check()
     points = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
     assert cosines(points, np.array([0, 2]), np.array([[2, 1], [3, 0]])).tolist() == [[0, 1], [0, 0]]
-    found = _without_own(np.array([[0, 1, 2], [0, 3, 2], [1, 0, 3]]), np.array([1, 2, 2]))
+    found = without_own(np.array([[0, 1, 2], [0, 3, 2], [1, 0, 3]]), np.array([1, 2, 2]))
     assert found.tolist() == [[0, 2], [0, 3], [1, 0]]
 
 

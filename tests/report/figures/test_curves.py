@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from herbray.report.figures.curves import _mean_line, draw_curves
+from herbray.report.figures.curves import draw_curves, mean_line
 from herbray.report.names import Kind
 from herbray.report.scores import list_series
 
@@ -13,7 +13,7 @@ def drawn(*rows):
 
 
 def test_runs_of_one_model_are_shown_as_their_mean():
-    assert _mean_line([(2.0, 1.0), (1.0, 4.0), (1.0, 2.0)]) == ([1.0, 2.0], [3.0, 1.0])
+    assert mean_line([(2.0, 1.0), (1.0, 4.0), (1.0, 2.0)]) == ([1.0, 2.0], [3.0, 1.0])
 
 
 def test_shared_accuracy_comes_first_and_each_loss_has_its_own_scale():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from herbray import schema
 from herbray.report import ReportData, SweepNote, logarithmic_paths, write_report
-from herbray.report.sections.sweep import _make_dimension, _scale_to_unit, sweep_section
+from herbray.report.sections.sweep import make_dimension, scale_to_unit, sweep_section
 
 PATHS = {"objective.margin": pa.float64(), "optimizer.lr": pa.float64(), "objective.mining": pa.string()}
 
@@ -102,12 +102,12 @@ def test_a_table_without_its_columns_is_refused():
 
 def test_logarithmic_ranges_have_logarithmic_places():
     assert logarithmic_paths({"a": "loguniform(1e-4, 1e-2)", "b": "uniform(0, 1)", "c": [1, 2]}) == {"a"}
-    assert _make_dimension("a", [1e-4, 1e-2], True).places == (-4.0, -2.0)
-    assert _make_dimension("b", ["x", "null", "x"], False).places == (1.0, 0.0, 1.0)
+    assert make_dimension("a", [1e-4, 1e-2], True).places == (-4.0, -2.0)
+    assert make_dimension("b", ["x", "null", "x"], False).places == (1.0, 0.0, 1.0)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
 def test_places_lie_on_their_rail(places):
-    unit = _scale_to_unit(places)
+    unit = scale_to_unit(places)
     assert all(0 <= height <= 1 for height in unit)
     assert math.isclose(max(unit), 1) or len(set(places)) == 1

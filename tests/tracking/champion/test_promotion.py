@@ -17,7 +17,7 @@ from herbray.tracking import (
     set_alias,
     write_card,
 )
-from herbray.tracking.champion.lock import LOCK_SUFFIX, _file_lock, _model_lock, promotion_lock
+from herbray.tracking.champion.lock import LOCK_SUFFIX, file_lock, model_lock, promotion_lock
 from herbray.tracking.store import client, sqlite_file
 
 CARD = "# A card\n\n## Promotion\n\nNot considered yet.\n\n## Settings\n\nseed: 89\n"
@@ -154,7 +154,7 @@ def test_missing_models_and_versions_are_errors(uri, model):
 def test_a_lock_is_exclusive_and_released(uri, model, kind):
     def lock(patience):
         database = sqlite_file(uri)
-        return _file_lock(database, model, patience) if kind == "file" else _model_lock(uri, model, patience)
+        return file_lock(database, model, patience) if kind == "file" else model_lock(uri, model, patience)
 
     with lock(0.3):
         with pytest.raises(PromotionLocked, match=model), lock(0.3):
@@ -180,7 +180,7 @@ def test_of_many_who_ask_for_the_name_one_gets_it(uri, model):
 
     def attempt():
         together.wait()
-        with _model_lock(uri, model, 30):
+        with model_lock(uri, model, 30):
             inside.append(1)
             most.append(len(inside))
             inside.pop()

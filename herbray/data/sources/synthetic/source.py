@@ -129,11 +129,12 @@ class Synthetic(SourceSpec):
         specimens = collect_specimens(self.collection)
         places = [folder / layouts.image_path(self.layout, specimens, number) for number in range(self.sheets)]
         missing = [number for number, place in enumerate(places) if not place.is_file()]
-        jobs: Iterator[DrawJob] = ((_make_subject(specimens, number, self.seed), places[number]) for number in missing)
+        jobs: Iterator[DrawJob] = ((make_subject(specimens, number, self.seed), places[number]) for number in missing)
         draw_all(jobs, len(missing), self.size, self.seed, self.workers)
 
 
-def _make_subject(specimens: Specimens, number: int, seed: int) -> Subject:
+def make_subject(specimens: Specimens, number: int, seed: int) -> Subject:
+    """What is drawn on the sheet of one specimen."""
     owner = make_herbarium(int(specimens.institution[number]), seed)
     who, when = collector_and_date(specimens, number)
     place = _LOCALITIES[int(specimens.gathering[number] * 7919 % len(_LOCALITIES))]
