@@ -263,11 +263,12 @@ def _check_labels(labels: pa.ChunkedArray, rank: str) -> None:
     """Refuse a catalogue with a single label, whatever the settings."""
     names = pc.unique(labels).drop_null().to_pylist()
     if len(names) == 1:
+        what = "name" if rank == ALL else rank
         finer = () if rank == ALL else RANKS[RANKS.index(rank) + 1 :]
         hint = f", or train on the {finer[0]} with labels.rank={finer[0]}" if finer else ""
         raise ValueError(
-            f"all {len(labels) - labels.null_count:,} specimens are of one {rank}, {names[0]}, but encoders are "
-            f"trained to distinguish names: add sheets of another {rank}{hint}"
+            f"all {len(labels) - labels.null_count:,} specimens are of one {what}, {names[0]}, but encoders are "
+            f"trained to distinguish names: add sheets of another {what}{hint}"
         )
     if not names:
         raise EmptySplit(

@@ -45,7 +45,7 @@ class Objective(nn.Module, ABC):
 
 
 class ObjectiveSpec(Spec, ABC):
-    """Settings of an objective; the training loop reads only `group`, `views` and `rivals`."""
+    """Settings of an objective. `group`, `views` and `rivals` are the shape of the batches that it needs."""
 
     name: str
     group: int = Field(1, ge=1, description="adjacent rows of one label in a batch")
