@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Without compiled modules each process would compile the libraries and the tests again.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: setup demo test test-fast test-all drills drills-short lint docs lock clean
 
 setup: $(READY)
@@ -30,9 +33,9 @@ test-all: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
 	$(BIN)/python -m pytest -m cluster
 
-# No Ray cluster and nothing that takes seconds: while you work.
+# No Ray cluster and nothing that takes a second: while you work.
 test-fast: setup
-	$(BIN)/python -m pytest -m "not cluster and not slow and not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster and not slow and not long"
 
 # Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. Some twenty to thirty minutes, if nothing else runs.
 drills: setup

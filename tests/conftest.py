@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "cluster" in item.fixturenames:
             item.add_marker("cluster")
-        elif "mlflow_server" in item.fixturenames:
+        elif {"mlflow_server", "uri"} & set(item.fixturenames):  # making a store takes seconds
             item.add_marker("slow")
 
 

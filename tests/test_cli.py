@@ -37,6 +37,7 @@ def test_an_override_may_replace_the_file_argument(capsys):
     assert "nowhere-at-all" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_names_every_verb_and_is_quick_to_import():
     code = "import sys, herbray.cli; print(sorted({'torch', 'ray', 'mlflow', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

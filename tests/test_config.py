@@ -256,6 +256,7 @@ def kind_of(path):
     return getattr(importlib.import_module(module), kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(job_files.find_folder().rglob("*.yaml")), ids=lambda path: path.stem)
 def test_mutated_files_are_read_or_refused_with_a_message(tmp_path, path):
     rng, text, kind = random.Random(path.stem), path.read_text(encoding="utf-8"), kind_of(path)

@@ -41,6 +41,7 @@ def other():
         process.stdout.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shards", "results.parquet"])
 def test_the_second_job_learns_who_holds_the_output_and_since_when(tmp_path, other, name):
     first = other(tmp_path / name)
@@ -148,6 +149,7 @@ def _contend(out, log, tries):
             pass
 
 
+@pytest.mark.slow
 def test_only_one_job_at_a_time_although_the_lock_file_is_removed(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     jobs = [spawn.Process(target=_contend, args=(str(tmp_path / "out"), str(tmp_path / "log"), 40)) for _ in range(3)]
@@ -170,6 +172,7 @@ def test_a_verb_is_refused_before_it_does_anything_while_another_job_writes_ther
     assert not (tmp_path / "sheets").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", sorted(set(cli.VERBS) - {"doctor", "promote"}))
 def test_every_verb_that_writes_is_refused_where_another_job_writes(tmp_path, other, capsys, verb):
     out = tmp_path / {"report": "page.html", "evaluate": "results.parquet"}.get(verb, "out")

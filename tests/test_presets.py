@@ -207,6 +207,7 @@ def at(spec, path):
     return spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", STUDY)
 def test_the_settings_are_those_of_the_study(section):
     found = jobs()

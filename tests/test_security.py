@@ -25,6 +25,7 @@ def calls(path):
     return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_that_is_read_is_executed(path):
     name = path.relative_to(ROOT).as_posix()
@@ -45,6 +46,7 @@ def test_nothing_that_is_read_is_executed(path):
         assert not bad, f"{name}: imports {bad}"
 
 
+@pytest.mark.slow
 def test_templates_escape_everything_but_our_own_figures():
     for path in (ROOT / "herbray").rglob("*.j2"):
         text = path.read_text(encoding="utf-8")
@@ -55,6 +57,7 @@ def test_templates_escape_everything_but_our_own_figures():
     assert marked == ["drawing.py"]  # SVG of matplotlib, which escapes its texts
 
 
+@pytest.mark.slow
 def test_csv_is_written_where_formulas_are_defused():
     writers = {
         path.relative_to(ROOT).as_posix()

@@ -61,6 +61,7 @@ def test_other_programs_read_our_tables(tmp_path):
     assert pq.read_table(path).equals(TABLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, AS_SHARD])
 def test_no_flipped_bit_gives_other_rows(tmp_path, options):
     path = tmp_path / "t.parquet"
@@ -78,6 +79,7 @@ def test_no_flipped_bit_gives_other_rows(tmp_path, options):
     assert noticed > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, AS_SHARD])
 def test_verification_notices_every_flipped_bit(tmp_path, options):
     path = tmp_path / "t.parquet"

@@ -60,6 +60,7 @@ client("sqlite:///{}/mlflow.db")
 """
 
 
+@pytest.mark.slow
 def test_a_new_tracking_store_is_created_silently(tmp_path, monkeypatch):
     monkeypatch.delenv("HERBRAY_LOG", raising=False)
     monkeypatch.delenv("MLFLOW_LOGGING_LEVEL", raising=False)

@@ -49,6 +49,7 @@ def test_a_line_is_due_after_half_a_minute_and_a_tenth_or_after_a_minute_with_an
     assert progress.is_line_due(seconds, share) is expected
 
 
+@pytest.mark.slow
 def test_a_log_file_gets_plain_lines_on_the_way_and_one_at_the_end(log, monkeypatch):
     monkeypatch.setattr(progress, "MIN_INTERVAL_S", 0.5)
     monkeypatch.setattr(progress, "MAX_INTERVAL_S", 2.0)

@@ -152,6 +152,7 @@ def test_a_failed_rebuild_does_not_pass_for_the_older_catalogue(tmp_path):
 texts = st.none() | st.text(st.characters(codec="utf-8"), max_size=4)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), st.randoms(), st.integers(1, 3))
 def test_the_fingerprint_does_not_depend_on_order_chunks_or_place(pairs, random, cut):
@@ -266,6 +267,7 @@ def test_every_source_is_chosen_by_its_name_and_comes_back_from_yaml(name, tmp_p
         parse(Catalogue, {"source": {"name": name, "path": "x", "pth": 1}})
 
 
+@pytest.mark.slow
 def test_the_synthetic_herbarium_reads_the_same_from_both_layouts(tmp_path):
     tables = {}
     for layout, source in (("folder", "folder"), ("half_earth", "half_earth")):

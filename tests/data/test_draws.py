@@ -10,6 +10,7 @@ def test_known_values_never_change():
     assert draw_numbers(89, "cap", ["NY-1", "NY-2"]).tolist() == [2931855677964825046, 8726239936936711965]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(), unique=True), st.integers())
 def test_a_draw_follows_its_key_and_not_its_place(keys, seed):
     forward = draw_numbers(seed, "cap", keys)

@@ -212,6 +212,7 @@ def test_streaming_equals_the_standard_parser_at_every_window_size(tmp_path_fact
         assert list(stream_elements(path)) == expected
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     sheet = json.dumps({"id": 1, "file_name": "x" * 2000, "note": "y" * 2000})
     for name, count in (("small", 2_000), ("large", 30_000)):

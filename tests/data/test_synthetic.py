@@ -51,6 +51,7 @@ def drawn(tmp_path_factory):
     return spec, read(spec)
 
 
+@pytest.mark.slow
 def test_every_row_has_a_real_jpeg_of_the_asked_width_and_real_proportions(drawn):
     spec, table = drawn
     assert table.num_rows == 40
@@ -86,6 +87,7 @@ def test_another_seed_draws_other_sheets(drawn, tmp_path):
     assert (other.path / name).read_bytes() != (spec.path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_draw_what_one_process_draws(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr("herbray.data.sources.synthetic.parallel_drawing.MAX_IN_PROCESS", 0)
     spec, _ = drawn
@@ -206,6 +208,7 @@ def test_the_share_of_wrong_names_is_as_asked_and_mostly_within_the_family():
     assert genus < 0.4
 
 
+@pytest.mark.slow
 def test_a_wrong_sheet_shows_its_true_species_under_another_lineage(tmp_path):
     spec = small(tmp_path / "wrong", errors=1.0)
     table = read(spec).to_pylist()
@@ -235,6 +238,7 @@ def test_duplicates_have_the_asked_share_one_species_and_several_herbaria():
         assert len({(table.collector[i], table.field_number[i], table.day[i]) for i in group}) == 1
 
 
+@pytest.mark.slow
 def test_gatherings_are_distinguished_by_collector_number_and_date(tmp_path):
     table = read(small(tmp_path / "herbarium", sheets=60, duplicates=0.3))
     found = collect_specimens(small(tmp_path, sheets=60, duplicates=0.3).collection)
@@ -271,6 +275,7 @@ def test_labels_are_plain_csv_with_paths_inside_the_folder(drawn):
     assert [row["true_species"] for row in rows] == table["true_species"].to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holder", ["institution", "region"])
 def test_half_earth_metadata_joins_to_the_same_catalogue(tmp_path, holder):
     spec = small(tmp_path / "half-earth", layout="half_earth", holder=holder, errors=0.3)
@@ -313,6 +318,7 @@ def test_duplicates_show_one_plant_in_different_pieces(tmp_path):
     assert one.shape != other.shape or not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_genus_cannot_be_read_from_the_mean_colour_alone():
     table = collected(sheets=160, duplicates=0, institutions=1, orders=2, families=3, genera=5, species=15)
     means = np.array(

@@ -38,6 +38,7 @@ def make(name, size=64):
     return encoder.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_read_and_prepared_encoders_give_the_same_features(name, tmp_path):
     encoder = make(name)
@@ -53,11 +54,13 @@ def test_saved_read_and_prepared_encoders_give_the_same_features(name, tmp_path)
     torch.testing.assert_close(found, due, rtol=0, atol=1e-4 * float(due.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_networks_have_the_published_number_of_parameters(name):
     assert sum(p.numel() for p in build_encoder(EncoderSpec(arch=name, size=64), 0).parameters()) == PEERS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "side"), [(0, 224), (1, 240), (2, 260)])  # the peer pads for these sides alone
 def test_weights_of_the_packages_are_those_of_the_architectures(number, side):
     if number:  # Lite0's are a dependency
@@ -72,6 +75,7 @@ def test_weights_of_the_packages_are_those_of_the_architectures(number, side):
         torch.testing.assert_close(encoder(images), due)
 
 
+@pytest.mark.slow
 def test_a_transformer_runs_without_herbray(tmp_path):
     encoder = make("vit_small")
     facts = {key: getattr(encoder, key) for key in ("arch", "stem", "normalise", "size", "dim")}
@@ -88,6 +92,7 @@ def test_a_transformer_runs_without_herbray(tmp_path):
         np.testing.assert_allclose(np.load(tmp_path / "out.npy"), encoder(torch.full((1, 3, 64, 64), 0.25)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tree", "words"),
     [

@@ -31,6 +31,7 @@ def test_random_start_follows_from_the_seed_and_leaves_the_generators_alone():
     assert first.training
 
 
+@pytest.mark.slow
 def test_imagenet_weights_come_from_the_cache_or_a_given_file(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     spec = EncoderSpec(init="imagenet", size=64)
@@ -46,6 +47,7 @@ def test_imagenet_weights_come_from_the_cache_or_a_given_file(tmp_path, monkeypa
     assert same(encoder, build_encoder(spec, 5, tmp_path / "elsewhere.pth"))
 
 
+@pytest.mark.slow
 def test_imagenet_file_cannot_run_code_and_must_be_a_resnet18(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = EncoderSpec(init="imagenet", size=64)
@@ -69,6 +71,7 @@ def test_imagenet_file_cannot_run_code_and_must_be_a_resnet18(tmp_path, monkeypa
         build_encoder(spec, 0, tmp_path / "broken.pth")
 
 
+@pytest.mark.slow
 def test_start_from_a_folder_takes_its_weights_at_any_size(tmp_path):
     trained = build_encoder(EncoderSpec(size=64), 3)
     facts = {"arch": "resnet18", "stem": "standard", "normalise": True, "size": 64, "dim": 512}

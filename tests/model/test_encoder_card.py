@@ -35,6 +35,7 @@ def folder(tmp_path, encoder):
     return tmp_path / "encoder"
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_read_back(folder, encoder):
     found, told = read_encoder(folder)
     assert told == card().model_copy(update={"weights": told.weights})
@@ -64,6 +65,7 @@ def test_saving_refuses_a_card_of_another_encoder_and_weights_that_diverged(tmp_
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -84,6 +86,7 @@ def test_reading_refuses_other_cards(folder, change, told):
         read_encoder(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -102,6 +105,7 @@ def test_reading_refuses_what_is_not_strict_json(folder, text, told):
         read_encoder(folder)
 
 
+@pytest.mark.slow
 def test_a_card_that_names_a_huge_network_is_refused_before_the_network_is_built(folder, monkeypatch):
     pytest.importorskip("timm")
     card = json.loads((folder / portable.CARD_FILE).read_text()) | {"arch": "timm:vit_giant_patch14_224"}
@@ -122,6 +126,7 @@ def test_a_card_that_names_a_huge_network_is_refused_before_the_network_is_built
     assert sum(built) < 10**6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -148,6 +153,7 @@ def test_reading_refuses_other_tensors(folder, encoder, change, told):
         read_encoder(folder)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_either_file_is_noticed(folder):
     for name in (portable.WEIGHTS_FILE, portable.CARD_FILE):
         path = folder / name

@@ -19,6 +19,7 @@ def encoder(request):
     return built.eval()
 
 
+@pytest.mark.slow
 def test_folded_norms_leave_the_features_as_they_are(encoder):
     before = copy.deepcopy(encoder.state_dict())
     folded = fold_batch_norm(encoder)
@@ -30,6 +31,7 @@ def test_folded_norms_leave_the_features_as_they_are(encoder):
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 7])
 def test_ready_for_the_cpu_gives_the_features_of_the_plain_encoder(encoder, rows):
     pixels = torch.from_numpy(np.random.default_rng(rows).integers(0, 256, (rows, 40, 40, 3), np.uint8))

@@ -45,6 +45,7 @@ def test_equals_the_plain_definition_in_any_order_and_chunk(seed, n, k, coarse):
     assert knn_accuracy(torch.tensor(features[order]), torch.tensor(labels[order]), k) == due
 
 
+@pytest.mark.slow
 def test_equals_scikit_learn_where_nothing_ties():
     features, labels = cloud(300, 16, 6, 0, spread=2.0)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)

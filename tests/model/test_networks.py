@@ -28,6 +28,7 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.slow
 def test_encoder_gives_512_numbers_of_256_pixels_and_takes_off_no_mean(study):
     name, encoder, _ = study
     sides = []
@@ -96,6 +97,7 @@ def check_autoencoder(decoder):
     assert 0 < drawn.min() < drawn.max() < 1
 
 
+@pytest.mark.slow
 def test_head_is_the_published_one(study):
     name, _, objective = study
     {"classifier": check_classifier, "triplet": check_triplet, "autoencoder": check_autoencoder}[name](objective)

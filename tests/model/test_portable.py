@@ -189,6 +189,7 @@ def test_embed_is_forward_of_the_squares_whatever_the_batch_and_mode(encoder):
     assert encoder.embed([]).shape == (0, 512)
 
 
+@pytest.mark.slow
 def test_the_folder_works_without_herbray(tmp_path, encoder):
     from herbray.model.encoder_card import EncoderCard, save_encoder
 

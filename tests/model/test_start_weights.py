@@ -40,6 +40,7 @@ def test_lite0_with_its_weights_is_the_converted_network_number_for_number():
         torch.testing.assert_close(encoder(images), due)
 
 
+@pytest.mark.slow
 def test_lite0_is_saved_read_and_made_ready_as_any_encoder(tmp_path):
     encoder = build_encoder(RANDOM, 3)
     with torch.no_grad():
@@ -71,6 +72,7 @@ def test_weights_that_are_not_there_say_what_to_put_where(tmp_path, monkeypatch)
         build_encoder(EncoderSpec(arch="vit_small", init="imagenet"), 0)
 
 
+@pytest.mark.slow
 def test_a_file_may_be_named_as_the_start(tmp_path):
     source = build_encoder(EncoderSpec(), 4).network.state_dict()
     torch.save(source | {"fc.weight": torch.zeros(3, 512)}, tmp_path / "start.pth")
@@ -91,6 +93,7 @@ def start_from(path, **facts):
     return build_encoder(EncoderSpec(init=str(path), **{"size": 64, **facts}), 0)
 
 
+@pytest.mark.slow
 def test_prefixes_of_training_code_are_taken_off_and_its_head_is_left_out(tmp_path, caplog):
     source = build_encoder(EncoderSpec(size=64), 4).network.state_dict()
     wrapped = {f"model.backbone.{name}": tensor for name, tensor in source.items()}
@@ -111,6 +114,7 @@ def test_tensors_below_an_unknown_name_are_not_those_of_the_encoder(tmp_path):
         start_from(tmp_path / "two.safetensors")
 
 
+@pytest.mark.slow
 def test_a_real_lightning_checkpoint_is_a_start(tmp_path):
     lightning = pytest.importorskip("pytorch_lightning")
 
@@ -146,6 +150,7 @@ def test_children_in_a_sequence_are_found_as_lightly_saves_them(tmp_path):
     assert torch.equal(found.network.layer3[0].downsample[0].weight, source.layer3[0].downsample[0].weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 224])
 def test_a_transformer_of_timm_gives_the_same_numbers_at_its_own_size(tmp_path, size):
     timm = pytest.importorskip("timm")
@@ -164,6 +169,7 @@ def test_a_transformer_of_timm_gives_the_same_numbers_at_its_own_size(tmp_path, 
             assert torch.nn.functional.cosine_similarity(features, due).min() > 0.99
 
 
+@pytest.mark.slow
 def test_a_model_of_timm_is_built_by_its_name_and_reads_its_own_file(tmp_path):
     timm = pytest.importorskip("timm")
     peer = timm.create_model("mobilenetv3_small_050", num_classes=5).eval()
@@ -179,6 +185,7 @@ def test_a_model_of_timm_is_built_by_its_name_and_reads_its_own_file(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(more.parameters(), found.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_an_image_tower_of_open_clip_reads_the_file_of_the_whole_model(tmp_path):
     open_clip = pytest.importorskip("open_clip")
     peer = open_clip.create_model("RN50", pretrained=None).eval()
@@ -191,6 +198,7 @@ def test_an_image_tower_of_open_clip_reads_the_file_of_the_whole_model(tmp_path)
         torch.testing.assert_close(found(images), peer.visual(images))
 
 
+@pytest.mark.slow
 def test_the_positions_of_an_image_tower_are_interpolated_to_another_side(tmp_path):
     pytest.importorskip("open_clip")
     source = build_encoder(EncoderSpec(arch="open_clip:ViT-S-32", size=224), 4).network.state_dict()
@@ -207,6 +215,7 @@ def test_a_start_that_is_not_there_names_what_a_start_can_be(tmp_path):
         start_from(tmp_path / "lost.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "words"),
     [

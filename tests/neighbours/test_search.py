@@ -48,6 +48,7 @@ def candidates_first(monkeypatch):
     monkeypatch.setattr(search, "_CANDIDATE_DIVISOR", 20)
 
 
+@pytest.mark.slow
 @given(
     n=st.integers(2, 25),
     k=st.integers(1, 30),
@@ -74,6 +75,7 @@ def test_neighbours_are_those_of_the_definition_whatever_the_block(n, k, seed, m
         assert rows == list(range(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "features"),
     [
@@ -106,6 +108,7 @@ def test_neighbours_closer_than_32_bits_resolve_are_ordered(compared_with_all, c
     assert compared_with_all == [1]
 
 
+@pytest.mark.slow
 def test_of_ordinary_rows_few_are_compared_with_all(compared_with_all, candidates_first):
     features = cloud(3000, 512)
     assert_is(find_all_nearest(features, np.arange(3000), 10), features, np.arange(3000), 10)

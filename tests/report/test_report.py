@@ -187,12 +187,14 @@ def page(tmp_path_factory):
     return page_of(tmp_path_factory.mktemp("report"), report_data())
 
 
+@pytest.mark.slow
 def test_every_section_is_there_and_the_contents_lead_to_it(page):
     assert [attrs["id"] for attrs in page.all("section")] == SECTIONS
     links = {attrs["href"] for attrs in page.all("a") if attrs["href"].startswith("#")}
     assert links == {f"#{name}" for name in SECTIONS}
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_and_has_an_alternative_text(page):
     assert len(page.all("svg")) == 5
     told = [attrs["aria-label"] for attrs in page.all("div") if attrs.get("role") == "img"]
@@ -244,6 +246,7 @@ def test_similar_pair_comes_before_distinct_one(page):
     assert similar < distinct
 
 
+@pytest.mark.slow
 def test_models_come_in_the_papers_order(tmp_path):
     skill = dict.fromkeys(("untrained", "zeta", "classifier", "triplet", "autoencoder"), 0.5)
     page = page_of(tmp_path, lean(results=results_of(skill)))
@@ -274,6 +277,7 @@ def test_results_of_an_unknown_task_are_shown(tmp_path):
     assert "0.420 ± 0.010" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -333,6 +337,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(tmp_path, name):
     who = schema.Identity(*[name] * 6, 1)
@@ -384,6 +389,7 @@ def test_cleaned_text_is_one_short_printable_line(text, limit):
     assert not re.search(r"[\x00-\x1f\x7f-\x9f‪-‮⁦-⁩]", shown)
 
 
+@pytest.mark.slow
 def test_the_same_data_gives_the_same_bytes_whatever_the_order_of_rows(page, tmp_path):
     data = report_data()
     generator = np.random.default_rng(3)
@@ -404,6 +410,7 @@ def test_the_same_data_gives_the_same_bytes_whatever_the_order_of_rows(page, tmp
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == page.source
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_gives_the_same_bytes(page, tmp_path):
     script = (
         "import runpy, sys, pathlib\n"
@@ -445,6 +452,7 @@ def test_quarantined_rows_are_counted_and_local_paths_are_not_shown(page):
     assert "/store/in" not in page.text
 
 
+@pytest.mark.slow
 def test_the_demo_stays_small(tmp_path):
     models = {model: embeddings_of(seed, count=1500, dim=64) for seed, model in enumerate(SKILL)}
     generator = np.random.default_rng(0)
@@ -458,6 +466,7 @@ def test_the_demo_stays_small(tmp_path):
     assert (tmp_path / "report.html").stat().st_size < 3_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here")
 def test_a_browser_renders_it_without_a_complaint(tmp_path):
     write_report(report_data(title=HOSTILE[0]), tmp_path / "report.html")

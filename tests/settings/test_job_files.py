@@ -120,6 +120,7 @@ def built(tmp_path_factory):
     return build(tmp_path_factory.mktemp("dist"))
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_its_job_files(built):
     names = set(zipfile.ZipFile(built[0]).namelist())
     tracked = {path.relative_to(ROOT).as_posix() for path in (ROOT / "herbray").rglob("*") if path.is_file()}
@@ -127,6 +128,7 @@ def test_the_wheel_holds_the_package_and_its_job_files(built):
     assert {name for name in names if ".dist-info/" not in name} == tracked | {f"herbray/jobs/{n}" for n in SHIPPED}
 
 
+@pytest.mark.slow
 def test_the_source_distribution_holds_what_a_build_and_a_test_need(built):
     names = {name.partition("/")[2] for name in tarfile.open(built[1]).getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "requirements.lock", "Makefile", "jobs/demo.yaml"} <= names
@@ -134,6 +136,7 @@ def test_the_source_distribution_holds_what_a_build_and_a_test_need(built):
     assert not [name for name in names if name.startswith((".venv", "runs", ".git/"))]
 
 
+@pytest.mark.slow
 def test_the_unpacked_wheel_writes_its_files_and_finds_its_demo(built, tmp_path):
     with zipfile.ZipFile(built[0]) as wheel:
         wheel.extractall(tmp_path / "site")

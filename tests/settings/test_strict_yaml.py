@@ -19,6 +19,7 @@ MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -164,6 +165,7 @@ keys = st.text(max_size=8)
 trees = st.recursive(plain, lambda below: st.lists(below, max_size=4) | st.dictionaries(keys, below, max_size=4))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.dictionaries(keys, trees, max_size=5))
 def test_what_pyyaml_writes_is_read_as_pyyaml_reads_it(tree):

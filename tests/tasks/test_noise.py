@@ -14,6 +14,7 @@ def embeddings(embeddings_of):
     return embeddings_of({"Alba": 60, "Erema": 60}, separation=3.0)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_sweep_is_the_mislabel_task_at_that_share(embeddings):
     swept = Noise(pairs=(PAIR,), shares=(0.1, 0.3), draws=3).run(embeddings, "random")
     for share, level in ((0.1, "Alba–Erema @ 10%"), (0.3, "Alba–Erema @ 30%")):

@@ -52,6 +52,7 @@ def test_defaults_load_and_survive_yaml(task, tmp_path):
     assert load(type(task)).splits
 
 
+@pytest.mark.slow
 def test_results_are_the_same_for_any_row_order_and_follow_the_seed(task, herbarium):
     wanted = task.measure(Embeddings.from_table(herbarium), "random", 7)
     shuffled = herbarium.take(np.random.default_rng(1).permutation(len(herbarium)))
@@ -63,12 +64,14 @@ def test_results_are_the_same_for_any_row_order_and_follow_the_seed(task, herbar
     assert (other == wanted.scores) == (task.name in DRAW_NOTHING)
 
 
+@pytest.mark.slow
 def test_specimens_of_other_splits_play_no_part(task, herbarium):
     everything = Embeddings.from_table(herbarium)
     needed = "random+herbarium" if task.name == "transfer" else "random"
     assert task.run(everything, "random") == task.run(everything.select_splits(needed), "random")
 
 
+@pytest.mark.slow
 def test_every_number_is_named_once_and_belongs_to_the_task_and_split(task, herbarium):
     scores = task.run(Embeddings.from_table(herbarium), "random")
     keys = [(score.level, score.fold, score.metric) for score in scores]
@@ -77,6 +80,7 @@ def test_every_number_is_named_once_and_belongs_to_the_task_and_split(task, herb
     assert to_result_table(scores, WHO).num_rows == len(scores)
 
 
+@pytest.mark.slow
 def test_the_mean_of_every_outcome_is_a_score(task, herbarium):
     found = task.measure(Embeddings.from_table(herbarium), "random")
     assert found.outcomes
@@ -87,6 +91,7 @@ def test_the_mean_of_every_outcome_is_a_score(task, herbarium):
         assert (outcome.task, outcome.split) == (task.name, "random")
 
 
+@pytest.mark.slow
 def test_every_probe_says_whether_it_converged(task, herbarium):
     scores = task.run(Embeddings.from_table(herbarium), "random")
     folds = {(score.level, score.fold) for score in scores if score.fold >= 0}
@@ -95,6 +100,7 @@ def test_every_probe_says_whether_it_converged(task, herbarium):
     assert folds <= set(told)
 
 
+@pytest.mark.slow
 def test_an_unconverged_probe_is_recorded_without_a_warning(task, herbarium):
     if not isinstance(task, LinearTask):
         assert not hasattr(task, "max_iter")
@@ -104,6 +110,7 @@ def test_an_unconverged_probe_is_recorded_without_a_warning(task, herbarium):
     assert {score.value for score in scores if score.metric == "converged"} == {0.0}
 
 
+@pytest.mark.slow
 def test_parts_together_give_the_scores_of_the_task(task, herbarium):
     embeddings = Embeddings.from_table(herbarium)
     parts = [score for part in task.parts() for score in part.run(embeddings, "random")]
@@ -111,6 +118,7 @@ def test_parts_together_give_the_scores_of_the_task(task, herbarium):
     assert sorted(map(dataclasses.astuple, parts)) == sorted(map(dataclasses.astuple, whole))
 
 
+@pytest.mark.slow
 def test_thread_pools_are_as_they_were_after_a_run(task, herbarium):
     before = [pool["num_threads"] for pool in threadpool_info()]
     task.run(Embeddings.from_table(herbarium), "random")

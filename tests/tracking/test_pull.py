@@ -94,6 +94,7 @@ def test_a_pulled_encoder_is_used_again_until_it_is_damaged(uri, model, encoders
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_local_folder_needs_no_registry(encoders, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert pull(str(encoders[0])) == encoders[0]

@@ -203,6 +203,7 @@ def test_a_run_ends_in_a_known_way(uri):
         finish(Run(uri, "x", "y"), "DONE")
 
 
+@pytest.mark.slow
 def test_processes_may_open_a_new_store_together(tmp_path):
     code = (
         "import sys; from herbray.tracking import open_run, log_metrics\n"

@@ -19,6 +19,7 @@ def case_of(spec, word, tmp_path):
     return next(case for case in spec.cases(tmp_path) if word in case.name)
 
 
+@pytest.mark.slow
 def test_every_target_speaks_of_a_case_and_of_contenders_that_exist(tmp_path):
     for spec in (
         Knn(points=200, queries=5, dim=8),
@@ -55,6 +56,7 @@ def test_a_cloud_drawn_in_chunks_is_the_cloud(monkeypatch):
     assert Knn().points >= 100_000
 
 
+@pytest.mark.slow
 def test_all_forms_of_a_step_share_layout_and_optimizer(monkeypatch, tmp_path):
     made = []
     descend = triplet._descend
@@ -86,6 +88,7 @@ def test_a_loss_of_another_value_or_gradient_is_caught():
         same(square, lambda x: x.square().sum().detach() + 0 * x.sum(), rows)
 
 
+@pytest.mark.slow
 def test_a_step_counts_a_triplet_an_anchor(tmp_path):
     case = case_of(TripletStep(images=24, size=32, batches=(16,), dim=8), "training step", tmp_path)
     assert [contender.run() for contender in case.contenders] == [24, 8, 8]
@@ -103,6 +106,7 @@ def test_rows_that_are_no_groups_are_refused():
         TripletStep(batches=(30,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["catalogue", "plan", "epoch", "knn", "embed"])
 def test_each_job_of_scale_runs_at_a_small_size(name, tmp_path):
     list(Scale(rows=200, images=0).cases(tmp_path))  # writes the inputs
@@ -122,6 +126,7 @@ def test_peak_memory_includes_short_allocations():
     assert 55 < peak.mib() < 200
 
 
+@pytest.mark.slow
 def test_scale_takes_the_word_of_a_fresh_process(tmp_path):
     case = case_of(Scale(rows=200, images=0), "epoch", tmp_path)
     measured = case.contenders[0].run()
@@ -129,6 +134,7 @@ def test_scale_takes_the_word_of_a_fresh_process(tmp_path):
     assert measured.peak_mib >= 0
 
 
+@pytest.mark.slow
 def test_looking_at_memory_costs_the_job_nothing(tmp_path, monkeypatch):
     monkeypatch.setitem(sizes.JOBS, "idle", lambda rows, folder: lambda: time.sleep(1))
     before = time.process_time()
@@ -136,11 +142,13 @@ def test_looking_at_memory_costs_the_job_nothing(tmp_path, monkeypatch):
     assert time.process_time() - before < 0.06  # twenty looks from this process took 0.12
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_says_why(tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)no-such-job at 5 rows failed.*KeyError"):
         scale._in_process("no-such-job", 5, tmp_path, 60)()
 
 
+@pytest.mark.slow
 def test_scale_ends_in_exponents(monkeypatch):
     """All its jobs, each in this process: that a process of its own can be had, another test shows."""
 

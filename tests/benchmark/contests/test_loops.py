@@ -28,6 +28,7 @@ def test_written_shards_are_read_like_any_others(tmp_path):
     assert len({row for batch in batches for row in batch.rows.tolist()}) == 96
 
 
+@pytest.mark.slow
 def test_embedding_is_raced_against_loops_with_the_same_vectors(tmp_path):
     spec = EmbedRate(rounds=1, sizes=(32,), images=64)
     (case,) = spec.cases(tmp_path)
@@ -36,6 +37,7 @@ def test_embedding_is_raced_against_loops_with_the_same_vectors(tmp_path):
     assert all(target.judge(laps).met is not None for target in spec.targets())
 
 
+@pytest.mark.slow
 def test_training_stands_still_between_laps_and_counts_its_images(tmp_path):
     """Real steps behind a real gate, in a thread: processes, Ray's above all, are slow to start on a busy machine."""
     loop = TrainLoop(rounds=1, size=32, batch=8, steps=2, workers=(1,))

@@ -35,6 +35,7 @@ def test_each_objective_trains_from_shards_and_from_memory(tmp_path):
     assert not any(verdict.measured == "not measured" for verdict in verdicts)
 
 
+@pytest.mark.slow
 def test_both_take_the_steps_of_training(tmp_path, monkeypatch):
     seen = []
     take = step.take_step
@@ -47,6 +48,7 @@ def test_both_take_the_steps_of_training(tmp_path, monkeypatch):
     assert {given[3].images.dtype for given in seen} == {torch.uint8}
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_the_layers():
     """ResNet-18 has 1.814 × 10⁹ multiplications at 224 px; a step is three forwards less the first layer's input."""
     spec = Step(size=224)._spec("triplet", Path())
@@ -60,6 +62,7 @@ def test_a_chip_is_known_by_its_whole_name():
     assert listed_peak("NVIDIA L400") is None
 
 
+@pytest.mark.slow
 def test_a_share_is_rate_times_operations_over_the_peak():
     device = torch.device("cpu")
     told = PeakShare("case", FROM_MEMORY, 2e9, device).judge([lap(FROM_MEMORY, 1000)])

@@ -149,6 +149,7 @@ OTHER = {  # settings that are not the defaults
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_command_on_the_page_gives_back_the_settings(name):
     for settings in ({}, OTHER[name]):
@@ -164,6 +165,7 @@ def test_the_command_of_an_unknown_benchmark_names_all_settings():
     assert command(toy()) == "herbray benchmark toy rounds=5 seed=89"
 
 
+@pytest.mark.slow
 def test_every_benchmark_is_a_choice_of_the_configuration():
     for name, kind in BENCHMARKS.items():
         spec = config.parse(Benchmark, {"run": {"name": name}}).run

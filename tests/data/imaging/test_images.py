@@ -64,6 +64,7 @@ def test_allowed_formats_give_the_same_picture(kind):
     assert pixels[80, 30].min() > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "side"),
     [(500, 700, 256), (1101, 1533, 256), (2003, 2805, 256), (2100, 1403, 96), (90, 130, 128)],
@@ -76,6 +77,7 @@ def test_reduced_is_a_full_decode_and_lanczos_within_46_decibels(width, height, 
         assert psnr(found, by_pillow(opened, side)) > 46
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -120,6 +122,7 @@ def test_a_cut_out_plant_lies_on_white_paper():
     assert pixels_of(images.shrink_to_jpeg(out.getvalue(), 32)).min() > 250
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(10))  # 0 and 9 mean nothing
 @pytest.mark.parametrize("size", [(150, 200), (700, 933)])  # decoded in full, and at a quarter
 def test_exif_orientation_is_applied(orientation, size):

@@ -46,6 +46,7 @@ def test_batches_are_pairs_of_one_bag_and_then_rivals():
         assert plan.Window.from_json(window.to_json()) == window
 
 
+@pytest.mark.slow
 def test_rows_are_anchors_equally_often_whatever_the_size_of_their_bag():
     seen = np.zeros((len(BAGS), 8))
     for epoch in range(400):

@@ -45,6 +45,7 @@ def counted(chosen):
     return sum(genus in comparable for genus in chosen["label"].to_pylist())
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(specimens, sizes)
 def test_a_sample_is_a_part_of_the_split_of_the_size_asked_for(rows, most):
@@ -106,6 +107,7 @@ def test_large_genera_have_more_rows_as_in_the_split():
     assert large < small < 2 * large  # what partners add
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=20, unique=True))
 def test_all_genera_can_be_reached(names):

@@ -64,6 +64,7 @@ options = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(herbaria, options, st.integers(0, 3))
 def test_what_holds_of_every_split(rows, chosen, seed):
     try:
@@ -92,6 +93,7 @@ def test_what_holds_of_every_split(rows, chosen, seed):
     assert not aways or len(homes) == 1
 
 
+@pytest.mark.slow
 @given(herbaria, options, st.randoms())
 @settings(max_examples=50)
 def test_the_order_of_the_rows_does_not_matter(rows, chosen, random):
@@ -125,6 +127,7 @@ def test_chunks_of_the_table_do_not_matter():
     assert split(pieces, Splits(), 1).equals(split(whole, Splits(), 1))
 
 
+@pytest.mark.slow
 def test_the_studys_steps_give_the_studys_shares():
     rows = [
         (f"S{i}", f"G{i % 50}", f"G{i % 50} s{i % 400}", "NY" if i % 7 else "K", None) for i in range(14_000)

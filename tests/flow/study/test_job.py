@@ -256,6 +256,7 @@ def test_sheets_of_one_family_and_institution_end_in_a_report_of_what_they_allow
     assert "all sheets are of one institution, K" in page.read_text()
 
 
+@pytest.mark.slow
 def test_one_genus_is_refused_before_an_image_is_read(tmp_path, drawn):
     root, rows = drawn
     mine = folder_of(root, [row | {"genus": "Rosa"} for row in rows])

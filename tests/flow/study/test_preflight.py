@@ -85,6 +85,7 @@ def test_one_institution_and_none_have_no_herbarium_test(tmp_path):
         assert set(found.absent) == {"herbarium"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "settings", "message"),
     [

@@ -81,6 +81,7 @@ def test_tables_of_an_earlier_version_are_refused_with_the_command_that_makes_th
         file.write_bytes(now)
 
 
+@pytest.mark.slow
 def test_a_run_is_found_by_its_encoder_and_not_by_a_version_of_another_registry(spec, tmp_path):
     made = build_encoder(EncoderSpec(size=32), 1)
     facts = {key: getattr(made, key) for key in ("arch", "stem", "normalise", "size", "dim")}

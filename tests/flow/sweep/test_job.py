@@ -159,6 +159,7 @@ def test_missing_tensors_are_named_if_weights_do_not_fit(nodes, values, concurre
         allocate(config.parse(Train, values), nodes, 1.0, 8, concurrent)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     nodes=st.lists(
@@ -300,6 +301,7 @@ def runs_of(uri, parent):
     return {int(run.data.tags["herbray.trial"]): run for run in found}
 
 
+@pytest.mark.slow
 def test_a_trial_under_way_keeps_its_values_and_run_when_the_sweep_is_given_again(tmp_path):
     uri = tracking.tracking_uri(tmp_path)
     parent, make = fixed_sweep(tmp_path, uri)

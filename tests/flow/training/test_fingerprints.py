@@ -12,6 +12,8 @@ from herbray.flow.training.fingerprints import (
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
 
+pytestmark = pytest.mark.slow
+
 SPEC = {"seed": 1, "optimizer": {"lr": 0.001}, "encoder": {"size": 32, "init": "random"}, "reports": 4}
 
 

@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from herbray import config
 from herbray.console import progress as console_progress
 from herbray.flow.training.metrics_log import append_metrics
@@ -11,6 +13,7 @@ def job(folder, name):
     return config.parse(Train, {"objective": {"name": "triplet"}, "out": str(folder / name), "epochs": 4})
 
 
+@pytest.mark.slow
 def test_each_training_gets_lines_with_epoch_loss_and_score_as_soon_as_its_folder_exists(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(console_progress, "MIN_INTERVAL_S", 0.0)
     jobs = [job(tmp_path, "one"), job(tmp_path, "two"), job(tmp_path, "waiting")]

@@ -9,6 +9,8 @@ from herbray.model.learner import Learner
 from herbray.model.objectives import OBJECTIVES, AnyObjective, DataFacts
 from herbray.model.objectives.triplet import Triplet
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 MININGS = ("random", "all", "semi_hard", "hard")
 CASES = [

@@ -85,6 +85,7 @@ def marginal(law, places):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
 def test_triplets_are_distributed_as_in_the_literal_form(drawn, places):
     law = marginal(literal(np.zeros((len(SPECIMENS), 1)))[0], places)
@@ -92,6 +93,7 @@ def test_triplets_are_distributed_as_in_the_literal_form(drawn, places):
     assert fits(counts, law, len(drawn)) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_check_would_notice_negatives_drawn_by_frequency(drawn):
     law = Counter()
     for a, (genus, _) in enumerate(SPECIMENS):

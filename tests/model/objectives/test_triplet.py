@@ -67,6 +67,7 @@ def test_random_loss_is_the_mean_hinge_of_the_drawn_triplets(rows):
     assert found["active"].item() == pytest.approx(np.mean([h > 0 for h in hinges]))
 
 
+@pytest.mark.slow
 def test_random_triplets_are_uniform_over_positives_and_over_genera():
     labels = torch.tensor([0] * 4 + [1] * 2 + [2] * 6)
     torch.manual_seed(0)

@@ -57,6 +57,7 @@ def test_the_best_is_a_trial_that_did_not_fail(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_page_shows_figures_table_and_causes_and_is_the_same_twice(tmp_path):
     page = page_of(tmp_path, SWEEP, SWEEP)
     assert page == page_of(tmp_path, SWEEP, SWEEP)

@@ -57,6 +57,7 @@ def test_an_interval_is_the_normal_one_where_that_holds():
     assert high.value == pytest.approx(0.8 + half, abs=0.006)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     generator = np.random.default_rng(0)
     held = 0
@@ -119,6 +120,7 @@ def test_runs_that_differ_among_seeds_widen_the_interval():
     assert apart["high"] - apart["low"] > 3 * (alike["high"] - alike["low"])
 
 
+@pytest.mark.slow
 def test_an_interval_of_three_seeds_holds_the_truth_about_as_often_as_it_says():
     """Seeds vary and specimens hardly do: drawing three runs anew would hold it in four of five."""
     generator = np.random.default_rng(8)

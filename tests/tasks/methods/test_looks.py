@@ -48,6 +48,7 @@ def promoted(seed):
     return [any(each.low > 0 for each in ends) for ends in (found, corrected)]
 
 
+@pytest.mark.slow
 def test_of_twenty_equal_candidates_any_is_promoted_with_a_chance_of_alpha_at_most():
     times = 500
     before, corrected = np.mean([promoted(seed) for seed in range(times)], axis=0)

@@ -61,6 +61,7 @@ def test_a_class_of_one_gathering_is_refused_whatever_its_rows(overlapping):
         next(cross_validate(features, labels, units, Identify(), 1))
 
 
+@pytest.mark.slow
 @given(
     rows=st.integers(4, 60),
     classes=st.integers(2, 6),
@@ -92,6 +93,7 @@ def test_every_training_fold_has_every_class_and_units_stay_together(rows, class
         assert not set(units[train]) & set(units[test])
 
 
+@pytest.mark.slow
 @given(rows=st.integers(20, 80), seed=st.integers(0, 2**32 - 1), folds=st.integers(2, 5))
 @settings(max_examples=100, deadline=None)
 def test_where_every_row_is_a_unit_the_folds_are_scikit_learn_s(rows, seed, folds):

@@ -85,6 +85,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", TASKS)
 def test_kept_parts_can_be_measured_and_left_out_parts_cannot(name, case):

@@ -16,6 +16,7 @@ def tiny(**values):
     return config.parse(Ingest, {"side": 48, "sizes": sizes, "files": 3, "workers": 1, "rounds": 1, **values})
 
 
+@pytest.mark.slow
 def test_every_contender_of_every_case_handles_every_image(tmp_path, capsys):
     spec = tiny()
     laps = {}
@@ -43,6 +44,7 @@ def test_an_unlike_image_stops_the_race(tmp_path, monkeypatch):
         race(case, 1)
 
 
+@pytest.mark.slow
 def test_sheets_are_grainy_and_follow_from_the_seed(tmp_path):
     first, second = (list(draw_sheets(tmp_path / name, 300, 420, 2, 3.0, 5)) for name in "ab")
     assert first == second

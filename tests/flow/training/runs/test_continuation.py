@@ -109,6 +109,7 @@ def with_scores(spec, *scores):
 # A longer run
 
 
+@pytest.mark.slow
 def test_at_a_constant_rate_more_epochs_resume_and_equal_an_uninterrupted_run(
     small_shards, tmp_path, trained_on, capsys, caplog
 ):
@@ -274,6 +275,7 @@ def test_a_run_of_an_earlier_version_is_named_as_such(small_shards, tmp_path, ca
 # Settings that are corrected when training has ended
 
 
+@pytest.mark.slow
 def test_another_name_after_the_end_is_registered_without_training_again(small_shards, tmp_path, never, capsys):
     first = train(spec_of(small_shards, tmp_path, epochs=1))
     never()
@@ -310,6 +312,7 @@ def test_another_experiment_after_the_end_gets_a_run_with_the_curves(small_shard
     assert client(uri).get_run(done.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_settings_that_only_observe_a_training_cannot_change_after_its_end(small_shards, tmp_path, never, capsys):
     first = train(spec_of(small_shards, tmp_path, epochs=1))
     never()

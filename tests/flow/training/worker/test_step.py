@@ -37,6 +37,7 @@ def test_every_parameter_is_in_one_group_whatever_the_settings():
         assert all(p.ndim <= 1 for group in groups if not group["weight_decay"] for p in group["params"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, "timm:vit_tiny_patch16_224", "open_clip:RN50"])
 def test_layer_decay_reaches_every_parameter_of_every_architecture(arch):
     if ":" in arch:

@@ -73,6 +73,7 @@ def by_hand(spec, data, learner):
     return {"val_knn": knn_accuracy(features, genera, spec.neighbours, units=units), "val_loss": np.mean(losses)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: each.get("mining", each["name"]))
 def test_its_figures_are_those_of_specimens_embedded_one_by_one(small_shards, tmp_path, objective):
     spec = spec_of(small_shards, tmp_path, objective=objective)
@@ -83,6 +84,7 @@ def test_its_figures_are_those_of_specimens_embedded_one_by_one(small_shards, tm
     assert found["val_loss"] == pytest.approx(wanted["val_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_jpegs_are_read_once_a_run_and_by_each_rank_its_share(small_shards, tmp_path, monkeypatch):
     reads = []
 
@@ -171,6 +173,7 @@ def lonely(write_shards, tmp_path_factory):
     return write_shards(tmp_path_factory.mktemp("lonely") / "shards", {"train": train, "validation": validation})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "kept"), [("best", "of the lowest val_loss"), ("last", "last")])
 def test_without_two_gatherings_the_loss_decides_and_one_warning_says_so(lonely, tmp_path, caplog, keep, kept):
     spec = spec_of(lonely, tmp_path, epochs=3, keep=keep, optimizer={"lr": 0.1, "warmup": 0, "schedule": "constant"})
