@@ -30,7 +30,7 @@ def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     finished = (folder / "manifest.json").exists()
     if not files and not finished:
         raise ValueError(f"{folder}: no embeddings here; run `herbray embed` first")
-    found = {file: tables.read(file, remedy(folder), columns=columns) for file in files}
+    found = {file: tables.read(file, describe_remedy(folder), columns=columns) for file in files}
     if finished:
         _check_complete(folder, found)
     return pa.concat_tables(found.values())
@@ -41,7 +41,7 @@ def _check_complete(folder: Path, found: Mapping[Path, pa.Table]) -> None:
     note = read_note(folder)
     for name in note.get("files", []):
         if folder / name not in found:
-            raise storage.MissingFile(folder / name, remedy(folder))
+            raise storage.MissingFile(folder / name, describe_remedy(folder))
     rows = Counter[str]()
     for file, table in found.items():
         rows[file.parent.name.removeprefix("split=")] += len(table)
@@ -49,7 +49,8 @@ def _check_complete(folder: Path, found: Mapping[Path, pa.Table]) -> None:
         if rows[split] != expected:
             path = folder / f"split={split}"
             raise ValueError(
-                f"{path}: a file is missing: {rows[split]:,} of {expected:,} specimens are here; {remedy(folder)}"
+                f"{path}: a file is missing: {rows[split]:,} of {expected:,} specimens are here; "
+                f"{describe_remedy(folder)}"
             )
 
 
@@ -61,10 +62,10 @@ def read_note(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "manifest.json").exists():
         raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first")
-    return storage.read_note(folder / "manifest.json", remedy(folder))
+    return storage.read_note(folder / "manifest.json", describe_remedy(folder))
 
 
-def remedy(folder: Path) -> str:
+def describe_remedy(folder: Path) -> str:
     """What to do about a damaged or missing file of an embeddings folder."""
     return (
         f"run `herbray embed` with out={folder.parent} again: it remakes damaged files and leaves the others alone; "

@@ -37,7 +37,7 @@ def jpegs():
 
 
 def _saved(folder, seed):
-    encoder = build_encoder(EncoderSpec(size=32), seed)
+    encoder = build_encoder(EncoderSpec(arch="mobilenet_v3_small", size=32), seed)
     facts = {key: getattr(encoder, key) for key in ("arch", "stem", "normalise", "size", "dim")}
     save_encoder(folder, encoder, EncoderCard(**facts, classes=("Rubus",), objective="none", init="random", seed=seed))
     return folder

@@ -15,7 +15,7 @@ from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import images
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
 from herbray.flow.input.window_reader import Draft, Pixels, byte_views
-from herbray.flow.shards.manifest import remedy
+from herbray.flow.shards.manifest import describe_remedy
 from herbray.flow.training.fingerprints import encoder_fingerprint
 from herbray.model.encoder_card import read_encoder
 from herbray.model.inference import build_embedder
@@ -56,7 +56,7 @@ class Embedder:
             ValueError: a file or image is damaged, or the encoder gives values that are not finite.
             OSError: the disk is full.
         """
-        file = tables.TableFile(source, remedy(source.parents[1]), memory_map=True)
+        file = tables.TableFile(source, describe_remedy(source.parents[1]), memory_map=True)
         table = file.read([*schema.SPECIMEN.names, "jpeg"])
         features = self.features(byte_views(table["jpeg"]))
         if not np.isfinite(features).all():
@@ -92,7 +92,7 @@ def source_fingerprint(file: Path) -> str:
         DamagedFile: the file is damaged or missing.
         OSError: the file cannot be read.
     """
-    shard = tables.TableFile(file, remedy(file.parents[1]))
+    shard = tables.TableFile(file, describe_remedy(file.parents[1]))
     refused = sorted(row["specimen_id"] for row in shard.note.get("refused", ()))
     return fingerprint_json(shard.note.get("fingerprint"), refused, shard.rows)
 

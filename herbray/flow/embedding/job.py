@@ -17,10 +17,10 @@ from herbray.flow.cluster.placement import plan_pool
 from herbray.flow.embedding.embedder import Embedder, source_fingerprint
 from herbray.flow.embedding.encoder_source import fetch_encoder
 from herbray.flow.embedding.specification import Embed
-from herbray.flow.embedding_folder import remedy
+from herbray.flow.embedding_folder import describe_remedy
 from herbray.flow.shards.chosen_splits import select_nonempty_splits
+from herbray.flow.shards.manifest import describe_remedy as shards_remedy
 from herbray.flow.shards.manifest import list_files, read_manifest
-from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import kind_settings, read_identity
 from herbray.model.encoder_card import EncoderCard, read_encoder
 
@@ -178,7 +178,7 @@ def _remove_stale_files(target: Path, planned: set[str], encoder: str, spec: Emb
 
 def _write_manifest(target: Path, files: Sequence[str], facts: dict[str, Any]) -> None:
     """Check that the files hold every specimen of the shards exactly once, and write the manifest."""
-    columns = [tables.read(target / file, remedy(target), columns=["specimen_id"]) for file in files]
+    columns = [tables.read(target / file, describe_remedy(target), columns=["specimen_id"]) for file in files]
     ids = [name for column in columns for name in column["specimen_id"].to_pylist()]
     expected = sum(facts["splits"].values())
     if len(ids) != expected or len(set(ids)) != expected:

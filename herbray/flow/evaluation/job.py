@@ -18,8 +18,8 @@ from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
+from herbray.flow.embedding_folder import describe_remedy as embeddings_remedy
 from herbray.flow.embedding_folder import read_embeddings, read_labels, read_note
-from herbray.flow.embedding_folder import remedy as embeddings_remedy
 from herbray.flow.evaluation.comparison import AnyRule, PromotionRule
 from herbray.flow.evaluation.outcomes import compare_encoders, comparisons_file, write_outcomes
 from herbray.flow.evaluation.partial_results import (

@@ -26,7 +26,7 @@ def comparisons_file(results: Path) -> Path:
     return results.with_name(f"{results.stem}-comparisons.parquet")
 
 
-def remedy(results: Path) -> str:
+def describe_remedy(results: Path) -> str:
     """What to do about a damaged, missing or outdated file of results."""
     return f"run `herbray evaluate` with out={results} to compute the results again"
 

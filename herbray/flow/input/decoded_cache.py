@@ -16,7 +16,7 @@ import simplejpeg
 from herbray import tables
 from herbray.data.planning import plan
 from herbray.flow.input.window_reader import Draft, Pixels, WindowReader
-from herbray.flow.shards.manifest import remedy
+from herbray.flow.shards.manifest import describe_remedy
 from herbray.storage import DamagedFile, MissingFile, replace_file
 
 MARGIN: Final = 10**9
@@ -129,7 +129,7 @@ class DecodedCache:
             return
         places: list[dict[str, int]] = []
         with replace_file(self._data(file)) as temporary, temporary.open("xb") as sink:
-            shard = tables.TableFile(self.root / file, remedy(self.root), memory_map=True)
+            shard = tables.TableFile(self.root / file, describe_remedy(self.root), memory_map=True)
             for group in range(shard.groups):
                 for jpeg in shard.read_group(group, ["jpeg"])["jpeg"]:
                     pixels = simplejpeg.decode_jpeg(jpeg.as_py(), colorspace="RGB", fastdct=True, fastupsample=True)
@@ -150,5 +150,5 @@ def paint_pixels(pictures: Sequence[Any], side: int, offsets: npt.NDArray[np.flo
 
 def _decoded_bytes(shard: Path) -> int:
     """Size of a shard file's images when decoded, in bytes; no image is read."""
-    sizes = tables.read(shard, remedy(shard.parents[1]), columns=["width", "height"])
+    sizes = tables.read(shard, describe_remedy(shard.parents[1]), columns=["width", "height"])
     return int((sizes["width"].to_numpy().astype(np.int64) * sizes["height"].to_numpy() * 3).sum())

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from herbray.data.planning import plan
-from herbray.flow.shards.manifest import remedy
+from herbray.flow.shards.manifest import describe_remedy
 from herbray.tables import TableFile
 
 Pixels = npt.NDArray[np.uint8]
@@ -94,12 +94,12 @@ class WindowReader:
         chunks: list[pa.Array] = []
         for part in window.slices:
             if part.file not in files:
-                files[part.file] = TableFile(root / part.file, remedy(root), memory_map=True)
+                files[part.file] = TableFile(root / part.file, describe_remedy(root), memory_map=True)
             column = files[part.file].read_group(part.row_group, ["jpeg"])["jpeg"]
             if len(column) != part.rows:
                 raise ValueError(
                     f"{self.root}/{part.file}: row group {part.row_group} holds {len(column)} rows, the index says "
-                    f"{part.rows}; {remedy(root)}"
+                    f"{part.rows}; {describe_remedy(root)}"
                 )
             chunks += column.chunks
         return pa.table({"row": row_ids(window), "jpeg": pa.chunked_array(chunks, pa.binary())})

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from herbray import schema, storage, tables
 
 
-def remedy(shards: Path) -> str:
+def describe_remedy(shards: Path) -> str:
     """What to do about a damaged or missing file of a shards folder."""
     return f"run `herbray shard` with out={shards} again: it remakes damaged files and leaves the others alone"
 
@@ -22,13 +22,13 @@ def read_index(shards: Path) -> pa.Table:
         ValueError: the folder holds no finished shards, or a damaged index.
     """
     _check_finished(shards)
-    return tables.read(shards / "index.parquet", remedy(shards), schema.INDEX)
+    return tables.read(shards / "index.parquet", describe_remedy(shards), schema.INDEX)
 
 
 def read_lineages(shards: Path) -> pa.Table:
     """The names of the labels at higher ranks, in `schema.LINEAGE`; raises as `read_index` does."""
     _check_finished(shards)
-    return tables.read(shards / "lineage.parquet", remedy(shards), schema.LINEAGE)
+    return tables.read(shards / "lineage.parquet", describe_remedy(shards), schema.LINEAGE)
 
 
 def list_files(shards: Path, splits: Collection[str]) -> list[str]:
@@ -42,14 +42,14 @@ def list_files(shards: Path, splits: Collection[str]) -> list[str]:
     files = sorted(set(index.filter(pc.is_in(index["split"], pa.array(splits, pa.string())))["file"].to_pylist()))
     for file in files:
         if not (shards / file).exists():
-            raise storage.MissingFile(shards / file, remedy(shards))
+            raise storage.MissingFile(shards / file, describe_remedy(shards))
     return files
 
 
 def read_manifest(shards: Path) -> dict[str, Any]:
     """The manifest of a finished shards folder; raises ValueError as `read_index` does."""
     _check_finished(shards)
-    return storage.read_note(shards / "manifest.json", remedy(shards))
+    return storage.read_note(shards / "manifest.json", describe_remedy(shards))
 
 
 def _check_finished(shards: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray import schema, tables
-from herbray.flow.shards.manifest import list_files, remedy
+from herbray.flow.shards.manifest import describe_remedy, list_files
 from herbray.tables import TableFile
 
 _NAMES: Final = ("specimen_id", "gathering")
@@ -33,7 +33,7 @@ def read_specimen_columns(shards: Path, split: str) -> pa.Table:
         DamagedFile: a file is damaged or missing.
     """
     files = list_files(shards, [split])
-    found = [tables.read(shards / file, remedy(shards), columns=schema.SPECIMEN.names) for file in files]
+    found = [tables.read(shards / file, describe_remedy(shards), columns=schema.SPECIMEN.names) for file in files]
     return pa.concat_tables(found) if found else schema.SPECIMEN.empty_table()
 
 
@@ -60,10 +60,12 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
 
 
 def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, Any]]) -> pa.Table:
-    file = TableFile(shards / name, remedy(shards))
+    file = TableFile(shards / name, describe_remedy(shards))
     counts = np.array([bag["rows"] for bag in bags])
     if file.rows != counts.sum():
-        raise ValueError(f"{shards / name}: holds {file.rows} rows, the index says {counts.sum()}; {remedy(shards)}")
+        raise ValueError(
+            f"{shards / name}: holds {file.rows} rows, the index says {counts.sum()}; {describe_remedy(shards)}"
+        )
     groups = np.repeat([bag["row_group"] for bag in bags], counts)
     rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
     size = (shards / name).stat().st_size // file.rows
@@ -86,7 +88,7 @@ def read_jpegs(shards: Path, specimens: pa.Table) -> list[bytes]:
     places = sorted(zip(*columns, range(len(specimens)), strict=True))
     found = [b""] * len(places)
     for name, in_file in itertools.groupby(places, key=lambda place: place[0]):
-        file = TableFile(shards / name, remedy(shards), memory_map=True)
+        file = TableFile(shards / name, describe_remedy(shards), memory_map=True)
         for group, in_group in itertools.groupby(in_file, key=lambda place: place[1]):
             column = file.read_group(group, ["jpeg"])["jpeg"]
             for _, _, row, number in in_group:

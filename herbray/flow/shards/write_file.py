@@ -10,7 +10,7 @@ from herbray import schema, storage, tables
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import images
-from herbray.flow.shards.manifest import remedy
+from herbray.flow.shards.manifest import describe_remedy
 
 ShrinkSettings = tuple[int, int] | tuple[int, int, images.Geometry]
 """Arguments of `images.shrink_to_jpeg` after the image: side, quality and, unless it is "crop", the geometry.
@@ -84,8 +84,8 @@ def _write(
 def _read_valid_note(path: Path) -> dict[str, Any] | None:
     """The note of a finished file; None if the file is damaged."""
     try:
-        tables.verify(path, remedy(path.parents[1]))
-        return tables.TableFile(path, remedy(path.parents[1])).note or None
+        tables.verify(path, describe_remedy(path.parents[1]))
+        return tables.TableFile(path, describe_remedy(path.parents[1])).note or None
     except (OSError, storage.DamagedFile):
         return None
 

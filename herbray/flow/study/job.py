@@ -12,7 +12,7 @@ from herbray.data import catalogue
 from herbray.data.labels import ALL
 from herbray.flow.cluster import connection
 from herbray.flow.evaluation.job import Evaluate, evaluate
-from herbray.flow.evaluation.outcomes import comparisons_file, remedy
+from herbray.flow.evaluation.outcomes import comparisons_file, describe_remedy
 from herbray.flow.shards.build import Shard, shard
 from herbray.flow.study.cells import check_starts, list_cells, run_cells, shards_folder
 from herbray.flow.study.preflight import Preflight, preflight, preflight_on_shards
@@ -121,6 +121,6 @@ def _pretrain(spec: Study, log: StageLog) -> str | None:
 
 def _compare_settings(evaluation: Evaluate, trained: Sequence[Path], log: StageLog) -> None:
     """Print how trainings of one objective differ."""
-    compared = tables.read(comparisons_file(evaluation.out), remedy(evaluation.out), schema.COMPARISON)
+    compared = tables.read(comparisons_file(evaluation.out), describe_remedy(evaluation.out), schema.COMPARISON)
     for line in describe_differences(compared, trained):
         log.start("compared", line)

@@ -15,9 +15,9 @@ from herbray.config import Spec
 from herbray.data.draws import draw_numbers
 from herbray.flow.embedding_folder import read_embeddings, read_note
 from herbray.flow.evaluation.job import embeddings_folders, left_out_file
-from herbray.flow.evaluation.outcomes import comparisons_file, remedy
+from herbray.flow.evaluation.outcomes import comparisons_file, describe_remedy
+from herbray.flow.shards.manifest import describe_remedy as shards_remedy
 from herbray.flow.shards.manifest import read_index, read_manifest
-from herbray.flow.shards.manifest import remedy as shards_remedy
 from herbray.flow.training.fingerprints import identity_from_manifest, read_identity
 from herbray.flow.training.metrics_log import read_metrics, step_seconds
 from herbray.flow.training.registration import ENCODER, read_trained
@@ -76,7 +76,7 @@ def report(spec: Report) -> Path:
     notes = {(note["encoder"], note["kind"]): _encoder_note(note, runs) for note in reversed(embedded)}
     data = ReportData(
         title=spec.title,
-        results=tables.read(spec.results, remedy(spec.results), schema.RESULT),
+        results=tables.read(spec.results, describe_remedy(spec.results), schema.RESULT),
         manifest=manifest,
         encoders=list(notes.values()),
         curves=_to_curves(runs),
@@ -98,13 +98,13 @@ def report(spec: Report) -> Path:
 
 def _read_comparisons(results: Path) -> pa.Table | None:
     file = comparisons_file(results)
-    return tables.read(file, remedy(results), schema.COMPARISON) if file.exists() else None
+    return tables.read(file, describe_remedy(results), schema.COMPARISON) if file.exists() else None
 
 
 def _describe_left_out(results: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Lines about the parts of tasks that the labels did not allow."""
     file = left_out_file(results)
-    rows = tables.read(file, remedy(results), schema.LEFT_OUT).to_pylist() if file.exists() else []
+    rows = tables.read(file, describe_remedy(results), schema.LEFT_OUT).to_pylist() if file.exists() else []
     return describe_left_out([LeftOut(**row) for row in rows], manifest.get("absent", {}))
 
 

@@ -24,8 +24,8 @@ from herbray.flow.training.on_ray.workers import BatchWrapper, choose_workers, t
 from herbray.flow.training.preparation import PreparedTraining, find_start_weights, prepare_training, refuse_own_start
 from herbray.flow.training.progress import show_progress
 from herbray.flow.training.registration import deliver_metrics, note_end, open_run, read_trained, register_and_close
-from herbray.flow.training.runs.continuation import changes, join_changes, print_line
-from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, runs
+from herbray.flow.training.runs.continuation import join_changes, list_changes, print_line
+from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, list_runs
 from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.worker import loop
@@ -74,7 +74,7 @@ def train(spec: Train) -> Trained:
     """
     job = prepare_training(refuse_own_start(spec))
     over = job.has_ended()
-    before = runs(job.spec.out).settings.get(job.name) if over else None
+    before = list_runs(job.spec.out).settings.get(job.name) if over else None
     former = _registered_uri(job.spec.out, job.name)
     with nullcontext(job.spec) if over else choose_workers(job.spec, job.data.per_epoch) as staffed:
         job = replace(job, spec=staffed)
@@ -84,7 +84,7 @@ def train(spec: Train) -> Trained:
             note_end(staffed.out, model_card(staffed, job.data, fitted.figures), fitted.figures)
         done = register_and_close(run, staffed.out)
     trained = Trained(fitted, done.model, done.version, done.run_id)
-    if before and (corrected := changes(job.spec, before, "name", "choice", "progress")):
+    if before and (corrected := list_changes(job.spec, before, "name", "choice", "progress")):
         stays = f"; {former} stays" if former not in ("", trained.uri) else ""
         changed = join_changes(corrected)
         print_line(f"{job.spec.out}: this training has ended; it is not repeated for {changed}: {trained.uri}{stays}")
@@ -98,7 +98,7 @@ def _tags(job: PreparedTraining) -> dict[str, str]:
 
 def _registered_uri(out: Path, name: str) -> str:
     """The registered version that a run folder shows, if the folder belongs to the run; a damaged note is renewed."""
-    if runs(out).now != name or not (out / TRAINED).exists():
+    if list_runs(out).now != name or not (out / TRAINED).exists():
         return ""
     try:
         return str(read_trained(out)["uri"])

@@ -15,7 +15,7 @@ import yaml
 from herbray import schema, tables
 from herbray.console.redact import redact
 from herbray.flow.markdown import code_block, escape, markdown_table
-from herbray.flow.shards.manifest import remedy
+from herbray.flow.shards.manifest import describe_remedy
 from herbray.flow.training.runs.identity import public_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData
@@ -99,7 +99,7 @@ def _specimens(shards: Path) -> tuple[Counter[str], str]:
     for name in schema.SPLITS:
         ids: list[str] = []
         for file in sorted((shards / f"split={name}").glob("part-*.parquet")):
-            found = tables.read(file, remedy(shards), columns=["specimen_id", "license"])
+            found = tables.read(file, describe_remedy(shards), columns=["specimen_id", "license"])
             ids += found["specimen_id"].to_pylist()
             if name == "train":
                 licences.update(licence or "none given" for licence in found["license"].to_pylist())

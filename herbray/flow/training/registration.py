@@ -17,7 +17,7 @@ from herbray import storage, tracking
 from herbray.config import Spec
 from herbray.flow.training.fingerprints import read_identity
 from herbray.flow.training.metrics_log import TIME, read_metrics_with_times
-from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, remedy
+from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, describe_remedy
 from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
 from herbray.model.encoder_card import read_encoder
@@ -119,7 +119,7 @@ def note_end(out: Path, card: str, figures: Mapping[str, float]) -> None:
         figures: of the encoder that is kept.
     """
     storage.write_text(out / CARD, card)
-    note = storage.read_note(out / NOTE, remedy(out))
+    note = storage.read_note(out / NOTE, describe_remedy(out))
     storage.write_note(out / NOTE, note | {"figures": dict(figures)})
 
 
@@ -152,13 +152,13 @@ def _hint(out: Path) -> str:
 
 def read_trained(out: Path) -> dict[str, Any]:
     """The registered version of a run folder's encoder, and its figures."""
-    return storage.read_note(out / TRAINED, remedy(out))
+    return storage.read_note(out / TRAINED, describe_remedy(out))
 
 
 def _read_note(out: Path) -> dict[str, Any]:
     if not (out / NOTE).exists():
         raise ValueError(f"{out}: no training here ({NOTE} is missing); give the folder `out` of a `herbray train`")
-    note = storage.read_note(out / NOTE, remedy(out))
+    note = storage.read_note(out / NOTE, describe_remedy(out))
     if "figures" not in note:
         raise ValueError(f"{out}: this training has not ended; run the same `herbray train` again to resume it")
     return note

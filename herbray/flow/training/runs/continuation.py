@@ -8,7 +8,7 @@ from typing import Final
 
 from herbray import storage
 from herbray.flow.training.checkpoints.directory import checkpoint_directory, copy_folder
-from herbray.flow.training.runs.folder import METRICS, Runs, metrics_of, runs
+from herbray.flow.training.runs.folder import METRICS, Runs, list_runs, metrics_of
 from herbray.flow.training.runs.identity import Settings, run_name, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData, plan_windows
@@ -37,7 +37,7 @@ def continue_run(spec: Train, data: TrainingData) -> Train:
         ValueError: bad input.
         OSError: no room for the checkpoints that are taken over.
     """
-    held, name = runs(spec.out), run_name(spec)
+    held, name = list_runs(spec.out), run_name(spec)
     if name in held.settings:
         return _measured_as_begun(spec, held.settings[name])
     former = _find_shorter_run(spec, data, held)
@@ -47,7 +47,7 @@ def continue_run(spec: Train, data: TrainingData) -> Train:
     return _measured_as_begun(spec, held.settings[former])
 
 
-def changes(spec: Train, before: Settings, *roles: Role | None) -> dict[str, str]:
+def list_changes(spec: Train, before: Settings, *roles: Role | None) -> dict[str, str]:
     """Settings that differ from those of an earlier run: path → "epochs 25 → 30".
 
     Args:
@@ -94,7 +94,7 @@ def _find_shorter_run(spec: Train, data: TrainingData, held: Runs) -> str | None
 
 
 def _is_shorter(spec: Train, before: Settings) -> bool:
-    return [*changes(spec, before, None)] == ["epochs"] and before.get("epochs", spec.epochs) < spec.epochs
+    return [*list_changes(spec, before, None)] == ["epochs"] and before.get("epochs", spec.epochs) < spec.epochs
 
 
 def _obstacle(spec: Train, data: TrainingData, name: str, epochs: int) -> str:
@@ -116,14 +116,16 @@ def _difference(spec: Train, held: Runs, why: str) -> str:
     before = held.settings.get(str(held.now))
     if before is None:
         return f"the folder holds {held.now}, a run of an earlier version"
-    changed = join_changes(changes(spec, before, None))
+    changed = join_changes(list_changes(spec, before, None))
     return f"the folder holds {held.now}, which differs: {changed}" + (f"; {why}" if why else "")
 
 
 def _take_over(spec: Train, held: Runs, former: str, name: str) -> None:
     """Copy a run's checkpoints and metrics; the checkpoints last, since they mark the copy as complete."""
     source, target = checkpoint_directory(spec, former), checkpoint_directory(spec, name)
-    print_line(f"{spec.out}: training resumes {former}: {join_changes(changes(spec, held.settings[former], None))}")
+    print_line(
+        f"{spec.out}: training resumes {former}: {join_changes(list_changes(spec, held.settings[former], None))}"
+    )
     if target.root.exists():
         return
     figures = spec.out / METRICS if held.now == former else metrics_of(spec.out, former)
@@ -134,7 +136,7 @@ def _take_over(spec: Train, held: Runs, former: str, name: str) -> None:
 
 def _measured_as_begun(spec: Train, before: Settings) -> Train:
     """The job with the validation settings that its run began with; a line names those that the user has changed."""
-    kept = {path: before[path] for path in changes(spec, before, "measure") if path in before}
+    kept = {path: before[path] for path in list_changes(spec, before, "measure") if path in before}
     if not kept:
         return spec
     changed = ", ".join(f"{path}={value}" for path, value in kept.items())

@@ -31,19 +31,19 @@ class Runs:
     settings: Mapping[str, Settings] = field(default_factory=dict)
 
 
-def remedy(out: Path) -> str:
+def describe_remedy(out: Path) -> str:
     """The command that repairs a damaged note of a run folder."""
     return f"run `herbray train` with out={out} again: it writes this file anew and does not repeat what was trained"
 
 
-def runs(out: Path) -> Runs:
+def list_runs(out: Path) -> Runs:
     """The runs that a folder has held."""
     file = out / CLAIM
     if not file.exists():
         return Runs()
     if former := _of_an_earlier_version(file):
         return Runs(former)
-    note = storage.read_note(file, f"remove it, and {remedy(out)}")
+    note = storage.read_note(file, f"remove it, and {describe_remedy(out)}")
     return Runs(note["run"], note["settings"])
 
 
@@ -58,7 +58,7 @@ def _of_an_earlier_version(file: Path) -> str | None:
 
 def claim(out: Path, name: str, settings: Settings) -> None:
     """Give a run folder to a run: another run's metrics are renamed, and the run's own are brought back."""
-    held, metrics, own = runs(out), out / METRICS, metrics_of(out, name)
+    held, metrics, own = list_runs(out), out / METRICS, metrics_of(out, name)
     if held.now != name:
         if metrics.exists() and held.now is not None:
             metrics.replace(metrics_of(out, held.now))
