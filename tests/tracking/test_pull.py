@@ -179,6 +179,7 @@ def test_weights_that_are_a_pickle_are_refused(uri, run, encoders, tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.long
 def test_people_without_herbray_get_the_same_numbers(uri, model, encoders, jpegs, tmp_path):
     paths = [tmp_path / f"{number}.jpg" for number in range(len(jpegs))]
     for path, jpeg in zip(paths, jpegs, strict=True):

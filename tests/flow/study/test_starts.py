@@ -68,12 +68,10 @@ def pretrained(shards, tmp_path_factory):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "start",
-    [
-        {"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"},
-        pytest.param({}, marks=pytest.mark.long),
-    ],
+    [{"init": "models:/walker2022-pretraining@candidate", "stem": "cifar"}, {}],
     ids=["registry", "random"],
 )
 def test_a_training_knows_the_very_start_that_it_began_as(pretrained, shards, tmp_path, start):

@@ -326,6 +326,7 @@ def test_the_same_job_again_is_the_same_run_and_version(story):
     assert again.fitted.figures == trained.fitted.figures
 
 
+@pytest.mark.long
 def test_embed_writes_each_specimen_once_and_resumes(story, shards):
     out, _, trained = story
     spec = Embed(model=trained.uri, shards=shards, out=out / "embeddings", store=out)

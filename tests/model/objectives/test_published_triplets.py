@@ -93,6 +93,7 @@ def test_triplets_are_distributed_as_in_the_literal_form(drawn, places):
     assert fits(counts, law, len(drawn)) > 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_check_would_notice_negatives_drawn_by_frequency(drawn):
     law = Counter()
