@@ -1,5 +1,7 @@
 """Validation metrics on features, independent of the objective."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -35,6 +37,11 @@ def knn_accuracy(features: Tensor, labels: Tensor, k: int = 5, units: Tensor | N
     sorted_features = features[torch.from_numpy(order).to(features.device)]
     near = find_all_nearest(sorted_features, units.cpu().numpy()[order], k, np.flatnonzero(counted))
     return float((vote(near, codes) == codes[counted]).mean())
+
+
+def standard_error(accuracy: float, count: int) -> float:
+    """Compute the standard error of an accuracy over `count` independent specimens."""
+    return math.sqrt(accuracy * (1 - accuracy) / count)
 
 
 def _check(features: Tensor, labels: Tensor, k: int, units: Tensor) -> tuple[Indices, npt.NDArray[np.bool_]]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from herbray import storage, tables
 from herbray.flow.sweep.search_space import Choice, LogUniform, Space, Uniform, Value
+from herbray.flow.training.checkpoints.selection import Keep, rank_checkpoints
 from herbray.flow.training.metrics_log import read_metrics, step_seconds
 from herbray.schema import TRIAL
 
@@ -32,7 +33,7 @@ class Trial:
         cause: why the trial failed; "" if it did not.
         run_id: id of the MLflow run; "" before the run is complete.
         epochs: epochs trained so far.
-        score: k-NN accuracy on validation: the best one, or the last one with `keep=last`; None before the first.
+        score: k-NN accuracy on validation of the checkpoint that `keep` chooses; None before the first.
         seconds: time spent in training steps.
     """
 
@@ -54,7 +55,7 @@ class Trial:
 class TrialFiles:
     """The files of all trials in a sweep's folder."""
 
-    def __init__(self, out: Path, keep: Literal["best", "last"]) -> None:
+    def __init__(self, out: Path, keep: Keep) -> None:
         """`keep` as in `Train`: which checkpoint, and so which score, counts."""
         self.out, self.keep = out, keep
 
@@ -100,8 +101,8 @@ class TrialFiles:
 
     def _with_figures(self, trial: Trial) -> Trial:
         rows = self.read_metrics(trial.number)
-        scores = [row["val_knn"] for row in rows if "val_knn" in row]
-        score = (max(scores) if self.keep == "best" else scores[-1]) if scores else None
+        scored = [row for row in rows if "val_knn" in row]
+        score = scored[rank_checkpoints(scored, self.keep)[-1]]["val_knn"] if scored else None
         return replace(
             trial,
             epochs=max((row["epoch"] for row in rows), default=0.0),

@@ -13,11 +13,8 @@ import torch
 from herbray import storage
 from herbray.data.planning.validation import ValidationSample
 from herbray.flow.input.loader import load_batches
-from herbray.flow.training.checkpoints.directory import (
-    Checkpoint,
-    checkpoint_score,
-    copy_folder,
-)
+from herbray.flow.training.checkpoints.directory import Checkpoint, copy_folder
+from herbray.flow.training.checkpoints.selection import rank_checkpoints
 from herbray.flow.training.metrics_log import MetricsLog, read_metrics
 from herbray.flow.training.model_card import model_card
 from herbray.flow.training.on_ray.workers import BatchWrapper, choose_workers, train_on_ray
@@ -182,12 +179,14 @@ def _keep_encoder(job: PreparedTraining) -> Fitted:
 
 
 def _check_choice(spec: Train, kept: Checkpoint) -> None:
-    """Warn if the best checkpoint is missing: it was pruned while `keep` had another value, or it is damaged."""
+    """Warn if the chosen checkpoint is missing: it was pruned while `keep` had another value, or it is damaged."""
     measure = "val_knn" if "val_knn" in kept.figures else "val_loss"
     scored = [row for row in read_metrics(spec.out / METRICS) if measure in row]
-    best = max(scored, key=checkpoint_score, default=None)
-    if spec.keep == "best" and best is not None and checkpoint_score(best) > checkpoint_score(kept.figures):
-        had, left = (f"epoch {each['epoch']:g} ({measure} {each[measure]:.4g})" for each in (best, kept.figures))
+    if spec.keep == "last" or not scored:
+        return
+    chosen = scored[rank_checkpoints(scored, spec.keep)[-1]]
+    if chosen["epoch"] != kept.figures["epoch"]:
+        had, left = (f"epoch {each['epoch']:g} ({measure} {each[measure]:.4g})" for each in (chosen, kept.figures))
         _log.warning("%s: keep=best, but the checkpoint of %s is gone: that of %s is kept", spec.out, had, left)
 
 

@@ -94,7 +94,9 @@ class Train(Spec):
         25, ge=1, description="passes over the training split"
     )
     keep: Annotated[Literal["best", "last"], Mark("choice")] = Field(
-        "best", description="checkpoint that becomes the encoder: best on validation, or last"
+        "best",
+        description="checkpoint that becomes the encoder: the last whose k-NN accuracy on validation is at most one "
+        "standard error below the highest, or the last of all",
     )
     validate_rows: Annotated[int, Mark("measure")] = Field(
         4096,

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from herbray.flow.training.checkpoints.selection import Keep, checkpoint_score, rank_checkpoints
 from herbray.flow.training.specification import Checkpoints, Train
 from herbray.model.sealed_folder import DamagedFolder, verify_sealed, write_sealed
 
@@ -31,8 +32,8 @@ class Checkpoint:
     Attributes:
         folder: that holds it.
         consumed: windows that all ranks had trained on.
-        figures: at an epoch's end, with `val_loss` if there is a validation split, and `val_knn` if it can be
-            measured; empty within an epoch.
+        figures: at an epoch's end, with `val_loss` if there is a validation split, and `val_knn` with its standard
+            error `val_knn_error` if it can be measured; empty within an epoch.
     """
 
     folder: Path
@@ -46,7 +47,7 @@ class CheckpointDirectory:
 
     root: Path
     spec: Checkpoints
-    keep: Literal["best", "last"] = "best"
+    keep: Keep = "best"
 
     def newest(self) -> Checkpoint | None:
         """The newest intact checkpoint. Warns of each damaged checkpoint, and if no checkpoint is intact.
@@ -72,11 +73,7 @@ class CheckpointDirectory:
         return found
 
     def best(self) -> Checkpoint | None:
-        """The checkpoint that the run yields: by `keep`, the best (the later of equals) or the last that is intact.
-
-        The best has the highest `val_knn`; if no checkpoint has one, the lowest `val_loss`; without either, it is the
-        last.
-        """
+        """The intact checkpoint that the run yields; see `rank_checkpoints`."""
         return _first_intact(kept.folder for kept in reversed(self._ranked()))
 
     def save(self, consumed: int, fill: Callable[[Path], object], figures: Mapping[str, float]) -> None:
@@ -110,8 +107,7 @@ class CheckpointDirectory:
     def _ranked(self) -> list[Checkpoint]:
         """Checkpoints at an epoch's end with a readable seal, the best last."""
         ends = [kept for folder in self._folders() if (kept := _read(folder, verify=False)) and kept.figures]
-        scored = [kept for kept in ends if "val_knn" in kept.figures] or ends
-        return sorted(scored, key=lambda kept: checkpoint_score(kept.figures) if self.keep == "best" else 0.0)
+        return [ends[place] for place in rank_checkpoints([kept.figures for kept in ends], self.keep)]
 
     def _set_aside(self, consumed: int) -> None:
         for folder in self._folders():
@@ -124,16 +120,13 @@ class CheckpointDirectory:
                 shutil.rmtree(aside, ignore_errors=True)
 
     def _prune(self) -> None:
-        folders = self._folders()
-        stay = {*folders[-self.spec.last :], *(kept.folder for kept in self._ranked()[-1:])}
+        folders, ranked = self._folders(), self._ranked()
+        stay = {*folders[-self.spec.last :], *(kept.folder for kept in ranked[-1:])}
+        if ranked and self.keep == "best":  # the highest score decides which later checkpoints are as good
+            stay.add(max(reversed(ranked), key=lambda kept: checkpoint_score(kept.figures)).folder)
         for folder in folders:
             if folder not in stay:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def checkpoint_score(figures: Mapping[str, float]) -> float:
-    """How good a checkpoint is, higher is better: its k-NN accuracy or, without it, its negative loss."""
-    return figures.get("val_knn", -figures.get("val_loss", 0.0))
 
 
 def checkpoint_directory(spec: Train, name: str) -> CheckpointDirectory:

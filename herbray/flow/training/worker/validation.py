@@ -21,7 +21,7 @@ from herbray.flow.training.teacher import Vectors
 from herbray.flow.training.world import World
 from herbray.model.augment import prepare_images
 from herbray.model.learner import Learner
-from herbray.model.metrics import knn_accuracy
+from herbray.model.metrics import knn_accuracy, standard_error
 
 Jpegs = dict[int, bytes]
 """JPEGs by row of the sample."""
@@ -57,8 +57,8 @@ class Validator:
         press and its label. The figures depend on the sample and the learner, not on the number of ranks.
 
         Returns:
-            `val_knn`, unless the sample has an obstacle (see `ValidationSample`), and `val_loss`, the objective's mean
-            over the batches.
+            `val_knn` and its standard error `val_knn_error`, unless the sample has an obstacle (see
+            `ValidationSample`), and `val_loss`, the objective's mean over the batches.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -73,7 +73,9 @@ class Validator:
             raise FloatingPointError(f"the validation loss is {found['val_loss']}: lower optimizer.lr")
         if self.sample.obstacle:
             return found
-        return {"val_knn": self._knn(features)} | found
+        accuracy = self._knn(features)
+        gatherings = len(np.unique(self.sample.gatherings))  # specimens of one gathering are not independent
+        return {"val_knn": accuracy, "val_knn_error": standard_error(accuracy, gatherings)} | found
 
     @torch.no_grad()
     def _embedded(self, learner: Learner) -> tuple[Tensor, Tensor]:

@@ -37,6 +37,22 @@ def test_pruning_keeps_the_best_and_the_newest_checkpoints(tmp_path):
     assert names(saved(store_of(tmp_path / "d", last=4), None, None, None)) == [1, 2, 3]
 
 
+def test_the_last_within_one_standard_error_of_the_highest_is_chosen(tmp_path):
+    def save(folder, *scores, error=0.05):
+        store = store_of(tmp_path / folder, last=1)
+        for number, score in enumerate(scores, 1):
+            store.save(number, fill, {} if score is None else {"val_knn": score, "val_knn_error": error})
+        return store.best().consumed, names(store)
+
+    assert save("a", 0.5, 0.6, 0.56, 0.54, None) == (3, [2, 3, 5])  # the highest stays, since it decides
+    assert save("b", 0.5, 0.6, 0.56, 0.58) == (4, [2, 4])
+    assert save("c", 0.6, 0.56, 0.62, 0.4) == (3, [3, 4])
+    assert save("d", 0.6, 0.59, error=0.0) == (1, [1, 2])
+    store = store_of(tmp_path / "b")
+    harm(store, 4)
+    assert store.best().consumed == 2
+
+
 def test_best_returns_the_checkpoint_that_keep_selects(tmp_path):
     assert saved(store_of(tmp_path / "a"), 0.1, 0.5, 0.2, None).best().consumed == 2
     assert saved(store_of(tmp_path / "b", keep="last"), 0.5, 0.2, None).best().consumed == 2

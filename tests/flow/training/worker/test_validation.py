@@ -82,6 +82,8 @@ def test_its_figures_are_those_of_specimens_embedded_one_by_one(small_shards, tm
     found, wanted = validator_of(spec, data).figures(learner), by_hand(spec, data, learner)
     assert found["val_knn"] == pytest.approx(wanted["val_knn"], abs=2.1 / len(data.validation.specimens))
     assert found["val_loss"] == pytest.approx(wanted["val_loss"], rel=1e-3)
+    gatherings = len(set(data.validation.gatherings.tolist()))
+    assert found["val_knn_error"] == (found["val_knn"] * (1 - found["val_knn"]) / gatherings) ** 0.5
 
 
 @pytest.mark.slow
