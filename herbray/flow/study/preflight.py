@@ -22,6 +22,7 @@ from herbray.flow.shards.chosen_splits import select_nonempty_splits
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.training.specification import Train
+from herbray.flow.training.teacher import check_teacher
 from herbray.flow.training.worker.loop import build_learner
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.objectives import DataFacts
@@ -131,7 +132,8 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
         specimens: the table from `split_catalogue`.
 
     Raises:
-        ValueError: the shards do not allow these batches, or the images are smaller than the encoder's input.
+        ValueError: the shards do not allow these batches, the images are smaller than the encoder's input, or the
+            teacher of a distillation has no embeddings of the training split.
     """
     if job.encoder.size > shard.side:
         raise ValueError(
@@ -142,6 +144,8 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
     index = _planned_index(read_labels(train, rank), shard.bag)
     group, rivals = job.objective.group, job.objective.rivals
     try:
+        if (teacher := job.objective.teacher_folder) is not None:
+            check_teacher(teacher, train["specimen_id"])
         if job.objective.uses_lineage:
             encode_lineages(list_lineages(train, rank), plan.list_classes(index))
         plan.plan_epoch(index, plan.list_classes(index), job.stream, group, job.seed, 0, rivals=rivals)

@@ -63,6 +63,21 @@ def read_teacher(folder: Path, shards: Path, index: pa.Table, sample: pa.Table |
     return Teacher(train, np.concatenate([[0], ends[:-1]]), None if rows is None else matrix[rows])
 
 
+def check_teacher(folder: Path, specimens: pa.ChunkedArray) -> None:
+    """Check, before there are shards, that a teacher's embeddings are of these specimens.
+
+    Some may lack an embedding here, since their images may be refused; `read_teacher` is strict.
+
+    Raises:
+        ValueError: no finished embeddings, or none of these specimens.
+    """
+    if not pc.any(pc.is_in(specimens, value_set=read_embeddings(folder)["specimen_id"])).as_py():
+        raise ValueError(
+            f"{folder}: none of the {len(specimens):,} training specimens has an embedding: run `herbray embed` with "
+            "splits=[train, validation] on the shards of this training"
+        )
+
+
 def _find_rows(folder: Path, ids: pa.Array, wanted: pa.ChunkedArray, split: str) -> npt.NDArray[np.int64]:
     """The row of each wanted specimen."""
     places = pc.index_in(wanted, value_set=ids)

@@ -8,7 +8,9 @@ from herbray.flow.embedding.specification import Embed
 from herbray.flow.embedding_folder import read_embeddings
 from herbray.flow.input.batches import sequential_batches
 from herbray.flow.input.window_reader import WindowReader
+from herbray.flow.shards.build import Shard
 from herbray.flow.shards.specimens import read_specimens
+from herbray.flow.study.preflight import check_training, split_catalogue
 from herbray.flow.training.job import fit
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.runs.identity import run_name
@@ -85,3 +87,13 @@ def test_specimens_without_an_embedding_are_reported_before_training(shards, tmp
         fit(spec)
     with pytest.raises(ValueError, match="no embeddings here"):
         fit(spec_of(shards, tmp_path, tmp_path / "nowhere"))
+
+
+def test_a_study_refuses_a_teacher_of_other_specimens_before_there_are_shards(shards, herbarium, tmp_path, embedded):
+    splits = {"species": 0.1, "random": 0.2, "validation": 0.25}
+    planned = config.parse(Shard, {"catalogue": str(herbarium), "splits": splits, "side": 40, "bag": 8})
+    specimens = split_catalogue(planned)
+    check_training(spec_of(shards, tmp_path, embedded[0]), planned, specimens)
+    for teacher, message in ((embedded[1], "none of the .* training specimens"), (tmp_path, "no embeddings here")):
+        with pytest.raises(ValueError, match=f"distil: .*{message}"):
+            check_training(spec_of(shards, tmp_path, teacher), planned, specimens)
