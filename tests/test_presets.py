@@ -94,6 +94,8 @@ STUDY = {  # dotted path → value; the comments name the sections of the paper
         "augment.p_affine": 0.75,
         "augment.brightness": 0.2,
         "augment.contrast": 0.2,
+        "augment.saturation": 0,
+        "augment.tint": 0,
         "augment.p_light": 0.75,
         "augment.crop_scale": 0.75,
         "augment.padding": "reflection",

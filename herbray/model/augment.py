@@ -6,7 +6,7 @@ every image of a batch.
 """
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from pydantic import Field
@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from herbray.config import Spec
+
+_LUMA: Final = (0.299, 0.587, 0.114)
 
 
 class Augment(Spec):
@@ -30,8 +32,18 @@ class Augment(Spec):
     )
     brightness: float = Field(0.2, ge=0, lt=1, description="largest relative change, up or down")
     contrast: float = Field(0.2, ge=0, lt=1, description="largest relative change around the image's mean, up or down")
+    saturation: float = Field(0.0, ge=0, le=1, description="largest relative change of the saturation, up or down")
+    tint: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="largest relative change of each colour channel, as by another lamp or camera",
+    )
     p_light: float = Field(
-        0.75, ge=0, le=1, description="probability of a brightness and of a contrast change, drawn separately"
+        0.75,
+        ge=0,
+        le=1,
+        description="probability of a change of brightness, contrast, saturation and tint, drawn separately",
     )
     crop_scale: float = Field(0.75, gt=0, le=1, description="smallest share of the image area that a crop keeps")
     padding: Literal["reflection", "border", "zeros"] = Field(
@@ -72,11 +84,15 @@ def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1)
     draws = torch.rand(len(planes), 15, generator=generator, dtype=torch.float64)
     about = torch.rand(
         len(planes), 2, generator=generator, dtype=torch.float64
-    )  # drawn last, so that the draws above keep their values
+    )  # drawn after the others, so that the draws above keep their values; likewise the colours below
     grid = _make_grid(_send(make_maps(torch.cat([draws[:, :11], about], dim=1), spec), planes), size)
     sampled = functional.grid_sample(planes, grid, "bilinear", spec.padding, align_corners=False)
     light = _change_light if spec.light == "linear" else _change_log_odds
-    return light(sampled, _send(draws[:, 11:], planes), spec)
+    lit = light(sampled, _send(draws[:, 11:], planes), spec)
+    if spec.saturation == spec.tint == 0:
+        return lit
+    colours = torch.rand(len(planes), 6, generator=generator, dtype=torch.float64)
+    return _change_colours(lit, _send(colours, planes), spec)
 
 
 @torch.no_grad()
@@ -174,3 +190,18 @@ def _change_log_odds(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
     grey = torch.where(has_brightness < spec.p_light, 0.5 * (1 + (2 * brightness - 1) * spec.brightness), 0.5)
     slope = torch.where(has_contrast < spec.p_light, (1 - spec.contrast) ** (1 - 2 * contrast), 1.0)
     return torch.sigmoid((torch.logit(planes, eps=1e-6) + torch.logit(grey)) * slope)
+
+
+def _change_colours(planes: Tensor, draws: Tensor, spec: Augment) -> Tensor:
+    """Scale each pixel's distance from its grey (Rec. 601 luma), then each channel.
+
+    Args:
+        planes: [m, 3, s, s].
+        draws: [m, 6].
+        spec: strength of the changes.
+    """
+    has_saturation, saturation, has_tint = draws[:, :3].view(-1, 3, 1, 1, 1).unbind(dim=1)
+    factor = torch.where(has_saturation < spec.p_light, 1 + (2 * saturation - 1) * spec.saturation, 1.0)
+    gains = torch.where(has_tint < spec.p_light, 1 + (2 * draws[:, 3:].view(-1, 3, 1, 1) - 1) * spec.tint, 1.0)
+    grey = (planes * planes.new_tensor(_LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    return torch.lerp(grey, planes, factor).mul_(gains).clamp_(0, 1)

@@ -124,6 +124,35 @@ def test_light_is_gain_then_contrast_about_the_mean():
     assert 1.45 < slopes.max() < 1.51
 
 
+def test_saturation_scales_the_distance_from_grey():
+    images = noise(300, 8).clamp(100, 140)
+    before = prepare_images(images, 8)
+    found = augment(images, 1, 8, Augment(**STILL | {"p_light": 1}, brightness=0, contrast=0, saturation=0.5))
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    greys = [(planes * luma).sum(dim=1, keepdim=True) for planes in (before, found)]
+    torch.testing.assert_close(greys[1], greys[0], atol=1e-4, rtol=0)
+    factors = (found - greys[1]).flatten(1).norm(dim=1) / (before - greys[0]).flatten(1).norm(dim=1)
+    torch.testing.assert_close(found, greys[0] + factors.view(-1, 1, 1, 1) * (before - greys[0]), atol=1e-4, rtol=0)
+    assert 0.49 < factors.min() < 0.53
+    assert 1.47 < factors.max() < 1.51
+
+
+def test_tint_is_a_gain_of_each_channel():
+    images = noise(300, 8).clamp(80, 140)
+    found = augment(images, 1, 8, Augment(**STILL | {"p_light": 1}, brightness=0, contrast=0, tint=0.3))
+    gains = (found / prepare_images(images, 8)).flatten(2)
+    torch.testing.assert_close(gains.amax(2), gains.amin(2), atol=1e-4, rtol=0)
+    assert gains.amin() < 0.72
+    assert gains.amax() > 1.28
+    assert gains.mean(2).T.corrcoef().fill_diagonal_(0).abs().max() < 0.2  # each channel on its own
+
+
+def test_changes_of_colour_leave_the_other_draws_as_they_are():
+    images = noise(64, 8).clamp(100, 140)
+    plain, coloured = (augment(images, 1, 8, Augment(crop_scale=1, **more)) for more in ({}, {"tint": 1e-6}))
+    torch.testing.assert_close(coloured, plain, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("chance", [0.0, 0.75])
 def test_each_change_happens_with_its_probability(chance):
     images = noise(600, 8)
