@@ -181,8 +181,8 @@ def _write_gain(finding: Finding) -> str:
         return finding.question
     mean, low, high = (100 * value for value in (gain.mean, gain.low, gain.high))
     doubt = ", undecided" if low <= 0 <= high else ""
-    gained = f"{finding.leader.label} {mean:+.1f} points over {baseline[0].label}"
-    return f"{finding.question}: {gained} ({low:.1f} to {high:.1f}{doubt})"
+    gained = f"{finding.leader.label} {mean:+z.1f} points over {baseline[0].label}"
+    return f"{finding.question}: {gained} ({low:z.1f} to {high:z.1f}{doubt})"
 
 
 def _best_scores(findings: Sequence[Finding], metric: str) -> str:

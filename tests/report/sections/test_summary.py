@@ -70,11 +70,12 @@ def test_a_pretrained_network_is_a_baseline_and_no_leader():
 def test_the_first_sentence_says_what_training_gained():
     rows = spread("triplet", 0.7) + spread("untrained", 0.5)
     table = pa.Table.from_pylist(rows, schema=schema.RESULT)
-    for low, high, words in (
-        (0.15, 0.25, "genus on R (random): triplet +20.0 points over untrained (15.0 to 25.0)."),
-        (-0.05, 0.45, "genus on R (random): triplet +20.0 points over untrained (-5.0 to 45.0, undecided)."),
+    for mean, low, high, words in (
+        (0.2, 0.15, 0.25, "genus on R (random): triplet +20.0 points over untrained (15.0 to 25.0)."),
+        (0.2, -0.05, 0.45, "genus on R (random): triplet +20.0 points over untrained (-5.0 to 45.0, undecided)."),
+        (-1e-4, -1e-4, 0.0, "genus on R (random): triplet +0.0 points over untrained (0.0 to 0.0, undecided)."),
     ):
-        pair = comparison("triplet", "untrained", low, high).set_column(20, "difference", pa.array([0.2]))
+        pair = comparison("triplet", "untrained", low, high).set_column(20, "difference", pa.array([mean]))
         (finding,) = identification_findings(Scores(table, pair), "identify", "accuracy", None)
         assert summarise_findings([finding], "accuracy")[0].endswith(words)
 
