@@ -48,7 +48,7 @@ class Drill:
 
     run: Callable[[Path], Found]
     bound_s: float
-    short: bool = False  # part of `make drills-short`, which CI runs
+    short: bool = False  # part of `make drills-short`
 
 
 class TooLong(AssertionError):
