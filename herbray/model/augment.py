@@ -43,7 +43,7 @@ class Augment(Spec):
         0.75,
         ge=0,
         le=1,
-        description="probability of a change of brightness, contrast, saturation and tint, drawn separately",
+        description="probability of a change of brightness, of contrast, of saturation and of tint, drawn separately",
     )
     crop_scale: float = Field(0.75, gt=0, le=1, description="smallest share of the image area that a crop keeps")
     padding: Literal["reflection", "border", "zeros"] = Field(
@@ -82,9 +82,8 @@ def augment(images: Tensor, seed: int, size: int, spec: Augment, views: int = 1)
         planes = planes.repeat_interleave(views, dim=0)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(len(planes), 15, generator=generator, dtype=torch.float64)
-    about = torch.rand(
-        len(planes), 2, generator=generator, dtype=torch.float64
-    )  # drawn after the others, so that the draws above keep their values; likewise the colours below
+    # Later draws follow earlier ones, here and below, so that a setting that needs more numbers changes no other draw.
+    about = torch.rand(len(planes), 2, generator=generator, dtype=torch.float64)
     grid = _make_grid(_send(make_maps(torch.cat([draws[:, :11], about], dim=1), spec), planes), size)
     sampled = functional.grid_sample(planes, grid, "bilinear", spec.padding, align_corners=False)
     light = _change_light if spec.light == "linear" else _change_log_odds

@@ -41,7 +41,7 @@ RECORDS = Path("runs/drills")
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRILLS)}; none: all")
-    parser.add_argument("--short", action="store_true", help="three of them")
+    parser.add_argument("--short", action="store_true", help="only the short ones")
     parser.add_argument("--page", type=Path, help="write the table of all records into this page, between its markers")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -22,7 +22,7 @@ from herbray.flow.training.preparation import PreparedTraining, find_start_weigh
 from herbray.flow.training.progress import show_progress
 from herbray.flow.training.registration import deliver_metrics, note_end, open_run, read_trained, register_and_close
 from herbray.flow.training.runs.continuation import join_changes, list_changes, print_line
-from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, list_runs
+from herbray.flow.training.runs.folder import METRICS, TRAINED, claim, read_runs
 from herbray.flow.training.runs.identity import public_settings, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.worker import loop
@@ -71,7 +71,7 @@ def train(spec: Train) -> Trained:
     """
     job = prepare_training(refuse_own_start(spec))
     over = job.has_ended()
-    before = list_runs(job.spec.out).settings.get(job.name) if over else None
+    before = read_runs(job.spec.out).settings.get(job.name) if over else None
     former = _registered_uri(job.spec.out, job.name)
     with nullcontext(job.spec) if over else choose_workers(job.spec, job.data.per_epoch) as staffed:
         job = replace(job, spec=staffed)
@@ -95,7 +95,7 @@ def _tags(job: PreparedTraining) -> dict[str, str]:
 
 def _registered_uri(out: Path, name: str) -> str:
     """The registered version that a run folder shows, if the folder belongs to the run; a damaged note is renewed."""
-    if list_runs(out).now != name or not (out / TRAINED).exists():
+    if read_runs(out).now != name or not (out / TRAINED).exists():
         return ""
     try:
         return str(read_trained(out)["uri"])

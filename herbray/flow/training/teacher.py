@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from herbray.flow.embedding_folder import read_embeddings, read_note
+from herbray.flow.embedding_folder import read_embeddings, read_labels, read_note
 from herbray.flow.shards.specimens import read_specimens
 
 Vectors = npt.NDArray[np.float32]
@@ -71,7 +71,7 @@ def check_teacher(folder: Path, specimens: pa.ChunkedArray) -> None:
     Raises:
         ValueError: no finished embeddings, or none of these specimens.
     """
-    if not pc.any(pc.is_in(specimens, value_set=read_embeddings(folder)["specimen_id"])).as_py():
+    if not pc.any(pc.is_in(specimens, value_set=pa.array(read_labels(folder).specimen_id, pa.string()))).as_py():
         raise ValueError(
             f"{folder}: none of the {len(specimens):,} training specimens has an embedding: run `herbray embed` with "
             "splits=[train, validation] on the shards of this training"

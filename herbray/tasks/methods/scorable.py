@@ -73,8 +73,8 @@ def select_scorable(tasks: Sequence[TaskSpec], labels: Embeddings, seed: int = P
     if not pieces:
         why = "\n".join(f"  {line}" for line in describe_left_out(left_out))
         raise UnscorableError(
-            f"no task can be scored with these labels: add more sheets, hold out a larger share of them "
-            f"(splits.random), or lower `folds` of the tasks\n{why}"
+            "no task can be scored with these labels: add more sheets, raise splits.cap if it leaves sheets out, hold "
+            f"out a larger share of them (splits.random), or lower `folds` of the tasks\n{why}"
         )
     return ScorableTasks(tuple(pieces), tuple(dict.fromkeys(left_out)))
 

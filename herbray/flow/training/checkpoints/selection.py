@@ -27,6 +27,7 @@ def rank_checkpoints(figures: Sequence[Mapping[str, float]], keep: Keep) -> list
     ranked = sorted(places, key=lambda place: checkpoint_score(figures[place]))
     highest = figures[ranked[-1]]
     least = checkpoint_score(highest) - highest.get("val_knn_error", 0.0)
+    # The sort is stable: worse checkpoints keep their order by score, before those that are as good as the highest.
     return sorted(ranked, key=lambda place: place if checkpoint_score(figures[place]) >= least else -1)
 
 

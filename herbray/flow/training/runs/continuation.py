@@ -8,7 +8,7 @@ from typing import Final
 
 from herbray import storage
 from herbray.flow.training.checkpoints.directory import checkpoint_directory, copy_folder
-from herbray.flow.training.runs.folder import METRICS, Runs, list_runs, metrics_of
+from herbray.flow.training.runs.folder import METRICS, Runs, metrics_of, read_runs
 from herbray.flow.training.runs.identity import Settings, run_name, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData, plan_windows
@@ -37,7 +37,7 @@ def continue_run(spec: Train, data: TrainingData) -> Train:
         ValueError: bad input.
         OSError: no room for the checkpoints that are taken over.
     """
-    held, name = list_runs(spec.out), run_name(spec)
+    held, name = read_runs(spec.out), run_name(spec)
     if name in held.settings:
         return _measured_as_begun(spec, held.settings[name])
     former = _find_shorter_run(spec, data, held)

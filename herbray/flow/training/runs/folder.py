@@ -36,8 +36,8 @@ def describe_remedy(out: Path) -> str:
     return f"run `herbray train` with out={out} again: it writes this file anew and does not repeat what was trained"
 
 
-def list_runs(out: Path) -> Runs:
-    """The runs that a folder has held."""
+def read_runs(out: Path) -> Runs:
+    """Read which runs a folder has held."""
     file = out / CLAIM
     if not file.exists():
         return Runs()
@@ -58,7 +58,7 @@ def _of_an_earlier_version(file: Path) -> str | None:
 
 def claim(out: Path, name: str, settings: Settings) -> None:
     """Give a run folder to a run: another run's metrics are renamed, and the run's own are brought back."""
-    held, metrics, own = list_runs(out), out / METRICS, metrics_of(out, name)
+    held, metrics, own = read_runs(out), out / METRICS, metrics_of(out, name)
     if held.now != name:
         if metrics.exists() and held.now is not None:
             metrics.replace(metrics_of(out, held.now))

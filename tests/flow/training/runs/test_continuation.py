@@ -12,7 +12,7 @@ from herbray.flow.training.job import fit, train
 from herbray.flow.training.metrics_log import append_metrics, read_metrics
 from herbray.flow.training.registration import Register, register
 from herbray.flow.training.runs.continuation import continue_run
-from herbray.flow.training.runs.folder import claim, list_runs
+from herbray.flow.training.runs.folder import claim, read_runs
 from herbray.flow.training.runs.identity import run_name, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
@@ -168,7 +168,7 @@ def test_an_incomplete_copy_of_a_longer_run_is_copied_again(small_shards, tmp_pa
         patch.setattr(shutil, "copytree", cut_short)
         with pytest.raises(OSError, match="No space"):
             fit(spec)
-    assert list_runs(spec.out).now == run_name(spec_of(small_shards, tmp_path, epochs=1))  # not claimed yet
+    assert read_runs(spec.out).now == run_name(spec_of(small_shards, tmp_path, epochs=1))  # not claimed yet
     done = fit(spec)
     assert trained_on() == [1]
     assert [row["epochs_done"] for row in curve(spec.out) if "val_knn" in row] == [1, 2]

@@ -2,7 +2,7 @@ import pytest
 
 from herbray import storage
 from herbray.flow.training.metrics_log import append_metrics
-from herbray.flow.training.runs.folder import Runs, claim, list_runs
+from herbray.flow.training.runs.folder import Runs, claim, read_runs
 
 
 def test_while_another_training_has_the_folder_it_shows_no_version(tmp_path):
@@ -18,18 +18,18 @@ def test_while_another_training_has_the_folder_it_shows_no_version(tmp_path):
 
 
 def test_a_folder_keeps_the_settings_of_all_its_runs(tmp_path):
-    assert list_runs(tmp_path) == Runs()
+    assert read_runs(tmp_path) == Runs()
     claim(tmp_path, "a", {"epochs": 2})
     claim(tmp_path, "b", {"epochs": 3})
     claim(tmp_path, "a", {"epochs": 2, "label": "x"})
-    assert list_runs(tmp_path) == Runs("a", {"a": {"epochs": 2, "label": "x"}, "b": {"epochs": 3}})
+    assert read_runs(tmp_path) == Runs("a", {"a": {"epochs": 2, "label": "x"}, "b": {"epochs": 3}})
 
 
 def test_a_folder_of_an_earlier_version_has_a_run_without_settings(tmp_path):
     (tmp_path / "run.json").write_text('{"run": "triplet-0a1b"}')
-    assert list_runs(tmp_path) == Runs("triplet-0a1b", {})
+    assert read_runs(tmp_path) == Runs("triplet-0a1b", {})
     claim(tmp_path, "b", {"epochs": 3})
-    assert list_runs(tmp_path) == Runs("b", {"b": {"epochs": 3}})
+    assert read_runs(tmp_path) == Runs("b", {"b": {"epochs": 3}})
 
 
 def test_a_damaged_note_is_reported_as_damaged_not_as_an_earlier_version(tmp_path):
@@ -38,4 +38,4 @@ def test_a_damaged_note_is_reported_as_damaged_not_as_an_earlier_version(tmp_pat
     for damaged in (file.read_text().replace("2", "3", 1), file.read_text().replace("sha256", "sha257"), "{"):
         file.write_text(damaged)
         with pytest.raises(storage.DamagedFile, match=r"run.json: .*; remove it, and run `herbray train` with out="):
-            list_runs(tmp_path)
+            read_runs(tmp_path)
