@@ -110,5 +110,6 @@ def test_forward_joins_encoder_and_objective_and_lists_every_parameter_once():
     assert torch.equal(model(images, labels)["loss"], due["loss"])
     count = sum(p.numel() for p in model.parameters())
     assert count == 11_176_512 + 1024 + 512 * 512 + 1024 + 512 * 3
+    model.eval()
     with pytest.raises(ValueError, match="this encoder expects"):
         model(images[:, :, :16, :16], labels)

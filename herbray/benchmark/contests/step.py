@@ -180,7 +180,7 @@ class _Run:
         self.model: nn.Module = wrap_model(learner, World(device=device), should_compile(spec.compile, device, steps))
 
     def step(self, batch: DeviceBatch) -> None:
-        take_step(self.model, self.optimizer, Rate(self.spec.optimizer.lr), batch, self.spec)
+        take_step(self.model, self.optimizer, Rate(self.spec.optimizer.lr), batch, self.spec, self.spec.encoder.size)
 
     def wait(self) -> None:
         if self.device.type == "cuda":

@@ -13,6 +13,7 @@ from herbray.model.compilation import CompileMode
 from herbray.model.encoder import EncoderSpec
 from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
+from herbray.model.portable import find_architecture
 from herbray.settings.marks import Mark
 
 
@@ -86,6 +87,13 @@ class Train(Spec):
     encoder: EncoderSpec = Field(EncoderSpec(), description="architecture, start weights and input size")
     optimizer: Optimizer = Field(Optimizer(), description="optimizer and learning rate")
     augment: Augment = Field(Augment(), description="random changes of the training images")
+    sides: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="side of the training images as a share of encoder.size, one number for each of equal parts of the "
+        "run: [0.5, 0.75, 1] begins with small images (Tan and Le 2021), [0.75] trains on smaller images than it "
+        "embeds (Touvron et al. 2019)",
+    )
     stream: plan.Stream = Field(plan.Stream(), description="size of batches and windows")
     loader: Annotated[LoaderSpec, Mark("conduct")] = Field(
         LoaderSpec(), description="where and how images are read and decoded"
@@ -142,6 +150,20 @@ class Train(Spec):
         Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set"
     )
     seed: int = Field(89, description="seed of start weights, order, augmentation and dropout")
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        if set(self.sides) == {1.0}:
+            return self
+        if self.objective.draws_images:
+            raise ValueError(
+                f"sides={list(self.sides)}, but {self.objective.name} draws images of one side: leave out sides"
+            )
+        if find_architecture(self.encoder.arch).resize is not None:
+            raise ValueError(
+                f"sides={list(self.sides)}, but {self.encoder.arch} is built for one side: leave out sides"
+            )
+        return self
 
     @property
     def result_name(self) -> str:

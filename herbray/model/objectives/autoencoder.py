@@ -20,6 +20,11 @@ class Autoencoder(ObjectiveSpec):
     latent: int = Field(256, ge=1, description="length of the bottleneck")
     width: int = Field(64, ge=1, description="channels of the last stage; 64 as published, fewer cost less")
 
+    @property
+    def draws_images(self) -> bool:
+        """The decoder is built for one side."""
+        return True
+
     def build(self, dim: int, size: int, classes: int, facts: DataFacts = NO_FACTS) -> Objective:
         """See `ObjectiveSpec.build`; the number of labels is not used."""
         del classes, facts

@@ -58,6 +58,11 @@ class ObjectiveSpec(Spec, ABC):
         return False
 
     @property
+    def draws_images(self) -> bool:
+        """Whether the objective's own parts are built for images of one side."""
+        return False
+
+    @property
     def teacher_folder(self) -> Path | None:
         """Folder of a teacher's embeddings, if the loss needs these."""
         return None

@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         """Compute features of images.
 
         Args:
-            images: Float [n, 3, size, size], RGB in [0, 1].
+            images: Float [n, 3, size, size], RGB in [0, 1]. In training mode, another side is allowed.
 
         Returns:
             Float [n, dim].
@@ -64,7 +64,8 @@ class Encoder(nn.Module):
         Raises:
             ValueError: the images have another shape, or are not floating point.
         """
-        if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.size, self.size):
+        side = images.shape[-1] if self.training and images.ndim else self.size
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, side, side):
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; this encoder expects [n, 3, {self.size}, {self.size}]: "
                 f"resize them, or build an encoder with size={images.shape[-1] if images.ndim else '…'}"

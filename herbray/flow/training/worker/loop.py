@@ -20,7 +20,7 @@ from herbray.flow.training.meter import Meter
 from herbray.flow.training.runs.identity import public_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData
-from herbray.flow.training.worker.step import make_optimizer, rate_at, take_step, wrap_model
+from herbray.flow.training.worker.step import make_optimizer, rate_at, side_at, take_step, wrap_model
 from herbray.flow.training.worker.validation import Validator
 from herbray.flow.training.world import World
 from herbray.model.all_gather import train_alone
@@ -143,9 +143,10 @@ class _TrainingLoop:
         steps = len(windows) * per_window / world.size
         begun = self.consumed
         for number, batch in enumerate(batches_on_device(batches, world.device)):
-            rate = rate_at(self.spec.optimizer, (begun * per_window + number * stride) / world.size, steps)
+            step = (begun * per_window + number * stride) / world.size
+            rate, side = rate_at(self.spec.optimizer, step, steps), side_at(self.spec, step, steps)
             targets = teacher.find(batch.rows).to(world.device) if (teacher := self.data.teacher) else None
-            self.meter.add(take_step(model, self.optimizer, rate, batch, self.spec, targets), len(batch.labels))
+            self.meter.add(take_step(model, self.optimizer, rate, batch, self.spec, side, targets), len(batch.labels))
             self.learner.update_average(rate.decay)
             if stride < world.size:
                 self.coordinator.agreed(0)

@@ -10,8 +10,11 @@ from herbray.flow.input.to_device import DeviceBatch
 from herbray.flow.training.specification import Optimizer, Train
 from herbray.flow.training.worker.parameter_groups import group_parameters
 from herbray.flow.training.world import World
+from herbray.model.allocator import reuse_memory
 from herbray.model.augment import augment
+from herbray.model.depthwise import speed_up_depthwise
 from herbray.model.learner import Learner, wrap_ddp
+from herbray.model.portable import find_architecture
 
 
 def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
@@ -57,8 +60,18 @@ def learning_rate(spec: Optimizer, step: float, steps: float) -> float:
     return spec.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising))))
 
 
+def side_at(spec: Train, step: float, steps: float) -> int:
+    """Side in pixels of the training images of a step: a multiple of 16 px and of the architecture's step."""
+    size, unit = spec.encoder.size, math.lcm(16, find_architecture(spec.encoder.arch).step)
+    share = spec.sides[min(len(spec.sides) - 1, int(step / steps * len(spec.sides)))]
+    return size if share == 1 else min(size, max(unit, round(size * share / unit) * unit))
+
+
 def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
-    """The module that takes a step: compiled in place, so that parameter names stay; under DDP with several ranks."""
+    """The module that takes a step: changed in place, so that parameter names stay; under DDP with several ranks."""
+    if world.device.type == "cpu":
+        reuse_memory()
+        speed_up_depthwise(learner.encoder)
     if world.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
     if compiled:
@@ -72,6 +85,7 @@ def take_step(
     rate: Rate,
     batch: DeviceBatch,
     spec: Train,
+    side: int,
     targets: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """One optimizer step. All random numbers follow from the batch's seed: a resumed run draws the same ones.
@@ -82,11 +96,12 @@ def take_step(
         rate: of this step.
         batch: n rows.
         spec: of the job.
+        side: of the augmented images in pixels.
         targets: Float [n, t], the teacher's embeddings of the rows, for distillation alone.
     """
     model.train()
     torch.manual_seed(batch.seed)
-    images = augment(batch.images, batch.seed, spec.encoder.size, spec.augment, spec.objective.views)
+    images = augment(batch.images, batch.seed, side, spec.augment, spec.objective.views)
     labels = batch.labels.repeat_interleave(spec.objective.views)
     more = () if targets is None else (targets.repeat_interleave(spec.objective.views, dim=0),)
     device = images.device.type

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from herbray.config import parse
+from herbray.config import ConfigError, parse
 from herbray.flow.input.to_device import DeviceBatch
 from herbray.flow.training.specification import Optimizer, Train
-from herbray.flow.training.worker.step import Rate, learning_rate, make_optimizer, rate_at, take_step
+from herbray.flow.training.worker.step import Rate, learning_rate, make_optimizer, rate_at, side_at, take_step
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.learner import Learner
 from herbray.model.objectives.classifier import Classifier
@@ -66,10 +66,10 @@ def test_a_frozen_encoder_keeps_its_weights_while_the_head_learns():
     spec, learner = made(freeze=0.5)
     optimizer = make_optimizer(spec.optimizer, learner)
     before = {name: p.detach().clone() for name, p in learner.named_parameters()}
-    take_step(learner, optimizer, Rate(1e-2, frozen=True), batch_of(), spec)
+    take_step(learner, optimizer, Rate(1e-2, frozen=True), batch_of(), spec, 32)
     for name, p in learner.named_parameters():
         assert torch.equal(p, before[name]) == name.startswith("encoder."), name
-    take_step(learner, optimizer, Rate(1e-2), batch_of(), spec)
+    take_step(learner, optimizer, Rate(1e-2), batch_of(), spec, 32)
     assert not torch.equal(learner.encoder.network.features[0][0].weight, before["encoder.network.features.0.0.weight"])
 
 
@@ -98,7 +98,7 @@ def test_the_average_of_the_weights_is_the_published_recursion():
     for step in range(4):
         rate = rate_at(spec.optimizer, step, 4)
         assert rate.decay == min(0.5, (1 + step) / (10 + step))
-        take_step(learner, optimizer, rate, batch_of(), spec)
+        take_step(learner, optimizer, rate, batch_of(), spec, 32)
         learner.update_average(rate.decay)
         for name, value in learner.encoder.state_dict().items():
             counts = not value.is_floating_point()
@@ -114,3 +114,43 @@ def test_without_an_average_the_learner_itself_is_evaluated():
     assert learner.evaluated is learner
     assert not any(name.startswith("average") for name in learner.state_dict())
     learner.update_average(0.5)  # does nothing
+
+
+@pytest.mark.parametrize(
+    ("sides", "size", "due"),
+    [
+        ([1], 100, [100] * 4),
+        ([0.5, 1], 128, [64, 64, 128, 128]),
+        ([0.5, 0.6, 0.7, 1], 128, [64, 80, 96, 128]),
+        ([0.75], 128, [96] * 4),
+        ([0.01], 128, [16] * 4),
+        ([0.99], 50, [48] * 4),
+    ],
+)
+def test_images_have_the_side_of_their_part_of_the_run(sides, size, due):
+    spec = parse(Train, {"encoder": {"size": size}, "sides": sides})
+    assert [side_at(spec, step, 4) for step in range(4)] == due
+    assert side_at(spec, 4.0, 4) == due[-1]
+
+
+def test_the_network_sees_images_of_the_given_side():
+    spec, learner = made()
+    seen = []
+    learner.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[-2:]))
+    take_step(learner, make_optimizer(spec.optimizer, learner), Rate(1e-2), batch_of(), spec, 16)
+    assert seen == [(16, 16)]
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"objective": {"name": "autoencoder"}, "sides": [0.5, 1]}, "autoencoder draws images of one side"),
+        ({"encoder": {"arch": "vit_small", "size": 224}, "sides": [0.5, 1]}, "vit_small is built for one side"),
+        ({"sides": []}, "sides"),
+        ({"sides": [1.5]}, "sides"),
+        ({"sides": [0]}, "sides"),
+    ],
+)
+def test_sides_that_cannot_be_trained_are_refused(tree, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(Train, tree)
