@@ -8,6 +8,7 @@ import torch
 from herbray.benchmark.contests import step
 from herbray.benchmark.contests.peaks import listed_peak, peak_of
 from herbray.benchmark.contests.step import (
+    AS_BUILT,
     FROM_MEMORY,
     FROM_SHARDS,
     PAPER_IMAGES,
@@ -28,22 +29,21 @@ def lap(contender, rate):
 @pytest.mark.long
 def test_each_objective_trains_from_shards_and_from_memory(tmp_path):
     laps = [lap for case in TINY.cases(tmp_path) for lap in race(case, 1)]
-    assert {(lap.contender, lap.units) for lap in laps} == {(FROM_SHARDS, 16), (FROM_MEMORY, 16)}
-    assert len(laps) == 6
+    assert {(lap.contender, lap.units) for lap in laps} == {(FROM_SHARDS, 16), (FROM_MEMORY, 16), (AS_BUILT, 16)}
+    assert len(laps) == 9
     verdicts = [target.judge(laps) for target in TINY.targets()]
-    assert len(verdicts) == 12
+    assert len(verdicts) == 15
     assert not any(verdict.measured == "not measured" for verdict in verdicts)
 
 
 @pytest.mark.slow
-def test_both_take_the_steps_of_training(tmp_path, monkeypatch):
+def test_all_take_the_steps_of_training(tmp_path, monkeypatch):
     seen = []
     take = step.take_step
     monkeypatch.setattr(step, "take_step", lambda *given: (seen.append(given), take(*given))[1])
     (case,) = Step(rounds=1, size=32, batch=16, steps=2, objectives=("classifier",)).cases(tmp_path)
     race(case, 1)
-    models = {id(given[0]) for given in seen}
-    assert len(models) == 1
+    assert len({id(given[0]) for given in seen}) == 2  # shards and memory feed one learner
     assert {given[3].images.shape for given in seen} == {(16, 32, 32, 3)}
     assert {given[3].images.dtype for given in seen} == {torch.uint8}
 
