@@ -17,7 +17,6 @@ from herbray.flow.cluster.placement import Node
 __all__ = [
     "connect",
     "console",
-    "cpus_per_core",
     "fetch_result",
     "iter_finished",
     "living_nodes",
@@ -89,12 +88,6 @@ def living_nodes() -> list[Node]:
     """The CPUs and GPUs of each living node."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return [Node(float(each.get("CPU", 0.0)), float(each.get("GPU", 0.0))) for each in resources]
-
-
-def cpus_per_core() -> int:
-    """The CPUs that a task must request to have a core to itself; see `local.start`."""
-    nodes = living_nodes()
-    return max(1, int(nodes[0].cpus) // (os.cpu_count() or 1)) if len(nodes) == 1 else 1
 
 
 def iter_finished(refs: Sequence[Any]) -> Iterator[Any]:

@@ -141,7 +141,7 @@ def _fits_one_task(cell: Cell) -> bool:
 def _run_in_parallel(cells: Sequence[Cell]) -> Iterator[Path]:
     """Run each cell as one Ray task. The first error ends the job; the same command runs the remaining cells."""
     gpus = 1 if connection.total_resource("GPU") else 0
-    run = ray.remote(num_cpus=connection.cpus_per_core(), num_gpus=gpus, max_retries=3)(_run_cell_quietly)
+    run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_run_cell_quietly)
     refs = [run.remote(cell) for cell in cells]
     with show_progress([cell.train for cell in cells if cell.train]) as bar:
         job = bar.add_task("encoders", total=len(refs), unit="encoder")

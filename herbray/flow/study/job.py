@@ -4,6 +4,7 @@ The grid is training × start weights × seed, plus the start weights without tr
 start and one seed. Several trainings of one objective are an experiment on their settings.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def study(spec: Study) -> Path:
     catalogue.build(names)
     shards = with_values(spec.shard, catalogue=names.out, out=spec.out / "shards")
     found = _preflight(spec, shards)
-    with connection.connect():
+    with connection.connect(cpus=count_cpus(spec)):
         log.start("shards", "check and resize every image, and group the images by label")
         found = _make_shards(spec, shards, found)
         spec = with_values(spec, embed=with_values(spec.embed, splits=found.splits))
@@ -67,6 +68,13 @@ def study(spec: Study) -> Path:
     path = report(page)
     log.start("done", f"open {path} in a browser")
     return path
+
+
+def count_cpus(spec: Study) -> int | None:
+    """The CPUs of a cluster on this machine: one per core if every training is a task of one CPU; else the default."""
+    trainings = [*spec.train, *([spec.pretraining.train] if spec.pretraining else [])]
+    alone = spec.embed.actors == 0 and all(each.workers == 0 for each in trainings)
+    return max(2, os.cpu_count() or 1) if alone else None
 
 
 def _score_labels(evaluation: Evaluate, rank: str) -> Evaluate:

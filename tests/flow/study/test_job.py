@@ -13,7 +13,7 @@ from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.flow.embedding_folder import read_embeddings
 from herbray.flow.study.cells import list_cells
-from herbray.flow.study.job import study
+from herbray.flow.study.job import count_cpus, study
 from herbray.flow.study.setting_effects import describe_differences
 from herbray.flow.study.specification import Study
 from herbray.model.encoder_card import read_encoder
@@ -321,3 +321,19 @@ def test_a_collection_of_one_genus_is_trained_and_scored_on_species(tmp_path, cl
     assert {row["level"] for row in results(tmp_path).to_pylist() if row["task"] == "identify"} == {"species"}
     assert "species on R (random)" in (tmp_path / "report.html").read_text()
     assert read_aliases(f"sqlite:///{tmp_path}/mlflow.db", "herbray-triplet").keys() == {"candidate", "champion"}
+
+
+@pytest.mark.parametrize(
+    ("workers", "pretrained", "actors", "due"), [(0, 0, 0, 3), (1, 0, 0, None), (0, 1, 0, None), (0, 0, 1, None)]
+)
+def test_trainings_in_single_processes_have_a_core_each(workers, pretrained, actors, due, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    source = {"source": {"name": "synthetic"}}
+    tree = {
+        "catalogue": source,
+        "train": [{"workers": 0}, {"objective": {"name": "classifier"}, "workers": workers}],
+        "embed": {"actors": actors},
+        "inits": ["pretraining"],
+        "pretraining": {"catalogue": source, "train": {"workers": pretrained}},
+    }
+    assert count_cpus(config.parse(Study, tree)) == due
