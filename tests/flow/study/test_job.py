@@ -328,7 +328,7 @@ def test_a_collection_of_one_genus_is_trained_and_scored_on_species(tmp_path, cl
 )
 def test_trainings_in_single_processes_have_a_core_each(workers, pretrained, actors, due, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    source = {"source": {"name": "synthetic"}}
+    source = {"source": SOURCE}
     tree = {
         "catalogue": source,
         "train": [{"workers": 0}, {"objective": {"name": "classifier"}, "workers": workers}],
