@@ -1,4 +1,4 @@
-"""Tables and figures of `docs/study.md` from the results of `herbray study jobs/grid.yaml`.
+"""Tables and figures of `docs/study.md` from the results of `herbray study jobs/study-grid.yaml`.
 
     .venv/bin/python docs/generator/study_figures.py runs/grid/pollen73 runs/grid/leaves6 …
 
@@ -60,7 +60,7 @@ def read_rows(folder: Path) -> dict[Place, list[Row]]:
     Raises:
         ValueError: the results are missing or damaged.
     """
-    remedy = "run `herbray study jobs/grid.yaml` again"
+    remedy = "run `herbray study jobs/study-grid.yaml` again"
     means = _average(tables.read(folder / "results.parquet", remedy, schema.RESULT).to_pylist())
     found: dict[Place, list[Row]] = {}
     compared = tables.read(folder / "results-comparisons.parquet", remedy, schema.COMPARISON).to_pylist()
