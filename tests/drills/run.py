@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import damage
+import kinds
 import limits
 import overhead
 import psutil
@@ -26,6 +27,7 @@ from drill import Drill, Found
 
 DRILLS: dict[str, Drill] = {
     **training.DRILLS,
+    **kinds.DRILLS,
     **limits.DRILLS,
     **overhead.DRILLS,
     **tracking.DRILLS,

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from drill import HERE, Drill, Found, TooLong, ended, join, kill, lines, nodes, started, until
+from shards import ground, teacher
 
 SPEC = {
     "objective": {"name": os.environ.get("DRILL_OBJECTIVE", "triplet")},
@@ -27,39 +28,36 @@ SPEC = {
 ONE_RUN = "one MLflow run, finished, no step doubled"
 
 
-def ground(work: Path) -> Path:
-    """Shards of drawn pictures with a validation split, made once for all drills."""
-    from herbray.benchmark.contests.shards import write_shards
+def settings(work: Path, **values):
+    """The job of all drills with other values; a distillation gets its teacher."""
+    from herbray import config
+    from herbray.flow.training.specification import Train
 
-    folder = work / "shards"
-    if not folder.exists():
-        write_shards(folder, 32 * 8, 40, 1, genera=6, validation=32 * 4)
-    return folder
+    tree = SPEC | {"shards": ground(work)} | values
+    if tree["objective"]["name"] == "distil":
+        tree["objective"] = tree["objective"] | {"teacher": teacher(work)}
+    return config.parse(Train, tree)
 
 
 def prepared(folder: Path, hold: dict, **values):
     """The job of a drill, ready to be started."""
     from herbray import config
-    from herbray.flow.training.specification import Train
 
-    tree = SPEC | {"shards": ground(folder.parent), "out": folder / "out", "store": folder} | values
-    spec = config.parse(Train, tree)
+    spec = settings(folder.parent, **{"out": folder / "out", "store": folder} | values)
     (folder / "job.yaml").write_text(config.dump(spec))
     (folder / "hold.json").write_text(json.dumps(hold))
     return spec
 
 
-def undisturbed(work: Path, world: int) -> Path:
+def undisturbed(work: Path, world: int, **values) -> Path:
     """The final checkpoint of the same job that nobody disturbs, on ranks without Ray; made once for all drills."""
     from herbray import config
-    from herbray.flow.training.specification import Train
 
     folder = work / f"undisturbed-{world}"
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        spec = config.parse(Train, SPEC | {"shards": ground(work), "workers": 0})
-        (folder / "job.yaml").write_text(config.dump(spec))
+        (folder / "job.yaml").write_text(config.dump(settings(work, workers=0, **values)))
         (folder / "phases.json").write_text(json.dumps([{"out": str(folder / "out")}]))
         log = folder / "log"
         ranks = [started([HERE / "bare.py", rank, world, folder], log) for rank in range(world)]
@@ -202,10 +200,10 @@ def one_run(folder: Path) -> str:
     return ONE_RUN if sorted(steps) == wanted else f"steps {steps}, not {wanted}"
 
 
-def alone_killed(folder: Path) -> Found:
+def alone_killed(folder: Path, **values) -> Found:
     """Training without Ray, killed in mid-window."""
-    spec = prepared(folder, {"rank": 0, "batch": 15, "register": True}, workers=0)
-    undisturbed(folder.parent, 1)
+    spec = prepared(folder, {"rank": 0, "batch": 15, "register": True}, workers=0, **values)
+    undisturbed(folder.parent, 1, **values)
     killed_at = again_after(folder)
     return compared(folder, spec, "a job without Ray (SIGKILL)", "in mid-window; same command again", 1, killed_at)
 

@@ -10,7 +10,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from drill import Drill, Found, TooLong, ended, kill, nodes, started, until
-from training import ground
+from shards import ground
 
 from herbray import storage, tables
 from herbray.flow.shards.manifest import read_manifest
