@@ -80,3 +80,33 @@ def shards(tmp_path_factory, cluster, herbarium):
     out: Path = tmp_path_factory.mktemp("shards") / "shards"
     shard(Shard(catalogue=herbarium, out=out, splits=SPLITS, side=40, bag=8, file_rows=64))
     return out
+
+
+@pytest.fixture(scope="session")
+def lightning_checkpoint(tmp_path_factory):
+    """A checkpoint of Lightning's own trainer after one step, and the ResNet-18 in it."""
+    lightning = pytest.importorskip("pytorch_lightning")
+    import torch
+    import torchvision
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.backbone = torchvision.models.resnet18(weights=None)
+            self.head = torch.nn.Linear(1000, 2)
+
+        def training_step(self, batch, _):
+            return self.head(self.backbone(batch[0])).mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    module, folder = Module(), tmp_path_factory.mktemp("lightning")
+    rows = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(4, 3, 32, 32)), 2)
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(max_steps=1, default_root_dir=folder, **options)
+        trainer.fit(module, rows)
+    trainer.save_checkpoint(folder / "run.ckpt")
+    return folder / "run.ckpt", module.backbone

@@ -1,5 +1,3 @@
-import warnings
-
 import pytest
 import torch
 import torchvision
@@ -115,31 +113,9 @@ def test_tensors_below_an_unknown_name_are_not_those_of_the_encoder(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_real_lightning_checkpoint_is_a_start(tmp_path):
-    lightning = pytest.importorskip("pytorch_lightning")
-
-    class Module(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.backbone = torchvision.models.resnet18(weights=None)
-            self.head = torch.nn.Linear(1000, 2)
-
-        def training_step(self, batch, _):
-            return self.head(self.backbone(batch[0])).mean()
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.1)
-
-    module = Module()
-    rows = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(4, 3, 32, 32)), 2)
-    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer = lightning.Trainer(max_steps=1, default_root_dir=tmp_path, **options)
-        trainer.fit(module, rows)
-    trainer.save_checkpoint(tmp_path / "run.ckpt")
-    found = start_from(tmp_path / "run.ckpt")
-    assert torch.equal(found.network.layer4[1].conv2.weight, module.backbone.layer4[1].conv2.weight)
+def test_a_real_lightning_checkpoint_is_a_start(lightning_checkpoint):
+    path, backbone = lightning_checkpoint
+    assert torch.equal(start_from(path).network.layer4[1].conv2.weight, backbone.layer4[1].conv2.weight)
 
 
 def test_children_in_a_sequence_are_found_as_lightly_saves_them(tmp_path):
