@@ -37,7 +37,7 @@ test-all: setup
 test-fast: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster and not slow and not long"
 
-# Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. Some twenty to thirty minutes, if nothing else runs.
+# Workers, drivers, nodes and disks are killed in earnest; the table goes into the page. Some thirty to forty-five minutes, if nothing else runs.
 drills: setup
 	$(BIN)/python tests/drills/run.py --page docs/reliability.md
 

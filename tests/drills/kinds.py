@@ -20,7 +20,10 @@ OBJECTIVES = ("contrastive", "arcface", "hierarchical", "distil", "simsiam")
 
 SETTINGS = {
     "sides": {"sides": [0.5, 1]},
-    "average": {"optimizer": {"average": 0.9, "freeze": 0.25, "layer_decay": 0.8}},
+    "average": {
+        "objective": {"name": "classifier"},
+        "optimizer": {"average": 0.9, "freeze": 0.25, "layer_decay": 0.8},
+    },
 }
 
 KINDS = {
