@@ -8,13 +8,13 @@ from training import alone_killed
 
 SMALL = {"arch": "mobilenet_v3_small", "size": 32}
 
-ARCHITECTURES = (
-    "efficientnet_lite0",
-    "convnext_tiny",
-    "vit_small",
-    "timm:vit_tiny_patch16_224",
-    "open_clip:ViT-S-32",
-)
+ARCHITECTURES = {  # with a number of epochs: the large ones take a second a step
+    "efficientnet_lite0": 2,
+    "convnext_tiny": 1,
+    "vit_small": 1,
+    "timm:vit_tiny_patch16_224": 2,
+    "open_clip:ViT-S-32": 1,
+}
 
 OBJECTIVES = ("contrastive", "arcface", "hierarchical", "distil", "simsiam")
 
@@ -27,7 +27,7 @@ SETTINGS = {
 }
 
 KINDS = {
-    **{name.rpartition(":")[2]: {"encoder": {"arch": name, "size": 32}} for name in ARCHITECTURES},
+    **{n.rpartition(":")[2]: {"encoder": {"arch": n, "size": 32}, "epochs": e} for n, e in ARCHITECTURES.items()},
     **{name: {"encoder": SMALL, "objective": {"name": name}} for name in OBJECTIVES},
     **{name: {"encoder": SMALL} | values for name, values in SETTINGS.items()},
 }
@@ -39,4 +39,4 @@ def kind_killed(folder: Path, values: dict) -> Found:
     return alone_killed(folder / "killed", **values)
 
 
-DRILLS = {f"alone-{name}": Drill(functools.partial(kind_killed, values=values), 300) for name, values in KINDS.items()}
+DRILLS = {f"alone-{name}": Drill(functools.partial(kind_killed, values=values), 450) for name, values in KINDS.items()}

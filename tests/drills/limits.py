@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from drill import HERE, Drill, Found, ended, lines, nodes, started
-from training import equal, prepared, undisturbed
+from small_training import BAG, prepared
+from training import equal, undisturbed
 
 
 def refused(folder: Path, seconds: float, env: dict[str, str]) -> tuple[dict[str, str], float]:
@@ -45,7 +46,7 @@ def disk_full(folder: Path) -> Found:
 
 def memory(folder: Path) -> Found:
     """A batch that the worker's memory does not hold."""
-    stream = {"batch": 4096, "window": 8, "align": 1}
+    stream = {"batch": 4096, "window": 256 // BAG, "align": 1}
     prepared(folder, {"rank": 0, "memory": 10**9}, workers=1, stream=stream)
     with nodes(3) as cluster:
         told, seconds = refused(folder, 120, {"RAY_ADDRESS": cluster.address})

@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from drill import Drill, Found
-from training import prepared
+from small_training import prepared
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from drill import HERE, Drill, Found, ended, lines, started, until
-from training import prepared
+from small_training import prepared
 
 sys.path.insert(0, str(HERE.parent))  # the server that the tests use too
 from mlflow_server import Server

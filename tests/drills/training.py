@@ -1,52 +1,16 @@
-"""Drills of training: workers, checkpoints, drivers and nodes that die.
-
-`DRILL_ARCH` and `DRILL_OBJECTIVE` in the environment try another architecture or objective.
-"""
+"""Drills of training: workers, checkpoints, drivers and nodes that die."""
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
 from drill import HERE, Drill, Found, TooLong, ended, join, kill, lines, nodes, started, until
-from shards import ground, teacher
-
-SPEC = {
-    "objective": {"name": os.environ.get("DRILL_OBJECTIVE", "triplet")},
-    "encoder": {"arch": os.environ.get("DRILL_ARCH", "resnet18"), "size": 32},
-    "stream": {"batch": 16, "window": 1, "align": 2},
-    "epochs": 2,
-    "keep": "last",
-    "checkpoints": {"seconds": None, "windows": 4, "last": 2},
-    "cpus_per_worker": 1,
-    "max_failures": 2,
-}
+from small_training import prepared, settings
 
 ONE_RUN = "one MLflow run, finished, no step doubled"
-
-
-def settings(work: Path, **values):
-    """The job of all drills with other values; a distillation gets its teacher."""
-    from herbray import config
-    from herbray.flow.training.specification import Train
-
-    tree = SPEC | {"shards": ground(work)} | values
-    if tree["objective"]["name"] == "distil":
-        tree["objective"] = tree["objective"] | {"teacher": teacher(work)}
-    return config.parse(Train, tree)
-
-
-def prepared(folder: Path, hold: dict, **values):
-    """The job of a drill, ready to be started."""
-    from herbray import config
-
-    spec = settings(folder.parent, **{"out": folder / "out", "store": folder} | values)
-    (folder / "job.yaml").write_text(config.dump(spec))
-    (folder / "hold.json").write_text(json.dumps(hold))
-    return spec
 
 
 def undisturbed(work: Path, world: int, **values) -> Path:
@@ -87,6 +51,11 @@ def same_curves(one: Path, two: Path) -> bool:
     timed = ("images_per_s", "time", "crc32")  # the checksum covers the times
     rows = [[{k: v for k, v in row.items() if k not in timed} for row in lines(each)] for each in (one, two)]
     return rows[0] == rows[1]
+
+
+def learns(folder: Path) -> bool:
+    """Whether each report of a run tells of a loss: without one, there is no gradient that could be lost."""
+    return all(row["train_loss"] > 0 for row in lines(folder / "out" / "metrics.jsonl"))
 
 
 def windows_of(spec) -> dict[int, int]:
@@ -134,8 +103,9 @@ def compared(folder: Path, spec, killed: str, when: str, world: int, killed_at: 
     weights = equal(reference, fitted)
     curves = same_curves(reference.parents[1] / "metrics.jsonl", folder / "out" / "metrics.jsonl")
     result = f"weights {'equal' if weights else 'DIFFER'}, curves {'equal' if curves else 'DIFFER'}"
+    result += "" if (learned := learns(folder)) else "; NOTHING LEARNED, so that equality says nothing"
     at_most, runs = spec.checkpoints.windows + spoilt, one_run(folder)
-    good = weights and curves and not told and redone <= at_most and runs == ONE_RUN
+    good = weights and curves and learned and not told and redone <= at_most and runs == ONE_RUN
     return Found(killed, when, "; ".join(filter(None, (result, runs, told))), good, recovery, redone, at_most)
 
 
@@ -236,7 +206,7 @@ def again_after(folder: Path, ready=lambda: True, harm=lambda: None) -> float:
     killed_at = kill(pid)
     job.wait()
     harm()
-    if ended(started([HERE / "job.py", folder], log), 120, log):
+    if ended(started([HERE / "job.py", folder], log), 200, log):
         raise TooLong(log.read_text()[-2000:])
     return killed_at
 

@@ -10,7 +10,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from drill import Drill, Found, TooLong, ended, kill, nodes, started, until
-from shards import ground
+from small_training import BAG, ground
 
 from herbray import storage, tables
 from herbray.flow.shards.manifest import read_manifest
@@ -206,7 +206,7 @@ def tune_driver(folder: Path) -> Found:
 
     log, env = folder / "log", {}
     train = {"objective": {"name": "triplet"}, "encoder": {"size": 32}, "epochs": 3, "workers": 1, "reports": 1}
-    train |= {"stream": {"batch": 16, "window": 2, "align": 2}, "shards": ground(folder.parent)}
+    train |= {"stream": {"batch": 16, "window": 64 // BAG, "align": 2}, "shards": ground(folder.parent)}
     tree = {"train": train, "space": {"objective.margin": [0.1, 0.4, 0.8]}, "searcher": "grid", "concurrent": 1}
     spec = config.parse(Tune, tree | {"halving": None, "out": folder / "sweep", "store": folder})
     ledger = TrialFiles(spec.out, "best")

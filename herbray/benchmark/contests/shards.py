@@ -13,7 +13,9 @@ _BAG: Final = 32
 _PICTURES: Final = 64
 
 
-def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40, validation: int = 0) -> Path:
+def write_shards(
+    folder: Path, rows: int, side: int, seed: int, genera: int = 40, validation: int = 0, bag: int = _BAG
+) -> Path:
     """Write one training file of at least `rows` images, in whole bags, and a validation file if `validation` > 0.
 
     Args:
@@ -23,15 +25,17 @@ def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40
         seed: seed of the pictures.
         genera: number of genera, assigned to the bags in turn.
         validation: number of validation images.
+        bag: rows of one genus that lie together.
 
     Returns:
         The training file.
     """
     pictures = _pictures(side, seed)
-    bags = {split: -(-images // _BAG) for split, images in (("train", rows), ("validation", validation)) if images}
+    bags = {split: -(-images // bag) for split, images in (("train", rows), ("validation", validation)) if images}
     index: list[dict[str, object]] = []
     for split, count in bags.items():
-        index += _write_split(folder, split, range(len(index), len(index) + count), pictures, side, genera)
+        numbers = range(len(index), len(index) + count)
+        index += _write_split(folder, split, numbers, pictures, side, genera, bag)
     tables.write(folder / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
     manifest = {
         "side": side,
@@ -39,7 +43,7 @@ def write_shards(folder: Path, rows: int, side: int, seed: int, genera: int = 40
         "fingerprint": f"pictures-{rows}-{side}-{seed}",
         "citation": "none: drawn pictures",
     }
-    manifest |= {"splits": {split: count * _BAG for split, count in bags.items()}}
+    manifest |= {"splits": {split: count * bag for split, count in bags.items()}}
     storage.write_note(folder / "manifest.json", manifest)
     return folder / _file_of("train")
 
@@ -49,7 +53,7 @@ def _file_of(split: str) -> str:
 
 
 def _write_split(
-    folder: Path, split: str, bags: range, pictures: list[bytes], side: int, genera: int
+    folder: Path, split: str, bags: range, pictures: list[bytes], side: int, genera: int, rows: int
 ) -> list[dict[str, object]]:
     """Write one file of whole bags; returns its rows of the index."""
     compression = {field.name: "none" if field.name == "jpeg" else "zstd" for field in schema.SHARD}
@@ -58,8 +62,8 @@ def _write_split(
     with tables.open_writer(folder / _file_of(split), schema.SHARD, **chosen) as file:
         for group, bag in enumerate(bags):
             genus = f"Planta{bag % genera:03d}"
-            file.write_table(_bag(bag, genus, pictures, side), row_group_size=_BAG)
-            index.append({"split": split, "file": _file_of(split), "row_group": group, "label": genus, "rows": _BAG})
+            file.write_table(_bag(bag, genus, pictures, side, rows), row_group_size=rows)
+            index.append({"split": split, "file": _file_of(split), "row_group": group, "label": genus, "rows": rows})
     return index
 
 
@@ -72,11 +76,11 @@ def _pictures(side: int, seed: int) -> list[bytes]:
     return [simplejpeg.encode_jpeg(np.ascontiguousarray(one), quality=90) for one in grainy]
 
 
-def _bag(number: int, genus: str, pictures: list[bytes], side: int) -> pa.Table:
-    values: dict[str, list[object]] = {name: [""] * _BAG for name in schema.SHARD.names}
-    values["gathering"] = [None] * _BAG
-    values["specimen_id"] = [f"P{number * _BAG + row:09d}" for row in range(_BAG)]
-    values["genus"] = [genus] * _BAG
-    values["width"] = values["height"] = [side] * _BAG
-    values["jpeg"] = [pictures[(number * _BAG + row) % len(pictures)] for row in range(_BAG)]
+def _bag(number: int, genus: str, pictures: list[bytes], side: int, rows: int) -> pa.Table:
+    values: dict[str, list[object]] = {name: [""] * rows for name in schema.SHARD.names}
+    values["gathering"] = [None] * rows
+    values["specimen_id"] = [f"P{number * rows + row:09d}" for row in range(rows)]
+    values["genus"] = [genus] * rows
+    values["width"] = values["height"] = [side] * rows
+    values["jpeg"] = [pictures[(number * rows + row) % len(pictures)] for row in range(rows)]
     return pa.Table.from_pydict(values, schema=schema.SHARD)
