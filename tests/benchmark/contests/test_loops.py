@@ -18,14 +18,15 @@ from herbray.flow.training.worker.loop import train_loop
 from herbray.flow.training.world import World
 
 
-def test_written_shards_are_read_like_any_others(tmp_path):
-    write_shards(tmp_path / "shards", 70, 40, 0, genera=3)
-    assert read_manifest(tmp_path / "shards")["splits"] == {"train": 96}
+@pytest.mark.parametrize(("bag", "rows"), [(32, 96), (8, 72)])
+def test_written_shards_are_read_like_any_others(tmp_path, bag, rows):
+    write_shards(tmp_path / "shards", 70, 40, 0, genera=3, bag=bag)
+    assert read_manifest(tmp_path / "shards")["splits"] == {"train": rows}
     index = read_index(tmp_path / "shards")
     windows = plan_epoch(index, list_classes(index), Stream(batch=16, window=2, align=1), 4, 0, 0)
     batches = list(sequential_batches(windows, WindowReader(tmp_path / "shards", 40)))
     assert {batch.images.shape for batch in batches} == {(16, 40, 40, 3)}
-    assert len({row for batch in batches for row in batch.rows.tolist()}) == 96
+    assert len({row for batch in batches for row in batch.rows.tolist()}) == rows
 
 
 @pytest.mark.slow
