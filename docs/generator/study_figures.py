@@ -7,6 +7,7 @@ folder is the name of the data set. Intervals are those of `results-comparisons.
 """
 
 import argparse
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ def _write_table(place: Place, rows: Sequence[Row]) -> Iterator[str]:
     starts = [start for start in _COLOURS if any(row.start == start for row in rows)]
     by_cell = {(row.objective, row.start): row for row in rows}
     frozen = {row.start: row.frozen for row in rows}
-    yield f"**{place.data}, {_LETTERS.get(place.split, place.split)} split**: genus accuracy, and gain in points (95 % interval)"
+    split = _LETTERS.get(place.split, place.split)
+    yield f"**{place.data}, {split} split**: genus accuracy, and gain in points (95 % interval)"
     yield ""
     yield "| objective | " + " | ".join(f"from {start}" for start in starts) + " |"
     yield "|---|" + "---|" * len(starts)
@@ -132,8 +134,7 @@ def _write_cell(row: Row | None) -> str:
 def draw_gains(rows: Mapping[Place, Sequence[Row]], split: str) -> Figure:
     """One panel per data set: the gain over the untrained start, with its interval, by objective and start."""
     shown = {place: found for place, found in rows.items() if place.split == split}
-    objectives = list(dict.fromkeys(row.objective for found in shown.values() for row in sorted(found, key=_place_of)))
-    objectives.sort(key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+    objectives = list(dict.fromkeys(row.objective for row in sorted(itertools.chain(*shown.values()), key=_place_of)))
     figure = Figure(figsize=(1.6 + 2.4 * len(shown), 1.2 + 0.42 * len(objectives)), layout="constrained")
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axes, (place, found) in zip(panels, shown.items(), strict=True):
