@@ -2,8 +2,8 @@
 
     .venv/bin/python docs/generator/study_figures.py runs/grid/pollen73 runs/grid/leaves6 …
 
-Writes `docs/study/gains-SPLIT.svg` and puts one table per data set and split between the marks of the page. The name of the
-folder is the name of the data set. Intervals are those of `results-comparisons.parquet`.
+Writes `docs/study/gains-SPLIT.svg` and puts one table per data set and split between the marks of the page. The name of
+the folder is the name of the data set. Intervals are those of `results-comparisons.parquet`.
 """
 
 import argparse
