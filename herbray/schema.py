@@ -38,6 +38,15 @@ SPECIMEN: Final = pa.schema(
 CATALOGUE: Final = SPECIMEN.insert(1, pa.field("image", pa.string(), nullable=False))
 """One row per specimen; `image` is a path or URI that has not been opened."""
 
+MASK_BOXES: Final = "mask_boxes"
+"""An optional last column of the catalogue: the parts of the sheet that do not show the plant, as text.
+
+See `herbray.data.imaging.boxes`. A catalogue has the column if its source has it.
+"""
+
+MASKED_CATALOGUE: Final = CATALOGUE.append(pa.field(MASK_BOXES, pa.string()))
+"""The catalogue with its optional column."""
+
 SHARD: Final = pa.schema(
     [
         *SPECIMEN,
