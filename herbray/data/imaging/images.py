@@ -16,6 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from herbray.data.imaging.boxes import Box, paint_boxes
 from herbray.data.imaging.jpeg_header import is_scalable
+from herbray.data.imaging.orientation import turn_upright
 from herbray.data.imaging.resample import borrow_buffer, resize_lanczos
 
 FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -37,16 +38,6 @@ _DECODE_MARGIN: Final = 1.9
 _DAMAGE_WARNINGS: Final = ("Huffman code", "arithmetic code", "end of data segment", "instead of RST")
 """Phrases in libjpeg's warnings about damaged pixel data; Pillow would ignore such a warning and return the image."""
 
-_ORIENTATION_TAG: Final = 0x0112  # EXIF tag; below, for each value, whether the axes change places, and the steps along y, x
-_UPRIGHT_STEPS: Final = {
-    2: (False, 1, -1),
-    3: (False, -1, -1),
-    4: (False, -1, 1),
-    5: (True, 1, 1),
-    6: (True, 1, -1),
-    7: (True, -1, -1),
-    8: (True, -1, 1),
-}
 _DECODER_ERRORS: Final = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
     *(OverflowError, EOFError, struct.error, MemoryError),
@@ -103,7 +94,7 @@ def read_bytes(image: str) -> bytes:
 
 
 def shrink_to_jpeg(
-    data: bytes, side: int, quality: int = 90, geometry: Geometry = "crop", boxes: Sequence[Box] = ()
+    data: bytes, side: int, quality: int = 90, geometry: Geometry = "crop", *, boxes: Sequence[Box] = ()
 ) -> JpegImage:
     """Check an image, turn it upright, and encode it as an RGB JPEG whose short side has `side` pixels.
 
@@ -151,7 +142,7 @@ def shrink_to_pixels(data: bytes, side: int, geometry: Geometry = "crop", boxes:
                 sheet = (
                     _decode_with_pillow(data, opened, side, pad, boxes)
                     if fast is None
-                    else np.ascontiguousarray(_turn_upright(fast, opened))
+                    else np.ascontiguousarray(turn_upright(fast, opened))
                 )
                 return _pad_to_square(sheet, side) if pad else sheet
     except ImageRefused:
@@ -237,7 +228,7 @@ def _decode_fast(data: bytes, opened: Image.Image, side: int, pad: bool, boxes: 
             raise ImageRefused("damaged", f"the image cannot be decoded: {error}") from None
         return None
     if boxes:
-        paint_boxes(_turn_upright(pixels, opened), boxes)
+        paint_boxes(turn_upright(pixels, opened), boxes)
     small = resize_lanczos(pixels, *wanted, extent=(width / scale, height / scale))
     return small if small.shape[2] == 3 else np.repeat(small, 3, axis=2)
 
@@ -256,12 +247,6 @@ def _decode_with_pillow(data: bytes, opened: Image.Image, side: int, pad: bool, 
         reduced = reduced.copy()  # Pillow's pixels are read-only
         paint_boxes(reduced, boxes)
     return resize_lanczos(reduced, *wanted, extent=(width / factor, height / factor))
-
-
-def _turn_upright(pixels: Pixels, opened: Image.Image) -> Pixels:
-    """A view of the pixels that shows the image upright."""
-    swap, down, right = _UPRIGHT_STEPS.get(opened.getexif().get(_ORIENTATION_TAG, 1), (False, 1, 1))
-    return (pixels.swapaxes(0, 1) if swap else pixels)[::down, ::right]
 
 
 def _pad_to_square(sheet: Pixels, side: int) -> Pixels:

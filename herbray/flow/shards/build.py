@@ -68,7 +68,8 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         EmptySplit: a split that the settings name explicitly has no specimen.
         QuarantineLimit: too many images were refused.
-        ValueError: the catalogue has no boxes for the mask; or files that were made are not visible from here: `out` is not on storage that all nodes share.
+        ValueError: the catalogue has no boxes for the mask; or files that were made are not visible from here: `out` is
+            not on storage that all nodes share.
         RuntimeError: the counts do not add up.
     """
     table = read_catalogue(spec)

@@ -12,6 +12,7 @@ import torch
 from herbray import schema
 from herbray.data.labels import encode_lineages, list_lineages, read_labels
 from herbray.data.planning import plan
+from herbray.data.planning.herbaria import check_herbaria
 from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import split
 from herbray.flow.embedding.specification import Embed
@@ -147,7 +148,11 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
             check_teacher(teacher, train["specimen_id"])
         if job.objective.uses_lineage:
             encode_lineages(list_lineages(train, rank), plan.list_classes(index))
-        plan.plan_epoch(index, plan.list_classes(index), job.stream, group, job.seed, 0, rivals=rivals)
+        check_herbaria(train["institution"], job.stream.herbaria)
+        stream = job.stream.model_copy(
+            update={"herbaria": 0.0}
+        )  # what a bag will hold is unknown and makes no difference
+        plan.plan_epoch(index, plan.list_classes(index), stream, group, job.seed, 0, rivals=rivals)
     except ValueError as error:
         raise ValueError(f"{job.result_name}: {error}") from None
 

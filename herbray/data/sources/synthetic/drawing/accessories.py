@@ -3,7 +3,6 @@
 from functools import lru_cache
 from typing import Final
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from herbray.data.sources.synthetic.drawing.strokes import Colour, mix, tint
@@ -59,7 +58,10 @@ def mount_boxes(herbarium: Herbarium, width: int, height: int) -> list[Box]:
         boxes.append((left, top, left + 6 * cell + 4, top + 4 * cell + 4))
     elif herbarium.chart == "strip":
         top = height - 0.058 * width
-        boxes += [(0.69 * width, top, width, top + 0.038 * width), (0.02 * width, top, 0.07 * width, top + 0.04 * width)]
+        boxes += [
+            (0.69 * width, top, width, top + 0.038 * width),
+            (0.02 * width, top, 0.07 * width, top + 0.04 * width),
+        ]
     if herbarium.margins[1] > 0.05:
         boxes.append((0.05 * width, 0.02 * width, 0.56 * width, 0.055 * width))
     return boxes
