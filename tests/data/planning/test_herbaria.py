@@ -11,7 +11,8 @@ from herbray.data.planning.herbaria import COLUMN, add_herbaria, check_herbaria
 from herbray.data.planning.plan import Stream, Window
 
 CLASSES = ["G0", "G1", "G2"]
-bags = st.lists(st.tuples(st.sampled_from(CLASSES), st.lists(st.integers(0, 3), min_size=1, max_size=12)), min_size=1, max_size=12)  # fmt: skip
+herbaria_of_a_bag = st.lists(st.integers(0, 3), min_size=1, max_size=12)
+bags = st.lists(st.tuples(st.sampled_from(CLASSES), herbaria_of_a_bag), min_size=1, max_size=12)
 
 
 def index_of(bags):
@@ -80,7 +81,8 @@ def test_evenness_between_draws_in_proportion_to_the_root():
 
 def test_another_epoch_reads_other_sheets_of_a_large_herbarium():
     herbaria = [0] * 20 + [1] * 4
-    epochs = [{row for batch in batches_of(plan_of([("G0", herbaria)], 2, 1.0, epoch)) for _, row in batch} for epoch in range(6)]  # fmt: skip
+    plans = [plan_of([("G0", herbaria)], 2, 1.0, epoch) for epoch in range(6)]
+    epochs = [{row for batch in batches_of(windows) for _, row in batch} for windows in plans]
     assert all(len(rows) < 24 for rows in epochs)
     assert set().union(*epochs) == set(range(24))
 
@@ -106,7 +108,8 @@ def specimens_of(bags, names):
         for i, (_, herbaria) in enumerate(bags)
         for row, herbarium in enumerate(herbaria)
     ]
-    return pa.Table.from_pylist(rows)
+    types = {"file": pa.string(), "row_group": pa.int32(), "row": pa.int64(), "institution": pa.string()}
+    return pa.Table.from_pylist(rows, schema=pa.schema(types))
 
 
 @settings(max_examples=40, deadline=None)
@@ -117,8 +120,8 @@ def test_herbaria_of_bags_follow_from_the_specimens_in_any_order(rows, random):
     mixed = [random.sample(range(len(table)), len(table)) for table in (index, specimens)]
     found = add_herbaria(index.take(mixed[0]), specimens.take(mixed[1])).to_pylist()
     code = {name: place for place, name in enumerate(sorted({str(names[h]) for _, bag in rows for h in bag}))}
-    wanted = [{**bag, COLUMN: [code[str(names[h])] for h in herbaria]} for bag, (_, herbaria) in zip(index.to_pylist(), rows, strict=True)]  # fmt: skip
-    assert found == wanted
+    assert [bag.pop(COLUMN) for bag in found] == [[code[str(names[h])] for h in herbaria] for _, herbaria in rows]
+    assert found == index.to_pylist()
 
 
 def test_a_single_herbarium_cannot_be_balanced():
