@@ -38,6 +38,14 @@ SPECIMEN: Final = pa.schema(
 CATALOGUE: Final = SPECIMEN.insert(1, pa.field("image", pa.string(), nullable=False))
 """One row per specimen; `image` is a path or URI that has not been opened."""
 
+MASK_BOXES: Final = "mask_boxes"
+"""Name of the catalogue's optional column."""
+
+MASKED_CATALOGUE: Final = CATALOGUE.append(
+    pa.field("mask_boxes", pa.string()),  # "left top right bottom; …", the parts that do not show the plant, or "none"
+)
+"""One row per specimen; `image` has not been opened. `mask_boxes` is there only if the source has it."""
+
 SHARD: Final = pa.schema(
     [
         *SPECIMEN,
@@ -57,7 +65,7 @@ INDEX: Final = pa.schema(
         pa.field("rows", pa.int32(), nullable=False),
     ]
 )
-"""One row per bag; the epoch plan needs nothing else from the shards."""
+"""One row per bag; the epoch plan needs nothing else from the shards, unless it balances herbaria."""
 
 LINEAGE: Final = pa.schema(
     [pa.field("label", pa.string(), nullable=False), *(pa.field(rank, pa.string()) for rank in RANKS)]

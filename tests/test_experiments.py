@@ -40,12 +40,13 @@ def test_every_experiment_varies_one_setting_per_training_and_has_three_seeds(pa
         if path.stem != "window":  # its first training mixes all genera
             defaults = flatten({"train": each.__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
             assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
-        if path.stem not in ("window", "geometry", "colour"):
+        if path.stem not in ("window", "geometry", "colour", "herbaria"):
             study = flatten({"train": config.parse(KINDS["train"], {"preset": "walker2022"}).model_dump()})
             assert {key: tree[key] for key in differ} == {key: study[key] for key in differ}
     expected = {
         "geometry": {"shard.geometry"},
         "window": {"train.stream.window"},
         "colour": {"train.augment.saturation", "train.augment.tint"},
+        "herbaria": {"train.stream.herbaria", "shard.mask"},
     }
     assert changed == expected.get(path.stem, DEFAULTS)

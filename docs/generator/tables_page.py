@@ -9,7 +9,7 @@ import pyarrow as pa
 from herbray import schema
 
 TABLES: Final = {
-    "CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
+    "MASKED_CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
     "SHARD": ("Shards", "`split=NAME/part-00000.parquet`"),
     "INDEX": ("Index of the shards", "`index.parquet`"),
     "LINEAGE": ("Names of the labels at higher ranks", "`lineage.parquet`"),

@@ -13,9 +13,10 @@ from pydantic import Field
 
 from herbray import __version__, storage, tables
 from herbray.config import Spec
+from herbray.data.imaging.boxes import BoxesRefused, parse_boxes
 from herbray.data.sources import Source
 from herbray.data.sources.base import parse_genus
-from herbray.schema import CATALOGUE, QUARANTINE, RANKS, VERSION
+from herbray.schema import CATALOGUE, MASK_BOXES, MASKED_CATALOGUE, QUARANTINE, RANKS, VERSION
 
 CATALOGUE_FILE: Final = "catalogue.parquet"
 QUARANTINE_FILE: Final = "quarantine.parquet"
@@ -47,9 +48,9 @@ def build(spec: Catalogue) -> dict[str, Any]:
     """Read the source, tidy the rows, quarantine unusable rows and write the three files.
 
     Tidying converts taxon names to Unicode NFC with single spaces, strips all text except paths, replaces empty text by
-    null, and takes a missing genus from the species name (`parse_genus`). Rows without an id or an image, and rows that
-    repeat the id of an earlier row, go to quarantine. Rows without a genus stay in the catalogue, but no split uses
-    them.
+    null, and takes a missing genus from the species name (`parse_genus`). Rows without an id or an image, rows that
+    repeat the id of an earlier row, and rows with malformed `mask_boxes` go to quarantine. Rows without a genus stay in
+    the catalogue, but no split uses them.
 
     Each file is written under a temporary name and renamed, the manifest last: a folder with a manifest is complete.
 
@@ -62,7 +63,8 @@ def build(spec: Catalogue) -> dict[str, Any]:
         QuarantineLimit: too many rows were refused; all of them are in `quarantine.parquet`.
     """
     refused = _RefusalLog()
-    given = pa.Table.from_batches(spec.source.read(refused), schema=CATALOGUE)
+    batches = list(spec.source.read(refused))
+    given = pa.Table.from_batches(batches, schema=batches[0].schema if batches else CATALOGUE)
     count = len(given) + len(refused.rows)
     if count == 0:
         raise ValueError(f"source {spec.source.name!r} has no rows; check its settings: {spec.source!r}")
@@ -87,13 +89,16 @@ def read(folder: Path) -> pa.Table:
     """Read the catalogue in `folder`.
 
     Returns:
-        A table in `herbray.schema.CATALOGUE`, `specimen_id` unique.
+        A table in `herbray.schema.CATALOGUE` or `MASKED_CATALOGUE`, `specimen_id` unique.
 
     Raises:
         ValueError: there is no catalogue, it is incomplete, or its tables have another version.
     """
     manifest = read_manifest(folder)
-    table = tables.read(folder / CATALOGUE_FILE, _remedy(folder), CATALOGUE)
+    file = tables.TableFile(folder / CATALOGUE_FILE, _remedy(folder))
+    wanted = MASKED_CATALOGUE if MASK_BOXES in file.schema.names else CATALOGUE
+    tables.check_columns(file.schema, wanted, file.path, file.remedy)
+    table = file.read()
     if len(table) != manifest["counts"]["ok"]:
         raise ValueError(f"{folder}: manifest and table do not match; {_remedy(folder)}")
     return table
@@ -133,7 +138,7 @@ def fingerprint(catalogue: pa.Table, root: str) -> str:
     """Compute the SHA-256 (FIPS 180-4) of the rows, independent of their order and of the images' location.
 
     Args:
-        catalogue: a table in `herbray.schema.CATALOGUE` with unique ids.
+        catalogue: a table in `herbray.schema.CATALOGUE` or `MASKED_CATALOGUE` with unique ids.
         root: the folder that contains the images; see `name_images`.
 
     Returns:
@@ -141,7 +146,7 @@ def fingerprint(catalogue: pa.Table, root: str) -> str:
     """
     digest = hashlib.sha256(f"herbray catalogue {VERSION}\0".encode())
     order = pc.sort_indices(catalogue["specimen_id"])
-    for name in CATALOGUE.names:
+    for name in catalogue.column_names:
         column = name_images(catalogue[name], root) if name == "image" else catalogue[name]
         texts = pc.take(column.cast(pa.large_string()), order).combine_chunks()
         lengths = pc.fill_null(pc.binary_length(texts), -1)  # distinguishes null from "", and "ab", "c" from "a", "bc"
@@ -181,9 +186,9 @@ def _make_storable(text: str | None) -> str | None:
 
 
 def _tidy(table: pa.Table) -> pa.Table:
-    columns = {name: _tidy_column(name, table[name]) for name in CATALOGUE.names}
+    columns = {name: _tidy_column(name, table[name]) for name in table.column_names}
     columns["genus"] = pc.coalesce(columns["genus"], _map_distinct(columns["species"], parse_genus))
-    return pa.table(columns, schema=CATALOGUE)
+    return pa.table(columns, schema=table.schema)
 
 
 def _tidy_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -220,7 +225,26 @@ def _refuse_unusable(table: pa.Table, refused: _RefusalLog) -> pa.Table:
     first = pc.index_in(ids, value_set=ids)
     repeated = pc.not_equal(first, pa.array(np.arange(len(table), dtype=np.int32)))
     _refuse_rows(table.filter(repeated), refused, "duplicate", "an earlier row has this specimen_id")
-    return table.filter(pc.invert(repeated))
+    return _refuse_boxes(table.filter(pc.invert(repeated)), refused)
+
+
+def _refuse_boxes(table: pa.Table, refused: _RefusalLog) -> pa.Table:
+    """Return the rows whose boxes, if they have any, can be parsed; pass the others to `refused`."""
+    if MASK_BOXES not in table.column_names:
+        return table
+    faults = _map_distinct(table[MASK_BOXES], _find_fault)
+    for fault in pc.unique(faults).drop_null().to_pylist():
+        _refuse_rows(table.filter(pc.fill_null(pc.equal(faults, fault), False)), refused, "mask_boxes", fault)
+    return table.filter(pc.is_null(faults))
+
+
+def _find_fault(boxes: str) -> str | None:
+    """Return what is wrong with the text of a row's boxes."""
+    try:
+        parse_boxes(boxes)
+    except BoxesRefused as error:
+        return str(error)
+    return None
 
 
 def _refuse_rows(rows: pa.Table, refused: _RefusalLog, reason: str, detail: str) -> None:

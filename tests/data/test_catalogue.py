@@ -14,7 +14,7 @@ from herbray.data.catalogue import Catalogue, QuarantineLimit, fingerprint, name
 from herbray.data.sources import SOURCES, Folder, HalfEarth
 from herbray.data.sources.base import make_batch, parse_genus
 from herbray.data.splitting.splits import Splits, split
-from herbray.schema import CATALOGUE, QUARANTINE, VERSION
+from herbray.schema import CATALOGUE, MASKED_CATALOGUE, QUARANTINE, VERSION
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"
 
@@ -85,6 +85,32 @@ def test_refused_rows_go_to_quarantine_and_the_counts_add_up(tmp_path):
     assert rows["duplicate"]["image"].endswith("c.jpg")
     assert rows["outside"]["image"] == "../d.jpg"
     assert {row["stage"] for row in rows.values()} == {"catalogue"}
+
+
+def test_boxes_are_an_optional_column_and_malformed_ones_are_refused(tmp_path):
+    lines = ["image,genus,mask_boxes", "a.jpg,A,0 0 .5 .5; .6 0.6 1 1", "b.jpg,A,", "c.jpg,A,none"]
+    bad = ["d.jpg,A,1 2 3", "e.jpg,A,0 0 2 2", "f.jpg,A,1 2 3"]
+    spec = job(tmp_path, [*lines, *bad], max_quarantined=1)
+    manifest = catalogue.build(spec)
+    table = catalogue.read(spec.out)
+    assert table.schema.equals(MASKED_CATALOGUE)
+    assert table["mask_boxes"].to_pylist() == ["0 0 .5 .5; .6 0.6 1 1", None, "none"]
+    assert manifest["reasons"] == {"mask_boxes": 3}
+    assert {Path(row["image"]).name for row in quarantine(spec).to_pylist()} == {"d.jpg", "e.jpg", "f.jpg"}
+    assert all("is not a box" in row["detail"] for row in quarantine(spec).to_pylist())
+
+
+def test_boxes_count_in_the_fingerprint_only_if_there_are_any(tmp_path):
+    def fingerprint_of(lines):
+        return catalogue.build(job(tmp_path, lines))["fingerprint"]
+
+    without = fingerprint_of(["image,genus", "a.jpg,A"])
+    found = [
+        fingerprint_of(["image,genus,mask_boxes", f"a.jpg,A,{boxes}"]) for boxes in ("none", "0 0 .5 1", "0 0 .5 1")
+    ]
+    assert len({without, *found}) == 3
+    assert found[1] == found[2]
+    assert fingerprint_of(["image,genus,boxes", "a.jpg,A,12"]) == without  # another column of theirs
 
 
 def test_too_many_refusals_raise_after_everything_is_written(tmp_path):

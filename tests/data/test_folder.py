@@ -9,7 +9,7 @@ from PIL import Image
 from herbray.config import ConfigError, parse
 from herbray.data.sources.base import GuardedFolder
 from herbray.data.sources.folder import Folder
-from herbray.schema import CATALOGUE
+from herbray.schema import CATALOGUE, MASKED_CATALOGUE
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"
 
@@ -54,6 +54,14 @@ def test_mapping_and_constants(sheets):
     table, _ = read(Folder(path=sheets, columns=columns, constants={"institution": "K"}))
     row = table.to_pylist()[0]
     assert (row["specimen_id"], row["gathering"], row["institution"]) == ("K1", "Spruce 12 1854", "K")
+
+
+def test_boxes_are_one_for_all_sheets_or_of_a_mapped_column(sheets):
+    write(sheets, ["image", "label area"], [["images/a.jpg", "0 0 1 .1"]])
+    for given in ({"columns": {"mask_boxes": "label area"}}, {"constants": {"mask_boxes": "0 0 1 .1"}}):
+        (batch,) = Folder(path=sheets, **given).read(lambda *row: pytest.fail(str(row)))
+        assert batch.schema.equals(MASKED_CATALOGUE)
+        assert batch["mask_boxes"].to_pylist() == ["0 0 1 .1"]
 
 
 def test_a_spreadsheets_byte_order_mark_and_quoted_line_breaks(sheets):

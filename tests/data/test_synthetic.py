@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from herbray import schema
 from herbray.config import ConfigError, parse
 from herbray.data.sources.synthetic import Synthetic, names
-from herbray.data.sources.synthetic.drawing.sheet import draw_sheet
+from herbray.data.sources.synthetic.drawing.sheet import draw_sheet, list_boxes
 from herbray.data.sources.synthetic.flora import FloraSizes, grow_flora
 from herbray.data.sources.synthetic.source import make_subject
 from herbray.data.sources.synthetic.specimens import collect_specimens
@@ -29,7 +31,7 @@ def refuse(*row):
 
 
 def read(spec):
-    return pa.Table.from_batches(list(spec.read(refuse)), schema=schema.CATALOGUE)
+    return pa.Table.from_batches(list(spec.read(refuse)), schema=schema.MASKED_CATALOGUE)
 
 
 def small(folder, **settings):
@@ -66,9 +68,9 @@ def test_every_row_has_a_real_jpeg_of_the_asked_width_and_real_proportions(drawn
 
 def test_catalogue_columns_are_filled_and_ids_unique(drawn):
     _, table = drawn
-    assert table.schema == schema.CATALOGUE
+    assert table.schema == schema.MASKED_CATALOGUE
     assert len(set(table["specimen_id"].to_pylist())) == table.num_rows
-    for name in set(schema.CATALOGUE.names) - {"reference"}:
+    for name in set(table.column_names) - {"reference"}:
         assert table[name].null_count == 0, name
 
 
@@ -266,11 +268,42 @@ def test_collections_have_a_long_tail():
     assert counts[48:].sum() < 0.25 * 3600
 
 
+def other_signs(herbarium):
+    """The same paper, bed, light and places, with another title, ruler, chart, stamp and label."""
+    signs = {
+        "title": "X",
+        "ruler_dark": not herbarium.ruler_dark,
+        "chart": "none",
+        "ink": (250, 0, 0),
+        "label": (0, 0, 90),
+    }
+    return replace(herbarium, **signs, stamp=herbarium.stamp if herbarium.stamp == "none" else "round")
+
+
+@pytest.mark.parametrize("institution", range(8))
+def test_boxes_hold_all_that_shows_the_herbarium_but_paper_light_and_envelope(institution):
+    specimens = collected(sheets=400, institutions=8)
+    number = int(np.flatnonzero(specimens.institution == institution)[0])
+    subject = make_subject(specimens, number, 89)
+    other = replace(subject, herbarium=other_signs(subject.herbarium), notes=("—",) * 4)
+    one, two = (draw_sheet(each, 160, 89) for each in (subject, other))
+    boxes = list_boxes(subject.herbarium, number, 160, 89)
+    differs = (one != two).any(axis=2)
+    assert differs.any()
+    inside = np.zeros_like(differs)
+    height, width = differs.shape
+    for left, top, right, bottom in boxes:
+        inside[int(top * height) : ceil(bottom * height), int(left * width) : ceil(right * width)] = True
+    assert not (differs & ~inside).any()
+    assert inside.mean() < 0.35
+
+
 def test_labels_are_plain_csv_with_paths_inside_the_folder(drawn):
     spec, table = drawn
     with (spec.path / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(schema.CATALOGUE.names)
+    assert list(rows[0]) == table.column_names
+    assert [row["mask_boxes"] for row in rows] == table["mask_boxes"].to_pylist()
     assert [str(spec.path.resolve() / row["image"]) for row in rows] == table["image"].to_pylist()
     assert [row["true_species"] for row in rows] == table["true_species"].to_pylist()
 

@@ -95,7 +95,7 @@ def test_every_table_is_in_the_reference():
         table = schema.embedding_schema(512) if name == "EMBEDDING" else getattr(schema, name)
         assert all(f"| `{column}` |" in page for column in table.names)
     assert tables_page.remarks("SUSPECT")["image"].startswith("path or URI")
-    assert tables_page.remarks("CATALOGUE")["species"].startswith("genus and epithet")
+    assert tables_page.remarks("MASKED_CATALOGUE")["species"].startswith("genus and epithet")
     assert tables_page.remarks("QUARANTINE")["reason"].startswith("a short stable code")
 
 

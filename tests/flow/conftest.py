@@ -29,6 +29,7 @@ def written(folder, splits, bag=8, side=40, long=50):
                     values = {column: [None] * len(part) for column in schema.SHARD.names}
                     values |= {"specimen_id": [row[0] for row in part], "genus": [genus] * len(part)}
                     values |= {"gathering": [row[2] for row in part]}
+                    values |= {"institution": [row[3] if len(row) > 3 else None for row in part]}
                     values |= {"width": [side] * len(part), "height": [long] * len(part)}
                     values |= {"jpeg": [jpeg(row[0], genus, side, long) for row in part]}
                     number = sum(each["split"] == split for each in index)
@@ -43,7 +44,7 @@ def written(folder, splits, bag=8, side=40, long=50):
 
 @pytest.fixture(scope="session")
 def write_shards():
-    """Writes a shards folder without Ray, of `splits`: lists of (specimen, genus, gathering)."""
+    """Writes a shards folder without Ray, of `splits`: lists of (specimen, genus, gathering[, institution])."""
     return written
 
 

@@ -14,7 +14,9 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from herbray.data.imaging.boxes import Box, paint_boxes
 from herbray.data.imaging.jpeg_header import is_scalable
+from herbray.data.imaging.orientation import turn_upright
 from herbray.data.imaging.resample import borrow_buffer, resize_lanczos
 
 FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -36,16 +38,6 @@ _DECODE_MARGIN: Final = 1.9
 _DAMAGE_WARNINGS: Final = ("Huffman code", "arithmetic code", "end of data segment", "instead of RST")
 """Phrases in libjpeg's warnings about damaged pixel data; Pillow would ignore such a warning and return the image."""
 
-_ORIENTATION_TAG: Final = 0x0112  # EXIF tag; below, the transform that undoes each value
-_UPRIGHT_TRANSFORMS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _DECODER_ERRORS: Final = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
     *(OverflowError, EOFError, struct.error, MemoryError),
@@ -101,7 +93,9 @@ def read_bytes(image: str) -> bytes:
     return data
 
 
-def shrink_to_jpeg(data: bytes, side: int, quality: int = 90, geometry: Geometry = "crop") -> JpegImage:
+def shrink_to_jpeg(
+    data: bytes, side: int, quality: int = 90, geometry: Geometry = "crop", *, boxes: Sequence[Box] = ()
+) -> JpegImage:
     """Check an image, turn it upright, and encode it as an RGB JPEG whose short side has `side` pixels.
 
     The aspect ratio is kept.
@@ -111,20 +105,23 @@ def shrink_to_jpeg(data: bytes, side: int, quality: int = 90, geometry: Geometry
         side: pixels of the short side of the result; smaller originals are enlarged.
         quality: JPEG quality of the result.
         geometry: "pad" makes the result square, see `shrink_to_pixels`.
+        boxes: parts of the upright image to paint over, see `paint_boxes`.
 
     Raises:
         ImageRefused: the image has an unsupported format, or is truncated, damaged, too small, too large or too long.
     """
-    pixels = shrink_to_pixels(data, side, geometry)
+    pixels = shrink_to_pixels(data, side, geometry, boxes)
     height, width = pixels.shape[:2]
     return JpegImage(simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420"), width, height)
 
 
-def shrink_to_pixels(data: bytes, side: int, geometry: Geometry = "crop") -> Pixels:
+def shrink_to_pixels(data: bytes, side: int, geometry: Geometry = "crop", boxes: Sequence[Box] = ()) -> Pixels:
     """Compute the pixels that `shrink_to_jpeg` encodes, UInt8 [height, width, 3]: checked, upright and reduced.
 
     With `geometry="pad"` the long side has `side` pixels, and the sheet is centred in a square. Each band beside it has
     the median colour of the adjacent edge.
+
+    The boxes are painted over before the image is reduced, so that their content does not blur into their surroundings.
 
     JPEG originals are decoded at a half, a quarter or an eighth of their size if enough pixels remain for the Lanczos
     reduction. Pillow decodes the files that the fast decoder does not support or warns about.
@@ -141,8 +138,12 @@ def shrink_to_pixels(data: bytes, side: int, geometry: Geometry = "crop") -> Pix
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 _check_shape(*opened.size)
                 pad = geometry == "pad"
-                fast = _decode_fast(data, opened, side, pad)
-                sheet = _decode_with_pillow(data, opened, side, pad) if fast is None else _turn_upright(fast, opened)
+                fast = _decode_fast(data, opened, side, pad, boxes)
+                sheet = (
+                    _decode_with_pillow(data, opened, side, pad, boxes)
+                    if fast is None
+                    else np.ascontiguousarray(turn_upright(fast, opened))
+                )
                 return _pad_to_square(sheet, side) if pad else sheet
     except ImageRefused:
         raise
@@ -205,7 +206,7 @@ def _check_shape(width: int, height: int) -> None:
         raise ImageRefused("too-long", f"{width}×{height} px; a sheet is at most {MAX_ASPECT:g} times as long as wide")
 
 
-def _decode_fast(data: bytes, opened: Image.Image, side: int, pad: bool) -> Pixels | None:
+def _decode_fast(data: bytes, opened: Image.Image, side: int, pad: bool, boxes: Sequence[Box]) -> Pixels | None:
     """Decode and reduce a JPEG with the fast decoder, without turning it upright; None if Pillow must decode it.
 
     Pillow opened the file first and checked its size; both decoders must read the same size from the header.
@@ -226,11 +227,13 @@ def _decode_fast(data: bytes, opened: Image.Image, side: int, pad: bool) -> Pixe
         if any(phrase in str(error) for phrase in _DAMAGE_WARNINGS):
             raise ImageRefused("damaged", f"the image cannot be decoded: {error}") from None
         return None
+    if boxes:
+        paint_boxes(turn_upright(pixels, opened), boxes)
     small = resize_lanczos(pixels, *wanted, extent=(width / scale, height / scale))
     return small if small.shape[2] == 3 else np.repeat(small, 3, axis=2)
 
 
-def _decode_with_pillow(data: bytes, opened: Image.Image, side: int, pad: bool) -> Pixels:
+def _decode_with_pillow(data: bytes, opened: Image.Image, side: int, pad: bool, boxes: Sequence[Box]) -> Pixels:
     """Decode any supported image, upright and reduced."""
     scale = _decoder_scale(min(opened.size), min(_target_size(*opened.size, side, pad)))
     if is_scalable(data):
@@ -240,12 +243,10 @@ def _decode_with_pillow(data: bytes, opened: Image.Image, side: int, pad: bool) 
     wanted = _target_size(width, height, side, pad)
     factor = max(1, int(min(image.size) / (2 * min(wanted))))
     reduced = np.ascontiguousarray(image.reduce(factor) if factor > 1 else image)
+    if boxes:
+        reduced = reduced.copy()  # Pillow's pixels are read-only
+        paint_boxes(reduced, boxes)
     return resize_lanczos(reduced, *wanted, extent=(width / factor, height / factor))
-
-
-def _turn_upright(pixels: Pixels, opened: Image.Image) -> Pixels:
-    transform = _UPRIGHT_TRANSFORMS.get(opened.getexif().get(_ORIENTATION_TAG, 1))
-    return pixels if transform is None else np.ascontiguousarray(Image.fromarray(pixels).transpose(transform))
 
 
 def _pad_to_square(sheet: Pixels, side: int) -> Pixels:

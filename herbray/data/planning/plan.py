@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from herbray.config import Spec
+from herbray.data.planning.bags import draw_bags
+from herbray.data.planning.herbaria import COLUMN, spread_over_herbaria
 from herbray.data.planning.rivals import draw_rival_bags, draw_rival_rows
 
 Ints = npt.NDArray[np.int64]
@@ -35,6 +37,13 @@ class Stream(Spec):
     balance: float = Field(
         0.0, ge=0.0, le=1.0, description="0: each label in proportion to its specimens; 1: all labels equally often"
     )
+    herbaria: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="0: the herbaria of a label in proportion to their sheets; 1: all herbaria of a bag equally often. "
+        "Above 0, the rows of a group are of different herbaria where possible",
+    )
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Slice:
     start: int
     stop: int
     self_pair_every: int = 0  # a row is its own mate with probability 1 / self_pair_every; 0: never
+    herbaria: tuple[int, ...] = ()  # the herbarium of each row of the bag; empty: does not count
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Window:
     slices: tuple[Slice, ...]
     rivals: int = 0  # rows at the end of each batch, drawn separately from the last slices
     rival_slices: int = 0  # number of those slices
+    evenness: float = 0.0  # of the herbaria of a bag, see `Stream.herbaria`
 
     def to_json(self) -> str:
         """Serialise the window for a Ray dataset."""
@@ -74,7 +85,7 @@ class Window:
     def from_json(cls, text: str) -> "Window":
         """Parse the result of `to_json`."""
         tree: dict[str, Any] = json.loads(text)
-        slices = tuple(Slice(**part) for part in tree.pop("slices"))
+        slices = tuple(Slice(**part | {"herbaria": tuple(part["herbaria"])}) for part in tree.pop("slices"))
         return cls(**tree, slices=slices)
 
 
@@ -106,12 +117,13 @@ def plan_epoch(
 ) -> list[Window]:
     """List the windows of one epoch.
 
-    If `balance` is 0, every row of the split is in at least one batch. The last batch of the last window is filled with
-    rows from the beginning of the epoch; a label with fewer rows than `group` fills its group with repeated rows, which
-    get further views. For `rivals` see `herbray.data.planning.rivals`.
+    If `balance` and `herbaria` are 0, every row of the split is in at least one batch. The last batch of the last
+    window is filled with rows from the beginning of the epoch; a label with fewer rows than `group` fills its group
+    with repeated rows, which get further views. For `rivals` see `herbray.data.planning.rivals`, for `herbaria`
+    `herbray.data.planning.herbaria`.
 
     Args:
-        index: rows of `schema.INDEX`, in any order.
+        index: rows of `schema.INDEX`, in any order; with the column `herbaria` if `spec.herbaria` is not 0.
         classes: the labels, from `list_classes`; other names get label -1.
         spec: batch and window sizes.
         group: adjacent rows of one label; must divide `spec.batch` without its rivals.
@@ -143,7 +155,7 @@ def plan_epoch(
             *sequence.cut(number * step, (number + 1) * step),
             *(sequence.make_slice(bag, 0, 0, 0) for bag in chosen),
         )
-        return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, rival_slices)
+        return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, rival_slices, spec.herbaria)
 
     return [make_window(number) for number in range(windows)]
 
@@ -167,6 +179,7 @@ class _Sequence:
 
     table: list[dict[str, Any]]  # the bags of the split: rows of the index
     labels: list[int]  # of the bags of the split
+    herbaria: list[tuple[int, ...]]  # of the rows of each bag of the split
     self_pair_every: Counter[str]  # by label, see `Slice`
     bags: Ints  # drawn bags, positions in `table`
     copies: Ints  # of the drawn bags: how often each was drawn before
@@ -187,7 +200,8 @@ class _Sequence:
     def make_slice(self, bag: int, copy: int, start: int, stop: int) -> Slice:
         row = self.table[bag]
         pairing = self.self_pair_every[row["label"]]
-        return Slice(bag, copy, row["file"], row["row_group"], row["rows"], self.labels[bag], start, stop, pairing)
+        place = row["file"], row["row_group"], row["rows"]
+        return Slice(bag, copy, *place, self.labels[bag], start, stop, pairing, self.herbaria[bag])
 
 
 def _draw_sequence(
@@ -200,7 +214,7 @@ def _draw_sequence(
 ) -> _Sequence:
     """Draw the bags of an epoch; with rivals, `rng` rounds the number of groups of each bag at random."""
     rows, names = bags["rows"].to_numpy(), bags["label"].to_pylist()
-    drawn, copies = _draw_bags(rows, names, spec, np.random.default_rng([*key, 0]))
+    drawn, copies = draw_bags(rows, names, spec.balance, np.random.default_rng([*key, 0]))
     sizes = rows[drawn]
     groups = -(-sizes // group) if rng is None else (sizes / group + rng.random(len(sizes))).astype(np.int64)
     if not groups.any():
@@ -213,7 +227,10 @@ def _draw_sequence(
             self_pair_every[name] = 0
     label_of = {name: label for label, name in enumerate(classes)}
     labels = [label_of.get(name, -1) for name in names]
-    return _Sequence(bags.to_pylist(), labels, self_pair_every, drawn, copies, groups, np.cumsum(groups))
+    herbaria: list[tuple[int, ...]] = [()] * len(labels)
+    if spec.herbaria:
+        herbaria = [tuple(bag) for bag in bags[COLUMN].to_pylist()]
+    return _Sequence(bags.to_pylist(), labels, herbaria, self_pair_every, drawn, copies, groups, np.cumsum(groups))
 
 
 def plan_run(
@@ -245,22 +262,6 @@ def _divide_up(amount: int, part: int) -> int:
     return -(-amount // part)
 
 
-def _draw_bags(rows: Ints, names: Sequence[str], spec: Stream, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Draw the bags of an epoch in random order; also return how often each was drawn before."""
-    times = np.ones(len(rows), np.int64)
-    if spec.balance:
-        kinds, name = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-        share = np.bincount(name, weights=rows, minlength=len(kinds))[name] ** -spec.balance
-        expected = share * (rows.sum() / (share * rows).sum())
-        times = np.floor(expected + rng.random(len(rows))).astype(np.int64)
-        if not times.any():
-            times[:] = 1
-    bags = np.repeat(np.arange(len(rows)), times)
-    copies = np.concatenate([np.arange(n) for n in times])
-    order = rng.permutation(len(bags))
-    return bags[order], copies[order]
-
-
 def order_rows(window: Window) -> RowOrder:
     """Arrange the rows of a window into its batches; depends on the window only."""
     own = len(window.slices) - window.rival_slices
@@ -283,7 +284,10 @@ def _order_groups(window: Window, position: int) -> Ints:
     rng = np.random.default_rng([window.seed, window.epoch, 1, part.bag, part.copy])
     mixed = rng.permutation(part.rows)
     count = _divide_up(part.rows, window.group)
-    rows = np.resize(mixed, count * window.group).reshape(count, window.group)
+    if part.herbaria:
+        rows = spread_over_herbaria(mixed, part.herbaria, (count, window.group), window.evenness, rng)
+    else:
+        rows = np.resize(mixed, count * window.group).reshape(count, window.group)
     if part.self_pair_every:  # with replacement: one row fills its group with probability 1 / self_pair_every
         one = rows[np.arange(count), rng.integers(window.group, size=count)]
         rows = np.where(rng.random((count, 1)) * part.self_pair_every < 1, one[:, None], rows)

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from herbray.config import Spec
-from herbray.schema import CATALOGUE
+from herbray.schema import CATALOGUE, MASK_BOXES, MASKED_CATALOGUE
 
 Refuse: TypeAlias = Callable[[str | None, str | None, str, str], None]
 """`refuse(specimen_id, image, reason, detail)`: report an input row that cannot be used, for the quarantine table.
@@ -52,7 +52,8 @@ class SourceSpec(Spec, ABC):
         """Stream the specimens.
 
         Yields:
-            Batches with the columns of `herbray.schema.CATALOGUE`. Paths in `image` are absolute; no image is opened.
+            Batches with the columns of `herbray.schema.CATALOGUE`, or all of them with the columns of
+            `herbray.schema.MASKED_CATALOGUE`. Paths in `image` are absolute; no image is opened.
             Text may be untidy (spaces, empty strings): `herbray.data.catalogue` tidies the rows of all sources.
 
         Raises:
@@ -63,18 +64,22 @@ class SourceSpec(Spec, ABC):
 def make_batch(columns: Mapping[str, Sequence[str | None] | pa.Array]) -> pa.RecordBatch:
     """Make a batch in the catalogue's schema from the columns that a source has; other columns are null.
 
+    The batch has the optional column `mask_boxes` only if the source has it.
+
     Raises:
         ValueError: the catalogue has no such column, or two columns differ in length.
     """
-    unknown = sorted(columns.keys() - set(CATALOGUE.names))
+    unknown = sorted(columns.keys() - set(MASKED_CATALOGUE.names))
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: no such catalogue column; choose from {', '.join(CATALOGUE.names)}")
+        names = ", ".join(MASKED_CATALOGUE.names)
+        raise ValueError(f"{', '.join(unknown)}: no such catalogue column; choose from {names}")
+    schema = MASKED_CATALOGUE if MASK_BOXES in columns else CATALOGUE
     rows = len(next(iter(columns.values()), ()))
     arrays = [
         pa.array(columns[name], pa.string()) if name in columns else pa.nulls(rows, pa.string())
-        for name in CATALOGUE.names
+        for name in schema.names
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=CATALOGUE)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def parse_genus(species: str | None) -> str | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from herbray.data.sources.base import BATCH_ROWS, GuardedFolder, Refuse, SourceSpec, make_batch
-from herbray.schema import CATALOGUE
+from herbray.schema import MASKED_CATALOGUE
 
 _ENCODING: Final = "utf-8-sig"  # UTF-8, with or without the byte order mark that spreadsheets write
 
@@ -21,7 +21,8 @@ class Folder(SourceSpec):
 
     A catalogue column is taken from the CSV column that `columns` names, else from `constants`, else from the CSV
     column of the same name; otherwise it is null. Without a `specimen_id`, the image's relative path is the id. Names
-    are kept as written ("zea_mays" is not changed and gives no genus): map the genus column if there is one.
+    are kept as written ("zea_mays" is not changed and gives no genus): map the genus column if there is one. The column
+    `mask_boxes` says which parts of a sheet `shard.mask` paints over (`herbray.data.imaging.boxes`).
 
     Attributes:
         path: the folder; image paths in the CSV file are relative to it and must stay inside.
@@ -42,9 +43,9 @@ class Folder(SourceSpec):
     @classmethod
     def _check_columns(cls, mapping: dict[str, str]) -> dict[str, str]:
         for name in mapping:
-            if name not in CATALOGUE.names:
-                near = difflib.get_close_matches(name, CATALOGUE.names, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(CATALOGUE.names)}"
+            if name not in MASKED_CATALOGUE.names:
+                near = difflib.get_close_matches(name, MASKED_CATALOGUE.names, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(MASKED_CATALOGUE.names)}"
                 raise ValueError(f"{name!r} is not a catalogue column; {hint}")
         return mapping
 
@@ -92,7 +93,7 @@ class Folder(SourceSpec):
         if repeated:
             raise ValueError(f"{path}: the header names {', '.join(repeated)} more than once; rename one")
         positions = {}
-        for column in CATALOGUE.names:
+        for column in MASKED_CATALOGUE.names:
             wanted = self.columns.get(column, column)
             if wanted in names and column not in self.constants:
                 positions[column] = names.index(wanted)

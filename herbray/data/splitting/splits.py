@@ -39,8 +39,9 @@ class Splits(Spec):
 
     Attributes:
         cap: maximum number of specimens used per species; null for no limit.
-        home: code of the institution to train on; the other institutions are the herbarium test. "auto" selects the
-            institution with most specimens; null trains on all institutions, without a herbarium test.
+        home: code of the institution to train on, or a list of codes; the other institutions are the herbarium test.
+            "auto" selects the institution with most specimens; null trains on all institutions, without a herbarium
+            test.
         species: share of the home institution's species held out as the species test; 0 for no test.
         random: share of the remaining specimens held out as the random test; 0 for no test.
         validation: share of the training specimens held out for validation during training; 0 for none.
@@ -49,7 +50,7 @@ class Splits(Spec):
     """
 
     cap: int | None = Field(default=25, ge=1)
-    home: str | None = Field(default=AUTO, min_length=1)
+    home: str | tuple[str, ...] | None = Field(default=AUTO, min_length=1)
     species: float = Field(default=0.10, ge=0, lt=1)
     random: float = Field(default=0.10, ge=0, lt=1)
     validation: float = Field(default=0.20, ge=0, lt=1)
@@ -145,9 +146,9 @@ def _assign_splits(rows: CodedRows, spec: Splits, seed: int, steps: list[str], r
         assigned[_find_rows_above_cap(rows, np.flatnonzero(assigned == _TRAIN), spec.cap, seed)] = _UNUSED
         _record_step(steps, f"at most {spec.cap} a species", assigned)
     if home is not None:
-        assigned[(assigned == _TRAIN) & (rows.institution != home)] = _HERBARIUM
+        assigned[(assigned == _TRAIN) & ~np.isin(rows.institution, home)] = _HERBARIUM
         assigned[rows.institution < 0] = _UNUSED
-        _record_step(steps, f"home {rows.institutions[home]}", assigned)
+        _record_step(steps, f"home {', '.join(rows.institutions[code] for code in home)}", assigned)
     assigned[_draw_species(rows, np.flatnonzero(assigned == _TRAIN), spec.species, seed)] = _SPECIES
     _keep_gatherings_together(rows, assigned)
     _record_step(steps, "species held out, gatherings in one split", assigned)
@@ -161,8 +162,8 @@ def _assign_splits(rows: CodedRows, spec: Splits, seed: int, steps: list[str], r
     return assigned
 
 
-def _find_home(rows: CodedRows, used: Mask, home: str) -> int:
-    """Return the code of the home institution."""
+def _find_home(rows: CodedRows, used: Mask, home: str | tuple[str, ...]) -> list[int]:
+    """Return the codes of the home institutions."""
     counts = np.bincount(rows.institution[used & (rows.institution >= 0)], minlength=len(rows.institutions))
     if not counts.any():
         raise EmptySplit(
@@ -170,11 +171,12 @@ def _find_home(rows: CodedRows, used: Mask, home: str) -> int:
             "fill the catalogue's institution column, or set splits.home=null to go without this test"
         )
     if home == AUTO:
-        return min(range(len(counts)), key=lambda code: (-counts[code], rows.institutions[code]))
-    if home not in rows.institutions:
+        return [min(range(len(counts)), key=lambda code: (-counts[code], rows.institutions[code]))]
+    wanted = (home,) if isinstance(home, str) else home
+    if unknown := [code for code in wanted if code not in rows.institutions]:
         choices = ", ".join(sorted(rows.institutions)[:20])
-        raise ValueError(f"splits.home={home}: no such institution in the catalogue; choose from {choices}")
-    return rows.institutions.index(home)
+        raise ValueError(f"splits.home={unknown[0]}: no such institution in the catalogue; choose from {choices}")
+    return [rows.institutions.index(code) for code in wanted]
 
 
 def _find_rows_above_cap(rows: CodedRows, pool: Ints, cap: int, seed: int) -> Ints:

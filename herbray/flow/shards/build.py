@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import ray
@@ -42,6 +42,11 @@ class Shard(Spec):
         description="crop: a square is cut out of the sheet when the image is used; pad: the whole sheet on a square "
         "filled with the colour of its paper, where `side` is the long side",
     )
+    mask: Literal["none", "boxes"] = Field(
+        "none",
+        description="boxes: paint over the parts of each sheet that the catalogue's column mask_boxes lists, such as "
+        "its label and ruler, with the colour around them",
+    )
     bag: int = Field(32, ge=1, description="maximum number of specimens in a bag (a row group)")
     file_rows: int = Field(2048, ge=1, description="a file is closed when it holds this many rows")
     max_quarantined: float = Field(0.05, ge=0, le=1, description="the job fails if a larger share of images is refused")
@@ -63,10 +68,11 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         EmptySplit: a split that the settings name explicitly has no specimen.
         QuarantineLimit: too many images were refused.
-        ValueError: files that were made are not visible from here: `out` is not on storage that all nodes share.
+        ValueError: the catalogue has no boxes for the mask; or files that were made are not visible from here: `out` is
+            not on storage that all nodes share.
         RuntimeError: the counts do not add up.
     """
-    table = catalogue.read(spec.catalogue)
+    table = read_catalogue(spec)
     about = catalogue.read_manifest(spec.catalogue)
     labels = read_labels(table, spec.labels.rank)
     assignment = split(table, spec.splits, spec.seed, spec.labels.rank)
@@ -81,6 +87,23 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     _check_shared(spec.out, files)
     tables.write(spec.out / "lineage.parquet", list_lineages(table, spec.labels.rank))
     return _finish(spec, table.num_rows, about | {"absent": missing}, notes)
+
+
+def read_catalogue(spec: Shard) -> pa.Table:
+    """Read the catalogue of the job; it has the column `mask_boxes` if the job paints over them.
+
+    Raises:
+        ValueError: the catalogue has no such column, or cannot be read.
+    """
+    table = catalogue.read(spec.catalogue)
+    if spec.mask == "none":
+        return table.select(schema.CATALOGUE.names)
+    if schema.MASK_BOXES not in table.column_names:
+        raise ValueError(
+            f"mask={spec.mask}, but {spec.catalogue} has no column {schema.MASK_BOXES}: add it to the table of labels "
+            "and run `herbray catalogue` again, or set mask=none"
+        )
+    return table
 
 
 def _remove_stale_files(out: Path, planned: set[str]) -> None:
@@ -167,6 +190,7 @@ def _manifest(spec: Shard, about: dict[str, Any], index: Sequence[dict[str, Any]
         "labels": {name: len({row["label"] for row in index if row["split"] == name}) for name in rows},
         "side": spec.side,
         "geometry": spec.geometry,
+        "mask": spec.mask,
         "source": about.get("source"),
         "citation": about.get("citation", ""),
         "absent": about.get("absent", {}),

@@ -13,7 +13,7 @@ from herbray import schema, tables
 from herbray.flow.shards.manifest import describe_remedy, list_files
 from herbray.tables import TableFile
 
-_NAMES: Final = ("specimen_id", "gathering")
+_NAMES: Final = ("specimen_id", "gathering", "institution")
 _LOCATION: Final = pa.schema(
     [
         ("label", pa.string()),
@@ -46,8 +46,8 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
         split: one of `schema.SPLITS`.
 
     Returns:
-        `specimen_id`, `gathering`, `label`; the location of the row (`file`, `row_group`, `row`); and `bytes`, the mean
-        size of a row in its file, which approximates the size of its JPEG.
+        `specimen_id`, `gathering`, `institution`, `label`; the location of the row (`file`, `row_group`, `row`); and
+        `bytes`, the mean size of a row in its file, which approximates the size of its JPEG.
 
     Raises:
         DamagedFile: a file is missing or damaged.

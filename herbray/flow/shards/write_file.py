@@ -10,6 +10,7 @@ from herbray import schema, storage, tables
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import images
+from herbray.data.imaging.boxes import NO_BOXES, Box, parse_boxes
 from herbray.flow.shards.manifest import describe_remedy
 
 ShrinkSettings = tuple[int, int] | tuple[int, int, images.Geometry]
@@ -21,7 +22,7 @@ They are part of a file's fingerprint. "crop" is left out so that files of earli
 Bag = tuple[str, int]
 """Label and number of rows."""
 
-Row = dict[str, str]
+Row = dict[str, Any]
 
 
 def write_shard_file(
@@ -34,7 +35,8 @@ def write_shard_file(
     Args:
         out: the shards folder.
         name: of the file, relative to `out`.
-        rows: its specimens, as in the catalogue, bag after bag.
+        rows: its specimens, as in the catalogue, bag after bag. Their `mask_boxes` are painted over, if there is such a
+            column; a row without boxes is then refused.
         bags: label and number of rows of each bag.
         shrink: how images are reduced.
         root: the folder of the catalogue's images.
@@ -56,7 +58,7 @@ def write_shard_file(
 
 
 def _fingerprint(rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, root: str) -> str:
-    columns = rows.select(schema.CATALOGUE.names).to_pydict()
+    columns = rows.to_pydict()
     columns |= {"image": catalogue.name_images(rows["image"], root).to_pylist()}
     return fingerprint_json(schema.VERSION, *shrink, bags, columns)
 
@@ -108,17 +110,33 @@ def _recheck_refused(refused: Sequence[Row], rows: pa.Table, shrink: ShrinkSetti
 
 
 def _image_rows(rows: pa.Table) -> list[Row]:
-    """Each row's `specimen_id` and `image`."""
-    image_rows: list[Row] = rows.select(["specimen_id", "image"]).to_pylist()
+    """Each row's `specimen_id` and `image`, and `mask_boxes` if there is such a column."""
+    names = [name for name in ("specimen_id", "image", schema.MASK_BOXES) if name in rows.column_names]
+    image_rows: list[Row] = rows.select(names).to_pylist()
     return image_rows
 
 
 def _shrink_or_refuse(row: Row, shrink: ShrinkSettings) -> images.JpegImage | Row:
     """A specimen's reduced image, or its row of the quarantine."""
     try:
-        return images.shrink_to_jpeg(images.read_bytes(row["image"]), *shrink)
+        boxes = _parse_row_boxes(row[schema.MASK_BOXES]) if schema.MASK_BOXES in row else ()
+        return images.shrink_to_jpeg(images.read_bytes(row["image"]), *shrink, boxes=boxes)
     except images.ImageRefused as error:
-        return {**row, "stage": "shard", "reason": error.reason, "detail": str(error)}
+        names = {name: row[name] for name in ("specimen_id", "image")}
+        return {**names, "stage": "shard", "reason": error.reason, "detail": str(error)}
+
+
+def _parse_row_boxes(text: str | None) -> tuple[Box, ...]:
+    """The boxes of a row.
+
+    Raises:
+        ImageRefused: it has none, and it is not known whether there is something to paint over.
+    """
+    if text is None:
+        raise images.ImageRefused(
+            "no-boxes", f"mask_boxes is empty: write {NO_BOXES} if there is nothing to paint over"
+        )
+    return parse_boxes(text)
 
 
 def _make_bag(rows: pa.Table, shrink: ShrinkSettings, refused: list[Row]) -> pa.Table:

@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 import torch
 
 from herbray import schema
-from herbray.data import catalogue
 from herbray.data.labels import encode_lineages, list_lineages, read_labels
 from herbray.data.planning import plan
+from herbray.data.planning.herbaria import check_herbaria
 from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import split
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
-from herbray.flow.shards.build import Shard
+from herbray.flow.shards.build import Shard, read_catalogue
 from herbray.flow.shards.chosen_splits import select_nonempty_splits
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.specimens import read_specimen_columns
@@ -99,8 +99,8 @@ def preflight(shard: Shard, embed: Embed, evaluate: Evaluate, trainings: Sequenc
 
 
 def _reads(shard: Shard) -> tuple[object, ...]:
-    """What decides the splits of a shard job."""
-    return shard.catalogue, shard.splits, shard.labels, shard.seed
+    """What decides the splits of a shard job, and what it needs of the catalogue."""
+    return shard.catalogue, shard.splits, shard.labels, shard.seed, shard.mask
 
 
 def _explain(specimens: pa.Table, shard: Shard) -> dict[str, str]:
@@ -119,7 +119,7 @@ def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Prefl
 
 def split_catalogue(shard: Shard) -> pa.Table:
     """The catalogue of a shard job, with a column `split`."""
-    table = catalogue.read(shard.catalogue)
+    table = read_catalogue(shard)
     return table.append_column("split", split(table, shard.splits, shard.seed, shard.labels.rank))
 
 
@@ -148,7 +148,11 @@ def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:
             check_teacher(teacher, train["specimen_id"])
         if job.objective.uses_lineage:
             encode_lineages(list_lineages(train, rank), plan.list_classes(index))
-        plan.plan_epoch(index, plan.list_classes(index), job.stream, group, job.seed, 0, rivals=rivals)
+        check_herbaria(train["institution"], job.stream.herbaria)
+        stream = job.stream.model_copy(
+            update={"herbaria": 0.0}
+        )  # what a bag will hold is unknown and makes no difference
+        plan.plan_epoch(index, plan.list_classes(index), stream, group, job.seed, 0, rivals=rivals)
     except ValueError as error:
         raise ValueError(f"{job.result_name}: {error}") from None
 

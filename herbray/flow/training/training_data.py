@@ -11,6 +11,7 @@ import torch
 
 from herbray.data.labels import encode_lineages
 from herbray.data.planning import plan
+from herbray.data.planning.herbaria import add_herbaria, check_herbaria
 from herbray.data.planning.validation import ValidationSample, plan_validation
 from herbray.flow.shards.manifest import read_index, read_lineages, read_manifest
 from herbray.flow.shards.specimens import read_specimens
@@ -27,7 +28,7 @@ class TrainingData:
     """What the shards folder says, read once. No image is read.
 
     Attributes:
-        index: of the shards.
+        index: of the shards; the bags of the training split have their herbaria if the stream balances them.
         manifest: of the shards.
         classes: names at the rank of the shards, in the order of their labels.
         lineage: Int64 [classes, ranks], see `encode_lineages`; None if the objective does not use it.
@@ -61,8 +62,8 @@ def read_training_data(spec: Train) -> TrainingData:
 
     Raises:
         ValueError: no finished shards, shards smaller than the encoder's input, fewer than two names to train on,
-            a batch that the objective's group does not divide, a validation sample too large for memory, or a teacher
-            without an embedding of each specimen.
+            a batch that the objective's group does not divide, herbaria to balance but only one in the training split,
+            a validation sample too large for memory, or a teacher without an embedding of each specimen.
     """
     manifest, index = read_manifest(spec.shards), read_index(spec.shards)
     if spec.encoder.size > manifest["side"]:
@@ -76,12 +77,22 @@ def read_training_data(spec: Train) -> TrainingData:
             f"{spec.shards}: {len(classes)} {manifest['rank']} in the training split, but an encoder "
             "needs at least two names to distinguish; add sheets, or run `herbray shard` with another labels.rank"
         )
+    index = _with_herbaria(spec, index) if spec.stream.herbaria else index
     windows = plan_windows(spec, index, classes)
     lineage = encode_lineages(read_lineages(spec.shards), classes) if spec.objective.uses_lineage else None
     validation = _plan_validation(spec, index, classes)
     folder, sample = spec.objective.teacher_folder, validation.specimens if validation else None
     teacher = read_teacher(folder, spec.shards, index, sample) if folder else None
     return TrainingData(index, manifest, classes, lineage, windows, validation, teacher)
+
+
+def _with_herbaria(spec: Train, index: pa.Table) -> pa.Table:
+    """The index, with the herbaria of the bags of the training split."""
+    specimens = read_specimens(spec.shards, index, "train")
+    check_herbaria(specimens["institution"], spec.stream.herbaria)
+    is_train = pc.equal(index["split"], "train")
+    bags = add_herbaria(index.filter(is_train), specimens)
+    return pa.concat_tables([bags, index.filter(pc.invert(is_train))], promote_options="default")
 
 
 def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:

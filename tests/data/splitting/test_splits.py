@@ -158,13 +158,16 @@ def test_a_named_home_institution_and_none():
     rows = herbarium()
     side = sides(rows, home="K")
     assert {row[3] for row in rows if side[row[0]] == "train"} == {"K"}
+    side = sides(rows, home=["K", "AK"])
+    assert {row[3] for row in rows if side[row[0]] in ("train", "random", "validation")} == {"K", "AK"}
+    assert {row[3] for row in rows if side[row[0]] == "herbarium"} == {"NY"}
     side = sides(rows, home=None)
     assert "herbarium" not in side.values()
     assert {row[3] for row in rows if side[row[0]] == "train"} == {"NY", "K", "AK"}
     with pytest.raises(
         ValueError, match=r"splits\.home=KEW: no such institution in the catalogue; choose from AK, K, NY"
     ):
-        sides(rows, home="KEW")
+        sides(rows, home=["K", "KEW"])
 
 
 def test_the_home_institution_of_equals_is_the_first_in_the_alphabet():

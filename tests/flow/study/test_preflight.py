@@ -158,3 +158,14 @@ def test_the_batches_are_checked_on_the_bags_that_the_shards_will_have(shards, h
     for refused in (lambda: check_training(odd, spec, table), lambda: read_training_data(odd)):
         with pytest.raises(ValueError, match="batch=7 cannot be cut into groups"):
             refused()
+
+
+def test_a_mask_without_boxes_and_balance_of_one_herbarium_are_refused_at_once(tmp_path):
+    folder = catalogue_of(tmp_path, sheets())
+    masked = config.parse(Shard, {"catalogue": str(folder), "side": 48, "mask": "boxes"})
+    with pytest.raises(ValueError, match=r"mask=boxes, but .*catalogue has no column mask_boxes: add it"):
+        preflight(masked.model_copy(update={"mask": "none"}), Embed(), Evaluate(), [(TRAIN, masked)])
+    balanced = config.parse(Train, TRAIN.model_dump(exclude_unset=True) | {"stream": {"batch": 8, "herbaria": 1}})
+    with pytest.raises(ValueError, match=r"triplet: stream\.herbaria=1, but all training sheets are of one herbarium"):
+        preflight_of(tmp_path / "one", sheets(), train=balanced)
+    preflight_of(tmp_path / "two", sheets(), {"home": ["I0", "I1"]}, train=balanced)

@@ -1,8 +1,12 @@
 """The validation sample of a job."""
 
+from collections import Counter
+
 import pytest
 
 from herbray import config
+from herbray.data.planning import plan
+from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.training import training_data as module
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import read_training_data
@@ -56,3 +60,27 @@ def test_a_sample_too_large_to_be_held_is_refused(small_shards, monkeypatch):
     fewer = int(str(caught.value).rsplit(maxsplit=1)[1])
     assert 10 < fewer < 50
     assert read_training_data(spec_of(small_shards, validate_rows=fewer - 5)).validation is not None
+
+
+def test_the_plan_knows_the_herbarium_of_each_row(write_shards, tmp_path):
+    """Every pair is of two herbaria, though one herbarium has three of four sheets."""
+    sheets = {
+        split: [(f"{split}{g}-{n}", f"G{g}", None, "K" if n % 4 else "NY") for g in range(9) for n in range(16)]
+        for split in SPLITS
+    }
+    shards = write_shards(tmp_path / "shards", sheets, bag=16)
+    spec = spec_of(shards, objective={"name": "triplet", "group": 2}, stream={"batch": 16, "herbaria": 1})
+    seen = Counter()
+    institutions = read_specimen_columns(shards, "train")["institution"].to_pylist()
+    for window in read_training_data(spec).windows:
+        order = plan.order_rows(window)
+        for parts, rows in zip(order.slice, order.row, strict=True):
+            found = [institutions[window.slices[p].bag * 16 + int(r)] for p, r in zip(parts, rows, strict=True)]
+            seen.update(found)
+            assert all(set(found[at : at + 2]) == {"K", "NY"} for at in range(0, 16, 2))
+    assert seen["K"] == seen["NY"]
+
+
+def test_herbaria_cannot_be_balanced_if_there_is_one(small_shards):
+    with pytest.raises(ValueError, match=r"stream\.herbaria=1, but all training sheets are of one herbarium"):
+        read_training_data(spec_of(small_shards, stream={"batch": 16, "herbaria": 1}))

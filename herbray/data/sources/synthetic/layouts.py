@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from herbray.data.imaging.boxes import format_boxes
+from herbray.data.sources.synthetic.drawing.sheet import list_boxes
 from herbray.data.sources.synthetic.institutions import make_herbarium
 from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect_specimens, collector_and_date
-from herbray.schema import CATALOGUE
+from herbray.schema import MASK_BOXES, MASKED_CATALOGUE
 from herbray.storage import replace_file
 
 Layout = Literal["folder", "half_earth"]
@@ -29,10 +31,12 @@ def image_path(layout: Layout, specimens: Specimens, number: int) -> str:
     return f"train/images/{category // 100:03d}/{category % 100:02d}/{number}.jpg"
 
 
-def make_columns(collection: Collection, layout: Layout, start: int, stop: int) -> dict[str, list[str | None]]:
+def make_columns(
+    collection: Collection, size: int, layout: Layout, start: int, stop: int
+) -> dict[str, list[str | None]]:
     """Make the catalogue's columns for sheets `start` to `stop`, with image paths relative to the folder."""
     specimens = collect_specimens(collection)
-    table: dict[str, list[str | None]] = {name: [] for name in CATALOGUE.names}
+    table: dict[str, list[str | None]] = {name: [] for name in MASKED_CATALOGUE.names}
     for number in range(start, stop):
         taxon = specimens.taxa[specimens.named[number]]
         owner = make_herbarium(int(specimens.institution[number]), collection.seed)
@@ -50,19 +54,20 @@ def make_columns(collection: Collection, layout: Layout, start: int, stop: int) 
             "license": LICENSE,
             "rights_holder": owner.title,
             "true_species": specimens.taxa[specimens.truth[number]].species,
+            MASK_BOXES: format_boxes(list_boxes(owner, number, size, collection.seed)),
         }
         for name, column in table.items():
             column.append(row.get(name))
     return table
 
 
-def write_labels(folder: Path, collection: Collection, layout: Layout) -> None:
+def write_labels(folder: Path, collection: Collection, size: int, layout: Layout) -> None:
     """Write labels.csv: every catalogue column, `image` relative to `folder`; an identical file is not replaced."""
 
     def lines() -> Iterator[list[str | None]]:
-        yield list(CATALOGUE.names)
+        yield list(MASKED_CATALOGUE.names)
         for start in range(0, collection.sheets, 4096):
-            table = make_columns(collection, layout, start, min(start + 4096, collection.sheets))
+            table = make_columns(collection, size, layout, start, min(start + 4096, collection.sheets))
             yield from map(list, zip(*table.values(), strict=True))
 
     def write(path: Path) -> None:

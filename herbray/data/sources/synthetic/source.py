@@ -15,7 +15,7 @@ from herbray.data.sources.synthetic.flora import FloraSizes
 from herbray.data.sources.synthetic.institutions import make_herbarium
 from herbray.data.sources.synthetic.parallel_drawing import DrawJob, draw_all
 from herbray.data.sources.synthetic.specimens import Collection, Specimens, collect_specimens, collector_and_date
-from herbray.schema import CATALOGUE
+from herbray.schema import MASKED_CATALOGUE
 
 CITATION: Final = "Synthetic herbarium drawn by herbray; no plant in it exists. CC0 1.0."
 
@@ -99,13 +99,14 @@ class Synthetic(SourceSpec):
         collection = self.collection
         layouts.claim_folder(folder, self._drawn_with())
         self._draw_missing(folder)
-        layouts.write_labels(folder, collection, self.layout)
+        layouts.write_labels(folder, collection, self.size, self.layout)
         if self.layout == "half_earth":
             layouts.write_metadata(folder, collection, self.size, self.holder)
         for start in range(0, self.sheets, _BATCH_ROWS):
-            table = layouts.make_columns(collection, self.layout, start, min(start + _BATCH_ROWS, self.sheets))
+            stop = min(start + _BATCH_ROWS, self.sheets)
+            table = layouts.make_columns(collection, self.size, self.layout, start, stop)
             table["image"] = [str(folder / str(image)) for image in table["image"]]
-            yield pa.RecordBatch.from_pydict(table, schema=CATALOGUE)
+            yield pa.RecordBatch.from_pydict(table, schema=MASKED_CATALOGUE)
 
     @property
     def collection(self) -> Collection:

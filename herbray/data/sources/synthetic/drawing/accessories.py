@@ -3,7 +3,6 @@
 from functools import lru_cache
 from typing import Final
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from herbray.data.sources.synthetic.drawing.strokes import Colour, mix, tint
@@ -35,7 +34,7 @@ def draw_mount(herbarium: Herbarium, width: int, height: int) -> Image.Image:
     draw.rectangle(paper_box(herbarium, width, height), fill=herbarium.paper)
     _draw_ruler(draw, herbarium, width, height)
     if herbarium.chart == "patches":
-        _draw_patches(draw, width, height, herbarium)
+        _draw_patches(draw, width, herbarium)
     elif herbarium.chart == "strip":
         _draw_strip(draw, width, height)
     if herbarium.margins[1] > 0.05:
@@ -51,8 +50,24 @@ def paper_box(herbarium: Herbarium, width: int, height: int) -> Box:
     return left, top, width - right - 1, height - bottom - 1
 
 
-def _draw_ruler(draw: ImageDraw.ImageDraw, herbarium: Herbarium, width: int, height: int) -> None:
-    ink, ground = ((235, 235, 235), (12, 12, 12)) if herbarium.ruler_dark else ((20, 20, 20), (250, 250, 248))
+def mount_boxes(herbarium: Herbarium, width: int, height: int) -> list[Box]:
+    """Return the boxes, in pixels, of all that `draw_mount` draws on or beside the paper: ruler, chart and title."""
+    boxes = [_ruler_box(herbarium, width, height)]
+    if herbarium.chart == "patches":
+        left, top, cell = _place_patches(herbarium, width)
+        boxes.append((left, top, left + 6 * cell + 4, top + 4 * cell + 4))
+    elif herbarium.chart == "strip":
+        top = height - 0.058 * width
+        boxes += [
+            (0.69 * width, top, width, top + 0.038 * width),
+            (0.02 * width, top, 0.07 * width, top + 0.04 * width),
+        ]
+    if herbarium.margins[1] > 0.05:
+        boxes.append((0.05 * width, 0.02 * width, 0.56 * width, 0.055 * width))
+    return boxes
+
+
+def _ruler_box(herbarium: Herbarium, width: int, height: int) -> Box:
     upright = herbarium.ruler in ("left", "right")
     length, thick = (0.62 if upright else 0.36) * width, 0.045 * width
     x, y = {
@@ -61,7 +76,15 @@ def _draw_ruler(draw: ImageDraw.ImageDraw, herbarium: Herbarium, width: int, hei
         "left": (0.008 * width, 0.16 * width),
         "right": (width - 0.055 * width, 0.3 * width),
     }[herbarium.ruler]
-    draw.rectangle((x, y, x + thick, y + length) if upright else (x, y, x + length, y + thick), fill=ground)
+    return (x, y, x + thick, y + length) if upright else (x, y, x + length, y + thick)
+
+
+def _draw_ruler(draw: ImageDraw.ImageDraw, herbarium: Herbarium, width: int, height: int) -> None:
+    ink, ground = ((235, 235, 235), (12, 12, 12)) if herbarium.ruler_dark else ((20, 20, 20), (250, 250, 248))
+    upright = herbarium.ruler in ("left", "right")
+    x, y, right, bottom = box = _ruler_box(herbarium, width, height)
+    length, thick = (bottom - y, right - x) if upright else (right - x, bottom - y)
+    draw.rectangle(box, fill=ground)
     steps = 20
     for step in range(steps):
         at, reach = (step + 0.5) * length / steps, thick * (0.75 if step % 5 == 0 else 0.45)
@@ -74,10 +97,14 @@ def _draw_ruler(draw: ImageDraw.ImageDraw, herbarium: Herbarium, width: int, hei
             draw.line((x + at, y, x + at, y + reach), fill=ink, width=max(1, width // 300))
 
 
-def _draw_patches(draw: ImageDraw.ImageDraw, width: int, height: int, herbarium: Herbarium) -> None:
+def _place_patches(herbarium: Herbarium, width: int) -> tuple[float, float, float]:
+    """Return left, top and the side of a patch, in pixels."""
     left = width - 0.23 * width - herbarium.margins[2] * width
-    top = herbarium.margins[1] * width + 0.015 * width
-    cell = 0.034 * width
+    return left, herbarium.margins[1] * width + 0.015 * width, 0.034 * width
+
+
+def _draw_patches(draw: ImageDraw.ImageDraw, width: int, herbarium: Herbarium) -> None:
+    left, top, cell = _place_patches(herbarium, width)
     draw.rectangle((left, top, left + 6 * cell + 4, top + 4 * cell + 4), fill=(24, 24, 24))
     for index, tone in enumerate(_CHART_COLOURS):
         x, y = left + index % 6 * cell + 3, top + index // 6 * cell + 3
@@ -93,7 +120,7 @@ def _draw_strip(draw: ImageDraw.ImageDraw, width: int, height: int) -> None:
 
 
 def draw_label(
-    draw: ImageDraw.ImageDraw, herbarium: Herbarium, box: Box, lines: tuple[str, ...], rng: np.random.Generator
+    draw: ImageDraw.ImageDraw, herbarium: Herbarium, box: Box, lines: tuple[str, ...], name_end: float
 ) -> None:
     """Draw a printed label: the herbarium's name, the blurred name of the plant (as in Half-Earth), and further lines.
 
@@ -102,7 +129,7 @@ def draw_label(
         herbarium: owner, with title and label paper.
         box: left, top, right, bottom in pixels.
         lines: collector, locality and date.
-        rng: random generator for the length of words.
+        name_end: where the name of the plant ends, as a share of the label's width.
     """
     left, top, right, bottom = box
     wide, row = right - left, (bottom - top) / (len(lines) + 4.2)
@@ -112,7 +139,7 @@ def draw_label(
     _draw_text(draw, (left + 0.06 * wide, top + 0.35 * row), herbarium.title.upper(), 0.82 * row, ink, 0.88 * wide)
     blur = tint(herbarium.label, -0.16)
     draw.rounded_rectangle(
-        (left + 0.08 * wide, top + 1.7 * row, left + rng.uniform(0.55, 0.85) * wide, top + 2.55 * row),
+        (left + 0.08 * wide, top + 1.7 * row, left + name_end * wide, top + 2.55 * row),
         0.4 * row,
         fill=blur,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from herbray.data.imaging.boxes import Box
 from herbray.data.sources.synthetic.drawing import accessories
 from herbray.data.sources.synthetic.drawing.habits import PlantCondition
 from herbray.data.sources.synthetic.drawing.plant import PressedPlant, press_plant
@@ -47,7 +48,7 @@ def draw_sheet(subject: Subject, size: int, seed: int) -> npt.NDArray[np.uint8]:
     traits = derive_child(subject.taxon.traits, subject.taxon.archetype, "plant", gathered)
     condition = _draw_condition(subject.year, gathered)
     sheet = accessories.draw_mount(subject.herbarium, wide, tall).copy()
-    _draw_accessories(ImageDraw.Draw(sheet), subject, wide, tall, rng)
+    _draw_accessories(ImageDraw.Draw(sheet), subject, _place_accessories(subject.herbarium, wide, tall, rng), wide)
     plant = Image.new("CMYK", (wide, tall))  # four bytes, colour and cover; Pillow reduces this mode fastest
     _draw_plants(ImageDraw.Draw(plant), traits, condition, subject.herbarium, wide, tall, rng)
     return _photograph(sheet.reduce(_OVERSAMPLING), plant.reduce(_OVERSAMPLING), subject, rng)
@@ -115,23 +116,76 @@ def _make_tape(pressed: PressedPlant, herbarium: Herbarium, rng: np.random.Gener
     return strips
 
 
-def _draw_accessories(
-    canvas: ImageDraw.ImageDraw, subject: Subject, wide: int, tall: int, rng: np.random.Generator
-) -> None:
-    herbarium = subject.herbarium
+@dataclass(frozen=True)
+class _Places:
+    """Where the accessories of a sheet lie, in pixels."""
+
+    label: accessories.Box
+    name_end: float  # of the name on the label, as a share of its width
+    stamp: tuple[float, float] | None  # centre
+    barcode: tuple[float, float]  # left, top; also below
+    envelope: tuple[float, float] | None
+
+
+_STAMP, _BARCODE, _ENVELOPE = 0.075, 0.14, 0.2  # half-width, width, width, as shares of the sheet's width
+
+
+def _place_accessories(herbarium: Herbarium, wide: int, tall: int, rng: np.random.Generator) -> _Places:
     left, top, right, bottom = accessories.paper_box(herbarium, wide, tall)
     shift_x, shift_y = rng.uniform(0, 0.03, 2) * wide
     width, height = rng.uniform(0.34, 0.42) * wide, rng.uniform(0.19, 0.25) * wide
-    box = (right - shift_x - width, bottom - shift_y - height, right - shift_x, bottom - shift_y)
-    accessories.draw_label(canvas, herbarium, box, subject.notes, rng)
+    label = (right - shift_x - width, bottom - shift_y - height, right - shift_x, bottom - shift_y)
+    name_end = rng.uniform(0.55, 0.85)
+    stamp = envelope = None
     if herbarium.stamp != "none":
-        x, y = left + rng.uniform(0.1, 0.16) * wide, bottom - rng.uniform(0.1, 0.14) * wide
-        accessories.draw_stamp(canvas, herbarium, x, y, 0.075 * wide)
-    x, y = left + rng.uniform(0.24, 0.34) * wide, bottom - rng.uniform(0.075, 0.1) * wide
-    accessories.draw_barcode(canvas, x, y, 0.14 * wide, subject.number)
+        stamp = left + rng.uniform(0.1, 0.16) * wide, bottom - rng.uniform(0.1, 0.14) * wide
+    barcode = left + rng.uniform(0.24, 0.34) * wide, bottom - rng.uniform(0.075, 0.1) * wide
     if rng.random() < herbarium.envelope:
-        x, y = left + rng.uniform(0.02, 0.05) * wide, top + rng.uniform(0.02, 0.06) * wide
-        accessories.draw_envelope(canvas, herbarium, x, y, 0.2 * wide)
+        envelope = left + rng.uniform(0.02, 0.05) * wide, top + rng.uniform(0.02, 0.06) * wide
+    return _Places(label, name_end, stamp, barcode, envelope)
+
+
+def _draw_accessories(canvas: ImageDraw.ImageDraw, subject: Subject, places: _Places, wide: int) -> None:
+    herbarium = subject.herbarium
+    accessories.draw_label(canvas, herbarium, places.label, subject.notes, places.name_end)
+    if places.stamp:
+        accessories.draw_stamp(canvas, herbarium, *places.stamp, _STAMP * wide)
+    accessories.draw_barcode(canvas, *places.barcode, _BARCODE * wide, subject.number)
+    if places.envelope:
+        accessories.draw_envelope(canvas, herbarium, *places.envelope, _ENVELOPE * wide)
+
+
+def list_boxes(herbarium: Herbarium, number: int, size: int, seed: int) -> list[Box]:
+    """List what `draw_sheet` draws of the herbarium: label, barcode, stamp, ruler, colour chart and title.
+
+    Args:
+        herbarium: owner of the sheet.
+        number: of the sheet.
+        size: width of the sheet in pixels.
+        seed: seed of the herbarium.
+
+    Returns:
+        Boxes as shares of the sheet's width and height, see `herbray.data.imaging.boxes`.
+    """
+    rng = np.random.default_rng([seed, _MOUNTED, number])
+    wide, tall = size * _OVERSAMPLING, herbarium.height(size) * _OVERSAMPLING
+    places = _place_accessories(herbarium, wide, tall, rng)
+    shadow, across = 2.0, _BARCODE * wide
+    left, top, right, bottom = places.label
+    x, y = places.barcode
+    boxes = [(left, top, right + shadow, bottom + shadow), (x, y, x + across, y + 0.38 * across)]
+    if places.stamp:
+        (x, y), reach = places.stamp, _STAMP * wide
+        boxes.append((x - reach, y - reach, x + reach, y + reach))
+    boxes += accessories.mount_boxes(herbarium, wide, tall)
+    edge = 0.5 * _OVERSAMPLING  # outlines and smooth edges
+    return [_clip((x - edge, y - edge, right + edge, bottom + edge), wide, tall) for x, y, right, bottom in boxes]
+
+
+def _clip(box: Box, wide: int, tall: int) -> Box:
+    """A box in pixels as shares of the sheet, cut off at its edges."""
+    left, top, right, bottom = box
+    return max(0.0, left / wide), max(0.0, top / tall), min(1.0, right / wide), min(1.0, bottom / tall)
 
 
 def _photograph(
