@@ -41,7 +41,11 @@ def everything(render, tmp_path_factory):
     own = tmp_path_factory.mktemp("own")
     path = Path(os.path.relpath(KUBERAY, own))
     components = [f"{path}/components/{name}" for name in ("spot", "tls", "jobs", "kueue")]
-    own_overlay = {"resources": [f"{path}/base"], "components": components, "images": [{"name": "herbray", "newTag": "7"}]}
+    own_overlay = {
+        "resources": [f"{path}/base"],
+        "components": components,
+        "images": [{"name": "herbray", "newTag": "7"}],
+    }
     (own / "kustomization.yaml").write_text(yaml.safe_dump(own_overlay))
     return render(own)
 
@@ -140,12 +144,17 @@ def test_the_head_does_no_work_and_gpus_start_from_zero(render):
     cpu, gpu = cluster["workerGroupSpecs"]
     assert (cpu["groupName"], gpu["groupName"], gpu["minReplicas"]) == ("cpu", "gpu", 0)
     assert pods(gpu)[0]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert [group["groupName"] for group in of_kind(render(KUBERAY / "overlays/cpu"), "RayCluster")[0]["spec"]["workerGroupSpecs"]] == ["cpu"]
+    assert [
+        group["groupName"]
+        for group in of_kind(render(KUBERAY / "overlays/cpu"), "RayCluster")[0]["spec"]["workerGroupSpecs"]
+    ] == ["cpu"]
 
 
 def test_jobs_that_use_gpus_find_them_and_no_other_job_pays_for_them(render):
     jobs = of_kind(render(KUBERAY / "jobs/gpu"), "RayJob")
-    waiting = {job["metadata"]["name"]: job["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]["minReplicas"] for job in jobs}
+    waiting = {
+        job["metadata"]["name"]: job["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]["minReplicas"] for job in jobs
+    }
     assert waiting == {verb: 2 * (verb in ("train", "tune", "embed", "study")) for verb in VERBS}
 
 
@@ -160,7 +169,9 @@ def test_each_job_runs_its_verb_with_settings_that_herbray_accepts(render, folde
         spec = config.load(getattr(importlib.import_module(module), kind), ROOT / "jobs" / Path(file).name, settings)
         # A study and a sweep place what their parts read and write into their own outputs. The store is MLFLOW_TRACKING_URI.
         found = re.findall(r"(\w+)=\[?PosixPath\('([^']+)'\)", repr(spec))
-        inputs = [place for name, place in found if name not in ("store", "out") and (verb != "study" or name == "path")]
+        inputs = [
+            place for name, place in found if name not in ("store", "out") and (verb != "study" or name == "path")
+        ]
         outside = [place for place in [*inputs, str(getattr(spec, "out", "/data"))] if not place.startswith("/data")]
         assert (verb, outside) == (verb, [])
 

@@ -26,7 +26,11 @@ def test_ray_accepts_the_file(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"max_worker": 3}, "max_worker"), ({"max_workers": "many"}, "many"), ({"head_node_type": "hed"}, "head_node_type")],
+    [
+        ({"max_worker": 3}, "max_worker"),
+        ({"max_workers": "many"}, "many"),
+        ({"head_node_type": "hed"}, "head_node_type"),
+    ],
 )
 def test_ray_refuses_a_wrong_setting(file, wrong, message):
     from ray.autoscaler._private.util import prepare_config, validate_config
