@@ -2,8 +2,9 @@
 
 python objects.py make BUCKET · save BUCKET FOLDER · restore FOLDER BUCKET
 
-Address and keys come from AWS_ENDPOINT_URL_S3 and the usual chain (environment, profile, identity of the machine). Objects of the
-same size are not copied again: MLflow never changes an artifact. `save` deletes nothing, so deleted artifacts stay in the copy.
+Address and keys come from AWS_ENDPOINT_URL_S3 and the usual chain (environment, profile, identity of the machine).
+Objects of the same size are not copied again: MLflow never changes an artifact. `save` deletes nothing, so deleted
+artifacts stay in the copy.
 """
 
 import sys

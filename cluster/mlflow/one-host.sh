@@ -25,7 +25,8 @@ prepare() {
   export PGPASSWORD="$POSTGRES_PASSWORD"
   if [ ! -x "$home/venv/bin/mlflow" ]; then
     python3 -m venv "$home/venv"
-    "$home/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.lock"
+    "$home/venv/bin/pip" install --quiet --disable-pip-version-check uv
+    "$home/venv/bin/uv" pip install --quiet --python "$home/venv/bin/python" -r "$here/requirements.lock"
   fi
   export PATH="$home/venv/bin:$PATH"
 }
@@ -91,6 +92,6 @@ case "${1:-}" in
   stop) stop ;;
   status) runs && echo "runs at http://127.0.0.1:$MLFLOW_PORT" || fail "does not run" ;;
   backup) [ -n "${2:-}" ] || fail "usage: backup FOLDER"; prepare; backup "$2" ;;
-  restore) [ -n "${2:-}" ] || fail "usage: restore FOLDER"; prepare; runs && fail "stop the server first"; start_database; restore "$2"; start_server ;;
+  restore) [ -n "${2:-}" ] || fail "usage: restore FOLDER"; mkdir -p "$home"; [ -s "$home/secrets" ] || cp "$2/secrets" "$home/secrets"; prepare; runs && fail "stop the server first"; start_database; restore "$2"; start_server ;;
   *) fail "usage: start | stop | status | backup FOLDER | restore FOLDER" ;;
 esac

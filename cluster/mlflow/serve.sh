@@ -4,6 +4,7 @@
 #   MLFLOW_ARTIFACTS_DESTINATION          s3://bucket/prefix or a folder; clients never see it, the server passes artifacts on
 #   MLFLOW_SERVER_ALLOWED_HOSTS           names under which clients may call the server, with ports
 #   MLFLOW_AUTH_ADMIN_PASSWORD            of the account `admin`, at the first start
+#   MLFLOW_UPGRADE_DATABASE               1: after an update of MLflow, and a backup, bring the tables to its version first
 #   MLFLOW_FLASK_SERVER_SECRET_KEY        signs forms of the web pages
 set -euo pipefail
 for name in POSTGRES_HOST POSTGRES_PASSWORD MLFLOW_ARTIFACTS_DESTINATION MLFLOW_SERVER_ALLOWED_HOSTS MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY; do
@@ -23,4 +24,7 @@ INI
 # Through the environment: other users of the machine can read command lines.
 export MLFLOW_AUTH_CONFIG_PATH MLFLOW_BACKEND_STORE_URI="$database" MLFLOW_SERVE_ARTIFACTS=true MLFLOW_DISABLE_TELEMETRY=true
 export MLFLOW_HOST="${MLFLOW_HOST:-0.0.0.0}" MLFLOW_PORT="${MLFLOW_PORT:-5000}" MLFLOW_WORKERS="${MLFLOW_WORKERS:-2}"
+if [ -n "${MLFLOW_UPGRADE_DATABASE:-}" ]; then
+  python -c 'import os; from mlflow.db import commands; commands(["upgrade", os.environ["MLFLOW_BACKEND_STORE_URI"]], standalone_mode=False)'
+fi
 exec mlflow server --app-name basic-auth

@@ -167,7 +167,7 @@ def test_each_job_runs_its_verb_with_settings_that_herbray_accepts(render, folde
         assert (program, verb_of, Path(file).parent) == ("herbray", verb, Path("/opt/herbray/jobs"))
         module, kind, *_ = cli.VERBS[verb]
         spec = config.load(getattr(importlib.import_module(module), kind), ROOT / "jobs" / Path(file).name, settings)
-        # A study and a sweep place what their parts read and write into their own outputs. The store is MLFLOW_TRACKING_URI.
+        # A study and a sweep place what their parts write into their own outputs. The store is MLFLOW_TRACKING_URI.
         found = re.findall(r"(\w+)=\[?PosixPath\('([^']+)'\)", repr(spec))
         inputs = [
             place for name, place in found if name not in ("store", "out") and (verb != "study" or name == "path")
