@@ -30,7 +30,7 @@ def test_every_object_is_strictly_valid(render, folder):
 
 @pytest.mark.parametrize(
     ("kind", "wrong"),
-    [("CronJob", {"shedule": "0 0 * * *"}), ("Deployment", {"replicas": "one"}), ("StatefulSet", {"service": "x"})],
+    [("CronJob", {"every": "night"}), ("Deployment", {"replicas": "one"}), ("StatefulSet", {"service": "x"})],
 )
 def test_a_wrong_field_is_found(render, kind, wrong):
     thing = next(thing for thing in render(FOLDERS[1]) if thing["kind"] == kind)
