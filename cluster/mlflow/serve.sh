@@ -11,7 +11,7 @@ for name in POSTGRES_HOST POSTGRES_PASSWORD MLFLOW_ARTIFACTS_DESTINATION MLFLOW_
   [ -n "${!name:-}" ] || { echo "serve.sh: $name is not set; the first lines of this file explain it" >&2; exit 1; }
 done
 umask 077
-database="postgresql://mlflow:$POSTGRES_PASSWORD@$POSTGRES_HOST/mlflow"
+database="postgresql+psycopg2://mlflow:$POSTGRES_PASSWORD@$POSTGRES_HOST/mlflow"
 MLFLOW_AUTH_CONFIG_PATH="$(mktemp)"
 cat >"$MLFLOW_AUTH_CONFIG_PATH" <<INI
 [mlflow]
