@@ -24,6 +24,8 @@ INI
 # Through the environment: other users of the machine can read command lines.
 export MLFLOW_AUTH_CONFIG_PATH MLFLOW_BACKEND_STORE_URI="$database" MLFLOW_SERVE_ARTIFACTS=true MLFLOW_DISABLE_TELEMETRY=true
 export MLFLOW_HOST="${MLFLOW_HOST:-0.0.0.0}" MLFLOW_PORT="${MLFLOW_PORT:-5000}" MLFLOW_WORKERS="${MLFLOW_WORKERS:-2}"
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # of use for language models only
+export MLFLOW_UVICORN_OPTS="${MLFLOW_UVICORN_OPTS:---timeout-worker-healthcheck 120}" # on a busy machine, a worker needs more than 5 s to start
 if [ -n "${MLFLOW_UPGRADE_DATABASE:-}" ]; then
   python -c 'import os; from mlflow.db import commands; commands(["upgrade", os.environ["MLFLOW_BACKEND_STORE_URI"]], standalone_mode=False)'
 fi
