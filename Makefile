@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Without compiled modules each process would compile the libraries and the tests again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup demo test test-fast test-all drills drills-short lint docs lock clean
+.PHONY: setup demo test test-fast test-all drills drills-short lint docs lock mlflow-lock clean
 
 setup: $(READY)
 
@@ -59,6 +59,9 @@ docs: setup
 
 lock: setup
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra docs --extra umap --extra lite --extra timm --extra open_clip --universal --python-version 3.11 --no-annotate --no-header -o requirements.lock
+
+mlflow-lock: setup
+	$(BIN)/uv pip compile --quiet cluster/mlflow/requirements.txt --universal --python-version 3.11 --no-annotate --no-header -o cluster/mlflow/requirements.lock
 
 clean:
 	rm -rf $(VENV) runs build
