@@ -67,7 +67,7 @@ def test_start_weights_and_models_are_paths_unless_they_are_words_or_addresses()
     assert config.load(Embed, None, ["root=/shared", "model=start"]).model == "start"
     study = config.load(Study, JOBS / "study-leaves6.yaml", ["root=/shared"])
     assert study.inits == ("random", "pretraining")
-    assert config.load(Study, JOBS / "study.yaml", ["root=/shared", "inits=[w.pth]"]).inits == ("/shared/w.pth",)
+    assert config.load(Study, JOBS / "demo.yaml", ["root=/shared", "inits=[w.pth]"]).inits == ("/shared/w.pth",)
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/prefix", "gs://bucket", "file:///shared"])

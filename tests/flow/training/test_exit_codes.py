@@ -16,9 +16,10 @@ from herbray.exit_codes import ExitCode
 from herbray.flow.training.checkpoints.directory import NAME
 
 ROOT = Path(__file__).parents[3]
+WINDOWS = 250  # of an epoch of the fixture `long_epoch`
 TRAINING = (
     *("objective.name=classifier", "encoder={arch: mobilenet_v3_small, init: random, size: 32}", "validate_rows=20"),
-    *("stream={batch: 8, window: 2, align: 1}", "checkpoints={seconds: null}", "workers=0", "epochs=200"),
+    *("stream={batch: 8, window: 2, align: 1}", "checkpoints={seconds: null}", "reports=100", "epochs=20", "workers=0"),
 )
 
 
@@ -110,29 +111,41 @@ def test_a_cluster_that_does_not_answer_ends_with_3(tmp_path, small_shards, clos
     )
 
 
+@pytest.fixture
+def start(tmp_path, long_epoch):
+    """Starts a training, or resumes it."""
+    jobs = []
+
+    def begin():
+        words = command("train", f"shards={long_epoch}", "out=run", *TRAINING)
+        jobs.append(subprocess.Popen(words, env=environment(tmp_path), stderr=subprocess.PIPE, text=True))
+        return jobs[-1]
+
+    yield begin
+    for job in jobs:
+        job.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_training_that_is_told_to_end_writes_a_checkpoint_and_resumes(tmp_path, small_shards, number):
-    words = ("train", f"shards={small_shards}", *TRAINING, "out=run")
-    job = subprocess.Popen(command(*words), env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: checkpoints(tmp_path), job)
-        before = checkpoints(tmp_path)[-1]
+def test_a_training_that_is_told_to_end_writes_a_checkpoint_and_resumes(tmp_path, start, number):
+    metrics, ends = tmp_path / "run" / "metrics.jsonl", []
+    for _ in range(2):
+        job, seen = start(), rows(metrics)
+        wait_for(lambda seen=seen: rows(metrics) > seen, job)
         job.send_signal(number)
-        _, said = job.communicate(timeout=60)
-    finally:
-        job.kill()
-    assert job.returncode == ExitCode.INTERRUPTED
-    assert "with a checkpoint; a second signal ends the job at once" in said
-    assert said.splitlines()[-1] == "herbray train: interrupted; the same command resumes"
-    last = checkpoints(tmp_path)[-1]
-    assert last >= before
-    again = subprocess.Popen(command(*words), env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: checkpoints(tmp_path)[-1] > last, again)
-    finally:
-        again.kill()
-        again.communicate()
+        said = job.communicate(timeout=120)[1].splitlines()
+        assert (job.returncode, said[-1]) == (
+            ExitCode.INTERRUPTED,
+            "herbray train: interrupted; the same command resumes",
+        )
+        assert any("with a checkpoint; a second signal ends the job at once" in line for line in said)
+        ends.append(max(checkpoints(tmp_path)))
+    assert 0 < ends[0] < ends[1] < WINDOWS  # nothing but the signal asks for a checkpoint within an epoch
+
+
+def rows(metrics):
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
 
 
 def wait_for(condition, job, seconds=120):
