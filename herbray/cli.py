@@ -15,7 +15,7 @@ import typer
 from herbray import __version__, config, interruption
 from herbray.console import logs
 from herbray.console.logs import make_printable
-from herbray.disk import describe_disk_error, find_disk_error, iter_causes
+from herbray.disk import describe_disk_error, find_disk_error
 from herbray.exit_codes import ExitCode, code_of, find_outage
 from herbray.lock import lock_output
 from herbray.settings import help_texts, job_files
@@ -133,9 +133,11 @@ def _describe_failure(error: BaseException, spec: config.Spec | None) -> str:
         return describe_disk_error(disk_error, getattr(spec, "out", Path()))
     if outage := find_outage(error):
         return f"a store or the cluster does not answer ({_quote(outage)}); once it does, run the same command again"
-    *_, first = iter_causes(error)
     trace = "".join(traceback.format_exception(error))
-    return f"unexpected error\n{trace}{_quote(first)}; please report this"
+    cause = getattr(error, "cause", None)  # of a Ray task: its own error, without the traceback of the task
+    return (
+        f"unexpected error\n{trace}{_quote(cause if isinstance(cause, BaseException) else error)}; please report this"
+    )
 
 
 def _quote(error: BaseException) -> str:

@@ -148,7 +148,7 @@ def rows(metrics):
     return len(metrics.read_text().splitlines()) if metrics.exists() else 0
 
 
-def wait_for(condition, job, seconds=120):
+def wait_for(condition, job, seconds=240):
     limit = time.monotonic() + seconds
     while not condition():
         assert job.poll() is None, job.stderr.read()

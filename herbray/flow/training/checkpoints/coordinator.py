@@ -130,7 +130,7 @@ class CheckpointCoordinator:
 
     def must_stop(self) -> bool:
         """Whether the job has been asked to stop, alike on all ranks."""
-        return self.agreed(self.world.rank == 0 and self.stopping()) == 1
+        return self.agreed(int(self.world.rank == 0 and self.stopping())) == 1
 
     def save(
         self,
