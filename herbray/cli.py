@@ -12,10 +12,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from herbray import __version__, config
+from herbray import __version__, config, interruption
 from herbray.console import logs
 from herbray.console.logs import make_printable
 from herbray.disk import describe_disk_error, find_disk_error
+from herbray.exit_codes import ExitCode, code_of, find_outage
 from herbray.lock import lock_output
 from herbray.settings import help_texts, job_files
 
@@ -80,7 +81,10 @@ VERBS: Final = {
 _SUBJECT_SETTINGS: Final = {"promote": "model", "register": "run"}
 """Verb → setting for a first argument that is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
 
-_MAX_STORE_ERROR: Final = 300  # characters; the message may quote a page of HTML
+_MAX_QUOTED: Final = 300  # characters; an error of MLflow may quote a page of HTML
+
+_UsageError: Final[Any] = typer.BadParameter.__mro__[1]  # typer does not export it, and may bring its own click
+_INTERRUPTED_IN_TYPER: Final = 130
 
 app = typer.Typer(
     help=help_texts.PROGRAM,
@@ -99,30 +103,45 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
         overrides: `key=value` strings.
 
     Returns:
-        The exit code: 0; 1 for bad input (one message) or an unexpected error (a traceback); 130 if interrupted.
+        The exit code, see `ExitCode`. The last line on stderr is the cause of a failure; a traceback of an unexpected
+        error stands before it.
     """
     path, overrides = _read_first_argument(verb, path, overrides)
     module, kind, function, _ = VERBS[verb]
     spec: config.Spec | None = None
     try:
-        logs.configure()  # before a verb imports Ray or MLflow
-        loaded = importlib.import_module(module)
-        spec = _load(verb, getattr(loaded, kind), path, overrides)
-        with lock_output(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # jobs must not share an output
-            done = getattr(loaded, function)(spec)
-    except (ValueError, FloatingPointError) as error:  # FloatingPointError: the loss is not finite
-        print(f"herbray {verb}: {make_printable(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"herbray {verb}: interrupted; run the same command again to resume", file=sys.stderr)
-        return 130
-    except Exception as error:  # a bug in herbray or a failure of the machine: a traceback, without secrets
-        message = _describe_disk_error(error, spec) or _describe_store_error(error)
-        text = f"herbray {verb}: {message}\n" if message else traceback.format_exc()
-        print(make_printable(text), file=sys.stderr, end="")
-        return 1
+        with interruption.handle_signals():
+            logs.configure()  # before a verb imports Ray or MLflow
+            loaded = importlib.import_module(module)
+            spec = _load(verb, getattr(loaded, kind), path, overrides)
+            with lock_output(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # one job per output
+                done = getattr(loaded, function)(spec)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        print(f"herbray {verb}: {make_printable(_describe_failure(error, spec))}", file=sys.stderr)
+        return code_of(error)
     print(_summarize(done))
-    return 0
+    return ExitCode.DONE
+
+
+def _describe_failure(error: BaseException, spec: config.Spec | None) -> str:
+    """The message for an error; for an unexpected one, its traceback and then its cause."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):  # Ray's own handlers of signals exit
+        return "interrupted; the same command resumes"
+    if isinstance(error, ValueError | FloatingPointError):  # FloatingPointError: the loss is not finite
+        return str(error)
+    if disk_error := find_disk_error(error):  # here or on a node
+        return describe_disk_error(disk_error, getattr(spec, "out", Path()))
+    if outage := find_outage(error):
+        return f"a store or the cluster does not answer ({_quote(outage)}); once it does, run the same command again"
+    trace = "".join(traceback.format_exception(error))
+    cause = getattr(error, "cause", None)  # of a Ray task: its own error, without the traceback of the task
+    return (
+        f"unexpected error\n{trace}{_quote(cause if isinstance(cause, BaseException) else error)}; please report this"
+    )
+
+
+def _quote(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_QUOTED]
 
 
 def _read_first_argument(verb: str, path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Sequence[str]]:
@@ -150,25 +169,14 @@ def _load(verb: str, kind: type[config.Spec], path: Path | None, overrides: Sequ
         raise
 
 
-def _describe_disk_error(error: Exception, spec: config.Spec | None) -> str | None:
-    """The message for a full disk, here or on a node; None for other errors."""
-    disk_error = find_disk_error(error)
-    return describe_disk_error(disk_error, getattr(spec, "out", Path())) if disk_error else None
-
-
-def _describe_store_error(error: Exception) -> str | None:
-    """The message for an error of MLflow; None for others. Checks the name, as importing MLflow takes seconds."""
-    if not any(kind.__name__ == "MlflowException" for kind in type(error).__mro__):
-        return None
-    text = " ".join(str(error).split())[:_MAX_STORE_ERROR]
-    return f"the tracking server is unreachable or refuses ({text}); once it is back, run the same command again"
-
-
 def _expand_benchmark(path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Sequence[str]]:
-    """`herbray benchmark NAME key=value` is short for `run.name=NAME run.key=value`; `out` is left unchanged."""
+    """`herbray benchmark NAME key=value` is short for `run.name=NAME run.key=value`; `out` and `root` stay."""
     if path is None or path.suffix or "=" in str(path):
         return path, overrides
-    return None, [f"run.name={path}", *(word if word.startswith("out=") else f"run.{word}" for word in overrides)]
+    return None, [
+        f"run.name={path}",
+        *(word if word.startswith(("out=", "root=")) else f"run.{word}" for word in overrides),
+    ]
 
 
 def _summarize(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
@@ -221,10 +229,10 @@ def init(
         files = job_files.copy_job_files(folder, overwrite=force)
     except OSError as error:
         print(f"herbray init: {make_printable(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.BAD_INPUT) from None
     except ValueError as error:
         print(f"herbray init: {make_printable(str(error))}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.BAD_INPUT) from None
     print(f"{folder / 'jobs'}: " + (f"{len(files)} files written" if files else "all files exist already, unchanged"))
     change_folder = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     print(f"next: {change_folder}herbray demo jobs/demo.yaml")
@@ -267,7 +275,7 @@ def benchmark_page(
         print(f"{page}: {write_page(records, page, remarks)} records")
     except ValueError as error:
         print(f"herbray benchmark-page: {make_printable(str(error))}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.BAD_INPUT) from None
 
 
 @app.command(help="Print the version.", rich_help_panel="For developers")
@@ -277,8 +285,16 @@ def version() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the console script and of `jobs/`."""
-    app(args=list(argv) if argv is not None else None)
+    """Entry point of the console script and of `jobs/`; exits with an `ExitCode`."""
+    try:
+        code = app(args=list(argv) if argv is not None else None, standalone_mode=False)
+    except _UsageError as error:
+        if message := error.format_message():  # empty for a command without arguments: typer has printed the help
+            print(f"{error.ctx.get_usage()}\nherbray: {make_printable(message)}", file=sys.stderr)
+        code = ExitCode.USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    sys.exit(ExitCode.INTERRUPTED if code == _INTERRUPTED_IN_TYPER else code or ExitCode.DONE)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from herbray.settings import strict_yaml
+from herbray.settings.root import place_under, read_root
 
 PRESETS: Final = Path(__file__).with_name("presets")
 """Folder of the presets: `preset: NAME` stands for the settings in NAME.yaml."""
@@ -55,13 +56,21 @@ def load(kind: type[S], path: str | Path | None = None, overrides: Sequence[str]
         path: a YAML file; None: defaults only.
         overrides: `dotted.key=value` strings with values in YAML; they take precedence over the file.
 
+    The key `root`, else the environment variable `HERBRAY_ROOT`, is the folder in which relative paths lie. The key
+    itself is not kept.
+
     Raises:
         ConfigError: the file cannot be read or is not a mapping, an override is malformed, or a value is refused.
     """
     tree = _read_yaml(Path(path)) if path is not None else {}
     for text in overrides:
         _apply_override(tree, text)
-    return parse(kind, tree, origin=str(path) if path is not None else "the given settings")
+    try:
+        root = read_root(tree.pop("root", None))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    spec = parse(kind, tree, origin=str(path) if path is not None else "the given settings")
+    return spec if root is None else place_under(spec, root)
 
 
 def parse(kind: type[S], tree: Mapping[str, Any], origin: str = "the given settings") -> S:

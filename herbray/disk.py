@@ -14,7 +14,7 @@ _MAX_CAUSES: Final = 20
 
 def find_disk_error(error: BaseException) -> OSError | None:
     """The disk error that made a job fail, if there is one; looks behind exceptions of Ray and others."""
-    return next((each for each in _causes(error) if isinstance(each, OSError) and each.errno in DISK_ERRNOS), None)
+    return next((each for each in iter_causes(error) if isinstance(each, OSError) and each.errno in DISK_ERRNOS), None)
 
 
 def describe_disk_error(error: OSError, out: Path) -> str:
@@ -35,7 +35,7 @@ def describe_disk_error(error: OSError, out: Path) -> str:
     return f"{message}; free up space or choose another folder, then run the same command again to resume"
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def iter_causes(error: BaseException) -> Iterator[BaseException]:
     """The error and its causes, breadth first."""
     waiting, count = [error], 0
     while waiting and count < _MAX_CAUSES:

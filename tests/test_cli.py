@@ -63,6 +63,7 @@ def test_a_traceback_contains_no_secrets(tmp_path, capsys, monkeypatch):
     assert cli.run("shard", None, ["seed=7", f"out={tmp_path}/out"]) == 1
     told = capsys.readouterr().err
     assert "Traceback" in told
+    assert told.splitlines()[-1].startswith("RuntimeError: API request to http://***@host:5000/api failed")
     assert "http://***@host:5000/api failed" in told
     assert "\x1b" not in told
     assert "s3cret" not in told

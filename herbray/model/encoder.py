@@ -1,7 +1,7 @@
 """Build encoders from a specification: architecture, input and start weights."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -10,8 +10,12 @@ from herbray.config import Spec
 from herbray.model.encoder_card import read_encoder
 from herbray.model.portable import DEFAULT_ARCHITECTURE, SIZES, Encoder, EncoderRefused, find_architecture
 from herbray.model.start_weights import load_file_of_weights, load_imagenet
+from herbray.settings.root import PathOr
 
-__all__ = ["Encoder", "EncoderRefused", "EncoderSpec", "build_encoder"]
+__all__ = ["START_WEIGHTS", "Encoder", "EncoderRefused", "EncoderSpec", "build_encoder"]
+
+START_WEIGHTS: Final = PathOr(frozenset(("random", "imagenet", "pretraining")))
+"""Mark on settings that name start weights: values that are no paths. A study resolves `pretraining`."""
 
 
 class EncoderSpec(Spec):
@@ -25,7 +29,7 @@ class EncoderSpec(Spec):
         DEFAULT_ARCHITECTURE,
         description="network: a name of the table of architectures, timm:NAME for a model of timm, or open_clip:NAME",
     )
-    init: str = Field(
+    init: Annotated[str, START_WEIGHTS] = Field(
         "random",
         min_length=1,
         description="random, imagenet, a file of weights of torchvision, timm, lightly or Lightning, a folder with an "

@@ -7,6 +7,8 @@ from herbray import storage
 
 _PACKAGE: Final = Path(__file__).parents[1]
 _MAX_NAMED: Final = 8  # files in an error message
+_IGNORED: Final = ".rayignore"
+_RESULTS: Final = "# Not shipped by `ray job submit --working-dir .`\n/runs/\n"
 
 
 def find_folder() -> Path:
@@ -24,12 +26,14 @@ def find_folder() -> Path:
 def copy_job_files(to: Path, overwrite: bool = False) -> list[Path]:
     """Copy the job files to `to/jobs`, so that the commands in their first lines can be run from `to`.
 
+    A new `to/.rayignore` keeps results in `to/runs` from being shipped with a job; an existing one is not changed.
+
     Args:
         to: a folder; created if missing.
         overwrite: also overwrite existing files with other content.
 
     Returns:
-        The files that were written; existing files with the shipped content are not written again.
+        The job files that were written; existing files with the shipped content are not written again.
 
     Raises:
         ValueError: files with other content exist and `overwrite` is False; nothing was written.
@@ -46,6 +50,8 @@ def copy_job_files(to: Path, overwrite: bool = False) -> list[Path]:
         )
     for file, copy in pairs:
         storage.write_bytes(copy, file.read_bytes())
+    if not (to / _IGNORED).exists():
+        storage.write_text(to / _IGNORED, _RESULTS)
     return [copy for _, copy in pairs]
 
 

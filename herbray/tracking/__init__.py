@@ -4,7 +4,13 @@ from herbray.tracking.cards import read_card, write_card
 from herbray.tracking.champion.lock import PromotionLocked, promotion_lock
 from herbray.tracking.champion.looks import record_look
 from herbray.tracking.champion.promotion import Decision, PromotionOvertaken, Standing, apply_decision, read_standing
-from herbray.tracking.delivery import StoreUnreachable, deliver_in_background, mark_failed, wrap_store_errors
+from herbray.tracking.delivery import (
+    StoreRefused,
+    StoreUnreachable,
+    deliver_in_background,
+    mark_failed,
+    wrap_store_errors,
+)
 from herbray.tracking.history import History, Point
 from herbray.tracking.pull import load_encoder, pull
 from herbray.tracking.registry import (
@@ -42,6 +48,7 @@ __all__ = [
     "Run",
     "RunNotFound",
     "Standing",
+    "StoreRefused",
     "StoreUnreachable",
     "apply_decision",
     "deliver_in_background",

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from herbray.console.redact import redact
+from herbray.exit_codes import Unreachable, find_refusal
 from herbray.tracking.runs import Run, finish
 
 PATIENCE: Final = 60.0
@@ -27,8 +28,12 @@ _NOISY_LOGGERS: Final = ("mlflow.store.db.utils", "urllib3.connectionpool")  # l
 _log = logging.getLogger(__name__)
 
 
-class StoreUnreachable(ValueError):
-    """The tracking server does not answer or refuses requests; the message says what is safe and how to continue."""
+class StoreUnreachable(Unreachable):
+    """The tracking server does not answer; the message says what is safe and how to continue."""
+
+
+class StoreRefused(ValueError):
+    """The tracking server answers, but refuses a request; the message says what is safe and how to continue."""
 
 
 class DeliveryThread:
@@ -162,14 +167,15 @@ def deliver_in_background(
 
 @contextmanager
 def wrap_store_errors(hint: str, run: Run | None = None) -> Iterator[None]:
-    """Raise errors of the store in the body as `StoreUnreachable`; errors of bad input are not changed.
+    """Raise errors of the store in the body as our own; errors of bad input are not changed.
 
     Args:
         hint: what is safe and how to continue, for the error message.
         run: a run to mark as FAILED, if the server answers.
 
     Raises:
-        StoreUnreachable: the store failed; the original error is the cause.
+        StoreUnreachable: the store does not answer; the original error is the cause.
+        StoreRefused: the store answers, but refuses the request; the original error is the cause.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -181,9 +187,9 @@ def wrap_store_errors(hint: str, run: Run | None = None) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:  # OSError: errors of requests, and a full disk
         if run is not None:
             mark_failed(run)
-        raise StoreUnreachable(
-            f"the tracking server is unreachable or refuses ({summarise_error(error)}); {hint}"
-        ) from error
+        if find_refusal(error) is not None:
+            raise StoreRefused(f"the tracking server refuses a request ({summarise_error(error)}); {hint}") from error
+        raise StoreUnreachable(f"the tracking server is unreachable ({summarise_error(error)}); {hint}") from error
 
 
 def mark_failed(run: Run) -> None:

@@ -62,3 +62,11 @@ def small_shards(tmp_path_factory):
     """Training and validation alone, of 12 genera; see `write_shards` and `long_tail`."""
     splits = {"train": long_tail("train", 12), "validation": long_tail("validation", 20)}
     return written(tmp_path_factory.mktemp("small") / "shards", splits)
+
+
+@pytest.fixture(scope="session")
+def long_epoch(tmp_path_factory):
+    """Shards whose epoch has 250 windows of two bags; see `write_shards`."""
+    train = [(f"train-{genus}-{number}", f"Genus{genus:02d}", None) for genus in range(10) for number in range(400)]
+    splits = {"train": train, "validation": long_tail("validation", 10)}
+    return written(tmp_path_factory.mktemp("long") / "shards", splits)

@@ -38,6 +38,9 @@ def test_init_writes_every_file_and_says_what_to_do_next(tmp_path, monkeypatch):
     assert f"jobs: {len(SHIPPED)} files written\nnext: herbray demo jobs/demo.yaml\n" in done.output
     assert init("my herbarium").output.splitlines()[1] == "next: cd 'my herbarium' && herbray demo jobs/demo.yaml"
     assert "all files exist already" in init().output
+    (tmp_path / ".rayignore").write_text("mine")
+    init()
+    assert (tmp_path / ".rayignore").read_text() == "mine"
 
 
 def test_init_overwrites_nothing_without_force(tmp_path):

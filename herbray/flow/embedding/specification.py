@@ -1,18 +1,20 @@
 """The settings of the embed job."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from herbray import schema
 from herbray.config import Spec
 from herbray.model.encoder import EncoderSpec
+from herbray.settings.root import PathOr
 
 
 class Embed(Spec):
     """The embed job. Reads shards and an encoder, writes a folder of embeddings named by both."""
 
-    model: str = Field(
+    model: Annotated[str, PathOr(frozenset(("start",)))] = Field(
         "models:/herbray-triplet@candidate",
         description="models:/NAME@ALIAS, models:/NAME/VERSION, a folder, or `start` for untrained start weights",
     )

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Annotated, Final, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,7 @@ from herbray.flow.shards.build import Shard
 from herbray.flow.study.folders import check_distinct
 from herbray.flow.study.report_job import Report
 from herbray.flow.training.specification import Train
-from herbray.model.encoder import EncoderSpec
+from herbray.model.encoder import START_WEIGHTS, EncoderSpec
 
 PRETRAINING: Final = "pretraining"
 """The value of `inits` that means the encoder of the study's own `pretraining`."""
@@ -51,7 +51,7 @@ class Study(Spec):
     train: tuple[Train, ...] = Field(
         min_length=1, description="one training for each objective, or several that differ in settings"
     )
-    inits: tuple[str, ...] = Field(
+    inits: Annotated[tuple[str, ...], START_WEIGHTS] = Field(
         (), description="start weights, each used with every training; none: each training's own"
     )
     seeds: tuple[int, ...] = Field(

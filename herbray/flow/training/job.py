@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from herbray import storage
+from herbray import interruption, storage
 from herbray.data.planning.validation import ValidationSample
 from herbray.flow.input.loader import load_batches
 from herbray.flow.training.checkpoints.directory import Checkpoint, copy_folder
@@ -123,6 +123,7 @@ def fit_prepared(
         FloatingPointError: the loss is no longer finite.
         MemoryError: the model and its batch do not fit.
         OSError: no room for checkpoints.
+        KeyboardInterrupt: the job was asked to stop; its newest checkpoint is the last window.
         failures.RepeatedFailure: the workers died more than `max_failures` times in a row.
         ray.train.TrainingFailedError: the workers failed repeatedly; the original error is attached.
     """
@@ -147,9 +148,11 @@ def _train_here(job: PreparedTraining, weights: Path | None) -> None:
         log.add(figures)
 
     world = World(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    notice = "stopping at the end of this window of images, with a checkpoint"
     give = functools.partial(load_batches, loader=job.spec.loader, fingerprint=job.data.manifest["fingerprint"])
-    loop.train_loop(job.spec, job.data, weights, world, give, job.checkpoints, report)
-    log.flush()
+    with interruption.stop_softly(notice) as stopping:
+        loop.train_loop(job.spec, job.data, weights, world, give, job.checkpoints, report, stopping=stopping)
+        log.flush()
 
 
 def _warn_unscored(spec: Train, validation: ValidationSample | None) -> None:

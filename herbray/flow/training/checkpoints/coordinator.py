@@ -33,10 +33,21 @@ class CheckpointCoordinator:
     """What one rank does for the run's checkpoints; without a checkpoint directory, nothing."""
 
     def __init__(
-        self, directory: CheckpointDirectory | None, world: World, leaving: Callable[[], bool] = lambda: False
+        self,
+        directory: CheckpointDirectory | None,
+        world: World,
+        leaving: Callable[[], bool] = lambda: False,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Write nothing yet; `leaving` says, alike on all ranks, whether one of their machines will be taken away."""
-        self.directory, self.world, self.leaving = directory, world, leaving
+        """Write nothing yet.
+
+        Args:
+            directory: of the run's checkpoints.
+            world: this rank's place.
+            leaving: whether a machine of the ranks will be taken away, alike on all ranks.
+            stopping: whether the job has been asked to stop; only rank 0's answer counts.
+        """
+        self.directory, self.world, self.leaving, self.stopping = directory, world, leaving, stopping
         self.spec = directory.spec if directory else Checkpoints(seconds=None)
         self.reports: list[dict[str, float]] = []
         self._writer = CheckpointWriter(directory) if directory and world.rank == 0 else None
@@ -116,6 +127,10 @@ class CheckpointCoordinator:
             if leaving and not before:
                 return True
         return by_count or answer % 2 == 1
+
+    def must_stop(self) -> bool:
+        """Whether the job has been asked to stop, alike on all ranks."""
+        return self.agreed(int(self.world.rank == 0 and self.stopping())) == 1
 
     def save(
         self,

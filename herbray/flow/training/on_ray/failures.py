@@ -5,9 +5,10 @@ from typing import Any
 
 from ray.exceptions import RayActorError
 from ray.train import UserCallback
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 
 from herbray.disk import DISK_ERRNOS
+from herbray.exit_codes import Unreachable
 from herbray.flow.training.specification import Train
 
 _NO_MEMORY = (
@@ -21,7 +22,11 @@ _DEATHS = (RayActorError, WorkerHealthCheckFailedError)
 """Errors of a worker that is gone; the other workers then report lost connections."""
 
 
-class RepeatedFailure(ValueError):
+class NoResources(Unreachable):
+    """The cluster had no free resources for the workers, as long as the job waited."""
+
+
+class RepeatedFailure(Unreachable):
     """Workers died repeatedly, and the training made no progress in between."""
 
 
@@ -87,6 +92,11 @@ def explain(error: BaseException, spec: Train) -> BaseException:
         return MemoryError(
             f"the training does not fit into memory: lower stream.batch ({spec.stream.batch}), encoder.size "
             f"({spec.encoder.size}) or the number of workers per machine ({_line(inner)})"
+        )
+    if isinstance(inner, WorkerGroupStartupTimeoutError):
+        return NoResources(
+            f"{spec.out}: the cluster had no free resources for the workers within patience_s={spec.patience_s:g}; "
+            "the same command tries again, and resumes if there is a checkpoint"
         )
     if isinstance(inner, RepeatedFailure):
         return RepeatedFailure(f"{spec.out}: {inner}")

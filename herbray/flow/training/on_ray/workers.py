@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from herbray import interruption
 from herbray.data.planning import plan
 from herbray.flow.cluster.placement import max_cpus_each, suitable_count
 from herbray.flow.input.loader import load_batches
@@ -80,12 +81,14 @@ def train_on_ray(
         FloatingPointError: the loss is no longer finite.
         MemoryError: the model and its batch do not fit.
         OSError: no room for checkpoints.
+        KeyboardInterrupt: the job was asked to stop; its newest checkpoint is the last window.
         failures.RepeatedFailure: the workers died more than `max_failures` times in a row.
         ray.train.TrainingFailedError: the workers failed repeatedly; the original error is attached.
     """
     from ray.train import TrainingFailedError
 
     from herbray.flow.cluster import connection
+    from herbray.flow.cluster.stop_request import StopRequest
     from herbray.flow.training.on_ray.failures import explain
     from herbray.flow.training.progress import show_progress
 
@@ -93,6 +96,7 @@ def train_on_ray(
     checkpoints.root.mkdir(parents=True, exist_ok=True)  # before the workers check that they see it
     with connection.connect():
         total, each = divide_cpus(spec)
+        stop = StopRequest()
         settings = {
             "spec": _absolute(spec),
             "weights": weights,
@@ -100,9 +104,16 @@ def train_on_ray(
             "cpus": total,
             "wrap": wrap,
             "reader_cpus": reader_cpus(spec, each),
+            "stop": stop,
         }
         trainer = _make_trainer(job, settings, callbacks)
-        with show_progress([spec]), _plain_errors(TrainingFailedError, lambda error: explain(error, spec)):
+        notice = "stopping when the workers end this window of images, with a checkpoint"
+        with (
+            show_progress([spec]),
+            stop.until_end(),
+            interruption.stop_softly(notice, stop.send),
+            _plain_errors(TrainingFailedError, lambda error: explain(error, spec)),
+        ):
             trainer.fit()
 
 
@@ -117,7 +128,7 @@ def _make_trainer(
     from herbray.flow.training.on_ray.failures import FailurePolicy
 
     spec, metrics = job.spec, job.spec.out.absolute() / METRICS
-    return TorchTrainer(
+    trainer = TorchTrainer(
         _worker,
         train_loop_config=settings,
         torch_config=process_group_config(timeout_s=300),
@@ -133,6 +144,9 @@ def _make_trainer(
             callbacks=[FailurePolicy(spec.max_failures), MetricsCallback(metrics, callbacks)],  # type: ignore[list-item]  # Train V2 wants these and says the old kind
         ),
     )
+    # Ray's handler of SIGINT would abort the workers without a checkpoint and exit with code 0; ours stays in place.
+    trainer._register_sigint_handler = lambda controller: None  # type: ignore[attr-defined]
+    return trainer
 
 
 def _scaling(spec: Train, cpus: float) -> "ScalingConfig":
@@ -222,7 +236,8 @@ def _worker(settings: dict[str, Any]) -> None:
         batches: Iterable[Batch] = load_batches(windows, reader, spec.loader, fingerprint, cpus, among, place)
         return settings["wrap"](world.rank, batches) if settings["wrap"] else batches
 
-    loop.train_loop(spec, data, settings["weights"], world, given, settings["checkpoints"], report, leaving)
+    stopping = settings["stop"].is_sent
+    loop.train_loop(spec, data, settings["weights"], world, given, settings["checkpoints"], report, leaving, stopping)
 
 
 def _check_seen(root: "Path") -> None:

@@ -55,8 +55,9 @@ def train_loop(
     checkpoints: CheckpointDirectory | None,
     report: Report,
     leaving: Callable[[], bool] = lambda: False,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train on this worker's share of the plan, from the newest checkpoint or from the start.
+    """Train on this worker's share of the plan, from the newest checkpoint to the end, or until asked to stop.
 
     Args:
         spec: of the job.
@@ -68,6 +69,8 @@ def train_loop(
         report: called with the same figures at the same steps on every rank. What was reported between a checkpoint
             and an interruption is reported again.
         leaving: whether a machine is about to be taken away, the same on all ranks; if so, a checkpoint is written.
+        stopping: whether the job has been asked to stop, as rank 0 knows; if so, all ranks return after the next
+            window, when a checkpoint has been written.
 
     Raises:
         ValueError: bad input, see `read_training_data`; or fewer windows than workers.
@@ -79,7 +82,7 @@ def train_loop(
     learner = build_learner(spec, len(data.classes), weights, data.facts)
     start = fingerprint_of(learner.encoder)  # before a checkpoint is put in its place
     learner = learner.to(world.device).to(memory_format=torch.channels_last)
-    with CheckpointCoordinator(checkpoints, world, leaving) as coordinator:
+    with CheckpointCoordinator(checkpoints, world, leaving, stopping) as coordinator:
         _TrainingLoop(spec, data, learner, start, world, coordinator, report).run(feed)
 
 
@@ -104,7 +107,7 @@ class _TrainingLoop:
         self.consumed = 0
 
     def run(self, feed: Feed) -> None:
-        """Train on all windows that are left; if the last ones are fewer than the ranks, rank 0 alone takes them."""
+        """Train on the windows that are left; if the last ones are fewer than the ranks, rank 0 alone takes them."""
         windows, world = self.data.windows, self.world
         self.consumed = self.coordinator.restore(self.learner, self.optimizer, self.meter)
         for figures in self.coordinator.reports:
@@ -117,7 +120,8 @@ class _TrainingLoop:
         model = wrap_model(self.learner, world, should_compile(self.spec.compile, world.device, steps))
         if mine:
             for _ in self._steps(model, feed(mine, reader), world.size):
-                self._window_ended(world.size)
+                if self._end_window(world.size):
+                    return
         if rest := windows[self.consumed :]:
             self._by_rank_0(feed(rest, reader) if world.rank == 0 else (), rest)
 
@@ -133,7 +137,8 @@ class _TrainingLoop:
                     self.coordinator.agreed(0)
             for tensor in self.learner.state_dict().values():
                 dist.broadcast(tensor, 0)
-            self._window_ended(1)
+            if self._end_window(1):
+                return
         deque(steps, maxlen=0)  # exhausts the stream
 
     def _steps(self, model: nn.Module, batches: Iterable[Batch], stride: int) -> Iterator[None]:
@@ -153,10 +158,11 @@ class _TrainingLoop:
             if batch.last:
                 yield
 
-    def _window_ended(self, stride: int) -> None:
-        """Report and save if either is due, the same on all ranks."""
+    def _end_window(self, stride: int) -> bool:
+        """Report and save if either is due, the same on all ranks; return whether to stop."""
         per_epoch, reports = self.data.per_epoch, self.spec.reports
         before, self.consumed = self.consumed, self.consumed + stride
+        stop = self.coordinator.must_stop()
         if self.consumed // per_epoch > before // per_epoch:
             figures = self.meter.figures() | self._place()
             figures |= self.validator.figures(self.learner) if self.validator else {}
@@ -166,9 +172,11 @@ class _TrainingLoop:
         else:
             if self.consumed * reports // per_epoch > before * reports // per_epoch:
                 self._report(self.meter.figures() | self._place())
-            if self.coordinator.due(before, self.consumed):
+            if self.coordinator.due(before, self.consumed) or stop:
                 self._save()
-        self.coordinator.keep_up(self.consumed + stride)
+        if not stop:
+            self.coordinator.keep_up(self.consumed + stride)
+        return stop
 
     def _report(self, figures: dict[str, float]) -> None:
         self.report(figures)
