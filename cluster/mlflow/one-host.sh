@@ -56,7 +56,11 @@ start_server() {
 }
 
 stop() {
-  if runs; then kill -- "-$(cat "$home/server.pid")"; while runs; do sleep 0.2; done; fi
+  if runs; then
+    kill -- "-$(cat "$home/server.pid")"
+    for _ in $(seq 100); do runs || break; sleep 0.2; done
+    ! runs || kill -KILL -- "-$(cat "$home/server.pid")" # a server that is starting does not hear the first signal
+  fi
   rm -f "$home/server.pid"
   "$postgres/pg_ctl" status --pgdata "$home/database" >/dev/null 2>&1 && "$postgres/pg_ctl" stop --silent --mode fast --pgdata "$home/database" || true
 }

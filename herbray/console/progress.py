@@ -70,7 +70,7 @@ def progress_line(task: Task) -> str:
     unit = str(task.fields.get("unit", "step"))
     parts = [f"{task.description}: {_format_count(task.completed)}/{total} {unit}s"]
     if (rate := mean_rate(task)) and task.finished:
-        parts.append(f"{format_rate(rate, unit)}, in {_format_duration(task.elapsed or 0.0)}")
+        parts.append(f"{format_rate(rate, unit)}, in {_format_duration(_elapsed(task))}")
     elif rate:
         parts.append(format_rate(rate, unit))
         parts += [] if task.remaining is None else [f"{_format_duration(task.remaining / rate)} left"]
@@ -92,7 +92,12 @@ def is_line_due(seconds: float, share: float) -> bool:
 def mean_rate(task: Task) -> float:
     """Mean rate since the start, 0 if nothing is completed. A momentary rate is useless, as Ray reports in bursts."""
     done = task.completed - float(task.fields.get("begun", 0.0))
-    return max(0.0, done) / task.elapsed if task.elapsed else 0.0
+    return max(0.0, done) / seconds if (seconds := _elapsed(task)) else 0.0
+
+
+def _elapsed(task: Task) -> float:
+    """Seconds of a task; those of a finished one do not grow while others go on."""
+    return (task.elapsed if task.finished_time is None else task.finished_time) or 0.0
 
 
 def format_rate(rate: float, unit: str) -> str:
@@ -135,13 +140,19 @@ class _LinePrinter:
         while not over.wait(1.0):
             for task in self.bar.tasks:
                 now, (then, done) = time.monotonic(), self.last.get(task.id, (self.began, 0.0))
-                if not task.finished and is_line_due(now - then, (task.completed - done) / (task.total or 1.0)):
+                if task.finished:
+                    self._conclude(task)
+                elif is_line_due(now - then, (task.completed - done) / (task.total or 1.0)):
                     self._print(task, now)
 
     def conclude(self) -> None:
         for task in self.bar.tasks:
-            if task.completed and self.last.get(task.id, (0.0, 0.0))[1] != task.completed:
-                self._print(task, time.monotonic())
+            self._conclude(task)
+
+    def _conclude(self, task: Task) -> None:
+        """Print the last line of a task, unless it has been printed."""
+        if task.completed and self.last.get(task.id, (0.0, 0.0))[1] != task.completed:
+            self._print(task, time.monotonic())
 
     def _print(self, task: Task, now: float) -> None:
         self.last[task.id] = now, task.completed

@@ -69,6 +69,19 @@ def test_a_log_file_gets_plain_lines_on_the_way_and_one_at_the_end(log, monkeypa
     assert "\x1b" not in log.getvalue()
 
 
+@pytest.mark.slow
+def test_a_finished_task_gets_its_last_line_while_others_go_on(log):
+    with progress.progress() as bar:
+        first, second = (bar.add_task(name, total=2, unit="epoch") for name in ("first", "second"))
+        bar.advance(first, 2)
+        time.sleep(2.5)
+        assert "first: 2/2 epochs, " in log.getvalue()
+        assert ", in 0:00" in log.getvalue()
+        bar.advance(second, 2)
+    assert log.getvalue().count("first") == 1
+    assert ", in 0:0" in log.getvalue().rpartition("second")[2]
+
+
 def test_a_terminal_gets_a_bar(monkeypatch):
     file = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=file, force_terminal=True, width=100))
