@@ -67,8 +67,8 @@ BEARING = {
     *("optimizer.layer_decay", "optimizer.freeze", "optimizer.average"),
     *(f"augment.{name}" for name in ("flip", "rotate", "zoom", "warp", "p_affine", "brightness", "contrast")),
     *(f"augment.{name}" for name in ("p_light", "crop_scale", "padding", "zoom_about", "light", "saturation", "tint")),
-    *("stream.batch", "stream.window", "stream.align", "stream.balance"),
-    *("epochs", "precision", "seed"),
+    *("stream.batch", "stream.window", "stream.align", "stream.balance", "stream.herbaria"),
+    *("epochs", "precision", "seed", "sides"),
 }
 
 
