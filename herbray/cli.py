@@ -4,7 +4,6 @@ import importlib
 import json
 import shlex
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,8 +14,7 @@ import typer
 from herbray import __version__, config, interruption
 from herbray.console import logs
 from herbray.console.logs import make_printable
-from herbray.disk import describe_disk_error, find_disk_error
-from herbray.exit_codes import ExitCode, code_of, find_outage
+from herbray.exit_codes import ExitCode, code_of, describe_failure
 from herbray.lock import lock_output
 from herbray.settings import help_texts, job_files
 
@@ -81,8 +79,6 @@ VERBS: Final = {
 _SUBJECT_SETTINGS: Final = {"promote": "model", "register": "run"}
 """Verb → setting for a first argument that is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
 
-_MAX_QUOTED: Final = 300  # characters; an error of MLflow may quote a page of HTML
-
 _UsageError: Final[Any] = typer.BadParameter.__mro__[1]  # typer does not export it, and may bring its own click
 _INTERRUPTED_IN_TYPER: Final = 130
 
@@ -117,31 +113,12 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
             with lock_output(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # one job per output
                 done = getattr(loaded, function)(spec)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        print(f"herbray {verb}: {make_printable(_describe_failure(error, spec))}", file=sys.stderr)
+        print(
+            f"herbray {verb}: {make_printable(describe_failure(error, getattr(spec, 'out', Path())))}", file=sys.stderr
+        )
         return code_of(error)
     print(_summarize(done))
     return ExitCode.DONE
-
-
-def _describe_failure(error: BaseException, spec: config.Spec | None) -> str:
-    """The message for an error; for an unexpected one, its traceback and then its cause."""
-    if isinstance(error, KeyboardInterrupt | SystemExit):  # Ray's own handlers of signals exit
-        return "interrupted; the same command resumes"
-    if isinstance(error, ValueError | FloatingPointError):  # FloatingPointError: the loss is not finite
-        return str(error)
-    if disk_error := find_disk_error(error):  # here or on a node
-        return describe_disk_error(disk_error, getattr(spec, "out", Path()))
-    if outage := find_outage(error):
-        return f"a store or the cluster does not answer ({_quote(outage)}); once it does, run the same command again"
-    trace = "".join(traceback.format_exception(error))
-    cause = getattr(error, "cause", None)  # of a Ray task: its own error, without the traceback of the task
-    return (
-        f"unexpected error\n{trace}{_quote(cause if isinstance(cause, BaseException) else error)}; please report this"
-    )
-
-
-def _quote(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_QUOTED]
 
 
 def _read_first_argument(verb: str, path: Path | None, overrides: Sequence[str]) -> tuple[Path | None, Sequence[str]]:

@@ -1,11 +1,13 @@
-"""The exit code of every command, and which error means which. No other module decides it."""
+"""How a command ends: its exit code, which error means which, and what is printed. No other module decides it."""
 
 import errno
+import traceback
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
-from herbray.disk import find_disk_error, iter_causes
+from herbray.disk import describe_disk_error, find_disk_error, iter_causes
 
 
 class ExitCode(IntEnum):
@@ -43,6 +45,8 @@ _UNREACHABLE: Final = frozenset(
 )
 """Names of the classes of errors, or of their bases. Names, because importing Ray or MLflow takes seconds."""
 
+_MAX_QUOTED: Final = 300  # characters; an error of MLflow may quote a page of HTML
+
 _TRY_AGAIN_STATUS: Final = frozenset((408, 429))  # HTTP: timeout, too many requests
 
 
@@ -57,6 +61,32 @@ def code_of(error: BaseException) -> ExitCode:
     if isinstance(error, ValueError):  # says itself what is wrong, whatever caused it
         return ExitCode.BAD_INPUT
     return ExitCode.BAD_INPUT if find_outage(error) is None else ExitCode.UNREACHABLE
+
+
+def describe_failure(error: BaseException, out: Path) -> str:
+    """The message for the error that ended a command; for an unexpected one, its traceback and then its cause.
+
+    Args:
+        error: not printable yet; it may quote anything.
+        out: output of the command, whose disk may be full.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit):  # Ray's own handlers of signals exit
+        return "interrupted; the same command resumes"
+    if isinstance(error, ValueError | FloatingPointError):  # FloatingPointError: the loss is not finite
+        return str(error)
+    if disk_error := find_disk_error(error):  # here or on a node
+        return describe_disk_error(disk_error, out)
+    if outage := find_outage(error):
+        return f"a store or the cluster does not answer ({_quote(outage)}); once it does, run the same command again"
+    trace = "".join(traceback.format_exception(error))
+    cause = getattr(error, "cause", None)  # of a Ray task: its own error, without the traceback of the task
+    return (
+        f"unexpected error\n{trace}{_quote(cause if isinstance(cause, BaseException) else error)}; please report this"
+    )
+
+
+def _quote(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_QUOTED]
 
 
 def find_outage(error: BaseException) -> BaseException | None:

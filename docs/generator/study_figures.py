@@ -1,14 +1,13 @@
-"""Tables and figures of `docs/study.md` from the results of `herbray study jobs/study-grid.yaml`.
+"""Tables and figures from the results of `herbray study jobs/study-grid.yaml` on several data sets.
 
-    .venv/bin/python docs/generator/study_figures.py runs/grid/pollen73 runs/grid/leaves6 …
+    .venv/bin/python docs/generator/study_figures.py --out build/grid runs/grid/pollen73 runs/grid/leaves6 …
 
-Writes `docs/study/gains-SPLIT.svg` and puts one table per data set and split between the marks of the page. The name of
-the folder is the name of the data set. Intervals are those of `results-comparisons.parquet`.
+Prints one Markdown table per data set and split, and writes `OUT/gains-SPLIT.svg`. The name of a folder is the name of
+its data set. Intervals are those of `results-comparisons.parquet`.
 """
 
 import argparse
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,6 @@ from matplotlib.figure import Figure
 
 from herbray import schema, tables
 from herbray.report.names import Kind
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-PAGE: Final = ROOT / "docs" / "study.md"
-MARKS: Final = re.compile(r"(<!-- tables -->\n).*?(<!-- end of tables -->)", re.DOTALL)
 
 _STARTS: Final = {"random": "random", "imagenet": "ImageNet"}
 _DRAWN: Final = "drawn herbarium"
@@ -156,19 +151,19 @@ def draw_gains(rows: Mapping[Place, Sequence[Row]], split: str) -> Figure:
     return figure
 
 
-def main(folders: Sequence[Path]) -> None:
-    """Write the figures, and the tables into the page."""
+def main(folders: Sequence[Path], out: Path) -> None:
+    """Print the tables and write the figures."""
     rows = {place: found for folder in folders for place, found in read_rows(folder).items()}
-    out = PAGE.with_suffix("")
-    out.mkdir(exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     mpl.rcParams.update({"svg.hashsalt": "herbray", "svg.fonttype": "none", "figure.dpi": 100})
     for split in dict.fromkeys(place.split for place in rows):
         draw_gains(rows, split).savefig(out / f"gains-{split}.svg", metadata={"Date": None, "Creator": None})
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(MARKS.sub(lambda found: f"{found[1]}\n{write_tables(rows)}\n{found[2]}", text), encoding="utf-8")
+    print(write_tables(rows))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
-    main(parser.parse_args().folders)
+    parser.add_argument("--out", required=True, type=Path, help="folder of the figures")
+    given = parser.parse_args()
+    main(given.folders, given.out)

@@ -13,7 +13,7 @@ from typing import Final, Literal, cast
 import torch
 from pydantic import Field
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from herbray.benchmark.contests.peaks import peak_of
 from herbray.benchmark.contests.shards import write_shards
@@ -30,9 +30,9 @@ from herbray.flow.training.training_data import TrainingData, read_training_data
 from herbray.flow.training.worker.loop import build_learner
 from herbray.flow.training.worker.step import Rate, make_optimizer, take_step, wrap_model
 from herbray.flow.training.world import World
-from herbray.model.compilation import CompileMode, should_compile
-from herbray.model.denormals import flush_denormals
 from herbray.model.portable import DEFAULT_ARCHITECTURE, find_architecture
+from herbray.model.speed.compilation import CompileMode, should_compile
+from herbray.model.speed.denormals import flush_denormals
 
 FROM_SHARDS: Final = "herbray"
 FROM_MEMORY: Final = "herbray: decoded tensors on the device"
@@ -231,12 +231,26 @@ def flops_an_image(spec: Train, rows: int = 16) -> float:
 
     A multiply-add counts as two. Augmentation, norms, activations and the optimizer are not counted.
     """
+    counted = {torch.ops.aten.convolution_backward: _count_backward}
     learner = build_learner(spec, _GENERA, None)
     images = torch.rand(rows, 3, spec.encoder.size, spec.encoder.size)
     labels = torch.arange(rows) // spec.objective.group
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
         learner(images, labels)["loss"].backward()
     return float(counter.get_total_flops()) / rows
+
+
+def _count_backward(
+    gradient: Sequence[int], maps: Sequence[int], weight: Sequence[int], *more: object, **named: object
+) -> int:
+    """Operations of a convolution's gradients: those of the convolution for each one that is asked for.
+
+    torch's own count of the weight gradient takes a depthwise convolution for a dense one.
+    """
+    del named
+    *_, wanted = more
+    forward = conv_flop_count(list(maps), list(weight), list(gradient), transposed=bool(more[4]))
+    return forward * sum(map(bool, cast("Sequence[bool]", wanted)[:2]))
 
 
 def _batches_ahead() -> int:

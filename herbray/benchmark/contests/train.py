@@ -30,10 +30,10 @@ from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.worker import loop
 from herbray.flow.training.world import World
 from herbray.model.augment import augment
-from herbray.model.denormals import flush_denormals
 from herbray.model.learner import wrap_ddp
 from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
+from herbray.model.speed.denormals import flush_denormals
 
 _BARE: Final = "bare DDP loop, tensors in memory"
 _WITHOUT_RAY: Final = "herbray: workers=0, without Ray"

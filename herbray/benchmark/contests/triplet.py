@@ -13,10 +13,10 @@ from torch.nn import functional
 from herbray.benchmark.harness.figures import Figure
 from herbray.benchmark.harness.race import Case, Contender, Missing
 from herbray.benchmark.harness.spec import BenchmarkSpec, Promise, Target
-from herbray.model.denormals import flush_denormals
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.learner import Learner
 from herbray.model.objectives.triplet import Triplet
+from herbray.model.speed.denormals import flush_denormals
 
 Loss = Callable[[Tensor], Tensor]
 

@@ -9,11 +9,11 @@ from herbray.config import Spec
 from herbray.data.planning import plan
 from herbray.flow.input.batches import LoaderSpec
 from herbray.model.augment import Augment
-from herbray.model.compilation import CompileMode
 from herbray.model.encoder import EncoderSpec
 from herbray.model.objectives import AnyObjective
 from herbray.model.objectives.triplet import Triplet
 from herbray.model.portable import find_architecture
+from herbray.model.speed.compilation import CompileMode
 from herbray.settings.marks import Mark
 
 

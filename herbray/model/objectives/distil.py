@@ -42,6 +42,11 @@ class Distil(ObjectiveSpec):
         return self.beside is not None and self.beside.uses_lineage
 
     @property
+    def draws_images(self) -> bool:
+        """Whether the objective beside it does."""
+        return self.beside is not None and self.beside.draws_images
+
+    @property
     def teacher_folder(self) -> Path | None:
         """See `ObjectiveSpec.teacher_folder`; raises ValueError if there is none."""
         if self.teacher is None:

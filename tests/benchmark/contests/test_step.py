@@ -56,6 +56,14 @@ def test_operations_are_those_of_the_layers():
     assert flops_an_image(spec, 8) == pytest.approx(3 * 2 * 1.8136e9 - first, rel=0.005)
 
 
+@pytest.mark.slow
+def test_operations_of_depthwise_convolutions_are_not_those_of_dense_ones():
+    """EfficientNet-Lite0 has 0.385 × 10⁹ multiplications at 224 px; the first layer's input has no gradient."""
+    spec = Step(arch="efficientnet_lite0", size=224)._spec("classifier", Path())
+    first = 2 * 32 * 3 * 9 * 112**2
+    assert flops_an_image(spec, 8) == pytest.approx(3 * 2 * 0.385e9 - first, rel=0.03)
+
+
 def test_a_chip_is_known_by_its_whole_name():
     known = {"NVIDIA H200": 989, "NVIDIA A100-SXM4-80GB": 312, "NVIDIA H100 PCIe": 756, "Tesla V100-SXM2-16GB": 125}
     assert {name: listed_peak(name).tflops for name in known} == known

@@ -24,13 +24,13 @@ from herbray.flow.training.worker.step import make_optimizer, rate_at, side_at, 
 from herbray.flow.training.worker.validation import Validator
 from herbray.flow.training.world import World
 from herbray.model.all_gather import train_alone
-from herbray.model.compilation import should_compile
-from herbray.model.denormals import flush_denormals
 from herbray.model.encoder import build_encoder
 from herbray.model.encoder_card import EncoderCard
 from herbray.model.learner import Learner
 from herbray.model.objectives.base import NO_FACTS, DataFacts
 from herbray.model.portable import find_architecture
+from herbray.model.speed.compilation import should_compile
+from herbray.model.speed.denormals import flush_denormals
 
 Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float]], None]

@@ -10,11 +10,11 @@ from herbray.flow.input.to_device import DeviceBatch
 from herbray.flow.training.specification import Optimizer, Train
 from herbray.flow.training.worker.parameter_groups import group_parameters
 from herbray.flow.training.world import World
-from herbray.model.allocator import reuse_memory
 from herbray.model.augment import augment
-from herbray.model.depthwise import speed_up_depthwise
 from herbray.model.learner import Learner, wrap_ddp
 from herbray.model.portable import find_architecture
+from herbray.model.speed.allocator import reuse_memory
+from herbray.model.speed.depthwise import speed_up_depthwise
 
 
 def make_optimizer(spec: Optimizer, learner: Learner) -> torch.optim.Optimizer:
@@ -73,7 +73,7 @@ def wrap_model(learner: Learner, world: World, compiled: bool) -> nn.Module:
         reuse_memory()
         speed_up_depthwise(learner.encoder)
     if world.device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+        torch.backends.cudnn.benchmark = True  # batches have few shapes
     if compiled:
         learner.encoder.compile(dynamic=False)
     return learner if world.size == 1 else wrap_ddp(learner)

@@ -145,6 +145,10 @@ def test_the_network_sees_images_of_the_given_side():
     ("tree", "message"),
     [
         ({"objective": {"name": "autoencoder"}, "sides": [0.5, 1]}, "autoencoder draws images of one side"),
+        (
+            {"objective": {"name": "distil", "teacher": "x", "beside": {"name": "autoencoder"}}, "sides": [0.5, 1]},
+            "distil draws images of one side",
+        ),
         ({"encoder": {"arch": "vit_small", "size": 224}, "sides": [0.5, 1]}, "vit_small is built for one side"),
         ({"sides": []}, "sides"),
         ({"sides": [1.5]}, "sides"),

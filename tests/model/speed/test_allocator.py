@@ -6,7 +6,7 @@ import pytest
 
 _COUNT_FAULTS = """
 import resource, sys, torch
-from herbray.model.allocator import reuse_memory
+from herbray.model.speed.allocator import reuse_memory
 if sys.argv[1] == "reuse":
     assert reuse_memory()
 def use():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from herbray.model.depthwise import speed_up_depthwise
 from herbray.model.encoder import EncoderSpec, build_encoder
+from herbray.model.speed.depthwise import speed_up_depthwise
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from herbray.model.compilation import should_compile
+from herbray.model.speed.compilation import should_compile
 
 CPU = torch.device("cpu")
 
