@@ -8,7 +8,7 @@ from herbray.tracking.delivery import (
     StoreRefused,
     StoreUnreachable,
     deliver_in_background,
-    mark_failed,
+    mark_unfinished,
     wrap_store_errors,
 )
 from herbray.tracking.history import History, Point
@@ -59,7 +59,7 @@ __all__ = [
     "log_metrics",
     "log_results",
     "log_run_metrics",
-    "mark_failed",
+    "mark_unfinished",
     "open_run",
     "pin_version",
     "promotion_lock",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from herbray.console.redact import redact
 from herbray.exit_codes import Unreachable, find_refusal
@@ -140,7 +140,8 @@ def deliver_in_background(
 ) -> Iterator[None]:
     """Deliver the metrics of a run while the body runs; at the end, all of them have been delivered.
 
-    If the body fails, the run is marked FAILED if the server answers, and the error is raised again.
+    If the body fails, the run is marked FAILED, or KILLED if the job was asked to stop, as far as the server answers;
+    the error is raised again.
 
     Args:
         run: the run of the body.
@@ -154,10 +155,10 @@ def deliver_in_background(
     with DeliveryThread(deliver) as delivery:
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             with suppress(StoreUnreachable):
                 delivery.finish(_GRACE)
-                mark_failed(run)
+                mark_unfinished(run, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
         try:
             delivery.finish(PATIENCE if patience is None else patience)
@@ -186,19 +187,19 @@ def wrap_store_errors(hint: str, run: Run | None = None) -> Iterator[None]:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:  # OSError: errors of requests, and a full disk
         if run is not None:
-            mark_failed(run)
+            mark_unfinished(run)
         if find_refusal(error) is not None:
             raise StoreRefused(f"the tracking server refuses a request ({summarise_error(error)}); {hint}") from error
         raise StoreUnreachable(f"the tracking server is unreachable ({summarise_error(error)}); {hint}") from error
 
 
-def mark_failed(run: Run) -> None:
-    """Close a run as FAILED; if the server is unreachable, only log a warning."""
+def mark_unfinished(run: Run, status: Literal["FAILED", "KILLED"] = "FAILED") -> None:
+    """Close a run that did not finish; if the server is unreachable, only log a warning."""
     try:
         with try_once():
-            finish(run, "FAILED")
+            finish(run, status)
     except Exception as error:
-        _log.warning("run %s could not be marked as failed: %s", run.run_id, summarise_error(error))
+        _log.warning("run %s could not be marked %s: %s", run.run_id, status, summarise_error(error))
 
 
 def summarise_error(error: BaseException | None) -> str:

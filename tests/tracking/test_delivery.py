@@ -95,6 +95,10 @@ def test_an_error_of_the_body_is_raised(mlflow_server, uri):
         raise KeyError("work")
     assert client(uri).get_run(run.run_id).info.status == "FAILED"
     assert curve(run) == expected(2)
+    stopped = open_run(uri, "delivery", "stopped", {})
+    with pytest.raises(KeyboardInterrupt), deliver_in_background(stopped, lambda: None, ""):
+        raise KeyboardInterrupt
+    assert client(uri).get_run(stopped.run_id).info.status == "KILLED"
     away = open_run(mlflow_server.uri, "delivery", "fails away", {})
     with mlflow_server.out_of_order("refuse"):
         start = time.monotonic()
