@@ -175,7 +175,7 @@ def test_on_one_host_the_server_is_backed_up_lost_and_restored(place, store):
             # The real store's protocol, in memory: it proves the addresses and calls, not durability or permissions.
             host.run("python3", "-m", "venv", place / "home" / "venv")
             host.run(host.python, "-m", "pip", "install", "-q", "uv")
-            packages = ["-r", place / "cluster/mlflow/requirements.lock", "moto[s3,server]==5.2.5"]
+            packages = ["-r", place / "cluster/mlflow/requirements.lock", "moto[s3]==5.2.5"]
             host.run(host.python.with_name("uv"), "pip", "install", "-q", "--python", host.python, *packages)
             port = free_port()
             emulator = subprocess.Popen([host.python, "-m", "moto.server", "-p", port], stderr=subprocess.DEVNULL)
