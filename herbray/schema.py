@@ -223,6 +223,22 @@ SUSPECT: Final = pa.schema(
 """The list for curators: one row per specimen, most doubtful first."""
 
 
+VERDICT: Final = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),  # of the row: the same row in two files counts once
+        pa.field("at", pa.string(), nullable=False),  # when: UTC, "2026-03-01T09:30:00.000Z"
+        pa.field("reviewer", pa.string(), nullable=False),
+        pa.field("specimen_id", pa.string(), nullable=False),
+        pa.field("rank", pa.string(), nullable=False),  # of the name
+        pa.field("given", pa.string(), nullable=False),  # the name that the sheet was filed under when it was judged
+        pa.field("verdict", pa.string(), nullable=False),  # "wrong", "right", "maybe" or "open" (withdrawn)
+        pa.field("name", pa.string()),  # the right name at this rank, if the reviewer gave one
+        pa.field("note", pa.string()),
+    ]
+)
+"""What reviewers decided, in CSV: rows are only added. A reviewer's last row on a sheet, rank and given name counts."""
+
+
 def embedding_schema(dim: int) -> pa.Schema:
     """The schema of an embeddings table with `dim` numbers per specimen.
 

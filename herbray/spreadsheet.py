@@ -1,7 +1,9 @@
 """Tables for spreadsheet programs: CSV in which no text is interpreted as a formula."""
 
 import csv
+import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +39,13 @@ def write_csv(table: pa.Table, path: Path) -> None:
             writer.writerows(zip(*columns, strict=True))
 
 
-_AFTER_SEPARATOR: Final = re.compile(f"([;\t][ \u00a0]*)(?=[{re.escape(''.join(FORMULA_STARTS))}])")
+_FORMULA: Final = f"'*[ \u00a0]*[{re.escape(''.join(FORMULA_STARTS))}]"
+"""What an apostrophe is put in front of; apostrophes that are already there count, so that `unescape_formula` works."""
+
+_START: Final = re.compile(_FORMULA)
+_AFTER_SEPARATOR: Final = re.compile(f"([;\t][ \u00a0]*)(?={_FORMULA})")
+_ESCAPED_START: Final = re.compile(f"'(?={_FORMULA})")
+_ESCAPED_AFTER_SEPARATOR: Final = re.compile(f"([;\t][ \u00a0]*)'(?={_FORMULA})")
 
 
 def escape_formula(text: str) -> str:
@@ -46,7 +54,21 @@ def escape_formula(text: str) -> str:
     In some countries, programs also split cells at semicolons, so a formula may start after one.
     """
     text = _AFTER_SEPARATOR.sub(r"\1'", text)
-    return f"'{text}" if text.lstrip(" \u00a0").startswith(FORMULA_STARTS) else text
+    return f"'{text}" if _START.match(text) else text
+
+
+def unescape_formula(text: str) -> str:
+    """Remove the apostrophes that `escape_formula` put into a text."""
+    if _ESCAPED_START.match(text):
+        text = text[1:]
+    return _ESCAPED_AFTER_SEPARATOR.sub(r"\1", text)
+
+
+def format_rows(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as lines of CSV (RFC 4180), with texts escaped as in `write_csv`; None becomes an empty cell."""
+    lines = io.StringIO(newline="")
+    csv.writer(lines).writerows([_cell(value) for value in row] for row in rows)
+    return lines.getvalue()
 
 
 def _cell(value: object) -> object:

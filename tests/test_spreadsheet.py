@@ -2,8 +2,10 @@ import csv
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from herbray.spreadsheet import escape_formula, write_csv
+from herbray.spreadsheet import FORMULA_STARTS, escape_formula, format_rows, unescape_formula, write_csv
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", " ="])
@@ -34,3 +36,19 @@ def test_no_formula_starts_after_a_separator(sign):
 def test_plain_names_are_left_alone():
     assert escape_formula("× Sorbaronia fallax") == "× Sorbaronia fallax"
     assert escape_formula("") == ""
+
+
+@given(st.text("".join(FORMULA_STARTS) + "'; a\u00a0"))
+@example("'=1")
+@example(";\t=1")
+def test_an_escaped_text_is_no_formula_and_comes_back(text):
+    escaped = escape_formula(text)
+    assert not escaped.lstrip(" \u00a0").startswith(FORMULA_STARTS)
+    assert unescape_formula(escaped) == text
+
+
+def test_rows_are_formatted_as_in_a_file(tmp_path):
+    rows = [["=1", None, 'say "a, b"'], ["x\ny", "", 2]]
+    columns = {name: [str(row[at]) if row[at] is not None else None for row in rows] for at, name in enumerate("abc")}
+    write_csv(pa.table(columns), tmp_path / "out.csv")
+    assert format_rows([["a", "b", "c"], *rows]) == (tmp_path / "out.csv").read_bytes().decode("utf-8-sig")

@@ -1,0 +1,1 @@
+"""Verdicts: what reviewers decided about the names of sheets."""
