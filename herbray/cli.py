@@ -19,7 +19,7 @@ from herbray.lock import lock_output
 from herbray.settings import help_texts, job_files
 
 VERBS: Final = {
-    "catalogue": ("herbray.data.catalogue", "Catalogue", "build", "List the specimens of a source in a catalogue."),
+    "catalogue": ("herbray.data.catalogue_job", "Catalogue", "run", "List the specimens of a source in a catalogue."),
     "shard": ("herbray.flow.shards.build", "Shard", "shard", "Split a catalogue and write its images to shards."),
     "train": ("herbray.flow.training.job", "Train", "train", "Train an encoder and register it."),
     "register": (
@@ -110,14 +110,15 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
             logs.configure()  # before a verb imports Ray or MLflow
             loaded = importlib.import_module(module)
             spec = _load(verb, getattr(loaded, kind), path, overrides)
-            with lock_output(spec.out, verb) if hasattr(spec, "out") else nullcontext():  # one job per output
+            writes = hasattr(spec, "out") and not getattr(spec, "look", False)
+            with lock_output(spec.out, verb) if writes else nullcontext():  # one job per output
                 done = getattr(loaded, function)(spec)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         print(
             f"herbray {verb}: {make_printable(describe_failure(error, getattr(spec, 'out', Path())))}", file=sys.stderr
         )
         return code_of(error)
-    print(_summarize(done))
+    print(make_printable(_summarize(done)))
     return ExitCode.DONE
 
 
@@ -157,11 +158,12 @@ def _expand_benchmark(path: Path | None, overrides: Sequence[str]) -> tuple[Path
 
 
 def _summarize(done: Any) -> str:  # noqa: ANN401  (each job returns its own kind)
-    """One line that summarizes the result of a job."""
+    """The result of a job in one line, after notes on its data."""
     if isinstance(done, dict):
         counts = ", ".join(f"{count:,} {name}" for name, count in done["counts"].items())
         splits = ", ".join(f"{name} {rows:,}" for name, rows in done.get("splits", {}).items())
-        return f"{counts} ({splits})" if splits else counts
+        notes = "".join(f"note: {note}\n" for note in done.get("notes", ()))
+        return notes + (f"{counts} ({splits})" if splits else counts)
     if hasattr(done, "num_rows"):
         return f"{done.num_rows:,} results"
     if hasattr(done, "fitted"):
@@ -217,8 +219,22 @@ def init(
 
 
 for _verb in (verb for verbs in help_texts.PANELS.values() for verb in verbs):
-    if _verb not in ("demo", "promote"):
+    if _verb not in ("demo", "catalogue", "promote"):
         _add_command(_verb)
+
+
+@app.command(
+    "catalogue",
+    help=help_texts.verb_help("catalogue", VERBS["catalogue"][3]),
+    rich_help_panel=help_texts.panel_of("catalogue"),
+)
+def catalogue(
+    path: Annotated[Path | None, _first_argument("catalogue")] = None,
+    overrides: _Overrides = None,
+    look: Annotated[bool, typer.Option("--look", help="only show what would be read, and propose settings")] = False,
+) -> None:
+    """Build a catalogue, or look at its source; `--look` is short for `look=true`."""
+    raise typer.Exit(run("catalogue", path, [*(overrides or []), *(["look=true"] if look else [])]))
 
 
 @app.command(

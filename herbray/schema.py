@@ -46,6 +46,9 @@ MASKED_CATALOGUE: Final = CATALOGUE.append(
 )
 """One row per specimen; `image` has not been opened. `mask_boxes` is there only if the source has it."""
 
+VERBATIM_NAME: Final = "verbatim_name"
+"""Name of a column that only `catalogue.parquet` has, at its end: the name as the source writes it."""
+
 SHARD: Final = pa.schema(
     [
         *SPECIMEN,

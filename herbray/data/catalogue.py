@@ -1,29 +1,27 @@
 """The catalogue: one row per specimen, whatever the source, and a quarantine table of refused rows."""
 
 import hashlib
-import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
 from herbray import __version__, storage, tables
 from herbray.config import Spec
-from herbray.data.imaging.boxes import BoxesRefused, parse_boxes
+from herbray.data.names.catalogue_names import read_names
+from herbray.data.names.settings import Names
+from herbray.data.presence import find_absent
+from herbray.data.refusals import RefusalLog, refuse_unusable
+from herbray.data.shared_images import join_gatherings
 from herbray.data.sources import Source
-from herbray.data.sources.base import parse_genus
-from herbray.schema import CATALOGUE, MASK_BOXES, MASKED_CATALOGUE, QUARANTINE, RANKS, VERSION
+from herbray.data.sources.base import Account
+from herbray.schema import CATALOGUE, MASK_BOXES, MASKED_CATALOGUE, RANKS, VERBATIM_NAME, VERSION
 
 CATALOGUE_FILE: Final = "catalogue.parquet"
 QUARANTINE_FILE: Final = "quarantine.parquet"
 MANIFEST_FILE: Final = "manifest.json"
-
-_TAXON_COLUMNS: Final = (*RANKS, "true_species")
-_MAX_DETAIL: Final = 500  # characters of a refusal's detail
 
 
 class QuarantineLimit(ValueError):
@@ -35,46 +33,51 @@ class Catalogue(Spec):
 
     Attributes:
         source: source of the specimens.
+        names: how names are read, and tables to look them up in.
         out: folder for `catalogue.parquet`, `quarantine.parquet` and `manifest.json`.
         max_quarantined: largest share of the input rows that may be refused before the job fails.
+        look: only describe what would be read; nothing is written. Short: `herbray catalogue FILE --look`.
     """
 
     source: Source
+    names: Names = Names()
     out: Path = Path("runs/catalogue")
     max_quarantined: float = Field(default=0.05, ge=0, le=1)
+    look: bool = False
 
 
 def build(spec: Catalogue) -> dict[str, Any]:
     """Read the source, tidy the rows, quarantine unusable rows and write the three files.
 
-    Tidying converts taxon names to Unicode NFC with single spaces, strips all text except paths, replaces empty text by
-    null, and takes a missing genus from the species name (`parse_genus`). Rows without an id or an image, rows that
-    repeat the id of an earlier row, and rows with malformed `mask_boxes` go to quarantine. Rows without a genus stay in
-    the catalogue, but no split uses them.
+    Tidying strips all text except paths, replaces empty text by null, and reads the names (`herbray.data.names`). Rows
+    without an id or an image, rows that repeat the id of an earlier row, and rows with malformed `mask_boxes` go to
+    quarantine. Rows without a genus stay in the catalogue, but no split uses them. Specimens that share an image get
+    one gathering (`herbray.data.shared_images`).
 
     Each file is written under a temporary name and renamed, the manifest last: a folder with a manifest is complete.
 
     Returns:
-        The manifest: versions, source and citation; counts, where `input` = `ok` + `quarantined`; refusals by reason;
-        the number of names of each rank and of specimens of each institution; and the `fingerprint` of the rows.
+        The manifest: versions, source and citation; counts, where `input` = `ok` + `quarantined` + `skipped`; refusals
+        and skipped rows by reason; `notes`, sentences on what was found and changed; the number of names of each rank
+        and of specimens of each institution; and the `fingerprint` of the rows.
 
     Raises:
         ValueError: the source cannot be read or has no rows.
         QuarantineLimit: too many rows were refused; all of them are in `quarantine.parquet`.
     """
-    refused = _RefusalLog()
-    batches = list(spec.source.read(refused))
+    refused, account = RefusalLog(), Account()
+    batches = list(spec.source.read(refused, account))
     given = pa.Table.from_batches(batches, schema=batches[0].schema if batches else CATALOGUE)
     count = len(given) + len(refused.rows)
     if count == 0:
         raise ValueError(f"source {spec.source.name!r} has no rows; check its settings: {spec.source!r}")
-    kept = _refuse_unusable(_tidy(given), refused)
+    kept, notes = tidy(refuse_unusable(tidy_text(given), refused), spec)
     quarantine = refused.table()
     if len(kept) + len(quarantine) != count:
         raise RuntimeError(
             f"{count} rows came in, {len(kept)} + {len(quarantine)} went out; this is a bug, please report it"
         )
-    manifest = _make_manifest(spec, kept, quarantine)
+    manifest = _make_manifest(spec, kept, quarantine, account) | {"notes": notes}
     _write(spec.out, kept, quarantine, manifest)
     if len(quarantine) > spec.max_quarantined * count or len(kept) == 0:
         raise QuarantineLimit(
@@ -85,8 +88,41 @@ def build(spec: Catalogue) -> dict[str, Any]:
     return manifest
 
 
-def read(folder: Path) -> pa.Table:
+def tidy_text(table: pa.Table) -> pa.Table:
+    """Strip all texts except paths (file names may end in a space); empty texts become null."""
+    columns = {}
+    for name in table.column_names:
+        stripped = pc.utf8_trim_whitespace(table[name])
+        filled = pc.fill_null(pc.not_equal(stripped, ""), False)
+        columns[name] = pc.if_else(filled, table[name] if name == "image" else stripped, pa.scalar(None, pa.string()))
+    return pa.table(columns, schema=table.schema)
+
+
+def tidy(table: pa.Table, spec: Catalogue) -> tuple[pa.Table, list[str]]:
+    """Read the names of usable rows, and join the gatherings of specimens that share an image.
+
+    Returns:
+        The rows, with the column `herbray.schema.VERBATIM_NAME` at the end; and sentences on what was found and
+        changed.
+    """
+    names = read_names(table, spec.names)
+    columns = {name: names.columns.get(name, table[name]) for name in table.column_names}
+    tidied = pa.table(columns, schema=table.schema)
+    tidied, shared = join_gatherings(tidied, name_images(tidied["image"], str(spec.source.root)))
+    absent = find_absent(tidied["image"])
+    notes = [*names.notes, *shared]
+    if absent:
+        many = f"{len(absent):,} of {len(tidied):,} images are not there (e.g. {absent[0]})"
+        notes.append(f"{many}: `herbray shard` will refuse them")
+    return tidied.append_column(VERBATIM_NAME, names.columns[VERBATIM_NAME]), notes
+
+
+def read(folder: Path, verbatim: bool = False) -> pa.Table:
     """Read the catalogue in `folder`.
+
+    Args:
+        folder: that `build` wrote.
+        verbatim: read the column `herbray.schema.VERBATIM_NAME` too.
 
     Returns:
         A table in `herbray.schema.CATALOGUE` or `MASKED_CATALOGUE`, `specimen_id` unique.
@@ -97,8 +133,9 @@ def read(folder: Path) -> pa.Table:
     manifest = read_manifest(folder)
     file = tables.TableFile(folder / CATALOGUE_FILE, _remedy(folder))
     wanted = MASKED_CATALOGUE if MASK_BOXES in file.schema.names else CATALOGUE
-    tables.check_columns(file.schema, wanted, file.path, file.remedy)
-    table = file.read()
+    found = pa.schema(field for field in file.schema if field.name != VERBATIM_NAME)
+    tables.check_columns(found, wanted, file.path, file.remedy)
+    table = file.read(file.schema.names if verbatim else wanted.names)
     if len(table) != manifest["counts"]["ok"]:
         raise ValueError(f"{folder}: manifest and table do not match; {_remedy(folder)}")
     return table
@@ -138,7 +175,8 @@ def fingerprint(catalogue: pa.Table, root: str) -> str:
     """Compute the SHA-256 (FIPS 180-4) of the rows, independent of their order and of the images' location.
 
     Args:
-        catalogue: a table in `herbray.schema.CATALOGUE` or `MASKED_CATALOGUE` with unique ids.
+        catalogue: a table in `herbray.schema.CATALOGUE` or `MASKED_CATALOGUE` with unique ids. Names as the source
+            writes them are not part of the fingerprint.
         root: the folder that contains the images; see `name_images`.
 
     Returns:
@@ -146,7 +184,7 @@ def fingerprint(catalogue: pa.Table, root: str) -> str:
     """
     digest = hashlib.sha256(f"herbray catalogue {VERSION}\0".encode())
     order = pc.sort_indices(catalogue["specimen_id"])
-    for name in catalogue.column_names:
+    for name in [name for name in catalogue.column_names if name != VERBATIM_NAME]:
         column = name_images(catalogue[name], root) if name == "image" else catalogue[name]
         texts = pc.take(column.cast(pa.large_string()), order).combine_chunks()
         lengths = pc.fill_null(pc.binary_length(texts), -1)  # distinguishes null from "", and "ab", "c" from "a", "bc"
@@ -157,103 +195,8 @@ def fingerprint(catalogue: pa.Table, root: str) -> str:
     return digest.hexdigest()
 
 
-class _RefusalLog:
-    """Collects refused rows; sources call an instance as their `Refuse` function."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str | None, str | None, str, str, str]] = []
-
-    def __call__(self, specimen_id: str | None, image: str | None, reason: str, detail: str) -> None:
-        self.rows.append(
-            (
-                _make_storable(specimen_id),
-                _make_storable(image),
-                "catalogue",
-                reason,
-                (_make_storable(detail) or "")[:_MAX_DETAIL],
-            )
-        )
-
-    def table(self) -> pa.Table:
-        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(QUARANTINE)
-        arrays = [pa.array(column, pa.string()) for column in columns]
-        return pa.Table.from_arrays(arrays, schema=QUARANTINE)
-
-
-def _make_storable(text: str | None) -> str | None:
-    """Replace unpaired surrogates, which file names may contain, by question marks, so that the text can be stored."""
-    return None if text is None else text.encode("utf-8", "replace").decode()
-
-
-def _tidy(table: pa.Table) -> pa.Table:
-    columns = {name: _tidy_column(name, table[name]) for name in table.column_names}
-    columns["genus"] = pc.coalesce(columns["genus"], _map_distinct(columns["species"], parse_genus))
-    return pa.table(columns, schema=table.schema)
-
-
-def _tidy_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    stripped = pc.utf8_trim_whitespace(column)
-    empty = pc.equal(stripped, "")
-    if name in _TAXON_COLUMNS:
-        stripped = _map_distinct(column, _tidy_name)
-    elif name == "image":
-        stripped = column  # file names may end in a space
-    return pc.if_else(pc.fill_null(empty, True), pa.scalar(None, pa.string()), stripped)
-
-
-def _tidy_name(name: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(name.split()))
-
-
-def _map_distinct(column: pa.ChunkedArray, function: Callable[[str], str | None]) -> pa.ChunkedArray:
-    """Apply `function` to each text, but call it once per distinct value: names repeat thousands of times."""
-    coded = column.combine_chunks().dictionary_encode()
-    values = pa.array([function(value) for value in coded.dictionary.to_pylist()], pa.string())
-    return pa.chunked_array([values.take(coded.indices)])
-
-
-def _refuse_unusable(table: pa.Table, refused: _RefusalLog) -> pa.Table:
-    """Return the usable rows; pass the others to `refused`."""
-    for column, reason, detail in (
-        ("specimen_id", "no_id", "the row has no specimen_id"),
-        ("image", "no_image_path", "the row names no image"),
-    ):
-        missing = pc.is_null(table[column])
-        _refuse_rows(table.filter(missing), refused, reason, detail)
-        table = table.filter(pc.invert(missing))
-    ids = table["specimen_id"]
-    first = pc.index_in(ids, value_set=ids)
-    repeated = pc.not_equal(first, pa.array(np.arange(len(table), dtype=np.int32)))
-    _refuse_rows(table.filter(repeated), refused, "duplicate", "an earlier row has this specimen_id")
-    return _refuse_boxes(table.filter(pc.invert(repeated)), refused)
-
-
-def _refuse_boxes(table: pa.Table, refused: _RefusalLog) -> pa.Table:
-    """Return the rows whose boxes, if they have any, can be parsed; pass the others to `refused`."""
-    if MASK_BOXES not in table.column_names:
-        return table
-    faults = _map_distinct(table[MASK_BOXES], _find_fault)
-    for fault in pc.unique(faults).drop_null().to_pylist():
-        _refuse_rows(table.filter(pc.fill_null(pc.equal(faults, fault), False)), refused, "mask_boxes", fault)
-    return table.filter(pc.is_null(faults))
-
-
-def _find_fault(boxes: str) -> str | None:
-    """Return what is wrong with the text of a row's boxes."""
-    try:
-        parse_boxes(boxes)
-    except BoxesRefused as error:
-        return str(error)
-    return None
-
-
-def _refuse_rows(rows: pa.Table, refused: _RefusalLog, reason: str, detail: str) -> None:
-    for row in rows.select(["specimen_id", "image"]).to_pylist():
-        refused(row["specimen_id"], row["image"], reason, detail)
-
-
-def _make_manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table) -> dict[str, Any]:
-    root = str(spec.source.root)
+def _make_manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table, account: Account) -> dict[str, Any]:
+    root, skipped = str(spec.source.root), account.skipped.total()
     return {
         "table": "catalogue",
         "schema_version": VERSION,
@@ -261,7 +204,13 @@ def _make_manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table) -> dic
         "source": spec.source.model_dump(mode="json"),
         "root": root,
         "citation": spec.source.citation,
-        "counts": {"input": len(kept) + len(quarantine), "ok": len(kept), "quarantined": len(quarantine), "skipped": 0},
+        "counts": {
+            "input": len(kept) + len(quarantine) + skipped,
+            "ok": len(kept),
+            "quarantined": len(quarantine),
+            "skipped": skipped,
+        },
+        "skipped": dict(account.skipped.most_common()),
         "reasons": _count_values(quarantine["reason"]),
         "names": {rank: pc.count_distinct(kept[rank]).as_py() for rank in RANKS},
         "undetermined": kept["genus"].null_count,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from herbray.config import ConfigError, parse
-from herbray.data.sources.base import GuardedFolder
+from herbray.data.sources.base import Account, GuardedFolder
 from herbray.data.sources.folder import Folder
 from herbray.schema import CATALOGUE, MASKED_CATALOGUE
 
@@ -109,7 +109,8 @@ def test_rows_with_a_wrong_number_of_fields_are_refused_with_their_line(sheets):
 def test_a_missing_column_is_reported_with_a_remedy(sheets):
     write(sheets, ["file", "genus"], [["images/a.jpg", "A"]])
     with pytest.raises(
-        ValueError, match=r"labels\.csv: no column 'image'; the columns are 'file', 'genus'.*columns=\{image: file"
+        ValueError,
+        match=r"labels\.csv \(text, comma, utf-8\): no column 'image'; the columns are 'file', .*columns=\{image: file",
     ):
         read(Folder(path=sheets))
     with pytest.raises(ValueError, match=r"no column 'Sammler'.*holds the gathering"):
@@ -119,11 +120,16 @@ def test_a_missing_column_is_reported_with_a_remedy(sheets):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"image,genus\na.jpg,A\nb.jpg,\xe9\n", r"line 3: not UTF-8"),
-        (b'image,genus\na.jpg,A\nb.jpg,"B\nc.jpg,C\n', r"line 3: malformed CSV .*quote"),
-        (b'image,genus\na.jpg,"A"x\n', r"line 2: malformed CSV"),
+        (
+            b"image,genus\na.jpg,A\nb.jpg,Isoe\xebtes\n",
+            r"line 3: not UTF-8 .*or choose: encoding=cp1252 would read 'b.jpg,Isoeëtes'; encoding=mac_roman would",
+        ),
         (b"", "empty; write a header"),
-        (b"image,genus,genus\n", "genus more than once"),
+        (b"image,genus,Genus \n", r"names Genus more than once \(columns 2 and 3\); rename one"),
+        (b"\x1f\x8bxxxxxxxx", "compressed; unpack it first"),
+        ("image,genus\n".encode("utf-16-le"), "UTF-16 without a byte order mark; set encoding=utf-16-le"),
+        ("image,genus\n".encode("utf-16-be"), "set encoding=utf-16-be"),
+        (b"image,x;y\n", "comma and semicolon split the lines equally well"),
     ],
 )
 def test_a_broken_table_is_an_error_that_names_the_line(sheets, content, message):
@@ -142,6 +148,38 @@ def test_unknown_and_doubled_settings_are_reported():
         parse(Folder, {"path": "x", "columns": {"genera": "g"}})
     with pytest.raises(ConfigError, match="keep one"):
         parse(Folder, {"path": "x", "columns": {"genus": "g"}, "constants": {"genus": "A"}})
+
+
+def test_settings_of_a_table_are_checked():
+    with pytest.raises(ConfigError, match="one character, or one of: comma, semicolon, tab, vertical bar"):
+        parse(Folder, {"path": "x", "delimiter": "::"})
+    with pytest.raises(ConfigError, match="no such encoding; usual ones are utf-8"):
+        parse(Folder, {"path": "x", "encoding": "latin-99"})
+    assert parse(Folder, {"path": "x", "delimiter": "tab", "encoding": "latin-1"}).delimiter == "\t"
+
+
+def test_stray_quotes_and_short_rows_are_refused_with_their_lines(sheets):
+    lines = ["Image ;GENUS;;", 'images/a.jpg;"Rubus;;', "images\\b.JPG;Zea;;", "images/b.jpg;Zea;x", "a.jpg", ";;;", ""]
+    (sheets / "labels.csv").write_text("\n".join(lines), encoding="cp1252")
+    account = Account()
+    refused = []
+    (batch,) = Folder(path=sheets, encoding="cp1252").read(lambda *row: refused.append(row), account)
+    assert batch["image"].to_pylist() == [str(sheets / "images/b.jpg")]
+    assert batch["genus"].to_pylist() == ["Zea"]
+    assert [(row[2], row[3].partition(":")[0]) for row in refused] == [
+        ("quote", "labels.csv, line 2"),
+        ("fields", "labels.csv, line 4"),
+        ("fields", "labels.csv, line 5"),
+    ]
+    assert account.skipped == {"blank": 1}
+
+
+def test_another_table_in_the_folder_is_suggested(sheets):
+    (sheets / "Labels.XLSX").touch()
+    with pytest.raises(ValueError, match=r"labels\.csv: no such file; set labels=Labels\.XLSX"):
+        read(Folder(path=sheets))
+    with pytest.raises(ValueError, match="set `path` to the folder of the images"):
+        read(Folder(path=sheets / "absent"))
 
 
 def test_rows_are_streamed_in_batches(sheets, monkeypatch):

@@ -1,9 +1,10 @@
 """Interface of sources of specimens: a specification that streams rows; and protection against unsafe file names."""
 
 import os
-import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
 
@@ -18,10 +19,20 @@ Refuse: TypeAlias = Callable[[str | None, str | None, str, str], None]
 `reason` is a short stable code ("outside"), `detail` a sentence for the user.
 """
 
+
+@dataclass
+class Account:
+    """What a source says about its data beside the rows, for the manifest.
+
+    Attributes:
+        skipped: reason → number of input rows that are left out without being refused.
+    """
+
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
 BATCH_ROWS: Final = 65_536
 """Rows per Arrow batch: large enough for vectorised work, small compared to memory."""
-
-_GENUS: Final = re.compile(r"^(?:[×xX]\s+|×)?([^\W\d_a-z][^\W\d_A-Z]+(?:-[^\W\d_]+)?)(?=[\s_]|$)")
 
 
 class SourceSpec(Spec, ABC):
@@ -48,8 +59,12 @@ class SourceSpec(Spec, ABC):
         """
 
     @abstractmethod
-    def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
+    def read(self, refuse: Refuse, account: Account | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the specimens.
+
+        Args:
+            refuse: receives bad rows.
+            account: receives what the source says about its data, complete when the last batch is read.
 
         Yields:
             Batches with the columns of `herbray.schema.CATALOGUE`, or all of them with the columns of
@@ -82,16 +97,6 @@ def make_batch(columns: Mapping[str, Sequence[str | None] | pa.Array]) -> pa.Rec
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def parse_genus(species: str | None) -> str | None:
-    """Parse the genus in a species name: the first word, if it is written like a genus (ICN, Art. 20).
-
-    A genus starts with a capital: "Rubus caesius" gives "Rubus", "× Sorbaronia fallax" gives "Sorbaronia";
-    "rubus_caesius", "indet." and "sp. 3" give None, because the first word of a remark is not a genus.
-    """
-    match = _GENUS.match(species) if species else None
-    return match[1] if match else None
-
-
 class GuardedFolder:
     """A folder that file names from untrusted metadata must not leave.
 
@@ -99,9 +104,10 @@ class GuardedFolder:
     opened, and the name of a file that does not exist is accepted (reading it will fail later).
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Guard `folder`, with links resolved."""
+    def __init__(self, folder: Path, links: Sequence[Path] = ()) -> None:
+        """Guard `folder`, with links resolved; links in it may also lead into the folders `links`."""
         self.folder = folder.resolve()
+        self._allowed = (self.folder, *(link.resolve() for link in links))
         self._subfolders: dict[str, tuple[str, frozenset[str]] | None] = {}
 
     def locate(self, name: str) -> str | None:
@@ -119,22 +125,28 @@ class GuardedFolder:
         path = f"{prefix}/{leaf}"
         return path if leaf not in links or self._contains(Path(path)) else None
 
-    def _list_links(self, parent: str) -> tuple[str, frozenset[str]] | None:
-        """Return a subfolder's absolute path and the names in it that are links; None if it lies outside."""
-        path = PurePosixPath(parent)
-        if path.is_absolute() or ".." in path.parts or "\0" in parent:
+    def find_subfolder(self, name: str) -> str | None:
+        """Return the absolute path of a subfolder, which need not exist; None if it lies outside."""
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\0" in name:
             return None
         folder = self.folder / path
-        if not self._contains(folder):
+        return str(folder) if self._contains(folder) else None
+
+    def _list_links(self, parent: str) -> tuple[str, frozenset[str]] | None:
+        """Return a subfolder's absolute path and the names in it that are links; None if it lies outside."""
+        folder = self.find_subfolder(parent)
+        if folder is None:
             return None
         try:
             with os.scandir(folder) as entries:
-                return str(folder), frozenset(entry.name for entry in entries if entry.is_symlink())
+                return folder, frozenset(entry.name for entry in entries if entry.is_symlink())
         except OSError:  # missing or unreadable: no file in it can be reached
-            return str(folder), frozenset()
+            return folder, frozenset()
 
     def _contains(self, path: Path) -> bool:
         try:
-            return path.resolve().is_relative_to(self.folder)
+            resolved = path.resolve()
+            return any(resolved.is_relative_to(folder) for folder in self._allowed)
         except (OSError, RuntimeError):  # the links form a loop
             return False

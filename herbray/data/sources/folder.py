@@ -1,6 +1,5 @@
-"""A folder of images with a CSV file of labels: the simplest source for a herbarium's own sheets."""
+"""A folder of images with a table of labels: the simplest source for a herbarium's own sheets."""
 
-import csv
 import difflib
 import itertools
 from collections.abc import Iterator, Sequence
@@ -10,26 +9,35 @@ from typing import Final, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
-from herbray.data.sources.base import BATCH_ROWS, GuardedFolder, Refuse, SourceSpec, make_batch
+from herbray.data.sources.base import BATCH_ROWS, Account, Refuse, SourceSpec, make_batch
+from herbray.data.sources.image_finder import ImageFinder
+from herbray.data.tabular.header import fold, propose
+from herbray.data.tabular.reading import Dialect, OpenTable, open_table
+from herbray.data.tabular.records import BLANK
+from herbray.data.tabular.separators import NAMES
 from herbray.schema import MASKED_CATALOGUE
 
-_ENCODING: Final = "utf-8-sig"  # UTF-8, with or without the byte order mark that spreadsheets write
+_TABLES: Final = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xls", ".xlsm", ".ods", ".parquet")
 
 
 class Folder(SourceSpec):
-    """Images in a folder, described by a CSV file (RFC 4180, UTF-8, one header line).
+    """Images in a folder, described by a table: delimited text, a workbook (`.xlsx`, `.ods`, …) or Parquet.
 
-    A catalogue column is taken from the CSV column that `columns` names, else from `constants`, else from the CSV
-    column of the same name; otherwise it is null. Without a `specimen_id`, the image's relative path is the id. Names
-    are kept as written ("zea_mays" is not changed and gives no genus): map the genus column if there is one. The column
-    `mask_boxes` says which parts of a sheet `shard.mask` paints over (`herbray.data.imaging.boxes`).
+    Separator, quotes and encoding of a text are found out (`herbray.data.tabular`). A catalogue column is taken from
+    the column that `columns` names, else from `constants`, else from the column of the same name; otherwise it is null.
+    Names of columns match in any case and with any blanks. Without a `specimen_id`, the image's name is the id. The
+    column `mask_boxes` says which parts of a sheet `shard.mask` paints over (`herbray.data.imaging.boxes`).
 
     Attributes:
-        path: the folder; image paths in the CSV file are relative to it and must stay inside.
-        labels: the CSV file, relative to the folder.
-        columns: catalogue column → CSV column, e.g. `{image: file, gathering: sheet}`.
+        path: the folder; image paths in the table are relative to it and must stay inside. See `ImageFinder` for how
+            a file is found.
+        labels: the table, relative to the folder.
+        columns: catalogue column → column of the table, e.g. `{image: file, gathering: sheet}`.
         constants: catalogue column → value for all rows, e.g. `{institution: K}`.
-        delimiter: separator of the fields of a line.
+        delimiter: separator of the fields of a line: a character, or `tab`; null: found out.
+        encoding: of a text, e.g. `cp1252`; null: UTF-8, or UTF-16 with a byte order mark.
+        sheet: of a workbook; null: the only one that is not empty.
+        links: further folders into which links in the folder may lead, e.g. a data store of git-annex or DVC.
     """
 
     name: Literal["folder"] = "folder"
@@ -37,7 +45,10 @@ class Folder(SourceSpec):
     labels: str = "labels.csv"
     columns: dict[str, str] = Field(default_factory=dict)
     constants: dict[str, str] = Field(default_factory=dict)
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    links: tuple[Path, ...] = ()
 
     @field_validator("columns", "constants")
     @classmethod
@@ -48,6 +59,24 @@ class Folder(SourceSpec):
                 hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(MASKED_CATALOGUE.names)}"
                 raise ValueError(f"{name!r} is not a catalogue column; {hint}")
         return mapping
+
+    @field_validator("delimiter")
+    @classmethod
+    def _check_delimiter(cls, text: str | None) -> str | None:
+        by_name = {name: separator for separator, name in NAMES.items()}
+        separator = by_name.get(text, text) if text is not None else None
+        if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+            raise ValueError(f"a delimiter is one character, or one of: {', '.join(by_name)}")
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, name: str | None) -> str | None:
+        try:
+            "".encode(name or "utf-8")
+        except LookupError:
+            raise ValueError("no such encoding; usual ones are utf-8, utf-16, cp1252, mac_roman") from None
+        return name
 
     @model_validator(mode="after")
     def _check_conflicts(self) -> "Folder":
@@ -61,106 +90,89 @@ class Folder(SourceSpec):
         """The folder."""
         return self.path.resolve()
 
-    def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
-        """Stream the CSV file; see `SourceSpec.read`.
+    @property
+    def table(self) -> Path:
+        """The table of labels."""
+        return self.path / self.labels
 
-        Refused: a line with too few or too many fields ("fields"), an image path that leaves the folder ("outside").
+    @property
+    def dialect(self) -> Dialect:
+        """What the settings say about the table."""
+        return Dialect(self.delimiter, self.encoding, self.sheet)
+
+    def read(self, refuse: Refuse, account: Account | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream the table; see `SourceSpec.read`.
+
+        Refused, with the line: a row with too few or too many fields ("fields") or stray quotes ("quote"); an image
+        whose path leaves the folder ("outside"), is a web address ("address") or fits several files ("ambiguous").
 
         Raises:
-            ValueError: the file is missing, is not UTF-8, is malformed CSV (with the line number), or lacks a column.
+            ValueError: the table is missing, cannot be decoded, lacks a column or names one twice.
         """
-        path = self.path / self.labels
-        records = _read_records(path, self.delimiter)
-        _, header = next(records, (1, []))
-        positions = self._find_positions(path, header)
-        root = GuardedFolder(self.path)
-        while chunk := list(itertools.islice(records, BATCH_ROWS)):
-            rows = []
-            for line, fields in chunk:
-                if len(fields) == len(header):
-                    rows.append(fields)
-                else:
-                    detail = f"{self.labels}, line {line}: {len(fields)} fields where the header has {len(header)}"
-                    refuse(None, None, "fields", detail)
-            yield self._batch(rows, positions, root, refuse)
 
-    def _find_positions(self, path: Path, header: Sequence[str]) -> dict[str, int]:
-        """Return catalogue column → position in a line of the CSV file."""
-        names = [name.strip() for name in header]
-        if not any(names):
-            raise ValueError(f"{path}: empty; write a header line, then one line per image")
-        repeated = sorted({name for name in names if name and names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"{path}: the header names {', '.join(repeated)} more than once; rename one")
+        def report(line: int, reason: str, detail: str) -> None:
+            if reason == BLANK:
+                (account or Account()).skipped[BLANK] += 1
+                return
+            refuse(None, None, reason, f"{self.labels}, line {line}: {detail}")
+
+        if not self.table.is_file():
+            raise ValueError(f"{self.table}: no such file; {self._suggest_table()}")
+        table = open_table(self.table, report, self.dialect)
+        positions = self.find_columns(table)
+        finder = ImageFinder(self.path, self.links)
+        while chunk := list(itertools.islice(table.records, BATCH_ROWS)):
+            yield self._batch([fields for _, fields in chunk], positions, finder, refuse)
+
+    def find_columns(self, table: OpenTable) -> dict[str, int]:
+        """Return catalogue column → position in a row of the table.
+
+        Raises:
+            ValueError: a column that `columns` names is not there, or none holds the images.
+        """
         positions = {}
         for column in MASKED_CATALOGUE.names:
             wanted = self.columns.get(column, column)
-            if wanted in names and column not in self.constants:
-                positions[column] = names.index(wanted)
+            place = table.positions.get(fold(wanted))
+            if place is not None and column not in self.constants:
+                positions[column] = place
             elif column in self.columns or (column == "image" and column not in self.constants):
-                raise ValueError(
-                    f"{path}: no column {wanted!r}; the columns are {', '.join(map(repr, names))}. "
-                    f"Name the column that holds the {column}, e.g. columns={{{column}: {names[0]}}}"
-                )
+                raise ValueError(_explain_missing(table, column, wanted))
         if "image" not in positions:
-            raise ValueError(f"{path}: `constants` gives all rows the same image; name a column instead")
+            raise ValueError(f"{table.path}: `constants` gives all rows the same image; name a column instead")
         return positions
 
     def _batch(
-        self, rows: Sequence[list[str]], positions: dict[str, int], root: GuardedFolder, refuse: Refuse
+        self, rows: Sequence[list[str]], positions: dict[str, int], finder: ImageFinder, refuse: Refuse
     ) -> pa.RecordBatch:
         cells = {column: [row[position] for row in rows] for column, position in positions.items()}
         names = [name.strip() for name in cells["image"]]
         identities = cells.setdefault("specimen_id", names)
-        found = [
-            root.locate(name) if name else "" for name in names
-        ]  # rows without an image are refused by the catalogue
-        for identity, name, image in zip(identities, names, found, strict=True):
-            if image is None:
-                refuse(identity, name, "outside", f"the path must stay inside {self.path}, also through links")
-        cells["image"] = [image or "" for image in found]
+        images: list[str | None] = []
+        for identity, name in zip(identities, names, strict=True):
+            found = finder.find(name) if name else None
+            images.append("" if found is None else found.path)  # the catalogue refuses rows without an image
+            if found is not None and found.path is None:
+                refuse(identity, name, found.reason, found.detail)
+        cells["image"] = [image or "" for image in images]
         cells.update((column, [text] * len(rows)) for column, text in self.constants.items())
-        if None not in found:
+        if None not in images:
             return make_batch(cells)
-        keep = [image is not None for image in found]
+        keep = [image is not None for image in images]
         return make_batch({column: list(itertools.compress(values, keep)) for column, values in cells.items()})
 
-
-def _read_records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record of a CSV file with the number of its first line; blank lines are skipped."""
-    try:
-        with path.open(encoding=_ENCODING, newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            while True:
-                line = reader.line_num + 1
-                try:
-                    fields = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    raise ValueError(
-                        f"{path}, line {line}: malformed CSV ({error}); look for an unclosed or undoubled quote"
-                    ) from None
-                if fields:
-                    yield line, fields
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: no such file; set `path` and `labels` to the location of the table of labels"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}, line {_find_undecodable_line(path)}: not UTF-8 ({error.reason}); save it again as CSV in UTF-8"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    def _suggest_table(self) -> str:
+        """Say what to set if the table is not there: a table that is, if there is one."""
+        if not self.path.is_dir():
+            return "set `path` to the folder of the images"
+        found = sorted(path.name for path in self.path.iterdir() if path.suffix.lower() in _TABLES)
+        return f"set labels={found[0]}" if found else "set `path` and `labels` to the location of the table of labels"
 
 
-def _find_undecodable_line(path: Path) -> int:
-    """Find the first line that is not UTF-8; the CSV reader's line number is wrong because the decoder reads ahead."""
-    with path.open("rb") as file:
-        for line, text in enumerate(file, start=1):
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                return line
-    return 1
+def _explain_missing(table: OpenTable, column: str, wanted: str) -> str:
+    names = ", ".join(repr(name.strip()) for name in table.header)
+    proposed = propose(column, table.header) or next(name.strip() for name in table.header if name.strip())
+    return (
+        f"{table.path} ({table.kind}): no column {wanted!r}; the columns are {names}. "
+        f"Name the column that holds the {column}, e.g. columns={{{column}: {proposed}}}"
+    )

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from herbray.data.sources.base import BATCH_ROWS, GuardedFolder, Refuse, SourceSpec, make_batch, parse_genus
+from herbray.data.names.parse import parse_name
+from herbray.data.sources.base import BATCH_ROWS, Account, GuardedFolder, Refuse, SourceSpec, make_batch
 from herbray.data.sources.json_stream import stream_elements
 from herbray.schema import RANKS
 
@@ -36,7 +37,7 @@ INSTITUTION_CODES: Final = {
 class HalfEarth(SourceSpec):
     """A folder of images with `metadata.json`: annotations, categories, images, institutions or regions, licenses.
 
-    The genus is the first word of a category's name. Images without an annotation, such as the challenge's test
+    The genus is read from a category's name. Images without an annotation, such as the challenge's test
     part, are undetermined specimens; an image whose only annotation is malformed is refused. A second annotation of an
     image gives a second row with the same `specimen_id`, which the catalogue quarantines.
 
@@ -53,7 +54,7 @@ class HalfEarth(SourceSpec):
         """The folder of `metadata.json`."""
         return self._metadata().parent.resolve()
 
-    def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
+    def read(self, refuse: Refuse, account: Account | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the metadata, with sections in any order, and join them; see `SourceSpec.read`.
 
         Refused: elements without a required key ("malformed"), annotations of unknown images ("no_image") or
@@ -206,7 +207,7 @@ def _parse_image_id(item: object) -> int | None:
 def _parse_category(item: dict[str, Any]) -> _Row:
     name = _parse_text(item["name"]).strip()
     order, family = (_parse_text(item.get(rank) or "") for rank in ("order", "family"))
-    return _parse_id(item["id"]), order, family, parse_genus(name), name
+    return _parse_id(item["id"]), order, family, parse_name(name).genus, name
 
 
 def _parse_institution(item: dict[str, Any]) -> _Row:

@@ -8,7 +8,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
+
 from herbray import config, schema, tables
+from herbray.console.logs import make_printable
 from herbray.data import catalogue
 from herbray.data.labels import ALL
 from herbray.flow.cluster import connection
@@ -38,7 +41,8 @@ def study(spec: Study) -> Path:
     log = StageLog()
     log.start("catalogue", "list the specimens")
     settings, names = config.dump(spec), with_values(spec.catalogue, out=spec.out / "catalogue")
-    catalogue.build(names)
+    for note in catalogue.build(names)["notes"]:
+        log.start("note", escape(make_printable(note)))
     shards = with_values(spec.shard, catalogue=names.out, out=spec.out / "shards")
     found = _preflight(spec, shards)
     with connection.connect(cpus=count_cpus(spec)):

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from herbray.data.sources.base import Refuse, SourceSpec
+from herbray.data.sources.base import Account, Refuse, SourceSpec
 from herbray.data.sources.synthetic import layouts
 from herbray.data.sources.synthetic.drawing.sheet import DRAWING_VERSION, Subject
 from herbray.data.sources.synthetic.flora import FloraSizes
@@ -89,7 +89,7 @@ class Synthetic(SourceSpec):
         """The folder of the sheets."""
         return self.path.resolve()
 
-    def read(self, refuse: Refuse) -> Iterator[pa.RecordBatch]:
+    def read(self, refuse: Refuse, account: Account | None = None) -> Iterator[pa.RecordBatch]:
         """Draw missing sheets, write the layout's tables, then stream the catalogue.
 
         Raises:

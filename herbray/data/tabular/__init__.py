@@ -1,0 +1,1 @@
+"""Tables as people save them: delimited text in any common dialect, workbooks and Parquet, read as rows of text."""
