@@ -54,6 +54,12 @@ VERBS: Final = {
         "suspects",
         "List sheets that may be filed under a wrong name.",
     ),
+    "review": (
+        "herbray.flow.review.job",
+        "Review",
+        "review",
+        "Write a page on which curators judge the suspects, and save their verdicts.",
+    ),
     "study": (
         "herbray.flow.study.job",
         "Study",
@@ -219,7 +225,7 @@ def init(
 
 
 for _verb in (verb for verbs in help_texts.PANELS.values() for verb in verbs):
-    if _verb not in ("demo", "catalogue", "promote"):
+    if _verb not in ("demo", "catalogue", "promote", "review"):
         _add_command(_verb)
 
 
@@ -249,6 +255,18 @@ def promote(
 ) -> None:
     """Promote or roll back a model; `--to VERSION` is short for `to=VERSION`."""
     raise typer.Exit(run("promote", path, [*(overrides or []), *([f"to={to}"] if to is not None else [])]))
+
+
+@app.command(
+    "review", help=help_texts.verb_help("review", VERBS["review"][3]), rich_help_panel=help_texts.panel_of("review")
+)
+def review(
+    path: Annotated[Path | None, _first_argument("review")] = None,
+    overrides: _Overrides = None,
+    serve: Annotated[bool, typer.Option("--serve", help="serve the page on this machine, and save verdicts")] = False,
+) -> None:
+    """Write the page; `--serve` is short for `serve=true`."""
+    raise typer.Exit(run("review", path, [*(overrides or []), *(["serve=true"] if serve else [])]))
 
 
 @app.command(

@@ -21,6 +21,7 @@ TABLES: Final = {
     "LEFT_OUT": ("Left out", "`results-left-out.parquet`"),
     "TRIAL": ("Trials", "`trials.parquet`"),
     "SUSPECT": ("Suspects", "`suspects.parquet`"),
+    "VERDICT": ("Verdicts", "`saved.csv`, `verdicts-REVIEWER.csv`"),
 }
 """Name in `herbray.schema` → heading, file."""
 
@@ -29,7 +30,8 @@ def page() -> str:
     """The page as Markdown."""
     parts = [
         "# Tables",
-        f"Every table is a Parquet file. The columns are defined in `herbray/schema.py`, version {schema.VERSION}.",
+        "Every table is a Parquet file, except verdicts, which are CSV. The columns are defined in "
+        f"`herbray/schema.py`, version {schema.VERSION}.",
     ]
     for name, (heading, file) in TABLES.items():
         table = schema.embedding_schema(512) if name == "EMBEDDING" else getattr(schema, name)

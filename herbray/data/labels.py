@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -25,6 +26,15 @@ class Labels(Spec):
         "genus",
         description="rank of the names that encoders are trained on; sheets without such a name are not used. all: the "
         "finest name of each sheet, for the hierarchical objective",
+    )
+    verdicts: Path | None = Field(
+        None,
+        description="folder with CSV files of reviewers' verdicts, or one CSV file; None: all names are taken as filed",
+    )
+    wrong: Literal["leave_out", "correct"] = Field(
+        "leave_out",
+        description="what becomes of training and validation sheets whose name was judged wrong. correct: they get the "
+        "right name if the reviewers gave one, and are left out otherwise",
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -77,7 +78,7 @@ def precisions(places: Indices, wrong: Mask, units: Indices, first: Sequence[int
 def stretches(places: Indices, wrong: Mask, units: Indices, length: int) -> list[Share]:
     """The share of wrong names down the list, by stretches that grow; those without a judged sheet are left out."""
     ends = [0, *(n for n in FIRST if n < length), length]
-    parts = [share_wrong(places, wrong, units, a + 1, b) for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [share_wrong(places, wrong, units, a + 1, b) for a, b in pairwise(ends)]
     return [each for each in parts if each]
 
 

@@ -124,8 +124,8 @@ def _check_cells(where: str, row: Mapping[str, str]) -> None:
         _parse_time(row["at"])
     except ValueError:
         raise ValueError(
-            f"{where}: at {row['at'][:40]!r} is not a time like 2026-03-01T09:30:00.000Z: the order of verdicts follows "
-            "from it; format the column as text, or leave the cell empty if the verdict is older than all others"
+            f"{where}: at {row['at'][:40]!r} is not a time like 2026-03-01T09:30:00.000Z, and the order of "
+            "verdicts follows from it; format the column as text, or leave the cell empty if the verdict is the oldest"
         ) from None
 
 

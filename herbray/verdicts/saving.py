@@ -1,9 +1,9 @@
-"""Appends verdicts to a file, so that two reviewers, a full disk or a power cut lose none that was reported as saved."""
+"""Appends verdicts to a file: two reviewers, a full disk or a power cut lose none that was reported as saved."""
 
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +59,8 @@ def append_verdicts(file: Path, rows: Sequence[Mapping[str, str | None]]) -> Non
             _write_all(handle, (b"\r\n" if is_torn else b"" if size else _HEADER) + data)
             os.fsync(handle)
         except OSError:
-            os.ftruncate(handle, size)
+            with suppress(OSError):  # the first error is the one to tell
+                os.ftruncate(handle, size)
             raise
         if not size:
             sync_to_disk(file.parent)

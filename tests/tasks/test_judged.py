@@ -39,7 +39,10 @@ def test_the_list_is_scored_on_judged_sheets_only():
 
 
 def test_average_precision_is_the_mean_precision_at_the_wrong_names():
-    places, wrong = np.array([7, 3, 11, 2]), np.array([True, False, True, True])  # in order: 2 wrong, 3, 7 wrong, 11 wrong
+    places, wrong = (
+        np.array([7, 3, 11, 2]),
+        np.array([True, False, True, True]),
+    )  # in order: 2 wrong, 3, 7 wrong, 11 wrong
     assert average_precision(places, wrong) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
     low, high = average_precision_interval(places, wrong, np.arange(4), seed=0)
     assert 2 / 3 <= low < average_precision(places, wrong) < high <= 1

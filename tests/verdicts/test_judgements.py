@@ -47,4 +47,4 @@ def test_a_verdict_holds_for_the_name_that_was_judged_and_not_for_a_later_one():
     assert [key[0] for key in matched.settled] == ["2"]
     assert [key[0] for key in matched.gone] == ["3"]
     nobody = match_names({}, schema.SPECIMEN.empty_table())
-    assert not (nobody.current or nobody.settled or nobody.gone)
+    assert (nobody.current, nobody.settled, nobody.gone) == ({}, {}, {})

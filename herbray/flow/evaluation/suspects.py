@@ -12,13 +12,16 @@ from pydantic import Field
 from herbray import schema, tables
 from herbray.config import Spec
 from herbray.data import catalogue
-from herbray.flow.embedding_folder import read_embeddings
+from herbray.flow.embedding_folder import read_embeddings, read_note
+from herbray.flow.evaluation import known_names
 from herbray.flow.evaluation.job import embeddings_folders
 from herbray.spreadsheet import write_csv
 from herbray.tasks import Embeddings
 from herbray.tasks import suspects as task
 from herbray.tasks.interface.validators import PooledSplit
 from herbray.tasks.mislabel import Mislabel
+from herbray.verdicts.files import read_verdicts
+from herbray.verdicts.judgements import judge, match_names
 
 _SHEET_COLUMNS = ("institution", "catalog_number", "reference")
 
@@ -32,6 +35,10 @@ class Suspects(Spec):
     catalogue: Path | None = Field(None, description="catalogue folder, for the column with the path of each image")
     neighbours: int = Field(5, ge=1, le=100, description="number of similar sheets listed as evidence")
     most: int | None = Field(None, ge=1, description="most rows of the list; None: every specimen")
+    verdicts: Path | None = Field(
+        None,
+        description="folder with CSV files of verdicts, or one CSV file: the list is scored by them, in `scores.csv`",
+    )
     probe: Mislabel = Field(Mislabel(), description="only folds, C, class_weight and max_iter are used")
     out: Path = Field(Path("runs/suspects"), description="folder that receives `suspects.csv` and `suspects.parquet`")
     seed: int = Field(89, description="seed of the folds")
@@ -56,14 +63,31 @@ def suspects(spec: Suspects) -> SuspectList:
         ValueError: the folder holds no embeddings or those of several encoders, there is no such split, fewer than two
             names can be learned, or the catalogue cannot be read.
     """
-    table = read_embeddings(_single_folder(spec.embeddings))
+    folder = single_folder(spec.embeddings)
+    table = read_embeddings(folder)
     embeddings = Embeddings.from_table(table).select_splits(spec.split)
     found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
     listed = _add_sheet_columns(found.table.slice(0, spec.most), table, spec.catalogue)
     spec.out.mkdir(parents=True, exist_ok=True)
-    tables.write(spec.out / "suspects.parquet", listed)
+    note = read_note(folder)
+    tables.write(spec.out / "suspects.parquet", listed, {name: note.get(name) for name in ("encoder", "shards")})
     write_csv(_flatten_lists(listed), spec.out / "suspects.csv")
-    return SuspectList(listed, _summarise(found, len(listed), spec.out))
+    scored = _score(spec, found.table, table)
+    return SuspectList(listed, "\n".join([_summarise(found, len(listed), spec.out), *scored]))
+
+
+def _score(spec: Suspects, listed: pa.Table, table: pa.Table) -> list[str]:
+    """Score the whole list by the verdicts, if there are any; lines for people."""
+    if spec.verdicts is None:
+        return []
+    matched = match_names(judge(read_verdicts(spec.verdicts)), table)
+    specimens = {row["specimen_id"]: row for row in table.select(schema.SPECIMEN.names).to_pylist()}
+    keys = zip(*(listed[name].to_pylist() for name in ("specimen_id", "rank", "given")), strict=True)
+    known = known_names.find_known_names([*keys], matched.current, specimens, use_truth=False)
+    scores = known_names.score_table(known, spec.seed)
+    write_csv(scores, spec.out / "scores.csv")
+    lines = known_names.describe_scores(scores) or [f"{spec.verdicts}: no verdict on a name of this list"]
+    return [*lines, *known_names.describe_matched(matched, spec.verdicts)]
 
 
 def _summarise(found: task.SuspectList, listed: int, out: Path) -> str:
@@ -72,7 +96,12 @@ def _summarise(found: task.SuspectList, listed: int, out: Path) -> str:
     return "\n".join(filter(None, (f"{head}, most doubtful first", found.not_judged)))
 
 
-def _single_folder(folder: Path) -> Path:
+def single_folder(folder: Path) -> Path:
+    """The embeddings folder, or the only one inside it.
+
+    Raises:
+        ValueError: there is none, or several.
+    """
     folders = embeddings_folders([folder])
     if len(folders) > 1:
         names = ", ".join(each.name for each in folders[:8])

@@ -14,6 +14,7 @@ from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import images
+from herbray.data.judged_labels import JudgedSpecimens, apply_verdicts
 from herbray.data.labels import Labels, list_lineages, read_labels
 from herbray.data.planning.shard_plan import ShardFile, plan_shards
 from herbray.data.splitting.empty_splits import explain_empty_splits
@@ -74,11 +75,13 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     """
     table = read_catalogue(spec)
     about = catalogue.read_manifest(spec.catalogue)
-    labels = read_labels(table, spec.labels.rank)
     assignment = split(table, spec.splits, spec.seed, spec.labels.rank)
     missing = explain_empty_splits(table, assignment, spec.splits, spec.labels.rank)
     connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in announced)
-    files = plan_shards(table["specimen_id"].to_pylist(), labels, assignment, spec.bag, spec.file_rows, spec.seed)
+    judged = apply_verdicts(table, assignment, spec.labels)
+    connection.print_left_out(_describe_judged(judged))
+    files = plan_files(spec, judged)
+    table = judged.table
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / "manifest.json").unlink(missing_ok=True)  # written last: shards without a manifest are not finished
     _remove_stale_files(spec.out, {file.path for file in files})
@@ -87,6 +90,19 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     _check_shared(spec.out, files)
     tables.write(spec.out / "lineage.parquet", list_lineages(table, spec.labels.rank))
     return _finish(spec, table.num_rows, about | {"absent": missing}, notes)
+
+
+def plan_files(spec: Shard, specimens: JudgedSpecimens) -> list[ShardFile]:
+    """The files of the job, from the specimens after review."""
+    table, labels = specimens.table, read_labels(specimens.table, spec.labels.rank)
+    return plan_shards(table["specimen_id"].to_pylist(), labels, specimens.splits, spec.bag, spec.file_rows, spec.seed)
+
+
+def _describe_judged(specimens: JudgedSpecimens) -> Iterator[str]:
+    if specimens.left_out:
+        yield f"{specimens.left_out:,} training and validation sheets whose name was judged wrong"
+    if specimens.corrected:
+        yield f"the filed names of {specimens.corrected:,} training and validation sheets: reviewers corrected them"
 
 
 def read_catalogue(spec: Shard) -> pa.Table:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from herbray import schema
+from herbray.data.judged_labels import apply_verdicts
 from herbray.data.labels import encode_lineages, list_lineages, read_labels
 from herbray.data.planning import plan
 from herbray.data.planning.herbaria import check_herbaria
@@ -118,9 +119,10 @@ def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Prefl
 
 
 def split_catalogue(shard: Shard) -> pa.Table:
-    """The catalogue of a shard job, with a column `split`."""
+    """The catalogue of a shard job after review, with a column `split`."""
     table = read_catalogue(shard)
-    return table.append_column("split", split(table, shard.splits, shard.seed, shard.labels.rank))
+    judged = apply_verdicts(table, split(table, shard.splits, shard.seed, shard.labels.rank), shard.labels)
+    return judged.table.append_column("split", judged.splits)
 
 
 def check_training(job: Train, shard: Shard, specimens: pa.Table) -> None:

@@ -86,11 +86,16 @@ class Study(Spec):
         for name, other in self.other_shards.items():
             if name not in names:
                 raise ValueError(f"other_shards: no training is called {name!r}; there are {', '.join(names)}")
-            if (other.splits, other.labels, other.seed) != (self.shard.splits, self.shard.labels, self.shard.seed):
+            if _tested_sheets(other) != _tested_sheets(self.shard):
                 raise ValueError(
-                    f"other_shards.{name}: splits, labels or seed differ from those of shard, so encoders could not be "
-                    "compared: give both the same values"
+                    f"other_shards.{name}: splits, labels.rank or seed differ from those of shard, so encoders could "
+                    "not be compared: give both the same values"
                 )
+
+
+def _tested_sheets(shard: Shard) -> tuple[object, ...]:
+    """What decides which sheets are tested, under which names; verdicts change only what encoders learn."""
+    return shard.splits, shard.labels.rank, shard.seed
 
 
 def encoder_from(base: Train, init: str) -> EncoderSpec:

@@ -21,6 +21,8 @@ from herbray.flow.shards.build import QuarantineLimit, Shard, shard
 from herbray.flow.shards.manifest import read_index, read_lineages, read_manifest
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
+from herbray.flow.training.training_data import read_training_data
+from herbray.verdicts.saving import append_verdicts
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -300,3 +302,37 @@ def _until(true, job, seconds=120):
         assert job.poll() is None, "the job ended before it could be killed"
         assert time.monotonic() < end, "the job made no file in time"
         time.sleep(0.02)
+
+
+def test_training_never_sees_a_sheet_whose_name_was_judged_wrong(herbarium, tmp_path):
+    before = shard(spec_of(herbarium, tmp_path / "before"))
+    seen = [row for row in rows_of(tmp_path / "before") if row["true_species"] != row["species"]]
+    columns = dict.fromkeys(schema.VERDICT.names, "") | {"rank": "genus", "verdict": "wrong"}
+    rows = [
+        columns | {"id": row["specimen_id"], "specimen_id": row["specimen_id"], "given": row["genus"]} for row in seen
+    ]
+    append_verdicts(tmp_path / "verdicts.csv", rows)
+    after = shard(spec_of(herbarium, tmp_path / "after", labels=Labels(verdicts=tmp_path / "verdicts.csv")))
+    taught = {
+        name: sum(
+            pq.read_table(file).num_rows
+            for split in ("train", "validation")
+            for file in folder.glob(f"split={split}/*")
+        )
+        for name, folder in (("before", tmp_path / "before"), ("after", tmp_path / "after"))
+    }
+    wrong = {row["specimen_id"] for row in seen}
+    kept = [
+        row
+        for path in ("train", "validation")
+        for file in (tmp_path / "after").glob(f"split={path}/*")
+        for row in pq.read_table(file).to_pylist()
+    ]
+    assert wrong
+    assert not wrong & {row["specimen_id"] for row in kept}
+    assert 0 < taught["before"] - taught["after"] <= len(wrong)
+    assert after["splits"]["random"] == before["splits"]["random"]
+    settings = {"encoder": {"arch": "mobilenet_v3_small", "size": 32}}
+    data = read_training_data(config.parse(Train, settings | {"shards": tmp_path / "after"}))
+    rows = sum(bag["rows"] for bag in data.index.to_pylist() if bag["split"] == "train")
+    assert rows == after["splits"]["train"] < before["splits"]["train"]

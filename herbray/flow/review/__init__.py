@@ -1,0 +1,1 @@
+"""The review page of doubtful sheets, and the server that saves verdicts."""

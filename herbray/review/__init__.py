@@ -1,0 +1,1 @@
+"""The review page: doubtful sheets beside similar ones, for curators to judge. Plain HTML, CSS and JavaScript."""
