@@ -8,6 +8,7 @@ from herbray.benchmark.contests.embed import EmbedRate
 from herbray.benchmark.contests.ingest.contest import Ingest
 from herbray.benchmark.contests.input.contest import Input
 from herbray.benchmark.contests.knn import Knn
+from herbray.benchmark.contests.probe import Probe
 from herbray.benchmark.contests.scale import Scale
 from herbray.benchmark.contests.step import Step
 from herbray.benchmark.contests.train import TrainLoop
@@ -24,11 +25,12 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "train": TrainLoop,
     "embed": EmbedRate,
     "knn": Knn,
+    "probe": Probe,
     "scale": Scale,
 }
 """Name of a benchmark → its settings."""
 
 AnyBenchmark = Annotated[
-    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Scale, Field(discriminator="name")
+    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Probe | Scale, Field(discriminator="name")
 ]
 """Type of a setting that may be any benchmark."""

@@ -1,7 +1,7 @@
 """An embeddings folder: one Parquet file per shard file, and a manifest that is written last."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,40 @@ def read_embeddings(folder: Path) -> pa.Table:
         ValueError: the folder holds no embeddings or a damaged file, or has lost a file.
     """
     return _read(folder).sort_by([("split", "ascending"), ("specimen_id", "ascending")])
+
+
+def load_embeddings(folder: Path) -> Embeddings:
+    """The embeddings of a folder as tasks read them; beside the matrix, one file is in memory at a time.
+
+    Raises:
+        ValueError: as `read_embeddings`, or the files hold embeddings of several lengths or values that are not finite.
+    """
+    labels = _read(folder, [*schema.SPECIMEN.names, "split"])
+    files = sorted(folder.glob("split=*/part-*.parquet"))
+    return Embeddings.from_files(labels, read_dim(folder), _iter_features(folder, files))
+
+
+def read_dim(folder: Path) -> int:
+    """The length of the embeddings of a folder.
+
+    Raises:
+        ValueError: its files hold embeddings of several lengths, or of another type.
+    """
+    found: dict[int, Path] = {}
+    for file in sorted(folder.glob("split=*/part-*.parquet")):
+        kind = tables.TableFile(file, describe_remedy(folder)).schema.field("embedding").type
+        if not pa.types.is_fixed_size_list(kind):
+            raise ValueError(f"{file}: the embeddings have type {kind}, not a fixed length; {describe_remedy(folder)}")
+        found.setdefault(kind.list_size, file)
+    if len(found) > 1:
+        each = " and ".join(f"{file} of {dim} numbers" for dim, file in found.items())
+        raise ValueError(f"{folder}: embeddings of several lengths, {each}; {describe_remedy(folder)}")
+    return next(iter(found), 0)
+
+
+def _iter_features(folder: Path, files: Sequence[Path]) -> Iterator[pa.ChunkedArray]:
+    for file in files:
+        yield tables.read(file, describe_remedy(folder), columns=["embedding"])["embedding"]
 
 
 def read_labels(folder: Path) -> Embeddings:

@@ -9,7 +9,6 @@ are.
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from herbray.neighbours.precision import use_full_precision
 from herbray.neighbours.selection import select_largest, sort_largest
 
 Indices = npt.NDArray[np.intp]
@@ -182,7 +182,7 @@ def _block_factor(device: torch.device) -> int:
 @torch.no_grad()
 def _search_block(points: _Points, rows: Indices, k: int, max_cosines: int, *, exact: bool) -> NearestRows:
     here, n = torch.from_numpy(rows).to(points.units.device), len(points.units)
-    with _use_full_precision(here.device):
+    with use_full_precision(here.device):
         k = min(k, n)
         keys = _compare_all(points, here, k) if exact else _compare_candidates(points, here, k, max_cosines)
     valid = keys.isfinite()
@@ -190,21 +190,6 @@ def _search_block(points: _Points, rows: Indices, k: int, max_cosines: int, *, e
     steps = torch.div(whole.neg(), n, rounding_mode="floor").neg_()  # see `_make_keys`
     cosine = torch.where(valid, steps.double() / COSINE_STEPS, -1.0)
     return NearestRows(rows, (steps * n - whole).cpu().numpy(), cosine.cpu().numpy(), valid.cpu().numpy())
-
-
-@contextmanager
-def _use_full_precision(device: torch.device) -> Iterator[None]:
-    """Disable TF32 and half precision inside the block, whatever the caller or the environment has enabled."""
-    products = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = [each.fp32_precision for each in products]
-    try:
-        for each in products:
-            each.fp32_precision = "ieee"
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for each, precision in zip(products, before, strict=True):
-            each.fp32_precision = precision
 
 
 def _make_keys(cosine: Tensor, places: Tensor, n: int) -> Tensor:

@@ -69,12 +69,11 @@ class Discriminate(ProbeTask):
         scores += place.scores(measure_similarity(embeddings, pair))
         hit, units = np.zeros(len(rows), dtype=bool), embeddings_units(embeddings)[rows]
         value, weight = np.zeros((2, len(rows)))
-        for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
+        for fold in cross_validate(embeddings.take(rows).features, labels, units, self, seed):
             scores += place.scores(binary_scores(labels[fold.test], fold), fold.number)
-            hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
+            probabilities = fold.probabilities.dense()
+            hit[fold.test] = probabilities.argmax(axis=1) == labels[fold.test]
             if len(set(labels[fold.test])) > 1:  # with few gatherings, a fold may contain only one genus
-                value[fold.test], weight[fold.test] = auroc_contributions(
-                    labels[fold.test] == 1, fold.probabilities[:, 1]
-                )
+                value[fold.test], weight[fold.test] = auroc_contributions(labels[fold.test] == 1, probabilities[:, 1])
         ids = embeddings.specimen_id[rows]
         return Measurement(scores, place.hit_outcomes(ids, hit, labels) + place.outcomes("auroc", ids, value, weight))

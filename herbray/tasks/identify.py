@@ -78,7 +78,7 @@ class Identify(ProbeTask):
         place = Place(self.name, split, rank)
         scores = place.scores(counts)
         hit = np.zeros(len(rows), dtype=bool)
-        for fold in cross_validate(embeddings.features[rows], labels, units, self, seed):
+        for fold in cross_validate(embeddings.take(rows).features, labels, units, self, seed):
             scores += place.scores(macro_scores(labels[fold.test], fold), fold.number)
-            hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
+            hit[fold.test] = fold.probabilities.predict() == labels[fold.test]
         return Measurement(scores, place.hit_outcomes(embeddings.specimen_id[rows], hit, labels))

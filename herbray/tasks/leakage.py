@@ -1,23 +1,27 @@
 """Leakage: how clearly the representation reveals the herbarium itself (paper, ruler, colour chart, light)."""
 
-from typing import Annotated, Literal, final
+from typing import Annotated, Final, Literal, final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.interface.base import PAPER_SEED
-from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.interface.columns import Labels
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, UnscorableError
 from herbray.tasks.interface.outcomes import Measurement, Place
 from herbray.tasks.interface.validators import PooledSplits
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.probe import ProbeTask, cross_validate
 from herbray.tasks.methods.scores import macro_scores
-from herbray.tasks.methods.units import embeddings_units, tally
+from herbray.tasks.methods.units import count_in_order, embeddings_units
 
 LEVEL = "institution"
+
+_CHUNK: Final = 65_536  # rows whose neighbours are counted at a time
 
 
 @final
@@ -78,16 +82,16 @@ class Leakage(ProbeTask):
             found = macro_scores(labels[fold.test], fold)
             found["genus_majority"] = float((guess == labels[fold.test]).mean())
             scores += place.scores(found, fold.number)
-            hit[fold.test] = fold.probabilities.argmax(axis=1) == labels[fold.test]
+            hit[fold.test] = fold.probabilities.predict() == labels[fold.test]
         share = 1.0 / np.bincount(labels)[labels]
-        ids = chosen.specimen_id
+        ids = chosen.specimen_id[:]
         outcomes = place.outcomes("accuracy", ids, hit, lower_is_better=True)
         outcomes += place.outcomes("balanced_accuracy", ids, hit, share, lower_is_better=True)
         return Measurement(scores, outcomes)
 
     def _neighbours(self, place: Place, chosen: Embeddings, labels: Indices) -> Measurement:
         units = embeddings_units(chosen)
-        near = find_all_nearest(chosen.features, units, self.neighbours)
+        near = find_all_nearest(np.asarray(chosen.features), units, self.neighbours)
         counts = near.valid.sum(axis=1)
         has_neighbours = counts > 0
         if not has_neighbours.any():
@@ -116,24 +120,28 @@ def expected_same_institution(near: NearestRows, genera: Indices, institutions: 
         units: [n] codes; rows of one unit are never neighbours, see `neighbours.search.find_nearest`.
     """
     kinds, places = int(genera.max()) + 1, int(institutions.max()) + 1
-    genus = genera[near.neighbours].astype(np.int64)
-    own = np.broadcast_to(institutions[:, None], genus.shape)
-    unit = np.broadcast_to(units[:, None], genus.shape).astype(np.int64)
-    pair, wanted = genera.astype(np.int64) * places + institutions, genus * places + own
-    mine, wide = units.astype(np.int64), kinds * places
-    alike = tally(pair, wanted) - tally(mine * wide + pair, unit * wide + wanted)
-    all_of = tally(genera.astype(np.int64), genus) - tally(mine * kinds + genera, unit * kinds + genus)
-    share = np.divide(alike, all_of, out=np.zeros(genus.shape), where=near.valid & (all_of > 0))
-    chance: Floats = share.sum(axis=1) / np.maximum(near.valid.sum(axis=1), 1)
+    mine, genus = units.astype(np.int64), genera.astype(np.int64)
+    pair, wide = genus * places + institutions, kinds * places
+    ordered = [np.sort(codes) for codes in (pair, mine * wide + pair, genus, mine * kinds + genus)]
+    chance = np.zeros(len(near.rows))
+    for start in range(0, len(chance), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        kind, valid = genus[near.neighbours[part]], near.valid[part]
+        unit, sought = mine[part, None], kind * places + institutions[part, None]
+        wanted = (sought, unit * wide + sought, kind, unit * kinds + kind)
+        alike, alike_here, every, every_here = map(count_in_order, ordered, wanted)
+        others = every - every_here
+        share = np.divide(alike - alike_here, others, out=np.zeros(kind.shape), where=valid & (others > 0))
+        chance[part] = share.sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
     return chance
 
 
-def genus_codes(genus: Objects) -> Indices:
+def genus_codes(genus: Labels | npt.ArrayLike) -> Indices:
     """A number for the genus of each specimen [n]; specimens without a genus share a number."""
-    return np.unique(np.array(["" if name is None else name for name in genus]), return_inverse=True)[1]
+    return Labels.of(genus).codes.astype(np.intp) + 1
 
 
-def _majority_of_genus(genus: Objects, labels: Indices, train: Indices) -> Indices:
+def _majority_of_genus(genus: Labels, labels: Indices, train: Indices) -> Indices:
     """For each row [n] the most frequent label among training rows of its genus, or of all if the genus is new."""
     codes = genus_codes(genus)
     votes = np.zeros((int(codes.max()) + 1, int(labels.max()) + 1), dtype=np.int64)

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import find_all_nearest
 from herbray.tasks.interface.base import PAPER_SEED
+from herbray.tasks.interface.columns import Ids, Labels
 from herbray.tasks.interface.embeddings import Embeddings, Indices, Mask, Objects, UnscorableError
 from herbray.tasks.interface.outcomes import Measurement, Place
 from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
@@ -83,7 +84,7 @@ class Planted(ProbeTask):
         names = embeddings.rank(rank).copy()
         names[[name is None for name in truth]] = None
         rows, given, counts = select_classes(names, embeddings_units(embeddings), self.folds)
-        wrong = (truth[rows] != names[rows]).astype(bool)
+        wrong = np.array(truth[rows] != names[rows], dtype=bool)
         where = f"planted, split {split!r}, rank {rank!r}"
         if all(name is None for name in truth):
             raise UnscorableError(
@@ -102,20 +103,21 @@ class Planted(ProbeTask):
     def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measurement:
         rows, given, wrong = self._classes(embeddings, split, rank)
         chosen = embeddings.take(rows)
-        probabilities, converged = predict_out_of_fold(chosen.features, given, embeddings_units(chosen), self, seed)
-        near = find_all_nearest(chosen.features, embeddings_units(chosen), self.neighbours)
+        probabilities = predict_out_of_fold(chosen.features, given, embeddings_units(chosen), self, seed)
+        near = find_all_nearest(np.asarray(chosen.features), embeddings_units(chosen), self.neighbours)
         place = Place(self.name, split, rank)
-        numbers = {"rows": len(rows), "wrong": wrong.sum(), "chance": wrong.mean(), "converged": converged}
+        numbers = {"rows": len(rows), "wrong": wrong.sum(), "chance": wrong.mean()}
+        numbers |= {"converged": probabilities.converged}
         found = Measurement(place.scores(numbers | {"rows_left_out": len(embeddings) - len(rows)}))
         for prefix, doubt in doubt_by_method(given, probabilities, near).items():
             found += self._method(place, prefix, chosen.specimen_id, wrong, doubt)
         return found
 
-    def _method(self, place: Place, prefix: str, ids: Objects, wrong: Mask, doubt: Doubt) -> Measurement:
+    def _method(self, place: Place, prefix: str, ids: Ids, wrong: Mask, doubt: Doubt) -> Measurement:
         leading = np.zeros(len(wrong), dtype=bool)
         leading[most_doubtful(doubt, self.first)] = True
         scores = detection_scores(wrong, doubt) | {"precision_at_first": precision_at(wrong, doubt, self.first)}
-        outcomes = place.outcomes(prefix + "precision_at_first", ids, wrong, leading)
+        outcomes = place.outcomes(prefix + "precision_at_first", ids[:], wrong, leading)
         for name, (value, weight) in contributions(wrong, doubt).items():
             part = weight > 0
             lower = name == "fpr"
@@ -123,8 +125,8 @@ class Planted(ProbeTask):
         return Measurement(place.scores({prefix + name: value for name, value in scores.items()}), outcomes)
 
 
-def true_names(true_species: Objects, rank: str) -> Objects:
+def true_names(true_species: Labels, rank: str) -> Objects:
     """The true names [n] at a rank, "genus" or "species"; None where the true name is not known."""
     if rank == "species":
-        return true_species
+        return true_species.objects()
     return np.array([None if name is None else name.split(" ")[0] for name in true_species], dtype=object)

@@ -41,7 +41,6 @@ class Retrieval(TaskSpec):
         ranks: at which names are compared.
         k: number of neighbours that vote in `knn_accuracy`.
         recall_at: the values of k for `recall_at_k`.
-        threads: number of linear-algebra threads.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -58,7 +57,6 @@ class Retrieval(TaskSpec):
     recall_at: Annotated[
         tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1), AfterValidator(each_once)
     ] = (1, 5, 10)
-    threads: Annotated[int, Field(ge=1)] = 1
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each rank; every metric has an outcome. See `TaskSpec.measure`.
@@ -113,7 +111,7 @@ class Retrieval(TaskSpec):
         """Values of each metric for the rows that have partners, in row order."""
         most = np.maximum(relevant, max(self.k, *self.recall_at))
         blocks, rows = [], []
-        for near in find_nearest(named.features, units, most, np.flatnonzero(relevant)):
+        for near in find_nearest(np.asarray(named.features), units, most, np.flatnonzero(relevant)):
             blocks.append(self._block(near, codes, relevant))
             rows.append(near.rows)
         order = np.argsort(np.concatenate(rows))

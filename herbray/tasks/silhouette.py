@@ -1,23 +1,20 @@
 """Silhouettes: do the names of a rank form clusters in the representation?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, ClassVar, Final, Literal, final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import AfterValidator, Field
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from herbray.tasks.interface.base import PAPER_SEED, TaskSpec
-from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, UnscorableError
+from herbray.tasks.interface.embeddings import Embeddings, Features, Floats, Indices, UnscorableError
 from herbray.tasks.interface.outcomes import Measurement, Place
 from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import embeddings_units
-
-Features = npt.NDArray[np.float32]
 
 _CELLS: Final = 2**22  # distances in memory at a time: 32 MB
 _ROWS: Final = 2**14  # rows converted to float64 at a time
@@ -40,7 +37,6 @@ class Silhouette(TaskSpec):
         most: maximum number of specimens to score; if there are more, a seeded sample is scored. Each is compared with
             all specimens, so a smaller `most` adds sampling noise but no bias. Time is proportional to `most` times the
             number of specimens.
-        threads: number of linear-algebra threads.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -56,7 +52,6 @@ class Silhouette(TaskSpec):
         "order",
     )
     most: Annotated[int, Field(ge=3)] = 5000
-    threads: Annotated[int, Field(ge=1)] = 1
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each rank; both metrics have an outcome. See `TaskSpec.measure`.
@@ -92,8 +87,11 @@ class Silhouette(TaskSpec):
         undetermined = counts["rows_undetermined"]
         numbers = {"rows": len(sample), "classes": counts["classes"], "rows_undetermined": undetermined}
         found = Measurement(place.scores(numbers | {"rows_left_out": len(embeddings) - undetermined - len(sample)}))
+        features = embeddings.take(rows).features
+        parts = [sample[part] for part in _slices(len(sample), max(1, _CELLS // counts["classes"]))]
         for metric, summed in (("cosine", _cosine_sums), ("euclidean", _euclidean_sums)):
-            values = _coefficients(summed(embeddings.features[rows], codes, sample), codes, sample)
+            sums = summed(features, codes)
+            values = np.concatenate([_coefficients(sums(part), codes, part) for part in parts])
             outcomes = place.outcomes(metric, embeddings.specimen_id[rows][sample], values)
             found += Measurement(place.scores({metric: float(values.mean())}), outcomes)
         return found
@@ -112,30 +110,37 @@ def _coefficients(sums: Floats, codes: Indices, sample: Indices) -> Floats:
     return values
 
 
-def _cosine_sums(features: Features, codes: Indices, sample: Indices) -> Floats:
-    """Sums of cosine distances to the specimens of each name [q, k], computed from sums of unit vectors."""
+def _cosine_sums(features: Features, codes: Indices) -> Callable[[Indices], Floats]:
+    """Sums of cosine distances of rows [q] to the specimens of each name [q, k], computed from sums of unit vectors."""
     sums = np.zeros((int(codes.max()) + 1, features.shape[1]))
-    for part in _slices(len(features), _ROWS):
+    for part in _slices(len(codes), _ROWS):
         np.add.at(sums, codes[part], normalize(features[part].astype(np.float64)))
-    points = normalize(features[sample].astype(np.float64))
-    distances: Floats = np.bincount(codes) - points @ sums.T
-    distances[np.arange(len(sample)), codes[sample]] -= 1.0 - (points**2).sum(
-        axis=1
-    )  # the distance of a row of zeros to itself is 0, too
-    positive: Floats = np.maximum(distances, 0.0)  # equal rows leave only rounding errors
-    return positive
+
+    def measure(sample: Indices) -> Floats:
+        points = normalize(features[sample].astype(np.float64))
+        distances: Floats = np.bincount(codes) - points @ sums.T
+        own = 1.0 - (points**2).sum(axis=1)  # the distance of a row of zeros to itself is 0, too
+        distances[np.arange(len(sample)), codes[sample]] -= own
+        positive: Floats = np.maximum(distances, 0.0)  # equal rows leave only rounding errors
+        return positive
+
+    return measure
 
 
-def _euclidean_sums(features: Features, codes: Indices, sample: Indices) -> Floats:
-    """Sums of Euclidean distances to the specimens of each name [q, k], computed block by block."""
-    points = features[sample].astype(np.float64)
+def _euclidean_sums(features: Features, codes: Indices) -> Callable[[Indices], Floats]:
+    """Sums of Euclidean distances of rows [q] to the specimens of each name [q, k], computed block by block."""
     order = np.argsort(codes, kind="stable")
-    sums = np.zeros((len(sample), int(codes.max()) + 1))
-    for part in _slices(len(order), max(1, _CELLS // len(sample))):
-        names, starts = np.unique(codes[order[part]], return_index=True)
-        distances = euclidean_distances(points, features[order[part]].astype(np.float64))
-        sums[:, names] += np.add.reduceat(distances, starts, axis=1)
-    return sums
+
+    def measure(sample: Indices) -> Floats:
+        points = features[sample].astype(np.float64)
+        sums = np.zeros((len(sample), int(codes.max()) + 1))
+        for part in _slices(len(order), min(_ROWS, max(1, _CELLS // len(sample)))):
+            names, starts = np.unique(codes[order[part]], return_index=True)
+            distances = euclidean_distances(points, features[order[part]].astype(np.float64))
+            sums[:, names] += np.add.reduceat(distances, starts, axis=1)
+        return sums
+
+    return measure
 
 
 def _slices(rows: int, step: int) -> Iterator[slice]:

@@ -11,8 +11,10 @@ from threadpoolctl import threadpool_limits
 from herbray import schema
 from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.interface.base import PAPER_SEED
-from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
+from herbray.tasks.interface.columns import Ids, Labels
+from herbray.tasks.interface.embeddings import Embeddings, Indices, Objects, UnscorableError
 from herbray.tasks.methods.classes import select_classes
+from herbray.tasks.methods.confident import Summary, summarise
 from herbray.tasks.methods.detect import confident_learning
 from herbray.tasks.methods.probe import predict_out_of_fold
 from herbray.tasks.methods.units import embeddings_units
@@ -70,11 +72,12 @@ def list_suspects(
             f"{settings.folds} folds need, but at least two must; embed more specimens or choose a wider rank"
         )
     with threadpool_limits(limits=settings.threads):
-        probabilities, _ = predict_out_of_fold(embeddings.features[rows], given, units[rows], settings, seed)
-        near = find_all_nearest(embeddings.features, units, neighbours, rows)
-    doubt = confident_learning(given, probabilities)
-    worst_first = np.lexsort((np.arange(len(rows)), probabilities[np.arange(len(rows)), given], ~doubt.flagged))
-    columns = _columns(embeddings, rank, rows, given, probabilities)
+        probabilities = predict_out_of_fold(embeddings.take(rows).features, given, units[rows], settings, seed)
+        near = find_all_nearest(np.asarray(embeddings.features), units, neighbours, rows)
+        summary = summarise(given, probabilities)
+        doubt = confident_learning(given, probabilities, summary)
+    worst_first = np.lexsort((np.arange(len(rows)), summary.own, ~doubt.flagged))
+    columns = _columns(embeddings, rank, rows, summary)
     columns |= {"suspected": doubt.flagged, **_evidence(embeddings.specimen_id, names, near)}
     values = {name: column[worst_first].tolist() for name, column in columns.items()}
     table = pa.table({"place": range(1, len(rows) + 1), **values}, schema=SUSPECT)
@@ -99,25 +102,19 @@ def _count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _columns(
-    embeddings: Embeddings, rank: str, rows: Indices, given: Indices, probabilities: Floats
-) -> dict[str, npt.NDArray[Any]]:
+def _columns(embeddings: Embeddings, rank: str, rows: Indices, summary: Summary) -> dict[str, npt.NDArray[Any]]:
     names = embeddings.rank(rank)[rows]
-    every = np.arange(len(rows))
-    rivals = probabilities.copy()
-    rivals[every, given] = -1.0
-    best = rivals.argmax(axis=1)
     return {
         "specimen_id": embeddings.specimen_id[rows],
         "rank": np.full(len(rows), rank, dtype=object),
         "given": names,
-        "suggested": np.unique(names.astype(str)).astype(object)[best],
-        "given_probability": probabilities[every, given],
-        "suggested_probability": rivals[every, best],
+        "suggested": np.unique(names.astype(str)).astype(object)[summary.rival],
+        "given_probability": summary.own,
+        "suggested_probability": summary.rival_probability,
     }
 
 
-def _evidence(ids: Objects, names: Objects, near: NearestRows) -> dict[str, Objects]:
+def _evidence(ids: Ids, names: Labels, near: NearestRows) -> dict[str, Objects]:
     """Ids and filed names of the neighbours of each row, as object arrays of lists."""
     found = {name: np.empty(len(near.rows), dtype=object) for name in ("neighbours", "neighbour_names")}
     for at, (neighbours, valid) in enumerate(zip(near.neighbours, near.valid, strict=True)):

@@ -84,9 +84,7 @@ class Transfer(LinearTask):
         """The fitted rows, their classes, their names, and the tested rows that have one of these names."""
         rows, labels, _ = select_classes(fitted.rank(rank), embeddings_units(fitted), self.at_least)
         names = np.unique(fitted.rank(rank)[rows].astype(str))
-        tested_names = tested.rank(rank)
-        named = np.array([name is not None for name in tested_names], dtype=bool)
-        known = np.flatnonzero(np.isin(tested_names.astype(str), names) & named)
+        known = np.flatnonzero(tested.rank(rank).isin(names.tolist()))
         if len(names) < 2 or not len(known):
             raise UnscorableError(
                 f"{len(names)} names are fitted, and {len(known)} tested specimens have one; two names and one "
@@ -98,13 +96,13 @@ class Transfer(LinearTask):
     def _rank(self, fitted: Embeddings, tested: Embeddings, split: str, rank: str) -> Measurement:
         rows, labels, names, known = self._classes(fitted, tested, split, rank)
         tested_names = tested.rank(rank)
-        undetermined = np.array([name is None for name in tested_names], dtype=bool)
+        undetermined = int((tested_names.codes < 0).sum())
         truth = np.searchsorted(names, tested_names[known].astype(str))
-        fold = fit_and_predict(fitted.features[rows], labels, tested.features[known], self)
+        fold = fit_and_predict(fitted.features, rows, labels, tested.features, known, self)
         place = Place(self.name, split, rank)
-        numbers = {"rows": len(known), "classes": len(np.unique(truth)), "rows_undetermined": int(undetermined.sum())}
+        numbers = {"rows": len(known), "classes": len(np.unique(truth)), "rows_undetermined": undetermined}
         numbers |= {"rows_fitted": len(rows), "classes_fitted": len(names)}
         numbers |= {"rows_unknown": len(tested_names) - len(known) - numbers["rows_undetermined"]}
         scores = place.scores(numbers | macro_scores(truth, fold))
-        hit = fold.probabilities.argmax(axis=1) == truth
+        hit = fold.probabilities.predict() == truth
         return Measurement(scores, place.hit_outcomes(tested.specimen_id[known], hit, truth))

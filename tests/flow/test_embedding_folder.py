@@ -1,8 +1,10 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from herbray import storage, tables
-from herbray.flow.embedding_folder import read_embeddings
+from herbray import schema, storage, tables
+from herbray.flow.embedding_folder import load_embeddings, read_embeddings
+from herbray.tasks import Embeddings
 
 
 @pytest.fixture
@@ -41,3 +43,28 @@ def test_a_folder_that_has_lost_all_files_is_not_called_empty(folder):
         file.unlink()
     with pytest.raises(ValueError, match="a file is missing: 0 of 4 specimens"):
         read_embeddings(folder)
+
+
+def write_part(folder, split, ids, dim):
+    rows = [dict.fromkeys(schema.SPECIMEN.names) | {"specimen_id": name, "split": split} for name in ids]
+    for number, row in enumerate(rows):
+        row["embedding"] = np.full(dim, number, np.float32)
+    tables.write(
+        folder / f"split={split}" / "part-00000.parquet", pa.Table.from_pylist(rows, schema.embedding_schema(dim))
+    )
+
+
+def test_embeddings_are_loaded_as_the_table_has_them(tmp_path):
+    write_part(tmp_path, "random", ["d", "a", "c"], 4)
+    write_part(tmp_path, "herbarium", ["b", "e"], 4)
+    found, wanted = load_embeddings(tmp_path), Embeddings.from_table(read_embeddings(tmp_path))
+    assert np.array_equal(found.features, wanted.features)
+    assert list(found.specimen_id) == list(wanted.specimen_id) == list("abcde")
+    assert list(found.split) == list(wanted.split)
+
+
+def test_embeddings_of_another_length_among_the_files_are_named(tmp_path):
+    write_part(tmp_path, "random", ["a"], 4)
+    write_part(tmp_path, "herbarium", ["b"], 5)
+    with pytest.raises(ValueError, match=r"lengths, .*herbarium.* of 5 numbers and .*random.* of 4.*herbray embed"):
+        load_embeddings(tmp_path)

@@ -20,10 +20,10 @@ def counts(scores):
 def test_scores_are_those_of_a_probe_fitted_by_hand(embeddings_of):
     embeddings = embeddings_of({"Alba": 40, "Borea": 30, "Erema": 24}, 1.2, splits=BOTH)
     fitted, tested = embeddings.select_splits("random"), embeddings.select_splits("herbarium")
-    scaler = StandardScaler().fit(fitted.features.astype(float))
+    scaler = StandardScaler().fit(np.asarray(fitted.features, float))
     probe = LogisticRegression(class_weight="balanced", max_iter=5000)
-    probe.fit(scaler.transform(fitted.features.astype(float)), fitted.genus.astype(str))
-    said = probe.predict(scaler.transform(tested.features.astype(float)))
+    probe.fit(scaler.transform(np.asarray(fitted.features, float)), fitted.genus.astype(str))
+    said = probe.predict(scaler.transform(np.asarray(tested.features, float)))
     found = counts(Transfer(ranks=("genus",)).run(embeddings, "herbarium"))
     truth = tested.genus.astype(str)
     assert found["accuracy"] == pytest.approx((said == truth).mean())

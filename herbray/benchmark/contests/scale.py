@@ -22,7 +22,7 @@ from herbray.data.sources.folder import Folder
 
 
 class Scale(BenchmarkSpec):
-    """Jobs that read only labels start at `rows`, embedding starts at `embedded`, sharding of image files at `images`.
+    """Jobs that read only labels start at `rows`, tasks at `evaluated`, embedding at `embedded`, sharding at `images`.
 
     Each job runs at three sizes, each ten times the one before; sharding, which starts a cluster each time, at two.
     """
@@ -31,6 +31,7 @@ class Scale(BenchmarkSpec):
     rows: int = Field(4000, ge=200, description="smallest size; the others are ten and a hundred times as large")
     embedded: int = Field(32, ge=0, multiple_of=32, description="smallest size of the embed job; 0 leaves it out")
     images: int = Field(400, ge=0, description="smaller size of the shard job; 0 leaves it out and saves two minutes")
+    evaluated: int = Field(1000, ge=0, description="smallest size of the tasks on embeddings; 0 leaves them out")
     exponent: float = Field(1.05, gt=0, description="highest growth exponent that is promised, for each job")
     timeout: float = Field(600, gt=0, description="time limit of one job at one size, in seconds")
 
@@ -40,6 +41,8 @@ class Scale(BenchmarkSpec):
             _prepare(work / str(rows), rows, self.seed)
         for name in ("catalogue", "plan", "epoch", "knn"):
             yield self._case(name, _sizes(self.rows, 3), work)
+        if self.evaluated:
+            yield self._case("evaluate", _sizes(self.evaluated, 3), work)
         if self.embedded:
             yield self._case("embed", _sizes(self.embedded, 3), work / "embed")
         if self.images:
@@ -51,7 +54,12 @@ class Scale(BenchmarkSpec):
 
     def targets(self) -> Sequence[Promise]:
         """The time of every job grows no faster than its input; sharding streams, so its memory does not grow."""
-        jobs = ["catalogue", "plan", "epoch", "knn"] + ["embed"] * bool(self.embedded) + ["shard"] * bool(self.images)
+        jobs = (
+            ["catalogue", "plan", "epoch", "knn"]
+            + ["evaluate"] * bool(self.evaluated)
+            + ["embed"] * bool(self.embedded)
+            + ["shard"] * bool(self.images)
+        )
         flat = [Flat(_TITLES["shard"], 1.5)] if self.images else []
         return [*(Growth(_TITLES[name], self.exponent) for name in jobs), *flat]
 
@@ -72,6 +80,7 @@ _TITLES = {
     "plan": "splits and shard plan",
     "epoch": "epoch plan and the order of every batch",
     "knn": "500 queries, 512 numbers a row",
+    "evaluate": "tasks on embeddings of 64 numbers",
     "embed": "embeddings of 32 px, one process",
     "shard": "shards of 40 px",
 }

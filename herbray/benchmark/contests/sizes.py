@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import psutil
@@ -22,6 +22,9 @@ from herbray.data.planning import plan
 from herbray.data.planning.shard_plan import plan_shards
 from herbray.data.sources.folder import Folder
 from herbray.data.splitting.splits import Splits, split
+
+if TYPE_CHECKING:
+    from herbray.tasks import Embeddings
 
 Job = Callable[[], object]
 
@@ -115,6 +118,41 @@ def _knn(rows: int, folder: Path) -> Job:
     return lambda: list(find_nearest(points, np.arange(rows), 10, np.arange(min(rows, _QUERIES)), device="cpu"))
 
 
+def _evaluate(rows: int, folder: Path) -> Job:
+    """Tasks on embeddings of 64 random numbers; few iterations of the probes need as much memory as many."""
+    from herbray.tasks import Discriminate, Identify, Silhouette
+
+    del folder
+    embeddings = draw_embeddings(rows, 64)
+    tasks = (
+        Identify(splits=("random",), ranks=("family",), max_iter=5),
+        Discriminate(splits=("random",), max_iter=5),
+        Silhouette(splits=("random",), ranks=("family",), most=200),
+    )
+    return lambda: [task.measure(embeddings, "random", 89) for task in tasks]
+
+
+def draw_embeddings(rows: int, dim: int) -> "Embeddings":
+    """Random embeddings of specimens of ten families of ten genera each, in three orders."""
+    from herbray.tasks import Embeddings
+
+    rng = np.random.default_rng(89)
+    genus = rng.integers(0, 100, rows)
+    names = np.array([f"Planta{_letters(number)}" for number in range(100)], dtype=object)
+    columns = {name: pa.nulls(rows, pa.string()) for name in (*schema.SPECIMEN.names, "split")}
+    columns |= {
+        "specimen_id": pa.array([f"K{row:09d}" for row in range(rows)]),
+        "genus": pa.array(names[genus]),
+        "family": pa.array(names[genus % 10]),
+        "order": pa.array(names[genus % 3]),
+        "split": pa.array(np.full(rows, "random", dtype=object)),
+    }
+    centres = rng.standard_normal((100, dim), np.float32) / 4
+    flat = pa.array((centres[genus] + rng.standard_normal((rows, dim), np.float32)).reshape(-1))
+    files = iter([pa.chunked_array([pa.FixedSizeListArray.from_arrays(flat, dim)])])
+    return Embeddings.from_files(pa.table(columns), dim, files)
+
+
 def _embed(rows: int, folder: Path) -> Job:
     from herbray.benchmark.contests.embed import draw_encoder
     from herbray.benchmark.contests.shards import write_shards
@@ -141,6 +179,7 @@ JOBS: Final[dict[str, Callable[[int, Path], Job]]] = {
     "plan": _plan,
     "epoch": _epoch,
     "knn": _knn,
+    "evaluate": _evaluate,
     "embed": _embed,
     "shard": _shard,
 }

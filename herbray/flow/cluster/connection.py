@@ -139,9 +139,9 @@ def total_resource(name: str) -> float:
 
 
 def living_nodes() -> list[Node]:
-    """The CPUs and GPUs of each living node."""
+    """The CPUs, GPUs and memory of each living node."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return [Node(float(each.get("CPU", 0.0)), float(each.get("GPU", 0.0))) for each in resources]
+    return [Node(*(float(each.get(name, 0.0)) for name in ("CPU", "GPU", "memory"))) for each in resources]
 
 
 def iter_finished(refs: Sequence[Any]) -> Iterator[Any]:

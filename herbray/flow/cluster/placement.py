@@ -11,6 +11,7 @@ class Node:
 
     cpus: float
     gpus: float = 0.0
+    memory: float = 0.0  # bytes that tasks may reserve
 
 
 def suitable_count(nodes: Sequence[Node], cpus: float = math.inf) -> int:

@@ -18,8 +18,9 @@ from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
+from herbray.flow.cluster.placement import Node
 from herbray.flow.embedding_folder import describe_remedy as embeddings_remedy
-from herbray.flow.embedding_folder import read_embeddings, read_labels, read_note
+from herbray.flow.embedding_folder import load_embeddings, read_dim, read_labels, read_note
 from herbray.flow.evaluation.comparison import AnyRule, PromotionRule
 from herbray.flow.evaluation.outcomes import compare_encoders, comparisons_file, write_outcomes
 from herbray.flow.evaluation.partial_results import (
@@ -45,6 +46,7 @@ from herbray.tasks import (
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
 from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals, group_by_gathering
+from herbray.tasks.methods.memory import describe_way_out, estimate_memory, measure_size
 from herbray.tasks.mislabel import Mislabel
 
 _log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class _Part:
     folder: Path
     task: TaskSpec
     split: str
+    memory: int  # bytes, beside the embeddings
 
 
 def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
@@ -101,11 +104,18 @@ def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
     """
     folders = embeddings_folders(spec.embeddings)
     distinct = distinct_encoders(folders)
-    allowed = {folder: select_scorable(spec.tasks, read_labels(folder), spec.seed) for folder in folders}
+    labels = {folder: read_labels(folder) for folder in folders}
+    allowed = {folder: select_scorable(spec.tasks, labels[folder], spec.seed) for folder in folders}
     left_out = _merge_left_out(allowed)
     connection.print_left_out(describe_left_out([each for each in left_out if each not in announced]))
-    parts = [_Part(f, part, name) for f in folders for task, name in allowed[f].pieces for part in task.parts()]
+    parts = [
+        _Part(f, part, name, estimate_memory(part, measure_size(part, labels[f], name, read_dim(f))))
+        for f in folders
+        for task, name in allowed[f].pieces
+        for part in task.parts()
+    ]
     with connection.connect():
+        _refuse_too_large(parts, connection.living_nodes())
         found = _measure_parts(spec, folders, parts)
         results = pa.concat_tables(partial.results for folder in distinct for partial in found[folder])
         results = results.sort_by([(name, "ascending") for name in schema.RESULT.names[:-1]])
@@ -204,7 +214,8 @@ def _measure_on_ray(spec: Evaluate, parts: Sequence[_Part], left: Sequence[int])
     Two tasks per CPU are submitted at once, so that no CPU waits. Only the embeddings that submitted tasks need are in
     memory.
     """
-    run = ray.remote(num_cpus=1, max_retries=2)(_measure)
+    run = ray.remote(max_retries=2)(_measure)
+    cpus = max(node.cpus for node in connection.living_nodes())
     most = 2 * max(1, int(connection.total_resource("CPU")))
     waiting = deque(left)
     submitted: dict[Any, int] = {}
@@ -216,10 +227,28 @@ def _measure_on_ray(spec: Evaluate, parts: Sequence[_Part], left: Sequence[int])
             part = parts[number := waiting.popleft()]
             if part.folder != folder:  # the parts of a folder are consecutive; Ray keeps what running tasks use
                 folder = part.folder
-                stored, note = ray.put(Embeddings.from_table(read_embeddings(folder))), read_note(folder)
-            submitted[run.remote(part, stored, note, spec.bootstrap, spec.seed)] = number
+                stored, note = ray.put(load_embeddings(folder)), read_note(folder)
+            needs = {"num_cpus": min(part.task.threads, cpus), "memory": part.memory}
+            submitted[run.options(**needs).remote(part, stored, note, spec.bootstrap, spec.seed)] = number
         ended, _ = ray.wait(list(submitted), num_returns=1)
         yield submitted.pop(ended[0]), connection.fetch_result(ended[0])
+
+
+def _refuse_too_large(parts: Sequence[_Part], nodes: Sequence[Node]) -> None:
+    """Refuse tasks that no node has memory for, before anything is computed.
+
+    Raises:
+        ValueError: a line for each such task, with the figure and the setting that would make it fit.
+    """
+    most = max(node.memory for node in nodes)
+    lines = [
+        f"task {part.task.name} on {part.split} needs about {part.memory / 2**30:.1f} GiB, but the largest node offers "
+        f"{most / 2**30:.1f} GiB: {describe_way_out(part.task)}"
+        for part in parts
+        if part.memory > most
+    ]
+    if lines:
+        raise ValueError("\n".join(dict.fromkeys(lines)))
 
 
 def _part_key(spec: Evaluate, part: _Part, embeddings: str) -> str:

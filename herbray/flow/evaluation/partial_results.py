@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from herbray import storage, tables, tasks
+from herbray import neighbours, probes, storage, tables, tasks
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,9 @@ def fingerprint_embeddings(folder: Path) -> str:
 
 @functools.cache
 def fingerprint_code() -> str:
-    """Fingerprint of the tasks' code: a change to the code makes all earlier partial results invalid."""
+    """Fingerprint of the code of tasks, probes and neighbours: a change to it makes all partial results invalid."""
     digest = hashlib.sha256()
-    for path in sorted(Path(tasks.__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for package in (tasks, probes, neighbours):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

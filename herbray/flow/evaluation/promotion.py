@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from herbray import schema, tracking
 from herbray.config import Spec
-from herbray.flow.embedding_folder import read_embeddings, read_note
+from herbray.flow.embedding_folder import load_embeddings, read_note
 from herbray.flow.evaluation.comparison import (
     AnyRule,
     Evidence,
@@ -19,7 +19,7 @@ from herbray.flow.evaluation.comparison import (
 )
 from herbray.flow.evaluation.job import embeddings_folders
 from herbray.flow.training.fingerprints import identity_from_manifest
-from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table
+from herbray.tasks import TASKS, AnyTask, to_outcome_table
 from herbray.tasks.interface.base import PAPER_SEED
 from herbray.tasks.methods.bootstrap import group_by_gathering
 
@@ -144,7 +144,7 @@ def _measure(spec: Promote, uri: str, version: int, folder: Path) -> Evidence:
             "it belongs to another registry; embed this version into another folder and set embeddings to that folder"
         )
     task, split, level, _ = spec.rule.key
-    table = Embeddings.from_table(read_embeddings(folder))
+    table = load_embeddings(folder)
     found = [
         outcome
         for part in narrow_task(spec.task or TASKS[task].model_validate({}), split, level)

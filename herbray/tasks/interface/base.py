@@ -1,7 +1,9 @@
 """The settings that every task shares."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Final, Self, final
+from typing import Annotated, ClassVar, Final, Self, final
+
+from pydantic import Field
 
 from herbray.config import Spec
 from herbray.tasks.interface.embeddings import Embeddings
@@ -20,6 +22,8 @@ class TaskSpec(Spec, ABC):
     Attributes:
         name: a Literal in each subclass; the key in `TASKS` and the value of the `task` column of the results.
         splits: the splits to run the task on; "herbarium+random" pools two.
+        threads: number of linear-algebra threads in one process. Results are exactly reproducible for a given number;
+            use 1 when many tasks run in parallel.
         parallel_over: name of a tuple field whose entries are scored independently of each other.
         checked_over: name of a tuple field whose entries are checked one by one; those that the labels do not allow
             may be left out.
@@ -30,6 +34,7 @@ class TaskSpec(Spec, ABC):
 
     name: str
     splits: PooledSplits
+    threads: Annotated[int, Field(ge=1)] = 1
 
     @abstractmethod
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:

@@ -1,7 +1,8 @@
 """The embeddings that every task reads: features of specimens with their labels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray import schema
+from herbray.tasks.interface.columns import FeatureRows, Ids, Labels
 from herbray.tasks.interface.validators import parse_splits, suggest_name
 
 Objects = npt.NDArray[np.object_]
@@ -16,6 +18,10 @@ Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
+Features = npt.NDArray[np.float32] | FeatureRows
+"""Features [n, d]: a matrix, or some rows of one. Both are read by indices: `features[rows]`."""
+
+_CHUNK: Final = 65_536  # rows checked at a time
 _LABELS: Final = ("order", "family", "genus", "species", "institution", "gathering", "true_species", "split")
 
 
@@ -37,7 +43,7 @@ class Embeddings:
     """Frozen representations of specimens with the labels under which the specimens are filed.
 
     Rows are sorted by `specimen_id`, so that no result depends on the row order of a file; `from_table` sorts them.
-    Labels are arrays of str, None where undetermined.
+    Arrays of str, None where undetermined, are accepted for labels and ids, and turned into columns.
 
     Attributes:
         features: [n, d] float32, all finite.
@@ -47,26 +53,30 @@ class Embeddings:
         ValueError: the arrays differ in length, an id is repeated or out of order, or a feature is not finite.
     """
 
-    features: npt.NDArray[np.float32]
-    specimen_id: Objects
-    order: Objects
-    family: Objects
-    genus: Objects
-    species: Objects
-    institution: Objects
-    gathering: Objects
-    true_species: Objects
-    split: Objects
+    features: Features
+    specimen_id: Ids
+    order: Labels
+    family: Labels
+    genus: Labels
+    species: Labels
+    institution: Labels
+    gathering: Labels
+    true_species: Labels
+    split: Labels
 
     def __post_init__(self) -> None:
         """Check the properties that every task relies on."""
-        if self.features.ndim != 2:
+        if len(self.features.shape) != 2:
             raise ValueError(f"features have shape {self.features.shape}; expected [n, d], one row per specimen")
         for name in ("specimen_id", *_LABELS):
             if len(getattr(self, name)) != len(self.features):
                 raise ValueError(f"{name} has {len(getattr(self, name))} values for {len(self.features)} specimens")
-        _check_ids(self.specimen_id)
-        _check_finite(self.features, self.specimen_id)
+        object.__setattr__(self, "specimen_id", Ids.of(self.specimen_id))
+        for name in _LABELS:
+            object.__setattr__(self, name, Labels.of(getattr(self, name)))
+        if not isinstance(self.features, FeatureRows):  # rows of a matrix that was checked
+            _check_ids(self.specimen_id)
+            _check_finite(self.features, self.specimen_id)
 
     def __len__(self) -> int:
         """Number of specimens."""
@@ -81,7 +91,7 @@ class Embeddings:
                 invalid (see the class).
         """
         table = _sort_by_id(table, "specimen_id", *_LABELS, "embedding")
-        return cls(features=_read_features(table["embedding"]), **_read_labels(table))
+        return cls(_read_features(table["embedding"]), **_read_labels(table))
 
     @classmethod
     def from_labels(cls, table: pa.Table) -> Self:
@@ -94,10 +104,34 @@ class Embeddings:
             ValueError: a column is missing, or an id is null or occurs twice.
         """
         table = _sort_by_id(table, "specimen_id", *_LABELS)
-        return cls(features=np.empty((len(table), 0), np.float32), **_read_labels(table))
+        return cls(np.empty((len(table), 0), np.float32), **_read_labels(table))
 
-    def rank(self, name: str) -> Objects:
-        """The labels at a rank ("order", "family", "genus", "species") or the "institution": [n] str or None.
+    @classmethod
+    def from_files(cls, labels: pa.Table, dim: int, files: Iterator[pa.ChunkedArray]) -> Self:
+        """Fill one matrix file by file, so that no more than a file is in memory beside it.
+
+        Args:
+            labels: the columns of `schema.SPECIMEN` and `split`, in the order of the files.
+            dim: length of an embedding.
+            files: the embedding columns, one after the other.
+
+        Raises:
+            ValueError: as for `from_table`, or the files hold other numbers of rows or of features.
+        """
+        order = pc.sort_indices(labels["specimen_id"]).to_numpy()
+        place = np.empty(len(order), np.intp)
+        place[order] = np.arange(len(order))
+        features, at = np.empty((len(order), dim), np.float32), 0
+        for column in files:
+            part = _read_features(column)
+            features[place[at : at + len(part)]] = part
+            at += len(part)
+        if at != len(order):
+            raise ValueError(f"{at:,} embeddings for {len(order):,} specimens")
+        return cls(features, **_read_labels(_sort_by_id(labels, "specimen_id", *_LABELS)))
+
+    def rank(self, name: str) -> Labels:
+        """The labels at a rank ("order", "family", "genus", "species") or the "institution".
 
         Raises:
             ValueError: the rank is unknown; the message suggests the closest one.
@@ -105,14 +139,18 @@ class Embeddings:
         known = (*schema.RANKS, "institution")
         if name not in known:
             raise ValueError(f"unknown rank {name!r}; {suggest_name(name, known)}")
-        labels: Objects = getattr(self, name)
+        labels: Labels = getattr(self, name)
         return labels
 
     def take(self, rows: Mask | Indices) -> Self:
-        """Select specimens by mask or by indices; the order of ids is kept."""
+        """Select specimens by mask or by indices; the order of ids is kept, and the features are not copied."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
-        labels = {name: getattr(self, name)[chosen] for name in ("specimen_id", *_LABELS)}
-        return type(self)(features=self.features[chosen], **labels)
+        if len(chosen) == len(self):
+            return self
+        features = self.features.take(chosen) if isinstance(self.features, FeatureRows) else None
+        features = features or FeatureRows(self.features, chosen)
+        labels = {name: getattr(self, name).take(chosen) for name in ("specimen_id", *_LABELS)}
+        return type(self)(features, **labels)
 
     def select_splits(self, pooled: str) -> Self:
         """Select the specimens of a split or of several pooled splits, such as "herbarium+random".
@@ -121,26 +159,27 @@ class Embeddings:
             ValueError: the split is unknown.
             UnscorableError: the split contains no specimen.
         """
-        chosen = self.take(np.isin(self.split.astype(str), parse_splits(pooled)))
+        chosen = self.take(self.split.isin(parse_splits(pooled)))
         if not len(chosen):
             present = sorted(set(self.split)) or "none"
             raise UnscorableError(f"no embeddings of split {pooled!r}; splits present: {present}")
         return chosen
 
 
-def _check_ids(ids: Objects) -> None:
-    if any(name is None for name in ids):
+def _check_ids(ids: Ids) -> None:
+    if ids.column.null_count:
         raise ValueError("a specimen_id is null; every specimen needs an id")
-    wrong = np.flatnonzero(ids[1:] <= ids[:-1])
-    if len(wrong):
-        first, second = ids[wrong[0]], ids[wrong[0] + 1]
+    if (row := ids.first_unordered()) is not None:
+        first, second = ids[row - 1], ids[row]
         if first == second:
             raise ValueError(f"specimen_id {first!r} occurs twice; copies of a specimen would be in two folds")
         raise ValueError(f"specimen_id {second!r} comes after {first!r}; use Embeddings.from_table, which sorts")
 
 
-def _check_finite(features: npt.NDArray[np.float32], ids: Objects) -> None:
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+def _check_finite(features: npt.NDArray[np.float32], ids: Ids) -> None:
+    parts = (features[start : start + _CHUNK] for start in range(0, len(features), _CHUNK))
+    found = [np.isfinite(part).all(axis=1) for part in parts]
+    bad = np.flatnonzero(~np.concatenate(found)) if found else np.empty(0, np.intp)
     if len(bad):
         some = ", ".join(map(repr, ids[bad[:3]]))
         raise ValueError(
@@ -156,8 +195,8 @@ def _sort_by_id(table: pa.Table, *columns: str) -> pa.Table:
     return table.select(columns).take(pc.sort_indices(table["specimen_id"]))
 
 
-def _read_labels(table: pa.Table) -> dict[str, Objects]:
-    return {name: table[name].to_numpy() for name in ("specimen_id", *_LABELS)}
+def _read_labels(table: pa.Table) -> dict[str, Any]:
+    return {"specimen_id": Ids.of(table["specimen_id"])} | {name: Labels.from_arrow(table[name]) for name in _LABELS}
 
 
 def _read_features(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

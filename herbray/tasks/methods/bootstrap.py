@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 from scipy.stats import t
 
@@ -52,9 +53,15 @@ class Sample:
 
 def group_by_gathering(outcomes: Sequence[Outcome], embeddings: Embeddings) -> list[Outcome]:
     """The same outcomes, with the gathering as resampling unit."""
-    known = zip(embeddings.specimen_id, embeddings.gathering, strict=True)
-    units = {name: name if gathering is None else gathering for name, gathering in known}
-    return [replace(each, unit=np.array([units[n] for n in each.specimen_id], dtype=object)) for each in outcomes]
+    found, units = [], dict[int, Objects]()
+    for each in outcomes:
+        key = id(each.specimen_id)  # the metrics of a task share their ids
+        if key not in units:
+            rows = pc.index_in(pa.array(each.specimen_id, pa.large_string()), embeddings.specimen_id.column).to_numpy()
+            named = embeddings.gathering[rows]
+            units[key] = np.where(embeddings.gathering.codes[rows] < 0, each.specimen_id, named)
+        found.append(replace(each, unit=units[key]))
+    return found
 
 
 def bootstrap_intervals(outcomes: Sequence[Outcome], settings: Bootstrap, seed: int = PAPER_SEED) -> list[Score]:

@@ -1,11 +1,15 @@
 """The classes that occur in enough gatherings to be learned and tested."""
 
 import numpy as np
+import numpy.typing as npt
 
-from herbray.tasks.interface.embeddings import Indices, Objects
+from herbray.tasks.interface.columns import Labels
+from herbray.tasks.interface.embeddings import Indices
 
 
-def select_classes(labels: Objects, units: Indices, at_least: int) -> tuple[Indices, Indices, dict[str, int]]:
+def select_classes(
+    labels: Labels | npt.ArrayLike, units: Indices, at_least: int
+) -> tuple[Indices, Indices, dict[str, int]]:
     """Select the rows whose class has at least `at_least` units; depends only on labels and units.
 
     Units are counted instead of rows, because folds keep a unit together: a class of one unit could be held out but not
@@ -20,19 +24,21 @@ def select_classes(labels: Objects, units: Indices, at_least: int) -> tuple[Indi
         The rows [m], ascending; their classes [m], numbered in alphabetical order; and the counts `classes`, `rows`,
         `classes_left_out`, `rows_left_out` (of classes with too few units), `rows_undetermined`.
     """
-    named = np.flatnonzero([label is not None for label in labels])
-    names, inverse = np.unique(labels[named].astype(str), return_inverse=True)
-    kept = count_units(inverse, units[named], len(names)) >= at_least
-    keep = kept[inverse]
+    column = Labels.of(labels)
+    named = column.known()
+    codes = column.codes[named].astype(np.intp)
+    gatherings = count_units(codes, units[named], len(column.names))
+    kept = gatherings >= max(1, at_least)
+    keep = kept[codes]
     renumber = np.cumsum(kept) - 1
     counts = {
         "classes": int(kept.sum()),
         "rows": int(keep.sum()),
-        "classes_left_out": len(names) - int(kept.sum()),
+        "classes_left_out": int((gatherings > 0).sum()) - int(kept.sum()),
         "rows_left_out": len(named) - int(keep.sum()),
-        "rows_undetermined": len(labels) - len(named),
+        "rows_undetermined": len(column) - len(named),
     }
-    return named[keep], renumber[inverse[keep]], counts
+    return named[keep], renumber[codes[keep]], counts
 
 
 def explain_too_few(counts: dict[str, int], at_least: int) -> str:

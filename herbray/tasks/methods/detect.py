@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
 from herbray.neighbours.search import NearestRows
 from herbray.tasks.interface.embeddings import Floats, Indices, Mask
+from herbray.tasks.methods.confident import ProbabilityBlocks, Summary, find_issues, summarise
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,34 +27,35 @@ METHODS = {"": "confident learning", "oof_": "plain out-of-fold probe", "knn_": 
 """Prefix of the metrics of each method, and the name of the method."""
 
 
-def doubt_by_method(given: Indices, probabilities: Floats, near: NearestRows) -> dict[str, Doubt]:
+def doubt_by_method(given: Indices, probabilities: ProbabilityBlocks, near: NearestRows) -> dict[str, Doubt]:
     """The verdicts of all methods, by their prefix in `METHODS`.
 
     Args:
         given: [n] the labels, classes 0 to k-1.
-        probabilities: [n, k] out-of-fold probabilities.
+        probabilities: out-of-fold probabilities of the n rows.
         near: the neighbours of all n rows.
     """
+    summary = summarise(given, probabilities)
     methods = (
-        confident_learning(given, probabilities),
-        probe_disagreement(given, probabilities),
+        confident_learning(given, probabilities, summary),
+        probe_disagreement(given, summary),
         neighbour_disagreement(given, near),
     )
     return dict(zip(METHODS, methods, strict=True))
 
 
-def confident_learning(given: Indices, probabilities: Floats) -> Doubt:
+def confident_learning(given: Indices, probabilities: ProbabilityBlocks, summary: Summary) -> Doubt:
     """Confident learning, pruned by noise rate (Northcutt et al. 2021, doi 10.1613/jair.1.12125).
 
     Flagged labels rank first; within flagged and other labels, the lowest probability of the given label ranks first.
     """
-    flagged: Mask = find_label_issues(given, probabilities, filter_by="prune_by_noise_rate", n_jobs=1)
-    return Doubt(flagged, flagged + 1.0 - _confidence(given, probabilities))
+    flagged = find_issues(given, probabilities, summary)
+    return Doubt(flagged, flagged + 1.0 - summary.own)
 
 
-def probe_disagreement(given: Indices, probabilities: Floats) -> Doubt:
+def probe_disagreement(given: Indices, summary: Summary) -> Doubt:
     """Flag labels with which the out-of-fold probe disagrees; the lowest probability of the given label ranks first."""
-    return Doubt(probabilities.argmax(axis=1) != given, 1.0 - _confidence(given, probabilities))
+    return Doubt(summary.predicted != given, 1.0 - summary.own)
 
 
 def neighbour_disagreement(given: Indices, near: NearestRows) -> Doubt:
@@ -63,15 +64,18 @@ def neighbour_disagreement(given: Indices, near: NearestRows) -> Doubt:
     Each neighbour votes with weight (1 + cosine) / 2. A label is flagged if another label has more votes; the rank is
     the share of votes that are not for the given label. A row without neighbours is not doubted.
     """
-    voters = np.where(near.valid, given[near.neighbours], -1)
-    weight = np.where(near.valid, (1.0 + near.cosine) / 2.0, 0.0)
-    votes = np.zeros((len(given), int(given.max()) + 1))
-    for column in range(voters.shape[1]):
-        np.add.at(votes, (np.arange(len(given)), np.maximum(voters[:, column], 0)), weight[:, column])
-    every = np.arange(len(given))
-    own, total = votes[every, given], votes.sum(axis=1)
+    row, place = np.nonzero(near.valid)
+    classes = int(given.max()) + 1
+    ballots, ballot = np.unique(row * classes + given[near.neighbours[row, place]], return_inverse=True)
+    votes = np.bincount(ballot, (1.0 + near.cosine[row, place]) / 2.0, minlength=len(ballots))
+    voter, label = np.divmod(ballots, classes)
+    mine = label == given[voter]
+    own, other, total = np.zeros((3, len(given)))
+    own[voter[mine]] = votes[mine]
+    np.maximum.at(other, voter[~mine], votes[~mine])
+    np.add.at(total, voter, votes)
     share = 1.0 - np.divide(own, total, out=np.ones_like(own), where=total > 0)
-    return Doubt(votes.max(axis=1) > own, share)
+    return Doubt(other > own, share)
 
 
 def detection_scores(wrong: Mask, doubt: Doubt) -> dict[str, float]:
@@ -142,8 +146,3 @@ def _share_below(rank: Floats, others: Floats) -> Floats:
     twice = np.searchsorted(others, rank, side="left") + np.searchsorted(others, rank, side="right")
     share: Floats = twice / (2.0 * len(others))
     return share
-
-
-def _confidence(given: Indices, probabilities: Floats) -> Floats:
-    confidence: Floats = probabilities[np.arange(len(given)), given]
-    return confidence

@@ -2,15 +2,17 @@
 
 import math
 from collections import Counter
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 from pydantic import model_validator
 
 from herbray.config import Spec
-from herbray.tasks.interface.embeddings import Embeddings, Indices, Mask, UnscorableError
+from herbray.tasks.interface.embeddings import Embeddings, Features, Floats, Indices, Mask, UnscorableError
 from herbray.tasks.methods.classes import select_classes
 from herbray.tasks.methods.units import embeddings_units
+
+_CHUNK: Final = 4096  # rows in 64 bits at a time
 
 
 class Pair(Spec):
@@ -90,14 +92,10 @@ def measure_similarity(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
         appear farther apart: the sampling variance of both means is subtracted from each squared distance, which makes
         it unbiased.
     """
-    named = np.flatnonzero([genus is not None for genus in embeddings.genus])
-    names, codes, sizes = np.unique(embeddings.genus[named].astype(str), return_inverse=True, return_counts=True)
-    features = embeddings.features[named].astype(np.float64)
-    means = np.zeros((len(names), features.shape[1]))
-    np.add.at(means, codes, features)
-    means /= sizes[:, None]
-    here, there = np.searchsorted(names, [pair.positive, pair.negative])
-    spread = np.bincount(codes, ((features - means[codes]) ** 2).sum(axis=1)) / np.maximum(1, sizes - 1)
+    named = embeddings.genus.known()
+    present, codes, sizes = np.unique(embeddings.genus.codes[named], return_inverse=True, return_counts=True)
+    means, spread = _means_and_spread(embeddings.features, named, codes, sizes)
+    here, there = np.searchsorted(embeddings.genus.names[present], [pair.positive, pair.negative])
     scatter = spread / sizes
     squared = ((means - means[here]) ** 2).sum(axis=1) - scatter - scatter[here]
     width = float(np.sqrt(spread[[here, there]].mean()))
@@ -106,6 +104,19 @@ def measure_similarity(embeddings: Embeddings, pair: Pair) -> dict[str, float]:
     several[[here, there]] = False
     others = squared[several]
     return found | ({"similarity": float((others > squared[there]).mean())} if len(others) else {})
+
+
+def _means_and_spread(features: Features, rows: Indices, codes: Indices, sizes: Indices) -> tuple[Floats, Floats]:
+    """Mean [k, d] and variance [k] of the rows of each class, computed block by block."""
+    means, squares = np.zeros((len(sizes), features.shape[1])), np.zeros(len(sizes))
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(rows), _CHUNK)]
+    for part in parts:
+        np.add.at(means, codes[part], features[rows[part]].astype(np.float64))
+    means /= sizes[:, None]
+    for part in parts:
+        apart = ((features[rows[part]].astype(np.float64) - means[codes[part]]) ** 2).sum(axis=1)
+        squares += np.bincount(codes[part], apart, minlength=len(sizes))
+    return means, squares / np.maximum(1, sizes - 1)
 
 
 def select_pair(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -> tuple[Indices, Indices]:
@@ -133,8 +144,11 @@ def select_pair(embeddings: Embeddings, pair: Pair, at_least: int, where: str) -
 
 def is_known_wrong(embeddings: Embeddings) -> Mask:
     """Whether the true species is known to be in another genus than the one under which the specimen is filed: [n]."""
-    true_genus = [None if name is None else name.split(" ")[0] for name in embeddings.true_species]
-    return np.array([t is not None and t != g for t, g in zip(true_genus, embeddings.genus, strict=True)], dtype=bool)
+    wrong = np.zeros(len(embeddings), dtype=bool)
+    known = embeddings.true_species.known()
+    pairs = zip(embeddings.true_species[known], embeddings.genus[known], strict=True)
+    wrong[known] = [true.split(" ")[0] != filed for true, filed in pairs]
+    return wrong
 
 
 def _genus_sizes(embeddings: Embeddings, at_least: int) -> Counter[str]:

@@ -15,7 +15,7 @@ from herbray.tasks.interface.validators import refuse_duplicates
 from herbray.tasks.methods.detect import contributions, detection_scores, doubt_by_method
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.pairs import Pair, choose_pairs, is_known_wrong, select_pair
-from herbray.tasks.methods.probe import ProbeTask, predict_out_of_fold
+from herbray.tasks.methods.probe import ProbeTask, predict_draws
 from herbray.tasks.methods.units import embeddings_units
 
 
@@ -68,7 +68,7 @@ class SwapTask(ProbeTask, ABC):
         """Measure every pair at every share; each share comes with the suffix of its level."""
         found = Measurement()
         for pair, sound, truth, left_out in self._sound(embeddings, split):
-            near = find_all_nearest(sound.features, embeddings_units(sound), self.neighbours)
+            near = find_all_nearest(np.asarray(sound.features), embeddings_units(sound), self.neighbours)
             counts = {"rows": len(truth), "rows_left_out": left_out, "similar": pair.kind == "similar"}
             for share, suffix in shares:
                 place = Place(self.name, split, pair.level + suffix)
@@ -81,18 +81,18 @@ class SwapTask(ProbeTask, ABC):
     ) -> Measurement:
         scores = []
         sums: dict[str, Floats] = defaultdict(lambda: np.zeros((2, len(truth))))
-        for draw in range(self.draws):
-            given = swap_labels(truth, share, seed, draw)
-            probabilities, converged = predict_out_of_fold(
-                sound.features, given, embeddings_units(sound), self, seed + draw
-            )
+        numbers = range(self.draws)
+        labels = [swap_labels(truth, share, seed, draw) for draw in numbers]
+        seeds = [seed + draw for draw in numbers]
+        predicted = predict_draws(sound.features, labels, embeddings_units(sound), self, seeds)
+        for draw, given, probabilities in zip(numbers, labels, predicted, strict=True):
             wrong = given != truth
             for prefix, doubt in doubt_by_method(given, probabilities, near).items():
                 found = {prefix + name: value for name, value in detection_scores(wrong, doubt).items()}
                 scores += place.scores(found, draw)
                 for name, (value, weight) in contributions(wrong, doubt).items():
                     sums[prefix + name] += np.stack([value * weight, weight])
-            scores += place.scores({"converged": converged}, draw)
+            scores += place.scores({"converged": probabilities.converged}, draw)
         return Measurement(scores, _outcomes(place, sound, sums))
 
 

@@ -3,18 +3,20 @@
 import numpy as np
 import numpy.typing as npt
 
-from herbray.tasks.interface.embeddings import Embeddings, Indices, Objects
+from herbray.tasks.interface.columns import Labels
+from herbray.tasks.interface.embeddings import Embeddings, Indices
 
 Integers = npt.NDArray[np.int64]
 
 
-def gathering_codes(gathering: Objects) -> Indices:
+def gathering_codes(gathering: Labels | npt.ArrayLike) -> Indices:
     """A number for each row [n], equal for rows of one gathering; each row of unknown gathering has its own number."""
-    codes: Indices = np.arange(len(gathering), dtype=np.intp)
-    known = np.flatnonzero([name is not None for name in gathering])
-    if len(known):
-        _, first, inverse = np.unique(gathering[known].astype(str), return_index=True, return_inverse=True)
-        codes[known] = known[first][inverse]
+    column = Labels.of(gathering)
+    codes: Indices = np.arange(len(column), dtype=np.intp)
+    known = column.known()
+    first = np.empty(len(column.names), np.intp)
+    first[column.codes[known[::-1]]] = known[::-1]  # the last entry written is that of the first row
+    codes[known] = first[column.codes[known]]
     return codes
 
 
@@ -25,5 +27,9 @@ def embeddings_units(embeddings: Embeddings) -> Indices:
 
 def tally(codes: Integers, wanted: Integers) -> Integers:
     """Number of occurrences of each of `wanted` in `codes`."""
-    ordered = np.sort(codes)
+    return count_in_order(np.sort(codes), wanted)
+
+
+def count_in_order(ordered: Integers, wanted: Integers) -> Integers:
+    """Number of occurrences of each of `wanted` in codes that ascend."""
     return np.searchsorted(ordered, wanted, side="right") - np.searchsorted(ordered, wanted, side="left")

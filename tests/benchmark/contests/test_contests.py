@@ -9,10 +9,12 @@ import torch
 
 from herbray.benchmark.contests import knn, scale, sizes, triplet
 from herbray.benchmark.contests.knn import Knn, cosines, without_own
+from herbray.benchmark.contests.probe import Probe
 from herbray.benchmark.contests.scale import Scale
 from herbray.benchmark.contests.triplet import TripletStep, same
 from herbray.benchmark.harness.race import Measured, Missing
 from herbray.benchmark.job import measure
+from herbray.probes.fit import Solver
 
 
 def case_of(spec, word, tmp_path):
@@ -25,6 +27,7 @@ def test_every_target_speaks_of_a_case_and_of_contenders_that_exist(tmp_path):
         Knn(points=200, queries=5, dim=8),
         TripletStep(images=24, size=32, batches=(16,), dim=8),
         Scale(rows=200, images=0),
+        Probe(rows=200, dim=8, classes=(2, 10)),
     ):
         cases = {case.name: {contender.name for contender in case.contenders} for case in spec.cases(tmp_path)}
         for target in spec.targets():
@@ -40,6 +43,14 @@ def test_all_searches_find_the_same_neighbours_and_a_wrong_one_is_caught(tmp_pat
     assert cosines(points, np.array([0, 2]), np.array([[2, 1], [3, 0]])).tolist() == [[0, 1], [0, 0]]
     found = without_own(np.array([[0, 1, 2], [0, 3, 2], [1, 0, 3]]), np.array([1, 2, 2]))
     assert found.tolist() == [[0, 2], [0, 3], [1, 0]]
+
+
+def test_both_solvers_fit_the_same_probes_and_another_penalty_is_caught(monkeypatch, tmp_path):
+    for case in Probe(rows=300, dim=8, classes=(2, 7), folds=2).cases(tmp_path):
+        case.check()
+    monkeypatch.setattr("herbray.tasks.methods.probe.Solver", lambda k, C, *rest: Solver(k, C / 10, *rest))
+    with pytest.raises(ValueError, match=r"herbray's loss is .* from scikit-learn's"):
+        next(Probe(rows=300, dim=8, classes=(7,), folds=1).cases(tmp_path)).check()
 
 
 def test_neighbours_that_differ_from_ours_are_reported(monkeypatch, tmp_path):
@@ -107,7 +118,7 @@ def test_rows_that_are_no_groups_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["catalogue", "plan", "epoch", "knn", "embed"])
+@pytest.mark.parametrize("name", ["catalogue", "plan", "epoch", "knn", "evaluate", "embed"])
 def test_each_job_of_scale_runs_at_a_small_size(name, tmp_path):
     list(Scale(rows=200, images=0).cases(tmp_path))  # writes the inputs
     rows, folder = (320, tmp_path / "embed" / "320") if name == "embed" else (2000, tmp_path / "2000")
@@ -156,6 +167,6 @@ def test_scale_ends_in_exponents(monkeypatch):
         return lambda: Measured(units=rows, peak_mib=1.0, **sizes.measure(name, rows, folder))
 
     monkeypatch.setattr(scale, "_in_process", here)
-    done = measure(Scale(rows=200, embedded=0, images=0, rounds=1))
+    done = measure(Scale(rows=200, evaluated=0, embedded=0, images=0, rounds=1))
     assert len(done.verdicts) == 4
     assert all(verdict.met is not None for verdict in done.verdicts)

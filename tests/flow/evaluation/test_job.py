@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from herbray import schema, storage, tables
+from herbray.flow.cluster.placement import Node
 from herbray.flow.evaluation import job as evaluate_module
 from herbray.flow.evaluation.job import Evaluate, distinct_encoders, evaluate, left_out_file
 from herbray.flow.evaluation.outcomes import comparisons_file, outcomes_folder
@@ -250,3 +251,12 @@ def test_an_interrupted_evaluation_resumes_and_gives_the_same_results(cluster, e
     until(99)
     evaluate(spec.model_copy(update={"seed": spec.seed + 1}))  # other settings: nothing is taken over
     assert asked[-1] == total
+
+
+def test_tasks_that_no_node_has_memory_for_are_refused_with_figure_and_way_out(tmp_path):
+    nodes = [Node(4, memory=2 * 2**30), Node(8, memory=6 * 2**30)]
+    small = evaluate_module._Part(tmp_path, Identify(solver="sklearn"), "random", 7 << 30)
+    large = evaluate_module._Part(tmp_path, Retrieval(), "random", 5 << 30)
+    with pytest.raises(ValueError, match=r"identify on random needs about 7\.0 GiB.*6\.0 GiB: set solver=torch"):
+        evaluate_module._refuse_too_large([small, large], nodes)
+    evaluate_module._refuse_too_large([large], nodes)

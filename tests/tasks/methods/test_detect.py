@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from herbray.neighbours.search import find_all_nearest
+from herbray.tasks.methods.confident import summarise
 from herbray.tasks.methods.detect import (
     Doubt,
     auroc_contributions,
@@ -22,15 +23,32 @@ PROBABILITIES = np.stack([CONFIDENCE, 1 - CONFIDENCE], axis=1)
 PROBABILITIES[4:] = PROBABILITIES[4:, ::-1]
 
 
+class Blocks:
+    """Probabilities in blocks of few rows, in any order."""
+
+    def __init__(self, probabilities, size=7):
+        self.probabilities, self.size, self.shape = probabilities, size, probabilities.shape
+
+    def blocks(self):
+        order = np.random.default_rng(0).permutation(len(self.probabilities))
+        for start in range(0, len(order), self.size):
+            rows = order[start : start + self.size]
+            yield rows, self.probabilities[rows]
+
+
+def probe_doubt():
+    return probe_disagreement(GIVEN, summarise(GIVEN, Blocks(PROBABILITIES)))
+
+
 def test_rates_are_those_counted_by_hand():
-    scores = detection_scores(WRONG, probe_disagreement(GIVEN, PROBABILITIES))
+    scores = detection_scores(WRONG, probe_doubt())
     assert scores["tpr"] == 1 / 2
     assert scores["fpr"] == 1 / 6
     assert scores["precision"] == 1 / 2
     assert scores["precision_at_n"] == 1 / 2  # least confident: rows 0 and 4
     assert scores["auroc"] == pytest.approx((6 + 5) / 12)  # row 0 below all six, row 1 below five
-    assert precision_at(WRONG, probe_disagreement(GIVEN, PROBABILITIES), 3) == 2 / 3
-    assert precision_at(WRONG, probe_disagreement(GIVEN, PROBABILITIES), 100) == 2 / 8
+    assert precision_at(WRONG, probe_doubt(), 3) == 2 / 3
+    assert precision_at(WRONG, probe_doubt(), 100) == 2 / 8
 
 
 def test_nothing_flagged_has_precision_zero():
@@ -41,7 +59,8 @@ def test_confident_learning_lists_the_flagged_first_and_then_the_least_confident
     generator = np.random.default_rng(2)
     given = np.repeat([0, 1, 2], 40)
     probabilities = generator.dirichlet([1, 1, 1], 120) * 0.5 + 0.5 * np.eye(3)[generator.integers(0, 3, 120)]
-    doubt = confident_learning(given, probabilities)
+    blocks = Blocks(probabilities)
+    doubt = confident_learning(given, blocks, summarise(given, blocks))
     assert 0 < doubt.flagged.sum() < 120
     assert doubt.rank[doubt.flagged].min() >= doubt.rank[~doubt.flagged].max()
     confidence = probabilities[np.arange(120), given]

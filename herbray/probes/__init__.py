@@ -1,0 +1,1 @@
+"""Linear probes: multinomial logistic regression, many fits in one program, on a GPU if there is one."""
