@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
+from torch import nn
 
 from herbray.config import Spec
 from herbray.model.encoder_card import read_encoder
@@ -16,6 +17,8 @@ __all__ = ["START_WEIGHTS", "Encoder", "EncoderRefused", "EncoderSpec", "build_e
 
 START_WEIGHTS: Final = PathOr(frozenset(("random", "imagenet", "pretraining")))
 """Mark on settings that name start weights: values that are no paths. A study resolves `pretraining`."""
+
+_USUAL_MOMENTUM: Final = 0.1  # of batch norms: torch's default
 
 
 class EncoderSpec(Spec):
@@ -72,10 +75,11 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
         EncoderRefused: the start weights are missing, damaged, or of an encoder with another architecture, stem or
             normalisation.
     """
-    if spec.init in ("random", "imagenet"):
+    if spec.init == "random":
+        return _quicken_norms(_build_random(spec, seed))
+    if spec.init == "imagenet":
         encoder = _build_random(spec, seed)
-        if spec.init == "imagenet":
-            load_imagenet(encoder, weights)
+        load_imagenet(encoder, weights)
         return encoder
     if weights is None and spec.init.startswith("models:/"):
         raise EncoderRefused(
@@ -110,6 +114,18 @@ def _build_random(spec: EncoderSpec, seed: int) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: that would also seed the accelerators
         return Encoder(spec.arch, spec.stem, spec.normalise, spec.size)
+
+
+def _quicken_norms(encoder: Encoder) -> Encoder:
+    """Let batch norms that have seen no data follow their batches at least at torch's usual rate.
+
+    Some architectures publish a tenth of it, for runs of 100,000 steps. In a run of 100 steps, the statistics of a
+    random start would stay far behind its weights, and the encoder would be useless outside of training.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.momentum = max(module.momentum, _USUAL_MOMENTUM)
+    return encoder
 
 
 def _at_size(encoder: Encoder, size: int) -> Encoder:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from torch.nn import BatchNorm2d
 
 from herbray.config import ConfigError, parse
 from herbray.model.encoder import EncoderRefused, EncoderSpec, build_encoder
@@ -93,3 +94,15 @@ def test_a_registry_address_needs_a_resolved_folder():
 def test_imagenet_does_not_fit_the_cifar_stem():
     with pytest.raises(ConfigError, match="init=imagenet needs a standard stem"):
         parse(EncoderSpec, {"init": "imagenet", "stem": "cifar"})
+
+
+@pytest.mark.parametrize("arch", ["mobilenet_v3_small", "efficientnet_lite0", "resnet18"])
+def test_norms_of_a_random_start_follow_their_batches_at_the_usual_rate(arch):
+    norms = [module for module in build_encoder(EncoderSpec(arch=arch), 0).modules() if isinstance(module, BatchNorm2d)]
+    assert norms
+    assert {norm.momentum for norm in norms} == {0.1}
+
+
+def test_norms_of_published_weights_keep_their_own_rate():
+    encoder = build_encoder(EncoderSpec(arch="efficientnet_lite0", init="imagenet"), 0)
+    assert {module.momentum for module in encoder.modules() if isinstance(module, BatchNorm2d)} == {0.01}
