@@ -96,7 +96,7 @@ def test_an_image_of_several_specimens_stays_on_one_side_of_the_splits(tmp_path)
     assert table["gathering"].to_pylist()[0] == table["gathering"].to_pylist()[40] == "image 0.jpg"
     assert table["gathering"].to_pylist()[39] is None
     assert "images of several specimens: 20 (40 rows; 0 with different species)" in manifest["notes"][0]
-    sides = split(table, Splits(home=None, species=0, random=0.3), seed=1).to_pylist()
+    sides = split(table, Splits(home=None, species=0, random=0.3, cap=None), seed=1).to_pylist()
     assert len(set(sides)) > 1
     assert sides[:20] == sides[40:]
 
