@@ -36,8 +36,8 @@ def join_gatherings(table: pa.Table, names: pa.ChunkedArray) -> tuple[pa.Table, 
     column = pc.if_else(pa.array(chosen), joined, table["gathering"])
     place = table.schema.get_field_index("gathering")
     different = _count_names(image[shared], table["species"].filter(pa.array(shared)))
-    many = f"{int((count > 1).sum()):,} images belong to several specimens ({int(shared.sum()):,} rows"
-    note = f"{many}; images with different species: {different:,}): each stays on one side of the splits"
+    many = f"images of several specimens: {int((count > 1).sum()):,} ({int(shared.sum()):,} rows"
+    note = f"{many}; {different:,} with different species): each image stays on one side of the splits"
     return table.set_column(place, table.schema.field(place), column), [note]
 
 

@@ -88,6 +88,19 @@ def test_refused_rows_go_to_quarantine_and_the_counts_add_up(tmp_path):
     assert {row["stage"] for row in rows.values()} == {"catalogue"}
 
 
+def test_an_image_of_several_specimens_stays_on_one_side_of_the_splits(tmp_path):
+    lines = [f"{number % 40}.jpg,K{number},{'AB'[number % 2]}" for number in range(60)]
+    spec = job(tmp_path, ["image,specimen_id,genus", *lines])
+    manifest = catalogue.build(spec)
+    table = catalogue.read(spec.out)
+    assert table["gathering"].to_pylist()[0] == table["gathering"].to_pylist()[40] == "image 0.jpg"
+    assert table["gathering"].to_pylist()[39] is None
+    assert "images of several specimens: 20 (40 rows; 0 with different species)" in manifest["notes"][0]
+    sides = split(table, Splits(home=None, species=0, random=0.3, cap=None), seed=1).to_pylist()
+    assert len(set(sides)) > 1
+    assert sides[:20] == sides[40:]
+
+
 def test_boxes_are_an_optional_column_and_malformed_ones_are_refused(tmp_path):
     lines = ["image,genus,mask_boxes", "a.jpg,A,0 0 .5 .5; .6 0.6 1 1", "b.jpg,A,", "c.jpg,A,none"]
     bad = ["d.jpg,A,1 2 3", "e.jpg,A,0 0 2 2", "f.jpg,A,1 2 3"]

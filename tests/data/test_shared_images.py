@@ -31,8 +31,7 @@ def test_specimens_of_one_image_get_one_gathering():
     assert joined["gathering"].to_pylist() == [image, image, "g1", "g1", "g1", "g2 + g3", "g2 + g3", "g4", None]
     assert joined.schema.equals(given.schema)
     assert notes == [
-        "3 images belong to several specimens (6 rows; images with different species: 1): each stays on one side of "
-        "the splits"
+        "images of several specimens: 3 (6 rows; 1 with different species): each image stays on one side of the splits"
     ]
 
 

@@ -80,7 +80,8 @@ class _ReadColumn:
 
 
 def _describe(genus: _ReadColumn, species: _ReadColumn) -> Iterator[str]:
-    yield from _describe_spellings(genus)
+    yield from _describe_spellings(genus, "genus", "genera")
+    yield from _describe_spellings(species, "species", "species")
     for column, name in ((genus, "genus"), (species, "species")):
         if families := column.count(lambda read: read.family):
             yield f"{_rows(families)} with a family in the column {name} ({_quote(families)}): read as the family"
@@ -92,17 +93,19 @@ def _describe(genus: _ReadColumn, species: _ReadColumn) -> Iterator[str]:
         yield f"{_rows(doubtful)} of a doubtful species ({_quote(doubtful)}): the species is left empty"
 
 
-def _describe_spellings(genus: _ReadColumn) -> Iterator[str]:
-    """Tell which genera were written in several ways."""
+def _describe_spellings(column: _ReadColumn, field: str, plural: str) -> Iterator[str]:
+    """Tell which names were written in several ways: texts that differ in case, or in "_" for a space."""
     spellings: dict[str, list[str]] = {}
-    for text in sorted(genus.counts):
-        if (name := genus.read(text).genus) is not None:
-            spellings.setdefault(name, []).append(text)
-    several = {name: texts for name, texts in spellings.items() if len(texts) > 1}
+    for text in sorted(column.counts):
+        if getattr(column.read(text), field) is not None:
+            spellings.setdefault(text.casefold().replace("_", " "), []).append(text)
+    several = [texts for texts in spellings.values() if len(texts) > 1]
     if several:
-        examples = "; ".join(f"{', '.join(texts[:_EXAMPLES])} → {name}" for name, texts in [*several.items()][:2])
-        many = "1 genus is" if len(several) == 1 else f"{len(several):,} genera are"
-        yield f"{many} written in several ways ({examples}): each is one genus"
+        examples = "; ".join(
+            f"{', '.join(texts[:_EXAMPLES])} → {getattr(column.read(texts[0]), field)}" for texts in several[:2]
+        )
+        many = f"1 {field} is" if len(several) == 1 else f"{len(several):,} {plural} are"
+        yield f"{many} written in several ways ({examples}): each is one {field}"
 
 
 def _rows(counts: Counter[str]) -> str:

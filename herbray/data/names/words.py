@@ -50,7 +50,7 @@ UNKNOWN: Final = frozenset(
             "ignotus",
             "ined",
         ),
-        *("incertae", "sp", "spp", "none", "no", "not", "nil", "null", "nan", "na", "n/a", "hybrid", "hybr", "unnamed"),
+        *("incertae", "sp", "spp", "none", "no", "not", "null", "nan", "na", "n/a", "hybrid", "hybr", "unnamed"),
         *("missing", "blank", "various", "mixed", "misc", "tba", "tbd", "unplaced", "unassigned", "unclassified"),
     )
 )

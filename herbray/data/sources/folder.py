@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from herbray.data.sources.base import BATCH_ROWS, Account, Refuse, SourceSpec, make_batch
-from herbray.data.sources.image_finder import ImageFinder
+from herbray.data.sources.image_finder import Found, ImageFinder
 from herbray.data.tabular.header import fold, propose
 from herbray.data.tabular.reading import Dialect, OpenTable, open_table
 from herbray.data.tabular.records import BLANK
@@ -25,8 +25,8 @@ class Folder(SourceSpec):
 
     Separator, quotes and encoding of a text are found out (`herbray.data.tabular`). A catalogue column is taken from
     the column that `columns` names, else from `constants`, else from the column of the same name; otherwise it is null.
-    Names of columns match in any case and with any blanks. Without a `specimen_id`, the image's name is the id. The
-    column `mask_boxes` says which parts of a sheet `shard.mask` paints over (`herbray.data.imaging.boxes`).
+    Names of columns match in any case and with any blanks. Without a `specimen_id`, the image's relative path is the
+    id. The column `mask_boxes` says which parts of a sheet `shard.mask` paints over (`herbray.data.imaging.boxes`).
 
     Attributes:
         path: the folder; image paths in the table are relative to it and must stay inside. See `ImageFinder` for how
@@ -147,13 +147,15 @@ class Folder(SourceSpec):
     ) -> pa.RecordBatch:
         cells = {column: [row[position] for row in rows] for column, position in positions.items()}
         names = [name.strip() for name in cells["image"]]
-        identities = cells.setdefault("specimen_id", names)
-        images: list[str | None] = []
-        for identity, name in zip(identities, names, strict=True):
-            found = finder.find(name) if name else None
-            images.append("" if found is None else found.path)  # the catalogue refuses rows without an image
-            if found is not None and found.path is None:
-                refuse(identity, name, found.reason, found.detail)
+        places = [
+            finder.find(name) if name else Found("") for name in names
+        ]  # the catalogue refuses rows without image
+        images = [found.path for found in places]
+        root = f"{self.root}/"
+        identities = cells.setdefault("specimen_id", [(image or "").removeprefix(root) for image in images])
+        for identity, name, found in zip(identities, names, places, strict=True):
+            if found.path is None:
+                refuse(identity or name, name, found.reason, found.detail)
         cells["image"] = [image or "" for image in images]
         cells.update((column, [text] * len(rows)) for column, text in self.constants.items())
         if None not in images:

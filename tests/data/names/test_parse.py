@@ -141,6 +141,17 @@ def test_genera_of_a_real_list_are_read_as_they_are():
     assert changed == []
 
 
+def test_names_with_authors_give_the_genus_and_epithet_that_a_data_set_states():
+    path = SHARED / "fgvc_metadata/h22_miniv1_val.tsv"
+    if not path.is_file():
+        pytest.skip("the shared data are not here")
+    with path.open(encoding="utf-8") as file:
+        rows = {(row["scientificName"], row["genus"], row["species"]) for row in csv.DictReader(file, delimiter="\t")}
+    assert len(rows) > 1_800
+    for name, genus, epithet in sorted(rows)[::3]:
+        assert parse_name(name)[:2] == (genus, f"{genus} {epithet}")
+
+
 def test_names_of_real_specimens_are_read_as_gbif_reads_them():
     nameparser = pytest.importorskip("nameparser", reason="gbif-name-parser is not installed")
     path = SHARED / "multi_institution_sheets/benchmark500_metadata.csv"
