@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-_COLLECTOR: Final = re.compile(r"[^\d|;]*[^\W\d_]{2}[^\d|;]*")
+_COLLECTOR: Final = re.compile(r"([^\d|;]*[^\W\d_]{2}[^\d|;]*?)[\s,.|;#-]+\d")
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,6 @@ def _percent(value: float) -> str:
 
 
 def collector_of(gathering: str | None) -> str | None:
-    """The collector in a gathering such as "A. Vale 123 2019-05-01": what stands before the first number."""
+    """The collector in a gathering such as "A. Vale 123 2019-05-01": what stands apart before the first number."""
     found = _COLLECTOR.match(gathering or "")
-    return found[0].strip(" ,.-/_") or None if found else None
+    return found[1].strip() if found else None

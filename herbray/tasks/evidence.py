@@ -65,7 +65,8 @@ def _unit(embeddings: Embeddings, rows: Indices) -> Single:
     """Unit vectors [r, d]; zero stays zero."""
     points = embeddings.features[rows]
     length = np.linalg.norm(points, axis=1, keepdims=True)
-    return np.divide(points, length, out=np.zeros_like(points), where=length > 0)
+    unit: Single = np.divide(points, length, out=np.zeros_like(points), where=length > 0)
+    return unit
 
 
 def list_proposals(suggested: str, given: str, neighbour_names: Sequence[str], most: int = 2) -> list[str]:

@@ -83,7 +83,7 @@ def describe_share(share: Share) -> str:
     """A share with its interval, as text."""
     wrong = round(share.value * share.judged)
     interval = f"{100 * share.low:.0f}–{100 * share.high:.0f} %"
-    return f"{wrong:,} of {share.judged:,} judged names are wrong ({100 * share.value:.0f} %, interval {interval})"
+    return f"{wrong:,} of {share.judged:,} checked names are wrong ({100 * share.value:.0f} %, interval {interval})"
 
 
 def score_table(known: KnownNames, seed: int) -> pa.Table:

@@ -17,6 +17,7 @@ from herbray.data.labels import ALL
 from herbray.flow.cluster import connection
 from herbray.flow.evaluation.job import Evaluate, evaluate
 from herbray.flow.evaluation.outcomes import comparisons_file, describe_remedy
+from herbray.flow.review.one_encoder import review_encoder
 from herbray.flow.shards.build import Shard, shard
 from herbray.flow.study.cells import check_starts, list_cells, run_cells, shards_folder
 from herbray.flow.study.preflight import Preflight, preflight, preflight_on_shards
@@ -70,6 +71,9 @@ def study(spec: Study) -> Path:
         settings=settings,
     )
     path = report(page)
+    if spec.review is not None:
+        log.start("review", "list doubtful sheets and write the page to judge them on")
+        print(review_encoder(spec.review, folders[len(frozen)], shards.out, names.out, spec.out))
     log.start("done", f"open {path} in a browser")
     return path
 

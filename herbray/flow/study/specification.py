@@ -11,6 +11,7 @@ from herbray.config import Spec
 from herbray.data.catalogue import Catalogue
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
+from herbray.flow.review.job import Review
 from herbray.flow.shards.build import Shard
 from herbray.flow.study.folders import check_distinct
 from herbray.flow.study.report_job import Report
@@ -62,6 +63,9 @@ class Study(Spec):
     embed: Embed = Field(Embed(), description="settings of the embeddings")
     evaluate: Evaluate = Field(Evaluate(), description="settings of the evaluation")
     report: Report = Field(Report(), description="settings of the report")
+    review: Review | None = Field(
+        None, description="settings of the page of doubtful sheets, by the encoder of the first training; None: no page"
+    )
 
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:

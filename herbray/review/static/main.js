@@ -67,6 +67,7 @@ const Review = (() => {
     const mine = Store.last(current()).get(reviewer());
     at("name").value = (mine && mine.name) || current().suggested || "";
     at("note").value = (mine && mine.note) || "";
+    at("announced").textContent = `Sheet ${shown[here] + 1} of ${items.length}, filed as ${current().given.slice(0, 200)}`; // for screen readers
     markChosen();
   }
 

@@ -175,7 +175,7 @@ const Store = (() => {
   function state() {
     const waiting = unsaved().length;
     const alarm = [trouble.browser, waiting && trouble.server ? `${waiting} verdict${waiting === 1 ? " is" : "s are"} not saved on the server: ${trouble.server}. This browser keeps them and tries again.` : ""];
-    const where = served ? (waiting ? "Saving…" : "Saved on the server") : "Verdicts are kept in this browser; export them to pass them on";
+    const where = served ? (waiting ? "Saving…" : "Saved on the server") : "Kept in this browser; export to pass on";
     return { alarm: alarm.filter(Boolean).join(" "), where };
   }
 

@@ -92,7 +92,7 @@ def test_verdicts_are_shown_settled_or_told_and_score_the_list(settings, collect
     last = data["items"][-1]
     assert (len(data["items"]), last["id"], last["given"], last["suggested"]) == (7, "@001", "Oldname", None)
     assert last["now"] == genus["@001"]
-    assert data["shares"][0].startswith("Places 1 to 6: 1 of 1 judged names are wrong (100 %, interval 21–100 %)")
+    assert data["shares"][0].startswith("Places 1 to 6: 1 of 1 checked names are wrong (100 %, interval 21–100 %)")
     listed = suspects(
         Suspects(embeddings=settings.embeddings, split="random", out=settings.out / "s", verdicts=settings.verdicts)
     )
