@@ -57,7 +57,8 @@ def test_a_probe_does_not_depend_on_what_is_fitted_beside_it_or_on_the_size_of_b
     features, labels = draw_embeddings(ROWS, DIM, 5, 3)
     fits = fits_of(labels)
     together = list(fit_probes(features, fits, Solver(5)))
-    monkeypatch.setattr("herbray.probes.objective._CELLS", {"cpu": 1})
+    for name, value in (("_CELLS", {"cpu": 1}), ("_GOOD_ROWS", 10), ("_LEAST_ROWS", 10)):
+        monkeypatch.setattr(f"herbray.probes.objective.{name}", value)
     for fit, beside in zip(fits, together, strict=True):
         alone = next(fit_probes(features, [fit], Solver(5)))
         assert alone.iterations == beside.iterations
