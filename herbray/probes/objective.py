@@ -12,8 +12,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-_CELLS: Final = {"cpu": 2**18, "cuda": 2**26}  # logits in memory at a time: a megabyte fits into a core's cache
-_LEAST_ROWS: Final = 128  # a product of fewer rows is slow
+_CELLS: Final = {"cpu": 2**16, "cuda": 2**26}  # logits in memory at a time, if the blocks have rows enough
+_GOOD_ROWS: Final = 512  # with as many, a product is fast and a block fits into a core's cache
+_LEAST_ROWS: Final = 128
+_MOST_CELLS: Final = 2**22  # in blocks of `_GOOD_ROWS`
 _FLOOR: Final = -60.0  # below it, a probability is 0 in effect, and CPUs are slow with the tiny numbers
 
 
@@ -74,7 +76,7 @@ class Regressions:
     def _sum_blocks(self, raw: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted loss [A], gradient [A, c, d] of `raw` and sum of residuals [A, c]."""
         many, columns, width = raw.shape
-        right, shift = raw.to(self.rows.dtype).view(-1, width).T, offset.to(self.rows.dtype).flatten()
+        right, shift = raw.to(self.rows.dtype).view(-1, width).T.contiguous(), offset.to(self.rows.dtype).flatten()
         loss = torch.zeros(many, dtype=torch.float64, device=raw.device)
         slope, total = torch.zeros_like(raw), torch.zeros_like(offset)
         residuals = _binary_residuals if self.classes == 2 else _residuals
@@ -89,7 +91,9 @@ class Regressions:
 
     def _blocks(self) -> Iterator[slice]:
         cells = self.cells or _CELLS[self.rows.device.type]
-        size = max(_LEAST_ROWS, cells // (len(self.labels) * self.columns))
+        columns = len(self.labels) * self.columns
+        least = _GOOD_ROWS if _GOOD_ROWS * columns <= _MOST_CELLS else _LEAST_ROWS
+        size = max(least, cells // columns)
         return (slice(start, start + size) for start in range(0, len(self.rows), size))
 
 

@@ -139,7 +139,7 @@ def draw_embeddings(rows: int, dim: int, classes: int, seed: int) -> tuple[Float
     share = 1.0 / (np.arange(classes) + 10.0)
     drawn = rng.choice(classes, max(0, rows - 5 * classes), p=share / share.sum())
     labels = rng.permutation(np.concatenate([np.repeat(np.arange(classes), 5), drawn])[:rows])
-    centres = rng.standard_normal((classes, dim), np.float32) * np.float32(0.15 * np.log10(classes * 10))
+    centres = rng.standard_normal((classes, dim), np.float32) * np.float32(1.7 / dim**0.5 * np.log10(10 * classes))
     found = centres[labels] + rng.standard_normal((rows, dim), np.float32)
     found *= (np.arange(1, dim + 1) ** -0.5).astype(np.float32)
     turned, _ = np.linalg.qr(rng.standard_normal((dim, dim)))

@@ -46,7 +46,7 @@ from herbray.tasks import (
 from herbray.tasks.discriminate import Discriminate
 from herbray.tasks.identify import Identify
 from herbray.tasks.methods.bootstrap import Bootstrap, bootstrap_intervals, group_by_gathering
-from herbray.tasks.methods.memory import describe_way_out, estimate_memory, measure_size
+from herbray.tasks.methods.memory import PROCESS_MEMORY, describe_way_out, estimate_memory, measure_size
 from herbray.tasks.mislabel import Mislabel
 
 _log = logging.getLogger(__name__)
@@ -108,8 +108,9 @@ def evaluate(spec: Evaluate, announced: Collection[LeftOut] = ()) -> pa.Table:
     allowed = {folder: select_scorable(spec.tasks, labels[folder], spec.seed) for folder in folders}
     left_out = _merge_left_out(allowed)
     connection.print_left_out(describe_left_out([each for each in left_out if each not in announced]))
+    dims = {folder: read_dim(folder) for folder in folders}
     parts = [
-        _Part(f, part, name, estimate_memory(part, measure_size(part, labels[f], name, read_dim(f))))
+        _Part(f, part, name, estimate_memory(part, measure_size(part, labels[f], name, dims[f])))
         for f in folders
         for task, name in allowed[f].pieces
         for part in task.parts()
@@ -215,7 +216,7 @@ def _measure_on_ray(spec: Evaluate, parts: Sequence[_Part], left: Sequence[int])
     memory.
     """
     run = ray.remote(max_retries=2)(_measure)
-    cpus = max(node.cpus for node in connection.living_nodes())
+    cpus, memory = _largest_node(connection.living_nodes())
     most = 2 * max(1, int(connection.total_resource("CPU")))
     waiting = deque(left)
     submitted: dict[Any, int] = {}
@@ -228,7 +229,7 @@ def _measure_on_ray(spec: Evaluate, parts: Sequence[_Part], left: Sequence[int])
             if part.folder != folder:  # the parts of a folder are consecutive; Ray keeps what running tasks use
                 folder = part.folder
                 stored, note = ray.put(load_embeddings(folder)), read_note(folder)
-            needs = {"num_cpus": min(part.task.threads, cpus), "memory": part.memory}
+            needs = {"num_cpus": min(part.task.threads, cpus), "memory": min(part.memory, memory)}
             submitted[run.options(**needs).remote(part, stored, note, spec.bootstrap, spec.seed)] = number
         ended, _ = ray.wait(list(submitted), num_returns=1)
         yield submitted.pop(ended[0]), connection.fetch_result(ended[0])
@@ -240,15 +241,21 @@ def _refuse_too_large(parts: Sequence[_Part], nodes: Sequence[Node]) -> None:
     Raises:
         ValueError: a line for each such task, with the figure and the setting that would make it fit.
     """
-    most = max(node.memory for node in nodes)
+    _, most = _largest_node(nodes)
     lines = [
         f"task {part.task.name} on {part.split} needs about {part.memory / 2**30:.1f} GiB, but the largest node offers "
         f"{most / 2**30:.1f} GiB: {describe_way_out(part.task)}"
         for part in parts
-        if part.memory > most
+        if part.memory - PROCESS_MEMORY > most
     ]
     if lines:
         raise ValueError("\n".join(dict.fromkeys(lines)))
+
+
+def _largest_node(nodes: Sequence[Node]) -> tuple[float, int]:
+    """The most CPUs and the most memory of a node that runs tasks."""
+    used = [node for node in nodes if node.cpus > 0] or [Node(1.0)]
+    return max(node.cpus for node in used), int(max(node.memory for node in used))
 
 
 def _part_key(spec: Evaluate, part: _Part, embeddings: str) -> str:

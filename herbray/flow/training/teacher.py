@@ -71,7 +71,7 @@ def check_teacher(folder: Path, specimens: pa.ChunkedArray) -> None:
     Raises:
         ValueError: no finished embeddings, or none of these specimens.
     """
-    if not pc.any(pc.is_in(specimens, value_set=pa.array(read_labels(folder).specimen_id, pa.string()))).as_py():
+    if not pc.any(pc.is_in(specimens, value_set=read_labels(folder).specimen_id.column.cast(pa.string()))).as_py():
         raise ValueError(
             f"{folder}: none of the {len(specimens):,} training specimens has an embedding: run `herbray embed` with "
             "splits=[train, validation] on the shards of this training"

@@ -8,7 +8,9 @@ from herbray.tasks.interface.embeddings import Embeddings
 from herbray.tasks.interface.validators import parse_splits
 from herbray.tasks.methods.probe import LinearTask
 
-_PROCESS: Final = 600 * 2**20  # the libraries, and blocks of fixed size
+PROCESS_MEMORY: Final = 600 * 2**20
+"""Bytes that a process needs for its libraries and for blocks of fixed size, whatever the task."""
+
 _ROW: Final = 500  # bytes of labels, ids, scores and outcomes of a row
 _HISTORY: Final = 40  # numbers of 32 bits that a solver keeps for each coefficient
 _GROUP_ROW: Final = 80 * 16  # bytes of a row's labels and weights in a group of small fits
@@ -52,7 +54,7 @@ def measure_size(task: TaskSpec, labels: Embeddings, split: str, dim: int) -> Si
 
 def estimate_memory(task: TaskSpec, size: Size) -> int:
     """Bytes of memory that a process needs for a task, beside the embeddings, which all tasks of a node share."""
-    found = _PROCESS + size.rows * _ROW
+    found = PROCESS_MEMORY + size.rows * _ROW
     if isinstance(task, LinearTask):
         found += _fit_memory(task, size)
     neighbours = getattr(task, "neighbours", getattr(task, "k", 0))
