@@ -59,6 +59,19 @@ SHARD: Final = pa.schema(
 )
 """One row per image; one row group per bag, whose images all have one label."""
 
+_REPEATED: Final = pa.dictionary(pa.int32(), pa.string())
+
+RIGHTS: Final = pa.schema(
+    [
+        pa.field("specimen_id", pa.string(), nullable=False),
+        pa.field("media_license", _REPEATED),  # of the image: SPDX identifier; null if the text names no known licence
+        pa.field("media_license_text", _REPEATED),  # of the image, as the publisher wrote it
+        pa.field("record_license", _REPEATED),  # of the record: SPDX identifier
+        pa.field("record_license_text", _REPEATED),  # of the record, as the publisher wrote it
+    ]
+)
+"""One row per row of a catalogue that was read from Darwin Core: the rights in the image, and those in the record."""
+
 INDEX: Final = pa.schema(
     [
         pa.field("split", pa.string(), nullable=False),

@@ -10,6 +10,7 @@ from herbray import schema
 
 TABLES: Final = {
     "MASKED_CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
+    "RIGHTS": ("Rights", "`rights.parquet`, beside the catalogue"),
     "SHARD": ("Shards", "`split=NAME/part-00000.parquet`"),
     "INDEX": ("Index of the shards", "`index.parquet`"),
     "LINEAGE": ("Names of the labels at higher ranks", "`lineage.parquet`"),
@@ -74,5 +75,6 @@ def _columns(name: str, table: pa.Schema) -> str:
     lines = ["| column | type | may be null | holds |", "|---|---|---|---|"]
     for field in table:
         words = told.get(field.name) or told.get(re.sub(r"_[ab]$", "", field.name), "")
-        lines.append(f"| `{field.name}` | `{field.type}` | {'yes' if field.nullable else 'no'} | {words} |")
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        lines.append(f"| `{field.name}` | `{kind}` | {'yes' if field.nullable else 'no'} | {words} |")
     return "\n".join(lines)

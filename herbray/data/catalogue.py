@@ -24,6 +24,9 @@ QUARANTINE_FILE: Final = "quarantine.parquet"
 MANIFEST_FILE: Final = "manifest.json"
 
 
+_HINT: Final = "the source must name images, or be given a folder of image files in its setting `images`"
+
+
 class QuarantineLimit(ValueError):
     """More rows were refused than `max_quarantined` allows; the files were written nevertheless."""
 
@@ -58,8 +61,9 @@ def build(spec: Catalogue) -> dict[str, Any]:
 
     Returns:
         The manifest: versions, source and citation; counts, where `input` = `ok` + `quarantined` + `skipped`; refusals
-        and skipped rows by reason; `notes`, sentences on what was found and changed; the number of names of each rank
-        and of specimens of each institution; and the `fingerprint` of the rows.
+        and skipped rows by reason; `data`, what the source says about its data; `notes`, sentences on what was found
+        and changed; the number of names of each rank and of specimens of each institution; and the `fingerprint` of
+        the rows.
 
     Raises:
         ValueError: the source cannot be read or has no rows.
@@ -69,6 +73,8 @@ def build(spec: Catalogue) -> dict[str, Any]:
     batches = list(spec.source.read(refused, account))
     given = pa.Table.from_batches(batches, schema=batches[0].schema if batches else CATALOGUE)
     count = len(given) + len(refused.rows)
+    if count == 0 and account.facts:
+        raise ValueError(f"{spec.source.name}: no row can be used ({_format_reasons(account.skipped)}); {_HINT}")
     if count == 0:
         raise ValueError(f"source {spec.source.name!r} has no rows; check its settings: {spec.source!r}")
     kept, notes = tidy(refuse_unusable(tidy_text(given), refused), spec)
@@ -78,7 +84,7 @@ def build(spec: Catalogue) -> dict[str, Any]:
             f"{count} rows came in, {len(kept)} + {len(quarantine)} went out; this is a bug, please report it"
         )
     manifest = _make_manifest(spec, kept, quarantine, account) | {"notes": notes}
-    _write(spec.out, kept, quarantine, manifest)
+    _write(spec.out, account.tables | {"catalogue": kept, "quarantine": quarantine}, manifest)
     if len(quarantine) > spec.max_quarantined * count or len(kept) == 0:
         raise QuarantineLimit(
             f"{len(quarantine):,} of {count:,} rows were refused ({_format_reasons(manifest['reasons'])}), but "
@@ -203,7 +209,7 @@ def _make_manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table, accoun
         "herbray": __version__,
         "source": spec.source.model_dump(mode="json"),
         "root": root,
-        "citation": spec.source.citation,
+        "citation": spec.source.citation or account.facts.get("citation", ""),
         "counts": {
             "input": len(kept) + len(quarantine) + skipped,
             "ok": len(kept),
@@ -211,6 +217,7 @@ def _make_manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table, accoun
             "skipped": skipped,
         },
         "skipped": dict(account.skipped.most_common()),
+        "data": account.facts,
         "reasons": _count_values(quarantine["reason"]),
         "names": {rank: pc.count_distinct(kept[rank]).as_py() for rank in RANKS},
         "undetermined": kept["genus"].null_count,
@@ -229,9 +236,9 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
-def _write(out: Path, kept: pa.Table, quarantine: pa.Table, manifest: dict[str, Any]) -> None:
+def _write(out: Path, contents: dict[str, pa.Table], manifest: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST_FILE).unlink(missing_ok=True)  # without a manifest the folder is incomplete
-    for name, table in ((CATALOGUE_FILE, kept), (QUARANTINE_FILE, quarantine)):
-        tables.write(out / name, table)
+    for name, table in contents.items():
+        tables.write(out / f"{name}.parquet", table)
     storage.write_note(out / MANIFEST_FILE, manifest)

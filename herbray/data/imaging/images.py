@@ -18,12 +18,19 @@ from herbray.data.imaging.boxes import Box, paint_boxes
 from herbray.data.imaging.jpeg_header import is_scalable
 from herbray.data.imaging.orientation import turn_upright
 from herbray.data.imaging.resample import borrow_buffer, resize_lanczos
+from herbray.data.imaging.zip_member import read_member, split_member
 
 FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP")
 """Formats that Pillow may decode; its other decoders never see untrusted bytes."""
 
 MAX_BYTES: Final = 256 * 2**20
 """Largest file that is read; a 600 dpi sheet as TIFF has about 190 MB."""
+
+ADDRESS_REMEDY: Final = (
+    "herbray does not download images: put the files into a folder, set source.images of the catalogue to it, and run "
+    "`herbray catalogue` again"
+)
+"""What to do about images on the web."""
 
 MAX_ASPECT: Final = 8.0
 """Largest ratio of long to short side; a longer image is a strip, not a sheet."""
@@ -71,11 +78,15 @@ class JpegImage:
 
 
 def read_bytes(image: str) -> bytes:
-    """Read the image file of a specimen.
+    """Read the image file of a specimen, which may be a member of a zip file (`zip_member`).
 
     Raises:
-        ImageRefused: the file is missing, empty, larger than `MAX_BYTES`, or unreadable.
+        ImageRefused: the file is missing, empty, larger than `MAX_BYTES`, or unreadable; or on the web.
     """
+    if is_address(image):
+        raise ImageRefused("address", f"the image is at an address on the web; {ADDRESS_REMEDY}")
+    if (member := split_member(image)) is not None:
+        return _read_zipped(*member)
     path = Path(image)
     try:
         size = path.stat().st_size
@@ -86,6 +97,25 @@ def read_bytes(image: str) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ImageRefused("missing", "no such file") from None
+    except OSError as error:
+        raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
+    if not data:
+        raise ImageRefused("empty", "the file has zero bytes")
+    return data
+
+
+def is_address(image: str) -> bool:
+    """Whether an image is on the web, from where herbray does not fetch it."""
+    return image.lower().startswith(("http://", "https://"))
+
+
+def _read_zipped(archive: str, name: str) -> bytes:
+    try:
+        data = read_member(archive, name, MAX_BYTES)
+    except KeyError:
+        raise ImageRefused("missing", f"{archive} has no member of this name") from None
+    except OverflowError as error:
+        raise ImageRefused("too-large", f"the file has {error}; at most {MAX_BYTES:,} are read") from None
     except OSError as error:
         raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
     if not data:

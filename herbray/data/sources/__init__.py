@@ -5,12 +5,18 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from herbray.data.sources.base import SourceSpec
+from herbray.data.sources.darwin_core import DarwinCore
 from herbray.data.sources.folder import Folder
 from herbray.data.sources.half_earth import HalfEarth
 from herbray.data.sources.synthetic import Synthetic
 
-SOURCES: Final[dict[str, type[SourceSpec]]] = {"synthetic": Synthetic, "folder": Folder, "half_earth": HalfEarth}
+SOURCES: Final[dict[str, type[SourceSpec]]] = {
+    "synthetic": Synthetic,
+    "folder": Folder,
+    "half_earth": HalfEarth,
+    "darwin_core": DarwinCore,
+}
 """Every source by its `name`; add a new source here and to `Source`."""
 
-Source = Annotated[Synthetic | Folder | HalfEarth, Field(discriminator="name")]
+Source = Annotated[Synthetic | Folder | HalfEarth | DarwinCore, Field(discriminator="name")]
 """The `source` key of a configuration: `name` chooses the class."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
@@ -25,10 +25,14 @@ class Account:
     """What a source says about its data beside the rows, for the manifest.
 
     Attributes:
-        skipped: reason → number of input rows that are left out without being refused.
+        skipped: reason → number of input rows that are left out but not refused, such as records without an image.
+        facts: what the source knows about the data; "citation" is used if the settings give none.
+        tables: name → further table to write beside the catalogue.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
+    facts: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, pa.Table] = field(default_factory=dict)
 
 
 BATCH_ROWS: Final = 65_536

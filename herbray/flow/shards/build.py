@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from pydantic import Field
 
@@ -69,11 +70,12 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         EmptySplit: a split that the settings name explicitly has no specimen.
         QuarantineLimit: too many images were refused.
-        ValueError: the catalogue has no boxes for the mask; or files that were made are not visible from here: `out` is
-            not on storage that all nodes share.
+        ValueError: the catalogue has no boxes for the mask; or more images are on the web than may be refused; or files
+            that were made are not visible from here: `out` is not on storage that all nodes share.
         RuntimeError: the counts do not add up.
     """
     table = read_catalogue(spec)
+    _check_addresses(spec, table)
     about = catalogue.read_manifest(spec.catalogue)
     assignment = split(table, spec.splits, spec.seed, spec.labels.rank)
     missing = explain_empty_splits(table, assignment, spec.splits, spec.labels.rank)
@@ -120,6 +122,18 @@ def read_catalogue(spec: Shard) -> pa.Table:
             "and run `herbray catalogue` again, or set mask=none"
         )
     return table
+
+
+def _check_addresses(spec: Shard, table: pa.Table) -> None:
+    """Check, before any work, that not too many images are addresses on the web; a few go to quarantine."""
+    is_remote = pc.match_substring_regex(table["image"], "(?i)^https?://")
+    remote = pc.sum(is_remote).as_py() or 0
+    if remote > spec.max_quarantined * max(1, len(table)):
+        example = table["image"].filter(is_remote)[0].as_py()
+        raise ValueError(
+            f"{spec.catalogue}: {remote:,} of {len(table):,} images are addresses on the web, such as {example:.200}; "
+            f"{images.ADDRESS_REMEDY}"
+        )
 
 
 def _remove_stale_files(out: Path, planned: set[str]) -> None:

@@ -5,16 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from herbray import config, schema
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.data.imaging import images
 from herbray.data.labels import Labels
+from herbray.data.sources.darwin_core import DarwinCore
 from herbray.data.sources.synthetic import Synthetic
 from herbray.data.splitting.splits import EmptySplit, Splits
 from herbray.flow.shards.build import QuarantineLimit, Shard, shard
@@ -336,3 +339,33 @@ def test_training_never_sees_a_sheet_whose_name_was_judged_wrong(herbarium, tmp_
     data = read_training_data(config.parse(Train, settings | {"shards": tmp_path / "after"}))
     rows = sum(bag["rows"] for bag in data.index.to_pylist() if bag["split"] == "train")
     assert rows == after["splits"]["train"] < before["splits"]["train"]
+
+
+def test_a_catalogue_of_addresses_is_refused_before_any_work(tmp_path):
+    text = (
+        "occurrenceID,genus,basisOfRecord,associatedMedia\nurn:x:1,Rubus,PreservedSpecimen,https://example.org/1.jpg\n"
+    )
+    (tmp_path / "table.csv").write_text(text)
+    spec = Catalogue(source=DarwinCore(path=tmp_path / "table.csv"), out=tmp_path / "catalogue")
+    catalogue.build(spec)
+    with pytest.raises(ValueError, match=r"1 of 1 images are addresses on the web.*source\.images"):
+        shard(Shard(catalogue=spec.out, out=tmp_path / "shards"))
+    assert not (tmp_path / "shards").exists()
+
+
+def test_a_download_with_pictures_in_a_folder_becomes_shards(tmp_path):
+    download = Path(__file__).parents[3].parent / "shared/data/dwca/gbif_download_finch/0000154-150116162929234.zip"
+    if not download.is_file():
+        pytest.skip("the shared data are not here")
+    with zipfile.ZipFile(download) as file:
+        rows = file.read("occurrence.txt").decode().splitlines()[1:61]
+    (tmp_path / "pictures").mkdir()
+    for row in rows:
+        Image.new("RGB", (40, 60), "beige").save(tmp_path / "pictures" / f"{row.partition(chr(9))[0]}.jpg")
+    source = DarwinCore(path=download, images=tmp_path / "pictures")
+    manifest = catalogue.build(Catalogue(source=source, out=tmp_path / "catalogue"))
+    assert manifest["counts"] == {"input": 443, "ok": 60, "quarantined": 0, "skipped": 383}
+    made = shard(Shard(catalogue=tmp_path / "catalogue", out=tmp_path / "shards", side=40))
+    assert made["counts"]["quarantined"] == 0
+    assert made["counts"]["ok"] == len(rows_of(tmp_path / "shards")) > 20
+    assert made["citation"] == "GBIF Occurrence Download 0000154-150116162929234"

@@ -1,5 +1,7 @@
 """One shard file, written in this process."""
 
+import zipfile
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,3 +50,15 @@ def test_without_the_column_nothing_is_painted_and_the_file_is_another(tmp_path,
     assert all(picture[40:, 20:].max() < 40 for picture in pictures)
     moved = rows.set_column(len(rows.column_names) - 1, schema.MASK_BOXES, pa.array(["0 0 .5 .5", "none", None]))
     assert write(tmp_path, moved)[0]["fingerprint"] not in (plain["fingerprint"], masked["fingerprint"])
+
+
+def test_members_of_a_zip_file_are_read_and_addresses_refused(tmp_path, rows):
+    archive = tmp_path / "archive.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(tmp_path / "sheets/0.jpg", "images/0.jpg")
+        file.writestr("images/1.jpg", b"")
+    images = [f"{archive}!/images/0.jpg", f"{archive}!/images/1.jpg", "https://example.org/2.jpg"]
+    plain = rows.set_column(rows.column_names.index("image"), "image", pa.array(images)).drop_columns(["mask_boxes"])
+    note, jpegs = write(tmp_path, plain)
+    assert [(row["specimen_id"], row["reason"]) for row in note["refused"]] == [("b", "empty"), ("c", "address")]
+    assert len(jpegs) == 1
