@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Without compiled modules each process would compile the libraries and the tests again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup demo test test-fast test-all drills drills-short lint docs lock mlflow-lock clean
+.PHONY: setup demo test test-fast test-all drills drills-short cluster-test lint docs lock mlflow-lock clean
 
 setup: $(READY)
 
@@ -47,6 +47,10 @@ drills: setup
 # A small network: what is tried is the same.
 drills-short: setup
 	DRILL_ARCH=mobilenet_v3_small $(BIN)/python tests/drills/run.py --short
+
+# Two Ray nodes, PostgreSQL, an S3 server and MLflow on this machine; every verb by `ray job submit`; a node is killed. Some minutes.
+cluster-test: setup
+	$(BIN)/python cluster/local/rehearsal.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -31,7 +31,12 @@ def test_the_package_and_the_jobs_are_shipped_and_nothing_that_jobs_do_not_read(
     names = {entry.filename for entry in shipped}
     assert {"jobs/train.py", "jobs/train.yaml", "herbray/cli.py", "herbray/presets/walker2022.yaml"} <= names
     folders = {name.partition("/")[0] for name in names if "/" in name}
-    assert folders == {"cluster", "herbray", "jobs"}
+    assert folders == {"herbray", "jobs"}
+    assert {
+        "pyproject.toml",
+        "README.md",
+        "requirements.lock",
+    } <= names  # uv builds herbray from them on a bare cluster
     assert not [name for name in names if "__pycache__" in name]
 
 

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-MIN_INTERVAL_S: Final = 30.0
+MIN_INTERVAL_S: Final = 10.0
 """In a log file, the fewest seconds between two lines of a task."""
 
-MIN_SHARE: Final = 0.1
-"""The smallest share of the work between two lines, unless `MAX_INTERVAL_S` have passed."""
-
-MAX_INTERVAL_S: Final = 55.0
+MAX_INTERVAL_S: Final = 60.0
 """The most seconds between two lines, if anything was completed between them."""
+
+AGE_SHARE: Final = 0.1
+"""Between these two, the seconds between lines as a share of the task's age: a long job does not flood its log."""
 
 MAX_SILENCE_S: Final = 300.0
 """The most seconds without a line."""
@@ -77,16 +77,16 @@ def progress_line(task: Task) -> str:
     return ", ".join(parts)
 
 
-def is_line_due(seconds: float, share: float) -> bool:
+def is_line_due(seconds: float, age: float, has_advanced: bool) -> bool:
     """Whether the next line of a task is due.
 
     Args:
         seconds: since its last line.
-        share: of its work, completed since its last line.
+        age: seconds since its start.
+        has_advanced: whether anything was completed since its last line.
     """
-    if seconds >= MAX_SILENCE_S:
-        return True
-    return share > 0 and seconds >= (MIN_INTERVAL_S if share >= MIN_SHARE else MAX_INTERVAL_S)
+    interval = min(max(MIN_INTERVAL_S, AGE_SHARE * age), MAX_INTERVAL_S)
+    return seconds >= (interval if has_advanced else MAX_SILENCE_S)
 
 
 def mean_rate(task: Task) -> float:
@@ -142,7 +142,7 @@ class _LinePrinter:
                 now, (then, done) = time.monotonic(), self.last.get(task.id, (self.began, 0.0))
                 if task.finished:
                     self._conclude(task)
-                elif is_line_due(now - then, (task.completed - done) / (task.total or 1.0)):
+                elif is_line_due(now - then, now - self.began, task.completed > done):
                     self._print(task, now)
 
     def conclude(self) -> None:

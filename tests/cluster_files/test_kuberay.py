@@ -150,12 +150,15 @@ def test_the_head_does_no_work_and_gpus_start_from_zero(render):
     ] == ["cpu"]
 
 
-def test_jobs_that_use_gpus_find_them_and_no_other_job_pays_for_them(render):
-    jobs = of_kind(render(KUBERAY / "jobs/gpu"), "RayJob")
-    waiting = {
-        job["metadata"]["name"]: job["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]["minReplicas"] for job in jobs
+@pytest.mark.parametrize("overlay", ["gpu", "spot"])
+def test_jobs_that_use_gpus_wait_for_them_or_find_them_and_no_other_job_pays_for_them(render, overlay):
+    jobs = {job["metadata"]["name"]: job["spec"] for job in of_kind(render(KUBERAY / "jobs" / overlay), "RayJob")}
+    pools = {name: spec["rayClusterSpec"]["workerGroupSpecs"][1] for name, spec in jobs.items()}
+    assert {name for name, spec in jobs.items() if "device=cuda" in spec["entrypoint"]} == {"train", "tune", "embed"}
+    assert {name: pool["minReplicas"] for name, pool in pools.items()} == {
+        verb: 2 * (verb == "study") for verb in VERBS
     }
-    assert waiting == {verb: 2 * (verb in ("train", "tune", "embed", "study")) for verb in VERBS}
+    assert {name for name, pool in pools.items() if pool["maxReplicas"] == 2} == {"train", "tune", "embed", "study"}
 
 
 @pytest.mark.parametrize("folder", JOBS, ids=lambda folder: folder.name)

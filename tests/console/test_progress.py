@@ -42,17 +42,21 @@ def test_a_line_has_amount_rate_and_remaining_time(task, expected):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "share", "expected"),
-    [(10, 0.9, False), (31, 0.05, False), (31, 0.1, True), (56, 0.01, True), (56, 0.0, False), (301, 0.0, True)],
+    ("seconds", "age", "expected"),
+    [(9, 9, False), (10, 50, True), (10, 200, False), (20, 200, True), (59, 9000, False), (60, 9000, True)],
 )
-def test_a_line_is_due_after_half_a_minute_and_a_tenth_or_after_a_minute_with_anything(seconds, share, expected):
-    assert progress.is_line_due(seconds, share) is expected
+def test_lines_are_ten_seconds_apart_at_first_and_a_minute_in_a_long_job(seconds, age, expected):
+    assert progress.is_line_due(seconds, age, has_advanced=True) is expected
+
+
+def test_a_task_that_stands_still_gets_a_line_every_five_minutes():
+    assert not progress.is_line_due(299, 9000, has_advanced=False)
+    assert progress.is_line_due(300, 9000, has_advanced=False)
 
 
 @pytest.mark.slow
 def test_a_log_file_gets_plain_lines_on_the_way_and_one_at_the_end(log, monkeypatch):
     monkeypatch.setattr(progress, "MIN_INTERVAL_S", 0.5)
-    monkeypatch.setattr(progress, "MAX_INTERVAL_S", 2.0)
     with progress.progress() as bar:
         task = bar.add_task("a job of a long name that does not fit into eighty columns", total=10, unit="image")
         bar.advance(task, 5)

@@ -46,7 +46,7 @@ MARKED = {
         *(f"loader.{name}" for name in ("decode", "threads", "ahead", "windows", "cache", "cache_gb")),
         *(f"checkpoints.{name}" for name in ("seconds", "windows", "last")),
         *("workers", "workers.min", "workers.max", "workers.look_s"),
-        *("cpus_per_worker", "compile", "max_failures", "patience_s"),
+        *("cpus_per_worker", "device", "compile", "max_failures", "patience_s"),
     },
     "progress": {"reports"},
     "measure": {"validate_rows", "neighbours"},

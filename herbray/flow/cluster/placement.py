@@ -3,6 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+"""On what a job computes, see `DEVICE_HELP`."""
+
+DEVICE_HELP: Final = (
+    "auto: on GPUs if the cluster has enough of them when the job starts, else on CPUs; cpu: on CPUs; cuda: on GPUs, "
+    "for which the job waits up to patience_s if the cluster can grow"
+)
 
 
 @dataclass(frozen=True)
@@ -14,6 +23,11 @@ class Node:
     memory: float = 0.0  # bytes that tasks may reserve
 
 
+def count_gpus(nodes: Sequence[Node]) -> int:
+    """Whole GPUs of all nodes together."""
+    return sum(math.floor(node.gpus) for node in nodes)
+
+
 def suitable_count(nodes: Sequence[Node], cpus: float = math.inf) -> int:
     """The default number of processes: one per GPU; without GPUs one per `cpus` CPUs, but at least one per node.
 
@@ -21,7 +35,7 @@ def suitable_count(nodes: Sequence[Node], cpus: float = math.inf) -> int:
         nodes: of the cluster; nodes without CPUs are ignored.
         cpus: CPUs that one process uses well; infinite if its threads use all of a node's CPUs.
     """
-    if gpus := sum(math.floor(node.gpus) for node in nodes):
+    if gpus := count_gpus(nodes):
         return gpus
     return max(1, sum(max(1, math.floor(node.cpus / cpus)) for node in nodes if node.cpus > 0))
 
@@ -61,6 +75,6 @@ def plan_pool(nodes: Sequence[Node], wanted: int | None, most: int, cpus: float 
         cpus: CPUs that one process uses well, see `suitable_count`.
     """
     count = min(wanted or suitable_count(nodes, cpus), most)
-    gpus = int(sum(math.floor(node.gpus) for node in nodes) >= count)
+    gpus = int(count_gpus(nodes) >= count)
     size = max_cpus_each(nodes, count, gpus) or 1.0  # nothing fits now, but nodes may join later
     return Pool(count, float(math.floor(size)) if size >= 1 else max(0.01, math.floor(100 * size) / 100), gpus)

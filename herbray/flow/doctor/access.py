@@ -10,7 +10,7 @@ import psutil
 from herbray.flow.doctor.finding import Finding
 from herbray.flow.doctor.web import fetch_status, origin_of
 
-_START_REMEDY = "start the cluster with RAY_AUTH_MODE=token and a token file, as cluster/local.sh does"
+_START_REMEDY = "start the cluster with RAY_AUTH_MODE=token and a token file, as cluster/local/cluster.py does"
 
 
 def check_token_mode(environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from herbray import schema, tables
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import images
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
+from herbray.flow.input.to_device import choose_device
 from herbray.flow.input.window_reader import Draft, Pixels, byte_views
 from herbray.flow.shards.manifest import describe_remedy
 from herbray.flow.training.fingerprints import encoder_fingerprint
@@ -31,15 +32,23 @@ class Embedder:
         side: pixels of the shards' short side.
         threads: that decode; on a CPU, also the threads of torch.
         batch: images per batch; None: 512 on a GPU, 64 on a CPU.
+        device: to embed on; None: a GPU if this process sees one.
 
     Attributes:
         dim: length of an embedding.
         fingerprint: of the encoder.
     """
 
-    def __init__(self, encoder: Path, side: int, threads: int = 1, batch: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Path,
+        side: int,
+        threads: int = 1,
+        batch: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         """Read the encoder."""
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or choose_device("auto")
         on_gpu = self.device.type == "cuda"
         if not on_gpu:
             torch.set_num_threads(threads)

@@ -13,11 +13,13 @@ import ray.data
 from herbray import __version__, storage, tables
 from herbray.disk import find_disk_error
 from herbray.flow.cluster import connection
+from herbray.flow.cluster.gpus import find_nodes
 from herbray.flow.cluster.placement import plan_pool
 from herbray.flow.embedding.embedder import Embedder, source_fingerprint
 from herbray.flow.embedding.encoder_source import fetch_encoder
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.embedding_folder import describe_remedy
+from herbray.flow.input.to_device import choose_device
 from herbray.flow.shards.chosen_splits import select_nonempty_splits
 from herbray.flow.shards.manifest import describe_remedy as shards_remedy
 from herbray.flow.shards.manifest import list_files, read_manifest
@@ -125,7 +127,8 @@ def _actor_threads(cpus: float) -> int:
 
 
 def _embed_on_cluster(spec: Embed, target: Path, encoder: Path, files: Sequence[str], side: int) -> None:
-    actors = plan_pool(connection.living_nodes(), spec.actors, len(files), 2)
+    nodes = find_nodes(spec.device, min(spec.actors or 1, len(files)), spec.patience_s)
+    actors = plan_pool(nodes, spec.actors, len(files), 2)
     cpus = max(1.0, actors.cpus - 1) if actors.count == 1 else actors.cpus  # a single actor leaves a CPU to the driver
     arguments = (str(encoder), str(spec.shards.absolute()), str(target.absolute()), side, spec.batch, cpus)
     jobs = [{"file": file} for file in files]
@@ -152,7 +155,7 @@ def _iter_notes(data: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  (a ray.
 
 def _embed_here(spec: Embed, target: Path, encoder: Path, files: Sequence[str], side: int) -> None:
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # Ray sets the variable for its tasks
-    embedder = Embedder(encoder, side, threads, spec.batch)
+    embedder = Embedder(encoder, side, threads, spec.batch, choose_device(spec.device))
     for file in files:
         embedder.embed_file(spec.shards / file, _split_of(file), target / file)
 

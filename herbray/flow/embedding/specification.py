@@ -7,6 +7,7 @@ from pydantic import Field
 
 from herbray import schema
 from herbray.config import Spec
+from herbray.flow.cluster.placement import DEVICE_HELP, Device
 from herbray.model.encoder import EncoderSpec
 from herbray.settings.root import PathOr
 
@@ -29,6 +30,8 @@ class Embed(Spec):
         ge=0,
         description="processes; None: one per GPU, or one per two CPUs of a node; 0: this process, without Ray",
     )
+    device: Device = Field("auto", description=DEVICE_HELP)
+    patience_s: float = Field(1800, gt=0, description="seconds to wait for GPUs, if `device` demands them")
     batch: int | None = Field(None, ge=1, description="images per batch; None: 64 on a CPU, 512 on a GPU")
     store: Path = Field(Path("runs"), description="holds mlflow.db, unless MLFLOW_TRACKING_URI is set")
     seed: int = Field(89, description="seed of random start weights")

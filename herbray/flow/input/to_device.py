@@ -8,7 +8,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from herbray.flow.cluster.placement import Device
 from herbray.flow.input.window_reader import Batch
+
+
+def choose_device(device: Device) -> torch.device:
+    """The device of a process that computes by itself, not as one of several Ray workers.
+
+    Raises:
+        ValueError: `device` is cuda, and torch finds no GPU here.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: torch finds no GPU on this machine; `herbray doctor` says why. Set device=auto")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)

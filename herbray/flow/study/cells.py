@@ -8,6 +8,8 @@ import ray
 
 from herbray.console.progress import mute_progress
 from herbray.flow.cluster import connection
+from herbray.flow.cluster.gpus import find_nodes
+from herbray.flow.cluster.placement import Device, count_gpus
 from herbray.flow.embedding.job import embed
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.study.folders import folder_name, name_run_folders
@@ -140,7 +142,9 @@ def _fits_one_task(cell: Cell) -> bool:
 
 def _run_in_parallel(cells: Sequence[Cell]) -> Iterator[Path]:
     """Run each cell as one Ray task. The first error ends the job; the same command runs the remaining cells."""
-    gpus = 1 if connection.total_resource("GPU") else 0
+    devices = {cell.train.device if cell.train else cell.embed.device for cell in cells}
+    asked: Device = "cuda" if "cuda" in devices else "cpu" if devices == {"cpu"} else "auto"
+    gpus = min(1, count_gpus(find_nodes(asked, 1, max(cell.embed.patience_s for cell in cells))))
     run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_run_cell_quietly)
     refs = [run.remote(cell) for cell in cells]
     with show_progress([cell.train for cell in cells if cell.train]) as bar:

@@ -14,6 +14,7 @@ from herbray import config, storage, tracking
 from herbray.config import Spec
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.cluster import connection
+from herbray.flow.cluster.gpus import find_nodes
 from herbray.flow.sweep.capacity import Allocation, allocate
 from herbray.flow.sweep.controller import Sweep, describe_trial, run_trials
 from herbray.flow.sweep.search_space import Range, Value, apply_values, draw_trials, format_range, list_combinations
@@ -229,9 +230,9 @@ def _restore_rungs(spec: Tune, files: TrialFiles, earlier: Mapping[int, Trial]) 
 
 def _allocate(spec: Tune, pending: int) -> Allocation:
     _require_dashboard()
-    nodes = connection.living_nodes()
+    nodes = find_nodes(spec.train.device, spec.train.fewest_workers, spec.train.patience_s)
     smallest = spec.train.model_copy(update={"cpus_per_worker": 0.1})
-    _, feed = divide_cpus(smallest)
+    _, feed = divide_cpus(smallest, nodes)
     cores = os.cpu_count() if len(nodes) == 1 and not os.environ.get("RAY_ADDRESS") else None
     return allocate(spec.train, nodes, feed, pending, spec.concurrent, cores)
 

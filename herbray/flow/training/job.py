@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from herbray import interruption, storage
 from herbray.data.planning.validation import ValidationSample
 from herbray.flow.input.loader import load_batches
+from herbray.flow.input.to_device import choose_device
 from herbray.flow.training.checkpoints.directory import Checkpoint, copy_folder
 from herbray.flow.training.checkpoints.selection import rank_checkpoints
 from herbray.flow.training.metrics_log import MetricsLog, read_metrics
@@ -147,7 +146,7 @@ def _train_here(job: PreparedTraining, weights: Path | None) -> None:
     def report(figures: Mapping[str, float]) -> None:
         log.add(figures)
 
-    world = World(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    world = World(device=choose_device(job.spec.device))
     notice = "stopping at the end of this window of images, with a checkpoint"
     give = functools.partial(load_batches, loader=job.spec.loader, fingerprint=job.data.manifest["fingerprint"])
     with interruption.stop_softly(notice) as stopping:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from herbray.config import Spec
 from herbray.data.planning import plan
+from herbray.flow.cluster.placement import DEVICE_HELP, Device
 from herbray.flow.input.batches import LoaderSpec
 from herbray.model.augment import Augment
 from herbray.model.encoder import EncoderSpec
@@ -122,6 +123,7 @@ class Train(Spec):
         description="DDP workers, or {min, max} of them; None: one per GPU of the cluster, or one per node; 0 trains "
         "in this process, without Ray. The batch is per worker: set a number if results must not depend on the cluster",
     )
+    device: Annotated[Device, Mark("conduct")] = Field("auto", description=DEVICE_HELP)
     cpus_per_worker: Annotated[float | None, Mark("conduct")] = Field(
         None, gt=0, description="CPUs per worker; None: one next to a GPU; without GPUs, what reading tasks leave"
     )

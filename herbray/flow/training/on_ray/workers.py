@@ -11,7 +11,7 @@ import torch
 
 from herbray import interruption
 from herbray.data.planning import plan
-from herbray.flow.cluster.placement import max_cpus_each, suitable_count
+from herbray.flow.cluster.placement import Node, count_gpus, max_cpus_each, suitable_count
 from herbray.flow.input.loader import load_batches
 from herbray.flow.input.window_reader import Batch, WindowReader
 from herbray.flow.training.preparation import PreparedTraining
@@ -47,14 +47,15 @@ def choose_workers(spec: Train, windows: int) -> Iterator[Train]:
         windows: of an epoch; there are at most so many workers.
     """
     from herbray.flow.cluster import connection
+    from herbray.flow.cluster.gpus import find_nodes
 
     if spec.workers is not None:
         yield spec
         return
     with connection.connect():
-        nodes = connection.living_nodes()
+        nodes = find_nodes(spec.device, 1, spec.patience_s)
         number = min(suitable_count(nodes), windows)
-        count, cpus, gpus = len(nodes), sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        count, cpus, gpus = len(nodes), sum(node.cpus for node in nodes), count_gpus(nodes)
         there = f"nodes: {count}, CPUs: {cpus:g}, GPUs: {gpus:g}"
         connection.console.print(
             f"workers={number}, chosen for this cluster ({there})", highlight=False, soft_wrap=True
@@ -77,7 +78,8 @@ def train_on_ray(
         wrap: stands between each worker's batches and its steps.
 
     Raises:
-        ValueError: the cluster is too small, or bad input.
+        ValueError: the cluster is too small or has no GPUs, or bad input.
+        NoGpus: the GPUs did not come within `patience_s`.
         FloatingPointError: the loss is no longer finite.
         MemoryError: the model and its batch do not fit.
         OSError: no room for checkpoints.
@@ -88,6 +90,7 @@ def train_on_ray(
     from ray.train import TrainingFailedError
 
     from herbray.flow.cluster import connection
+    from herbray.flow.cluster.gpus import find_nodes
     from herbray.flow.cluster.stop_request import StopRequest
     from herbray.flow.training.on_ray.failures import explain
     from herbray.flow.training.progress import show_progress
@@ -95,7 +98,8 @@ def train_on_ray(
     spec, checkpoints = job.spec, job.checkpoints
     checkpoints.root.mkdir(parents=True, exist_ok=True)  # before the workers check that they see it
     with connection.connect():
-        total, each = divide_cpus(spec)
+        nodes = find_nodes(spec.device, spec.fewest_workers, spec.patience_s)
+        total, each = divide_cpus(spec, nodes)
         stop = StopRequest()
         settings = {
             "spec": _absolute(spec),
@@ -106,7 +110,7 @@ def train_on_ray(
             "reader_cpus": reader_cpus(spec, each),
             "stop": stop,
         }
-        trainer = _make_trainer(job, settings, callbacks)
+        trainer = _make_trainer(job, settings, count_gpus(nodes) >= spec.fewest_workers, callbacks)
         notice = "stopping when the workers end this window of images, with a checkpoint"
         with (
             show_progress([spec]),
@@ -118,7 +122,7 @@ def train_on_ray(
 
 
 def _make_trainer(
-    job: PreparedTraining, settings: dict[str, Any], callbacks: "Sequence[UserCallback]"
+    job: PreparedTraining, settings: dict[str, Any], on_gpus: bool, callbacks: "Sequence[UserCallback]"
 ) -> "TorchTrainer":
     from ray.train import FailureConfig, RunConfig
     from ray.train.torch import TorchTrainer
@@ -132,7 +136,7 @@ def _make_trainer(
         _worker,
         train_loop_config=settings,
         torch_config=process_group_config(timeout_s=300),
-        scaling_config=_scaling(spec, settings["cpus"]),
+        scaling_config=_scaling(spec, settings["cpus"], on_gpus),
         run_config=RunConfig(
             name=job.name,
             storage_path=str(spec.out.absolute() / "ray"),
@@ -149,17 +153,14 @@ def _make_trainer(
     return trainer
 
 
-def _scaling(spec: Train, cpus: float) -> "ScalingConfig":
+def _scaling(spec: Train, cpus: float, on_gpus: bool) -> "ScalingConfig":
     from ray.train import ScalingConfig
 
-    from herbray.flow.cluster import connection
-
-    gpus = connection.total_resource("GPU") >= max(1, spec.fewest_workers)
     if not isinstance(spec.workers, Elastic):
-        return ScalingConfig(num_workers=spec.most_workers, use_gpu=gpus, resources_per_worker={"CPU": cpus})
+        return ScalingConfig(num_workers=spec.most_workers, use_gpu=on_gpus, resources_per_worker={"CPU": cpus})
     return ScalingConfig(
         num_workers=(spec.workers.min, spec.workers.max),  # type: ignore[arg-type]  # its types are those of Train V1
-        use_gpu=gpus,
+        use_gpu=on_gpus,
         resources_per_worker={"CPU": cpus},
         elastic_resize_monitor_interval_s=spec.workers.look_s,  # type: ignore[call-arg]
     )
@@ -175,17 +176,14 @@ def _plain_errors(kind: type[Exception], explain: Callable[[BaseException], Base
         raise plain from None
 
 
-def divide_cpus(spec: Train) -> tuple[float, float]:
+def divide_cpus(spec: Train, nodes: Sequence[Node]) -> tuple[float, float]:
     """CPUs that a worker reserves, and CPUs of a task that reads for it (see `reader_cpus`).
 
     Raises:
         ValueError: the cluster is too small for so many workers.
     """
-    from herbray.flow.cluster import connection
-
-    nodes = connection.living_nodes()
     have, most, fewest = sum(node.cpus for node in nodes), spec.most_workers, spec.fewest_workers
-    on_gpus = sum(node.gpus for node in nodes) >= fewest
+    on_gpus = count_gpus(nodes) >= fewest
     busy = max(0.25, min(1.0, have / (2 * most + 2)))
     each = busy if spec.loader.decode == "tasks" else 0.25  # a task that only reads mostly waits
     rest = have / most - each

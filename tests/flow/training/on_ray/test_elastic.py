@@ -9,7 +9,6 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
 from herbray import config
-from herbray.flow.cluster import connection
 from herbray.flow.cluster.placement import Node
 from herbray.flow.input.batches import windows_of_rank
 from herbray.flow.training.on_ray.failures import FailurePolicy, RepeatedFailure, explain, is_permanent, root_cause
@@ -151,10 +150,10 @@ def test_a_repeated_report_is_not_progress():
         judge.after_exception(None, {0: killed()})
 
 
-def test_a_worker_may_have_every_cpu_where_tasks_just_read(monkeypatch):
-    monkeypatch.setattr(connection, "living_nodes", lambda: [Node(1.0, 0.0)])
+def test_a_worker_may_have_every_cpu_where_tasks_just_read():
+    nodes = [Node(1.0)]
     spec = Train(workers=Elastic(min=1, max=2), cpus_per_worker=1)
-    assert divide_cpus(spec)[0] == 1
+    assert divide_cpus(spec, nodes)[0] == 1
     decoding = spec.model_copy(update={"loader": spec.loader.model_copy(update={"decode": "tasks"})})
     with pytest.raises(ValueError, match=r"1 workers of 1 CPUs and the tasks that read for them need more .* 1 CPUs"):
-        divide_cpus(decoding)
+        divide_cpus(decoding, nodes)
