@@ -196,12 +196,13 @@ def fingerprint(catalogue: pa.Table, root: str) -> str:
 
 
 def _make_manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table, account: Account) -> dict[str, Any]:
-    root, skipped = str(spec.source.root), account.skipped.total()
+    root, skipped = storage.show(spec.source.root), account.skipped.total()
+    settings = spec.source.model_dump(mode="json")
     return {
         "table": "catalogue",
         "schema_version": VERSION,
         "herbray": __version__,
-        "source": spec.source.model_dump(mode="json"),
+        "source": {name: storage.show_all(str(value)) if name == "path" else value for name, value in settings.items()},
         "root": root,
         "citation": spec.source.citation,
         "counts": {
@@ -230,8 +231,8 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _write(out: Path, kept: pa.Table, quarantine: pa.Table, manifest: dict[str, Any]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MANIFEST_FILE).unlink(missing_ok=True)  # without a manifest the folder is incomplete
+    storage.make_folder(out)
+    storage.remove(out / MANIFEST_FILE)  # without a manifest the folder is incomplete
     for name, table in ((CATALOGUE_FILE, kept), (QUARANTINE_FILE, quarantine)):
         tables.write(out / name, table)
     storage.write_note(out / MANIFEST_FILE, manifest)

@@ -60,8 +60,8 @@ def read_labels(folder: Path) -> Embeddings:
 
 
 def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    files = sorted(folder.glob("split=*/part-*.parquet"))
-    finished = (folder / "manifest.json").exists()
+    files = storage.glob(folder, "split=*/part-*.parquet")
+    finished = storage.is_file(folder / "manifest.json")
     if not files and not finished:
         raise ValueError(f"{folder}: no embeddings here; run `herbray embed` first")
     found = {file: tables.read(file, describe_remedy(folder), columns=columns) for file in files}
@@ -94,7 +94,7 @@ def read_note(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: the embeddings are not finished, or the manifest is damaged or from an earlier version.
     """
-    if not (folder / "manifest.json").exists():
+    if not storage.is_file(folder / "manifest.json"):
         raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first")
     return storage.read_note(folder / "manifest.json", describe_remedy(folder))
 

@@ -14,6 +14,7 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from herbray import storage
 from herbray.data.imaging.boxes import Box, paint_boxes
 from herbray.data.imaging.jpeg_header import is_scalable
 from herbray.data.imaging.orientation import turn_upright
@@ -71,11 +72,14 @@ class JpegImage:
 
 
 def read_bytes(image: str) -> bytes:
-    """Read the image file of a specimen.
+    """Read the image file of a specimen: a path, or an address in an object store.
 
     Raises:
         ImageRefused: the file is missing, empty, larger than `MAX_BYTES`, or unreadable.
+        ConnectionError: the store does not answer.
     """
+    if storage.is_address(image):
+        return _read_object(image)
     path = Path(image)
     try:
         size = path.stat().st_size
@@ -90,6 +94,18 @@ def read_bytes(image: str) -> bytes:
         raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
     if not data:
         raise ImageRefused("empty", "the file has zero bytes")
+    return data
+
+
+def _read_object(image: str) -> bytes:
+    try:
+        data = storage.read_object(image, MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ImageRefused("missing", "no such object") from None
+    if len(data) > MAX_BYTES:
+        raise ImageRefused("too-large", f"the object has more than {MAX_BYTES:,} bytes")
+    if not data:
+        raise ImageRefused("empty", "the object has zero bytes")
     return data
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from herbray import storage
 from herbray.data.tabular import separators
 from herbray.data.tabular.encodings import choose_encoding, explain_decoding
 from herbray.data.tabular.header import find_positions
@@ -77,7 +78,7 @@ def open_table(path: Path, report: Report, dialect: Dialect = Dialect()) -> Open
         ValueError: there is no such file, it cannot be read or decoded, it is empty, or its header repeats a name.
             Reading `records` raises it too.
     """
-    with explain_decoding(path, "utf-8"), path.open("rb") as file:
+    with explain_decoding(path, "utf-8"), storage.fetch(path).open("rb") as file:
         head = file.read(8)
     if head.startswith(_PACKED):
         raise ValueError(f"{path}: compressed; unpack it first")
