@@ -27,7 +27,7 @@ def load_embeddings(folder: Path) -> Embeddings:
         ValueError: as `read_embeddings`, or the files hold embeddings of several lengths or values that are not finite.
     """
     labels = _read(folder, [*schema.SPECIMEN.names, "split"])
-    files = sorted(folder.glob("split=*/part-*.parquet"))
+    files = storage.glob(folder, "split=*/part-*.parquet")
     return Embeddings.from_files(labels, read_dim(folder), _iter_features(folder, files))
 
 
@@ -38,7 +38,7 @@ def read_dim(folder: Path) -> int:
         ValueError: its files hold embeddings of several lengths, or of another type.
     """
     found: dict[int, Path] = {}
-    for file in sorted(folder.glob("split=*/part-*.parquet")):
+    for file in storage.glob(folder, "split=*/part-*.parquet"):
         kind = tables.TableFile(file, describe_remedy(folder)).schema.field("embedding").type
         if not pa.types.is_fixed_size_list(kind):
             raise ValueError(f"{file}: the embeddings have type {kind}, not a fixed length; {describe_remedy(folder)}")

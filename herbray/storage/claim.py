@@ -89,6 +89,7 @@ def _take(out: Path, mine: Place, data: bytes, inside: bool) -> None:
             return
         store.delete(mine)
         _wait_for_end(rival)
+        time.sleep(secrets.randbelow(1000) / 1000 * _POLL_S)  # two jobs that gave way to each other try in turn
 
 
 def _find_rival(out: Path, mine: Place, now_ns: int, inside: bool) -> store.Info | None:

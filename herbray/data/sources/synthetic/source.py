@@ -131,7 +131,7 @@ class Synthetic(SourceSpec):
         specimens = collect_specimens(self.collection)
         places = [folder / layouts.image_path(self.layout, specimens, number) for number in range(self.sheets)]
         there = storage.file_sizes(folder) if storage.is_remote(folder) else None
-        missing = [n for n, place in enumerate(places) if not (place in there if there else place.is_file())]
+        missing = [n for n, place in enumerate(places) if not (place in there if there is not None else place.is_file())]
         jobs: Iterator[DrawJob] = ((make_subject(specimens, number, self.seed), places[number]) for number in missing)
         draw_all(jobs, len(missing), self.size, self.seed, self.workers)
 
