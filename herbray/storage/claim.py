@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from herbray.storage import store
-from herbray.storage.address import Place, place_of
+from herbray.storage.address import Place, place_of, show
 from herbray.storage.errors import StoreRefused
 
 RENEW_S: Final = 10.0
@@ -82,7 +82,10 @@ def hold_claim(out: Path, lock: Path, verb: str, inside: bool) -> Iterator[None]
 
 def _take(out: Path, mine: Place, data: bytes, inside: bool) -> None:
     while True:
-        store.put_bytes(mine, data)
+        try:
+            store.put_bytes(mine, data)
+        except StoreRefused as error:
+            raise StoreRefused(f"{show(out)}: cannot be written: {error}") from None
         written = store.find(mine)
         rival = _find_rival(out, mine, written.written_ns if written else time.time_ns(), inside)
         if rival is None:

@@ -131,7 +131,8 @@ class Synthetic(SourceSpec):
         specimens = collect_specimens(self.collection)
         places = [folder / layouts.image_path(self.layout, specimens, number) for number in range(self.sheets)]
         there = storage.file_sizes(folder) if storage.is_remote(folder) else None
-        missing = [n for n, place in enumerate(places) if not (place in there if there is not None else place.is_file())]
+        drawn = [place.is_file() if there is None else place in there for place in places]
+        missing = [number for number, found in enumerate(drawn) if not found]
         jobs: Iterator[DrawJob] = ((make_subject(specimens, number, self.seed), places[number]) for number in missing)
         draw_all(jobs, len(missing), self.size, self.seed, self.workers)
 
