@@ -11,12 +11,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from herbray import __version__, config, interruption
+from herbray import __version__, config, interruption, storage
 from herbray.console import logs
 from herbray.console.logs import make_printable
 from herbray.exit_codes import ExitCode, code_of, describe_failure
 from herbray.lock import lock_output
 from herbray.settings import help_texts, job_files
+from herbray.settings.root import list_paths
 
 VERBS: Final = {
     "catalogue": ("herbray.data.catalogue_job", "Catalogue", "run", "List the specimens of a source in a catalogue."),
@@ -117,6 +118,7 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
             loaded = importlib.import_module(module)
             spec = _load(verb, getattr(loaded, kind), path, overrides)
             writes = hasattr(spec, "out") and not getattr(spec, "look", False)
+            storage.check_buckets(list_paths(spec))
             with lock_output(spec.out, verb) if writes else nullcontext():  # one job per output
                 done = getattr(loaded, function)(spec)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -124,6 +126,8 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
             f"herbray {verb}: {make_printable(describe_failure(error, getattr(spec, 'out', Path())))}", file=sys.stderr
         )
         return code_of(error)
+    if used := storage.describe_usage():
+        print(used, file=sys.stderr)
     print(make_printable(_summarize(done)))
     return ExitCode.DONE
 

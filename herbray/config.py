@@ -11,8 +11,10 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from herbray import storage
 from herbray.settings import strict_yaml
 from herbray.settings.root import place_under, read_root
+from herbray.storage.address import iter_texts, refuse_credentials
 
 PRESETS: Final = Path(__file__).with_name("presets")
 """Folder of the presets: `preset: NAME` stands for the settings in NAME.yaml."""
@@ -57,7 +59,7 @@ def load(kind: type[S], path: str | Path | None = None, overrides: Sequence[str]
         overrides: `dotted.key=value` strings with values in YAML; they take precedence over the file.
 
     The key `root`, else the environment variable `HERBRAY_ROOT`, is the folder in which relative paths lie. The key
-    itself is not kept.
+    itself is not kept. Addresses become paths: see `herbray.storage.address`.
 
     Raises:
         ConfigError: the file cannot be read or is not a mapping, an override is malformed, or a value is refused.
@@ -65,12 +67,24 @@ def load(kind: type[S], path: str | Path | None = None, overrides: Sequence[str]
     tree = _read_yaml(Path(path)) if path is not None else {}
     for text in overrides:
         _apply_override(tree, text)
+    _refuse_credentials(tree)  # before a message can quote the tree
     try:
         root = read_root(tree.pop("root", None))
     except ValueError as error:
         raise ConfigError(str(error)) from None
     spec = parse(kind, tree, origin=str(path) if path is not None else "the given settings")
-    return spec if root is None else place_under(spec, root)
+    try:
+        return place_under(spec, root)
+    except storage.AddressRefused as error:
+        raise ConfigError(str(error)) from None
+
+
+def _refuse_credentials(tree: Mapping[str, Any]) -> None:
+    for at, text in iter_texts(tree):
+        try:
+            refuse_credentials(text)
+        except storage.AddressRefused as error:
+            raise ConfigError(f"{at}: {error}") from None
 
 
 def parse(kind: type[S], tree: Mapping[str, Any], origin: str = "the given settings") -> S:
@@ -86,7 +100,7 @@ def parse(kind: type[S], tree: Mapping[str, Any], origin: str = "the given setti
 
 def dump(spec: Spec) -> str:
     """The specification as YAML that `load` accepts."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return storage.show_all(yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def apply_preset(kind: str, tree: Mapping[str, Any]) -> dict[str, Any]:

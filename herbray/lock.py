@@ -1,7 +1,8 @@
 """One job per output: a lock file names the job that writes a folder or a file, and other jobs are refused.
 
 The lock is `flock(2)`: the kernel releases it when the process ends, even if it is killed, so nothing needs cleaning
-up. Between machines it works only on file systems that share locks, see `docs/security.md`.
+up. Between machines it works only on file systems that share locks, see `docs/security.md`. In a bucket, the lock is a
+claim: see `herbray.storage.claim`.
 """
 
 import contextlib
@@ -15,7 +16,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
+
+from herbray.storage import claim, is_remote
 
 LOCK: Final = ".herbray.lock"
 """Name of the lock file in a folder. That of a file is next to the file, e.g. `.results.parquet.herbray.lock`."""
@@ -47,8 +50,13 @@ def lock_output(out: Path, verb: str) -> Iterator[None]:
 
     Raises:
         OutputBusy: another job is writing the output.
-        ValueError: the lock file cannot be written.
+        ValueError: the lock file cannot be written, or the store refuses.
+        ConnectionError: the store does not answer.
     """
+    if is_remote(out):
+        with _hold_claim(out, verb):
+            yield
+        return
     out = out.resolve()  # one folder may have several names
     with _hold_lock(lock_path(out), out, verb):
         for folder in out.parents:
@@ -62,6 +70,20 @@ def lock_output(out: Path, verb: str) -> Iterator[None]:
 def lock_path(out: Path) -> Path:
     """The lock file of an output."""
     return out.with_name(f".{out.name}{LOCK}") if out.suffix in FILE_ENDINGS else out / LOCK
+
+
+@contextmanager
+def _hold_claim(out: Path, verb: str) -> Iterator[None]:
+    """Hold the claim on an output in a bucket."""
+    held = claim.hold_claim(out, lock_path(out), verb, inside=out.suffix not in FILE_ENDINGS)
+    try:
+        held.__enter__()
+    except claim.ClaimTaken as taken:
+        raise _describe_busy(taken.place, taken.note) from None
+    try:
+        yield
+    finally:
+        held.__exit__(None, None, None)
 
 
 @contextmanager
@@ -127,9 +149,16 @@ def _busy_error(file: IO[str], out: Path) -> OutputBusy:
     file.seek(0)
     try:
         note = json.loads(file.read(4096))
+    except (ValueError, OSError):  # the job is just writing its note
+        note = {}
+    return _describe_busy(str(out), note)
+
+
+def _describe_busy(out: str, note: Any) -> OutputBusy:  # noqa: ANN401  (any JSON)
+    try:
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(note["since"]))
         job = f"`herbray {note['verb']}`, pid {note['pid']} on {note['host']}, since {since}"
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):  # the job is just writing its note
+    except (ValueError, KeyError, TypeError, OverflowError):
         job = "another job that has just started"
     return OutputBusy(f"{out} is being written by {job}: wait for that job, stop it, or choose another output")
 

@@ -16,7 +16,8 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from herbray.storage import DamagedFile, MissingFile, replace_file
+from herbray.storage import DamagedFile, MissingFile, StoreRefused, explain_error, fetch, place_of, replace_file
+from herbray.storage.opened import open_table
 
 NOTE: Final = b"herbray"
 """Key of the footer's metadata that holds the table's note, as JSON."""
@@ -34,10 +35,12 @@ class TableFile:
     Args:
         path: of the file.
         remedy: which command makes the file again.
-        memory_map: read through the page cache; uncompressed columns are then not copied.
+        memory_map: read through the page cache; uncompressed columns are then not copied. Of a table in a bucket, the
+            whole object is then fetched into the node's cache; otherwise only the columns that are read are.
 
     Attributes:
         rows: number of rows.
+        bytes: size of the file.
         groups: number of row groups.
         note: see `add_note`; empty if there is none.
     """
@@ -52,9 +55,13 @@ class TableFile:
         """
         self.path, self.remedy = path, remedy
         with self._named():
-            with path.open("rb") as file:
+            opened = open_table(path, whole=memory_map, check=lambda copy: _verify(copy, path, remedy))
+            with opened.open_bytes() as file:
                 _check_footer(file, path, remedy)
-            self._file = pq.ParquetFile(path, memory_map=memory_map, page_checksum_verification=True)
+                self.bytes: int = file.seek(0, 2)
+            self._file = pq.ParquetFile(
+                opened.source, memory_map=opened.is_local and memory_map, page_checksum_verification=True
+            )
             self.schema: pa.Schema = self._file.schema_arrow
             self.rows: int = self._file.metadata.num_rows
             self.groups: int = self._file.metadata.num_row_groups
@@ -83,11 +90,13 @@ class TableFile:
             yield
         except _ABSENT_ERRORS:
             raise MissingFile(self.path, self.remedy) from None
-        except DamagedFile:
+        except (DamagedFile, StoreRefused):
             raise
         except (OSError, pa.ArrowException, ValueError, struct.error) as error:
             if isinstance(error, OSError) and error.errno is not None:  # an error of the storage, not of Arrow
                 raise
+            if refusal := explain_error(error, place_of(self.path)):
+                raise refusal from None
             raise DamagedFile(self.path, f"damaged ({_first_line(error)})", self.remedy) from None
 
 
@@ -178,13 +187,18 @@ def verify(path: Path, remedy: str) -> None:
         OSError: the storage cannot read the file.
     """
     try:
-        with path.open("rb") as file:
-            body, start = _check_footer(file, path, remedy)
-            file.seek(0)
-            if _digest(file, start) != body:
-                raise DamagedFile(path, "damaged, its content was changed after it was written", remedy)
+        _verify(fetch(path), path, remedy)
     except _ABSENT_ERRORS:
         raise MissingFile(path, remedy) from None
+
+
+def _verify(copy: Path, path: Path, remedy: str) -> None:
+    """Check every byte of a copy of the file `path`."""
+    with copy.open("rb") as file:
+        body, start = _check_footer(file, path, remedy)
+        file.seek(0)
+        if _digest(file, start) != body:
+            raise DamagedFile(path, "damaged, its content was changed after it was written", remedy)
 
 
 def _seal(path: Path) -> None:

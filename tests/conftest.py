@@ -61,6 +61,34 @@ def mlflow_server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A real S3 server with the bucket `sheets`."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from s3_server import Server, is_available
+
+    if not is_available():
+        pytest.skip("the S3 server needs moto: uv pip install moto flask flask-cors")
+    server = Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    server.make_bucket("sheets")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def bucket(s3_server, tmp_path, monkeypatch):
+    """The server, reached from this process, with an empty cache on this disk; every test has its own prefix."""
+    from herbray.storage import cache, store
+
+    for name, value in (s3_server.environment | {"HERBRAY_CACHE": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(name, value)
+    store.filesystem.cache_clear()
+    cache._verified.clear()
+    yield s3_server
+    store.filesystem.cache_clear()
+
+
+@pytest.fixture(scope="session")
 def herbarium(tmp_path_factory):
     """A catalogue folder of a few hundred synthetic sheets, real JPEG files in the folder layout."""
     root = tmp_path_factory.mktemp("herbarium")

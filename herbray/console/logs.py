@@ -8,6 +8,7 @@ import sys
 from typing import Final, Literal
 
 from herbray.console.redact import redact
+from herbray.storage import show_all
 
 LOG_VARIABLE: Final = "HERBRAY_LOG"
 """Environment variable with the level of detail."""
@@ -22,6 +23,7 @@ _LEVELS: Final[dict[Detail, tuple[int, int]]] = {
 """Value of `HERBRAY_LOG` → lowest level that is shown for herbray, and for other libraries."""
 
 _LOGGED_LINE: Final = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) herbray[\w.]*: ")
+_USAGE: Final = "INFO herbray.storage.usage: "
 _FORMAT: Final = "%(levelname)s %(name)s: %(message)s"
 
 
@@ -81,14 +83,19 @@ def level_of(text: str) -> int | None:
 
 
 def is_shown(text: str) -> bool:
-    """Whether a worker's line is shown: logged by herbray, at a level that `HERBRAY_LOG` includes."""
+    """Whether a worker's line is shown: logged by herbray, at a level that `HERBRAY_LOG` includes; or a node's use."""
     level = level_of(text)
+    if text.startswith(_USAGE):
+        return True
     return level is not None and level >= _LEVELS[log_detail()][0]
 
 
 def make_printable(text: str) -> str:
-    """Remove secrets and control characters, which messages may quote from metadata, from a text for the terminal."""
-    redacted = redact(text)
+    """Remove secrets and control characters, which messages may quote from metadata, from a text for the terminal.
+
+    Addresses stand in place of the paths of their local copies.
+    """
+    redacted = redact(show_all(text))
     return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in redacted)
 
 

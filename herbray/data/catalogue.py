@@ -202,12 +202,13 @@ def fingerprint(catalogue: pa.Table, root: str) -> str:
 
 
 def _make_manifest(spec: Catalogue, kept: pa.Table, quarantine: pa.Table, account: Account) -> dict[str, Any]:
-    root, skipped = str(spec.source.root), account.skipped.total()
+    root, skipped = storage.show(spec.source.root), account.skipped.total()
+    settings = spec.source.model_dump(mode="json")
     return {
         "table": "catalogue",
         "schema_version": VERSION,
         "herbray": __version__,
-        "source": spec.source.model_dump(mode="json"),
+        "source": {name: storage.show_all(str(value)) if name == "path" else value for name, value in settings.items()},
         "root": root,
         "citation": spec.source.citation or account.facts.get("citation", ""),
         "counts": {
@@ -237,8 +238,8 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def _write(out: Path, contents: dict[str, pa.Table], manifest: dict[str, Any]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MANIFEST_FILE).unlink(missing_ok=True)  # without a manifest the folder is incomplete
+    storage.make_folder(out)
+    storage.remove(out / MANIFEST_FILE)  # without a manifest the folder is incomplete
     for name, table in contents.items():
         tables.write(out / f"{name}.parquet", table)
     storage.write_note(out / MANIFEST_FILE, manifest)

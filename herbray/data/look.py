@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from herbray import storage
 from herbray.data.catalogue import Catalogue, name_images, tidy, tidy_text
 from herbray.data.presence import find_absent
 from herbray.data.refusals import RefusalLog, refuse_unusable
@@ -36,7 +37,7 @@ def look(spec: Catalogue) -> str:
     """
     lines, source = [], spec.source
     if isinstance(source, Folder):
-        table = open_table(source.table, lambda *_: None, source.dialect) if source.table.is_file() else None
+        table = open_table(source.table, lambda *_: None, source.dialect) if storage.is_file(source.table) else None
         if table is not None:
             added = propose_columns(table, source)
             source = source.model_copy(update={"columns": {**source.columns, **added}})

@@ -27,7 +27,7 @@ def load_embeddings(folder: Path) -> Embeddings:
         ValueError: as `read_embeddings`, or the files hold embeddings of several lengths or values that are not finite.
     """
     labels = _read(folder, [*schema.SPECIMEN.names, "split"])
-    files = sorted(folder.glob("split=*/part-*.parquet"))
+    files = storage.glob(folder, "split=*/part-*.parquet")
     return Embeddings.from_files(labels, read_dim(folder), _iter_features(folder, files))
 
 
@@ -38,7 +38,7 @@ def read_dim(folder: Path) -> int:
         ValueError: its files hold embeddings of several lengths, or of another type.
     """
     found: dict[int, Path] = {}
-    for file in sorted(folder.glob("split=*/part-*.parquet")):
+    for file in storage.glob(folder, "split=*/part-*.parquet"):
         kind = tables.TableFile(file, describe_remedy(folder)).schema.field("embedding").type
         if not pa.types.is_fixed_size_list(kind):
             raise ValueError(f"{file}: the embeddings have type {kind}, not a fixed length; {describe_remedy(folder)}")
@@ -60,8 +60,8 @@ def read_labels(folder: Path) -> Embeddings:
 
 
 def _read(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    files = sorted(folder.glob("split=*/part-*.parquet"))
-    finished = (folder / "manifest.json").exists()
+    files = storage.glob(folder, "split=*/part-*.parquet")
+    finished = storage.is_file(folder / "manifest.json")
     if not files and not finished:
         raise ValueError(f"{folder}: no embeddings here; run `herbray embed` first")
     found = {file: tables.read(file, describe_remedy(folder), columns=columns) for file in files}
@@ -94,7 +94,7 @@ def read_note(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: the embeddings are not finished, or the manifest is damaged or from an earlier version.
     """
-    if not (folder / "manifest.json").exists():
+    if not storage.is_file(folder / "manifest.json"):
         raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first")
     return storage.read_note(folder / "manifest.json", describe_remedy(folder))
 

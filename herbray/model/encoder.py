@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from herbray import storage
 from herbray.config import Spec
 from herbray.model.encoder_card import read_encoder
 from herbray.model.portable import DEFAULT_ARCHITECTURE, SIZES, Encoder, EncoderRefused, find_architecture
@@ -85,7 +86,7 @@ def build_encoder(spec: EncoderSpec, seed: int, weights: Path | None = None) -> 
         raise EncoderRefused(
             f"init={spec.init}: pull it first (`herbray.tracking.pull`) and give the folder as weights"
         )
-    folder = Path(spec.init) if weights is None else weights
+    folder = storage.fetch_any(Path(spec.init) if weights is None else weights)
     if folder.is_file():
         if spec.stem != "standard":
             raise EncoderRefused(

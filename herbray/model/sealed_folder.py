@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from herbray import storage
 from herbray.storage import sync_to_disk
 
 SEAL_FILE: Final = "checkpoint.json"
@@ -24,7 +25,8 @@ class DamagedFolder(ValueError):
 def write_sealed(folder: Path, fill: Callable[[Path], object], note: Mapping[str, Any]) -> None:
     """Write a folder that is complete or absent, even if the process or the machine stops at any moment.
 
-    The folder is filled under a temporary name, every file is flushed to disk, and one rename puts it into place.
+    The folder is filled under a temporary name, every file is flushed to disk, and one rename puts it into place. In a
+    bucket, the seal is written last: without it, the folder is not complete.
 
     Args:
         folder: folder to create; an existing folder is replaced.
@@ -32,7 +34,7 @@ def write_sealed(folder: Path, fill: Callable[[Path], object], note: Mapping[str
         note: plain JSON that `verify_sealed` returns.
 
     Raises:
-        OSError: the folder could not be written; no part of it remains.
+        OSError: the folder could not be written; it is as it was, or in a bucket without its seal.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -40,12 +42,8 @@ def write_sealed(folder: Path, fill: Callable[[Path], object], note: Mapping[str
         temporary.mkdir(parents=True)
         fill(temporary)
         _write_seal(temporary, note)
-        former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
-        if folder.exists():
-            folder.replace(former)
-        temporary.replace(folder)
+        storage.publish_folder(temporary, folder, last=SEAL_FILE)
         sync_to_disk(folder.parent)
-        shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -72,7 +70,7 @@ def verify_sealed(folder: Path, read_files: bool = True) -> dict[str, Any]:
         OSError: the storage failed to deliver an existing file; a retry may succeed.
     """
     try:
-        body = json.loads((folder / SEAL_FILE).read_text(encoding="utf-8"))
+        body = json.loads(storage.read_bytes(folder / SEAL_FILE))
         digest = body.pop("sha256")
         note, files = dict(body["note"]), dict(body["files"])
     except (*_MISSING, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -80,7 +78,7 @@ def verify_sealed(folder: Path, read_files: bool = True) -> dict[str, Any]:
     if digest != _digest(body):
         raise DamagedFolder(f"{folder / SEAL_FILE}: changed since it was written")
     if read_files:
-        _verify_files(folder, files)
+        _verify_files(storage.fetch_folder(folder), files)
     return note
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from herbray import __version__
+from herbray import __version__, storage
 from herbray.console.redact import redact
 from herbray.schema import RESULT
 from herbray.tracking.store import client, digest, entity_key, sqlite_file
@@ -194,9 +194,9 @@ def log_file(run: Run, path: Path, folder: str | None = None) -> None:
     Raises:
         ValueError: the file does not exist.
     """
-    if not path.is_file():
+    if not storage.is_file(path):
         raise ValueError(f"{path}: no such file to attach to run {run.run_id}")
-    client(run.uri).log_artifact(run.run_id, str(path), folder)
+    client(run.uri).log_artifact(run.run_id, str(storage.fetch(path)), folder)
 
 
 def finish(run: Run, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:

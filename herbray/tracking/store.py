@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from herbray import storage
 from herbray.console import logs
 
 if TYPE_CHECKING:
@@ -34,11 +35,17 @@ def tracking_uri(folder: Path) -> str:
         folder: folder of `mlflow.db`, created if missing. Not used if the environment variable is set.
 
     Raises:
-        ValueError: the path contains a `?`, which is not possible in an SQLite URI; or see `refuse_credentials`.
+        ValueError: the folder is an address; the path contains a `?`, which is not possible in an SQLite URI; or see
+            `refuse_credentials`.
     """
     if uri := os.environ.get(_ENVIRONMENT, "").strip():
         return refuse_credentials(uri)
     path = (folder / "mlflow.db").absolute()
+    if storage.is_remote(folder):
+        raise ValueError(
+            f"store: MLflow's SQLite file cannot lie in a bucket ({storage.show(folder)}): set {_ENVIRONMENT} to the "
+            "address of a tracking server, or store to the absolute path of a folder on a disk"
+        )
     if "?" in str(path):
         raise ValueError(f"{path}: the path of an SQLite store must not contain '?'; choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from herbray import storage
 from herbray.schema import RANKS, VERDICT
 from herbray.spreadsheet import unescape_formula
 
@@ -37,7 +38,7 @@ def read_verdicts(path: Path) -> pa.Table:
     Raises:
         ValueError: a file cannot be read; the message names the line and what to do.
     """
-    files = [path] if path.suffix == ".csv" else sorted(path.glob("*.csv"))
+    files = [path] if path.suffix == ".csv" else storage.glob(path, "*.csv")
     rows: dict[str, dict[str, str | None]] = {}
     for file in files:
         for row in _read_file(file):
@@ -53,7 +54,7 @@ def _parse_time(text: str) -> datetime:
 
 def _read_file(path: Path) -> Iterator[dict[str, str | None]]:
     try:
-        text = _decode(path, path.read_bytes())
+        text = _decode(path, storage.read_bytes(path))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); give a CSV file or a folder of them") from None
     if not text.strip():

@@ -14,6 +14,7 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
+from herbray import storage
 from herbray.data.imaging.boxes import Box, paint_boxes
 from herbray.data.imaging.jpeg_header import is_scalable
 from herbray.data.imaging.orientation import turn_upright
@@ -78,13 +79,16 @@ class JpegImage:
 
 
 def read_bytes(image: str) -> bytes:
-    """Read the image file of a specimen, which may be a member of a zip file (`zip_member`).
+    """Read the image file of a specimen: a path, a member of a zip file (`zip_member`), or an address in an object store.
 
     Raises:
         ImageRefused: the file is missing, empty, larger than `MAX_BYTES`, or unreadable; or on the web.
+        ConnectionError: the store does not answer.
     """
-    if is_address(image):
+    if is_on_web(image):
         raise ImageRefused("address", f"the image is at an address on the web; {ADDRESS_REMEDY}")
+    if storage.is_address(image):
+        return _read_object(image)
     if (member := split_member(image)) is not None:
         return _read_zipped(*member)
     path = Path(image)
@@ -104,7 +108,7 @@ def read_bytes(image: str) -> bytes:
     return data
 
 
-def is_address(image: str) -> bool:
+def is_on_web(image: str) -> bool:
     """Whether an image is on the web, from where herbray does not fetch it."""
     return image.lower().startswith(("http://", "https://"))
 
@@ -120,6 +124,18 @@ def _read_zipped(archive: str, name: str) -> bytes:
         raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
     if not data:
         raise ImageRefused("empty", "the file has zero bytes")
+    return data
+
+
+def _read_object(image: str) -> bytes:
+    try:
+        data = storage.read_object(image, MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ImageRefused("missing", "no such object") from None
+    if len(data) > MAX_BYTES:
+        raise ImageRefused("too-large", f"the object has more than {MAX_BYTES:,} bytes")
+    if not data:
+        raise ImageRefused("empty", "the object has zero bytes")
     return data
 
 

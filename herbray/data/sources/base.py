@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
+from herbray import storage
 from herbray.config import Spec
 from herbray.schema import CATALOGUE, MASK_BOXES, MASKED_CATALOGUE
 
@@ -109,13 +110,19 @@ class GuardedFolder:
     """
 
     def __init__(self, folder: Path, links: Sequence[Path] = ()) -> None:
-        """Guard `folder`, with links resolved; links in it may also lead into the folders `links`."""
-        self.folder = folder.resolve()
+        """Guard `folder`, with links resolved; links in it may also lead into the folders `links`.
+
+        A bucket has no links.
+        """
+        self.folder = folder if storage.is_remote(folder) else folder.resolve()
         self._allowed = (self.folder, *(link.resolve() for link in links))
         self._subfolders: dict[str, tuple[str, frozenset[str]] | None] = {}
 
     def locate(self, name: str) -> str | None:
-        """Return the absolute path of `name`; None if `name` is absolute, contains `..` or leaves through a link."""
+        """Return the absolute path or the address of `name`.
+
+        None: `name` is absolute, contains `..` or leaves through a link.
+        """
         parent, slash, leaf = name.rpartition("/")
         parent += slash  # "/x" is absolute, "x" is not
         if leaf in ("", ".", "..") or "\0" in leaf:
@@ -130,11 +137,13 @@ class GuardedFolder:
         return path if leaf not in links or self._contains(Path(path)) else None
 
     def find_subfolder(self, name: str) -> str | None:
-        """Return the absolute path of a subfolder, which need not exist; None if it lies outside."""
+        """Return the path or address of a subfolder, which need not exist; None if it lies outside."""
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\0" in name:
             return None
         folder = self.folder / path
+        if storage.is_remote(folder):
+            return storage.show(folder)
         return str(folder) if self._contains(folder) else None
 
     def _list_links(self, parent: str) -> tuple[str, frozenset[str]] | None:

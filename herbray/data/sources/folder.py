@@ -9,6 +9,7 @@ from typing import Final, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
+from herbray import storage
 from herbray.data.sources.base import BATCH_ROWS, Account, Refuse, SourceSpec, make_batch
 from herbray.data.sources.image_finder import Found, ImageFinder
 from herbray.data.tabular.header import fold, propose
@@ -88,7 +89,7 @@ class Folder(SourceSpec):
     @property
     def root(self) -> Path:
         """The folder."""
-        return self.path.resolve()
+        return self.path if storage.is_remote(self.path) else self.path.resolve()
 
     @property
     def table(self) -> Path:
@@ -116,7 +117,7 @@ class Folder(SourceSpec):
                 return
             refuse(None, None, reason, f"{self.labels}, line {line}: {detail}")
 
-        if not self.table.is_file():
+        if not storage.is_file(self.table):
             raise ValueError(f"{self.table}: no such file; {self._suggest_table()}")
         table = open_table(self.table, report, self.dialect)
         positions = self.find_columns(table)
@@ -165,9 +166,9 @@ class Folder(SourceSpec):
 
     def _suggest_table(self) -> str:
         """Say what to set if the table is not there: a table that is, if there is one."""
-        if not self.path.is_dir():
+        if not storage.is_folder(self.path):
             return "set `path` to the folder of the images"
-        found = sorted(path.name for path in self.path.iterdir() if path.suffix.lower() in _TABLES)
+        found = sorted(path.name for path in storage.glob(self.path, "*") if path.suffix.lower() in _TABLES)
         return f"set labels={found[0]}" if found else "set `path` and `labels` to the location of the table of labels"
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from herbray import storage
 from herbray.data.names.parse import parse_name
 from herbray.data.sources.base import BATCH_ROWS, Account, GuardedFolder, Refuse, SourceSpec, make_batch
 from herbray.data.sources.json_stream import stream_elements
@@ -52,7 +53,8 @@ class HalfEarth(SourceSpec):
     @property
     def root(self) -> Path:
         """The folder of `metadata.json`."""
-        return self._metadata().parent.resolve()
+        folder = self._metadata().parent
+        return folder if storage.is_remote(folder) else folder.resolve()
 
     def read(self, refuse: Refuse, account: Account | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the metadata, with sections in any order, and join them; see `SourceSpec.read`.
@@ -85,7 +87,7 @@ class HalfEarth(SourceSpec):
 
     def _metadata(self) -> Path:
         for path in (self.path, self.path / "metadata.json", self.path / "train" / "metadata.json"):
-            if path.is_file():
+            if storage.is_file(path):
                 return path
         raise ValueError(
             f"{self.path}: contains neither metadata.json nor train/metadata.json; unpack the dataset there"

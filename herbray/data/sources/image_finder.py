@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
+from herbray import storage
 from herbray.data.sources.base import GuardedFolder
 
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
@@ -45,7 +46,8 @@ class ImageFinder:
     def __init__(self, folder: Path, links: Sequence[Path] = ()) -> None:
         """Find files in `folder`; links in it may lead into the folders `links` too."""
         self._guard = GuardedFolder(folder, links)
-        self._roots = tuple(f"{str(root).rstrip('/')}/" for root in (folder.absolute(), self._guard.folder))
+        roots = (folder.absolute(), self._guard.folder)
+        self._roots = tuple(f"{storage.show(root).rstrip('/')}/" for root in roots)
         self._listings: dict[str, _Listing] = {}
         self._everywhere: dict[str, list[str]] | None = None
 
@@ -54,9 +56,10 @@ class ImageFinder:
         if _DRIVE.match(name):
             return Found(None, reason="outside", detail="a path of another computer; write it relative to the folder")
         address = _ADDRESS.match(name)
-        if address and address[1].lower() != "file":
+        if address and address[1].lower() != "file" and not name.startswith(self._roots):
             return _refuse_address(address[1])
-        inside = self._make_relative(_read_file_address(name) if address else name)
+        is_file = address is not None and address[1].lower() == "file"
+        inside = self._make_relative(_read_file_address(name) if is_file else name)
         if inside is None or ".." in inside.replace("\\", "/").split("/") or "\0" in inside:
             return self._refuse_outside()
         plain = self._guard.locate(inside)
@@ -66,7 +69,7 @@ class ImageFinder:
 
     def _make_relative(self, name: str) -> str | None:
         """Return a path relative to the folder; None if it is absolute and leads elsewhere."""
-        if not name.startswith("/"):
+        if not name.startswith(("/", *self._roots)):
             return name
         return next((name[len(root) :].lstrip("/") for root in self._roots if name.startswith(root)), None)
 
@@ -111,6 +114,10 @@ class ImageFinder:
 
     def _walk_tree(self) -> Iterator[str]:
         """Yield the files below the folder in order of their names; links to folders are not followed."""
+        if storage.is_remote(self._guard.folder):
+            files = storage.file_sizes(self._guard.folder)
+            yield from (path.relative_to(self._guard.folder).as_posix() for path in files)
+            return
         for parent, folders, names in os.walk(self._guard.folder):
             folders.sort()
             below = os.path.relpath(parent, self._guard.folder)
@@ -153,7 +160,9 @@ class _Listing:
 
 
 def _list_names(folder: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the files and the folders in a folder; a link to a folder counts as one."""
+    """Return the files and the folders in a folder or at an address; a link to a folder counts as one."""
+    if storage.is_address(folder):
+        return storage.list_names(folder)
     try:
         with os.scandir(folder) as entries:
             kinds = [(entry.name, entry.is_dir()) for entry in entries]

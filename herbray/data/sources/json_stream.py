@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from herbray import storage
+
 CHUNK_CHARS: Final = 1 << 20
 """Characters read at a time."""
 
@@ -28,12 +30,14 @@ def stream_elements(path: Path) -> Iterator[tuple[str, Any]]:
             `MAX_ELEMENT_CHARS`.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with storage.fetch(path).open(encoding="utf-8-sig") as file:
             yield from _JsonReader(path, file).iterate_members()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}); download it again") from None
+    except storage.StoreUnreachable:
+        raise
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
 

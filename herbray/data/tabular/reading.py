@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from herbray import storage
 from herbray.data.tabular import separators
 from herbray.data.tabular.encodings import choose_encoding, explain_decoding
 from herbray.data.tabular.header import find_positions
@@ -77,6 +78,7 @@ def open_table(path: Path, report: Report, dialect: Dialect = Dialect()) -> Open
         ValueError: there is no such file, it cannot be read or decoded, it is empty, or its header repeats a name.
             Reading `records` raises it too.
     """
+    _fetch(path)
     with explain_decoding(path, "utf-8"), path.open("rb") as file:
         head = file.read(8)
     if head.startswith(_PACKED):
@@ -89,6 +91,14 @@ def open_table(path: Path, report: Report, dialect: Dialect = Dialect()) -> Open
         kind, records = _open_text(path, report, dialect)
     _, header = next(records, (1, []))
     return OpenTable(path, kind, header, find_positions(path, header), records)
+
+
+def _fetch(path: Path) -> None:
+    """Make a local copy of a table in a bucket; errors of the store and of the cache's disk say what to do."""
+    try:
+        storage.fetch(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
 
 
 def _open_text(path: Path, report: Report, dialect: Dialect) -> tuple[str, Iterator[Record]]:

@@ -18,6 +18,7 @@ from herbray.console.progress import console, progress
 from herbray.exit_codes import Unreachable
 from herbray.flow.cluster import core_log, local, worker_lines
 from herbray.flow.cluster.placement import Node
+from herbray.storage import StoreUnreachable, show_all
 
 __all__ = [
     "ClusterRefused",
@@ -47,7 +48,7 @@ class ClusterRefused(ValueError):
 def print_left_out(lines: Iterable[str]) -> None:
     """Print what a job leaves out, one line per item, above its progress bar."""
     for line in lines:
-        console.print(f"[bold]left out[/bold]  {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]left out[/bold]  {escape(show_all(line))}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def fetch_result(ref: Any) -> Any:  # noqa: ANN401  (whatever the task returns)
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, Unreachable):
+        if isinstance(error.cause, Unreachable | StoreUnreachable):
             raise Unreachable(str(error.cause)) from None
         if isinstance(error.cause, ValueError):
             raise ValueError(str(error.cause)) from None

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from herbray.config import Spec
 from herbray.flow.cluster import connection
-from herbray.flow.doctor import access, machine, nodes, store, versions
+from herbray.flow.doctor import access, buckets, machine, nodes, store, versions
 from herbray.flow.doctor.finding import Finding, Status
+from herbray.storage import show_all
 
 _COLOURS: Final[dict[Status, str]] = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -71,6 +72,7 @@ def run_checks(spec: Doctor) -> Iterator[Finding]:
     yield from versions.check_packages()
     yield from versions.check_pair()
     yield from machine.check_disk(spec.folders, spec.free_gb)
+    yield from buckets.check_buckets((*spec.folders, *([spec.storage] if spec.storage else [])))
     yield from machine.check_shared_memory(spec.shared_gb)
     yield from machine.check_open_files(spec.open_files)
     yield from machine.check_gpu()
@@ -86,7 +88,9 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     rows = Table("check", "", "found", "remedy", show_lines=False, pad_edge=False, box=None)
     for finding in findings:
         status = Text(finding.status, style=_COLOURS[finding.status])
-        rows.add_row(Text(finding.check), status, Text(finding.found), Text(finding.remedy))
+        rows.add_row(
+            *(Text(show_all(finding.check)), status, *(Text(show_all(t)) for t in (finding.found, finding.remedy)))
+        )
     return rows
 
 

@@ -8,16 +8,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from herbray.flow.doctor.finding import GB, Finding
+from herbray.storage import is_remote
+from herbray.storage.address import cache_of
 
 
 def check_disk(folders: Sequence[Path], free_gb: float) -> Iterator[Finding]:
     """Whether each folder is writable and its disk has enough free space.
 
     Args:
-        folders: that jobs write to; for one that does not exist, its nearest existing parent is checked.
+        folders: that jobs write to; for one that does not exist, its nearest existing parent is checked, and for an
+            address the folder of local copies.
         free_gb: less is an error, less than twice as much a warning; in 10⁹ bytes.
     """
-    for folder in folders:
+    caches = {cache_of(folder) for folder in folders if is_remote(folder)}
+    for folder in (*(each for each in folders if not is_remote(each)), *sorted(caches)):
         yield _check_folder(folder.absolute(), free_gb)
 
 

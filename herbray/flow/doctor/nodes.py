@@ -14,9 +14,11 @@ from typing import Any, Final
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from herbray import storage
 from herbray.flow.doctor.finding import GB, Finding
 from herbray.flow.doctor.machine import check_shared_memory
 
+_MARK: Final = ".herbray-doctor-"
 _SAME_EVERYWHERE: Final = ("ray", "torch", "herbray")
 """Packages that, like Python, must have the same version on all nodes, which exchange objects and weights."""
 
@@ -52,11 +54,14 @@ def check_nodes(folder: Path, timeout_s: float, free_gb: float, shared_gb: float
         shared_gb: free shared memory that Ray's object store needs, in 10⁹ bytes.
     """
     folder = folder.absolute()
-    path, nonce = folder / f".herbray-doctor-{secrets.token_hex(8)}", secrets.token_hex(16)
+    path, nonce = folder / f"{_MARK}{secrets.token_hex(8)}", secrets.token_hex(16)
+    if storage.is_remote(folder):  # a name that begins with a dot is a working file of this machine
+        path = folder / path.name.removeprefix(".")
     try:
-        path.write_text(nonce, encoding="ascii")
-    except OSError as error:
-        yield Finding(f"storage {folder}", "error", f"not writable: {error.strerror}", f"`mkdir -p {folder}`")
+        _write(path, nonce)
+    except (OSError, storage.StoreRefused) as error:
+        reason = getattr(error, "strerror", None) or error
+        yield Finding(f"storage {storage.show(folder)}", "error", f"not writable: {reason}", f"`mkdir -p {folder}`")
         return
     try:
         for check, node, facts in _ask_nodes(path, shared_gb, timeout_s):
@@ -69,16 +74,23 @@ def check_nodes(folder: Path, timeout_s: float, free_gb: float, shared_gb: float
                 yield _disk_finding(node, path.parent, facts.free, free_gb)
             yield from (replace(each, check=f"{each.check} on {node}") for each in facts.shared)
     finally:
-        path.unlink(missing_ok=True)
+        storage.remove(path)
+
+
+def _write(path: Path, nonce: str) -> None:
+    if storage.is_remote(path):
+        storage.write_text(path, nonce)
+    else:
+        path.write_text(nonce, encoding="ascii")
 
 
 def inspect_node(path: str, shared_gb: float) -> NodeFacts:
     """The task that runs on each node; `path` is the file with the nonce."""
     try:
-        found = Path(path).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
+        found = storage.read_bytes(Path(path)).decode("ascii")
+    except (OSError, UnicodeDecodeError, storage.StoreRefused) as error:
         found = str(getattr(error, "strerror", None) or "not the file that was written")
-    folder = Path(path).parent
+    folder = Path(path).parent  # of an object: where its local copy lies
     free = shutil.disk_usage(folder).free if folder.is_dir() else None
     shared = tuple(check_shared_memory(shared_gb))
     return NodeFacts(socket.gethostname(), found, os.access(folder, os.W_OK), installed_versions(), free, shared)

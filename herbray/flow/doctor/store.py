@@ -9,6 +9,7 @@ from pathlib import Path
 from herbray.flow.doctor.finding import Finding
 from herbray.flow.doctor.machine import check_disk
 from herbray.flow.doctor.web import fetch_status, origin_of
+from herbray.storage import is_remote
 from herbray.tracking.store import refuse_credentials, sqlite_file
 
 _CHECK = "MLflow store"
@@ -26,6 +27,10 @@ def check_mlflow_store(environment: Mapping[str, str], folder: Path, timeout_s: 
         timeout_s: seconds to wait for a response, or for another writer to finish.
     """
     uri = environment.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri and is_remote(folder):
+        found = "MLFLOW_TRACKING_URI is not set, and MLflow's SQLite file cannot lie in a bucket"
+        yield Finding(_CHECK, "error", found, "set MLFLOW_TRACKING_URI to the address of a tracking server")
+        return
     try:
         uri = refuse_credentials(uri) if uri else f"sqlite:///{(folder / 'mlflow.db').absolute()}"
     except ValueError as error:

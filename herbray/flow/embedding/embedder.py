@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from herbray import schema, tables
+from herbray import schema, storage, tables
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import images
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned, prefetch
@@ -52,7 +52,7 @@ class Embedder:
         on_gpu = self.device.type == "cuda"
         if not on_gpu:
             torch.set_num_threads(threads)
-        module, card = read_encoder(encoder)
+        module, card = read_encoder(storage.fetch_folder(encoder))
         self.dim, self.fingerprint = module.dim, encoder_fingerprint(encoder, card)
         self.embed = build_embedder(module, self.device)
         self.side, self.threads, self.batch = side, threads, batch or (512 if on_gpu else 64)
@@ -70,7 +70,8 @@ class Embedder:
         features = self.features(byte_views(table["jpeg"]))
         if not np.isfinite(features).all():
             raise ValueError(
-                f"{source}: the encoder gives values that are not finite; it cannot be used, choose another version"
+                f"{storage.show(source)}: the encoder gives values that are not finite; it cannot be used, choose "
+                "another version"
             )
         out = table.drop_columns(["jpeg"]).append_column("split", pa.array([split] * table.num_rows, pa.string()))
         flat = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), self.dim)

@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
-from herbray import __version__, schema, tracking
+from herbray import __version__, schema, storage, tracking
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.training.fingerprints import encoder_fingerprint, fingerprint_of, weights_fingerprint
 from herbray.model.encoder import Encoder, EncoderSpec, build_encoder
 from herbray.model.encoder_card import EncoderCard, read_encoder, save_encoder
+from herbray.model.portable import CARD_FILE
 
 
 def fetch_encoder(spec: Embed) -> tuple[Path, dict[str, str]]:
@@ -24,11 +25,12 @@ def fetch_encoder(spec: Embed) -> tuple[Path, dict[str, str]]:
     if spec.model == "start":
         return _build_start(spec)
     if not spec.model.startswith("models:/"):
-        return _use_folder(Path(spec.model))
+        return _use_folder(storage.fetch_folder(Path(spec.model)))
     uri = tracking.tracking_uri(spec.store)
     name, version = tracking.resolve(uri, spec.model)
     model = f"models:/{name}/{version}"
     folder = tracking.pull(model, uri, cache=_cache(spec))
+    storage.share_folder(folder, last=CARD_FILE)
     return folder.absolute(), {"name": f"{name}-v{version}", "version": f"{name} v{version}", "uri": model}
 
 
@@ -39,7 +41,7 @@ def _cache(spec: Embed) -> Path:
 def _use_folder(folder: Path) -> tuple[Path, dict[str, str]]:
     made_by = encoder_fingerprint(folder, read_encoder(folder)[1])
     name = f"{folder.absolute().parent.name}-{made_by[:8]}{made_by[-4:]}"  # another encoder gets another name
-    return folder.absolute(), {"name": name, "uri": "", "version": str(folder)}
+    return folder.absolute(), {"name": name, "uri": "", "version": storage.show(folder)}
 
 
 def _build_start(spec: Embed) -> tuple[Path, dict[str, str]]:
@@ -53,7 +55,7 @@ def _build_start(spec: Embed) -> tuple[Path, dict[str, str]]:
     which = fingerprint_json(start.model_dump(), spec.seed, weights and weights_fingerprint(weights))[:8]
     name = f"start-{re.sub(r'[^A-Za-z0-9._-]+', '-', start.init)[-40:]}-{which}"
     folder = _cache(spec) / name
-    if not (folder / "encoder.json").exists():
+    if not storage.is_file(folder / "encoder.json"):
         encoder = build_encoder(start, spec.seed, weights)
         save_encoder(folder, encoder, start_card(start, spec.seed, encoder))
     return folder, {"name": name, "uri": "", "version": "untrained"}

@@ -56,7 +56,7 @@ def embed(spec: Embed) -> Path:
     files = list_files(spec.shards, spec.splits)  # embeddings files have the same names
     missing = [file for file in files if not _is_finished(target / file, identity.encoder, spec.shards / file)]
     if missing:
-        (target / "manifest.json").unlink(missing_ok=True)  # written last: without it, the folder is not finished
+        storage.remove(target / "manifest.json")  # written last: without it, the folder is not finished
         _embed_files(spec, target, encoder, missing, manifest["side"])
     _remove_stale_files(target, set(files), identity.encoder, spec)
     _write_manifest(target, files, facts)
@@ -165,6 +165,8 @@ def _is_finished(path: Path, encoder: str, source: Path) -> bool:
     try:
         tables.verify(path, "")
         note = tables.TableFile(path, "").note
+    except storage.StoreUnreachable:
+        raise
     except (OSError, storage.DamagedFile):
         return False
     return bool(note.get("encoder") == encoder and note.get("source") == source_fingerprint(source))
@@ -172,11 +174,11 @@ def _is_finished(path: Path, encoder: str, source: Path) -> bool:
 
 def _remove_stale_files(target: Path, planned: set[str], encoder: str, spec: Embed) -> None:
     """Remove files of other weights or other shards; splits that this encoder embedded earlier are kept."""
-    for path in target.glob("split=*/*"):
+    for path in storage.glob(target, "split=*/*"):
         file = path.relative_to(target).as_posix()
         chosen = _split_of(file) in spec.splits
         if file not in planned and (chosen or not _is_finished(path, encoder, spec.shards / file)):
-            path.unlink()
+            storage.remove(path)
 
 
 def _write_manifest(target: Path, files: Sequence[str], facts: dict[str, Any]) -> None:

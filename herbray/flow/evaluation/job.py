@@ -183,10 +183,11 @@ def embeddings_folders(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        for split in sorted([*path.glob("split=*"), *path.glob("*/split=*")]):
-            if not (split.parent / "manifest.json").exists():
+        for split in sorted([*storage.glob(path, "split=*"), *storage.glob(path, "*/split=*")]):
+            if not storage.is_file(split.parent / "manifest.json"):
                 raise storage.MissingFile(split.parent / "manifest.json", embeddings_remedy(split.parent))
-        inside = [path] if (path / "manifest.json").exists() else sorted(p.parent for p in path.glob("*/manifest.json"))
+        own = storage.is_file(path / "manifest.json")
+        inside = [path] if own else [note.parent for note in storage.glob(path, "*/manifest.json")]
         if not inside:
             raise ValueError(f"{path}: no finished embeddings here; run `herbray embed` first")
         found += inside

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from herbray import schema, tables
+from herbray import schema, storage, tables
 from herbray.tasks import Outcome
 from herbray.tasks.methods.bootstrap import Bootstrap, Sample, compare_kinds
 
@@ -43,15 +43,15 @@ def write_outcomes(results: Path, measured: Mapping[str, Sequence[pa.Table]]) ->
         The files, in the order of `measured`.
     """
     folder = outcomes_folder(results)
-    folder.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(folder)
     files = [folder / f"{number:03d}-{Path(name).name}.parquet" for number, name in enumerate(measured)]
     for file, parts in zip(files, measured.values(), strict=True):
         with tables.open_writer(file, schema.OUTCOME) as writer:
             for part in parts:
                 if part.num_rows:
                     writer.write_table(part, row_group_size=part.num_rows)
-    for stale in set(folder.glob("*.parquet")) - set(files):
-        stale.unlink()
+    for stale in set(storage.glob(folder, "*.parquet")) - set(files):
+        storage.remove(stale)
     return files
 
 

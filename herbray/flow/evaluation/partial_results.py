@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +32,8 @@ class PartialResults:
         """The partial result with this fingerprint; None if the files do not exist or are damaged."""
         try:
             return PartialResult(*(tables.read(path, "") for path in self._files(key)))
+        except storage.StoreUnreachable:
+            raise
         except (OSError, storage.DamagedFile):
             return None
 
@@ -43,7 +44,7 @@ class PartialResults:
 
     def clear(self) -> None:
         """Remove all partial results."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        storage.remove_folder(self.folder)
 
     def _files(self, key: str) -> tuple[Path, Path]:
         return self.folder / f"{key}-results.parquet", self.folder / f"{key}-outcomes.parquet"
@@ -52,8 +53,8 @@ class PartialResults:
 def fingerprint_embeddings(folder: Path) -> str:
     """Fingerprint of the content of an embeddings folder."""
     digest = hashlib.sha256()
-    for path in [folder / "manifest.json", *sorted(folder.glob("split=*/part-*.parquet"))]:
-        with path.open("rb") as file:
+    for path in [folder / "manifest.json", *storage.glob(folder, "split=*/part-*.parquet")]:
+        with storage.fetch(path).open("rb") as file:
             digest.update(
                 f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
             )

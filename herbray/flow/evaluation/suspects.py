@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from herbray import schema, tables
+from herbray import schema, storage, tables
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.flow.embedding_folder import read_embeddings, read_note
@@ -68,7 +68,7 @@ def suspects(spec: Suspects) -> SuspectList:
     embeddings = Embeddings.from_table(table).select_splits(spec.split)
     found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours)
     listed = _add_sheet_columns(found.table.slice(0, spec.most), table, spec.catalogue)
-    spec.out.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(spec.out)
     note = read_note(folder)
     tables.write(spec.out / "suspects.parquet", listed, {name: note.get(name) for name in ("encoder", "shards")})
     write_csv(_flatten_lists(listed), spec.out / "suspects.csv")

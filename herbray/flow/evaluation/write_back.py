@@ -10,7 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from herbray import tables, tracking
+from herbray import storage, tables, tracking
 from herbray.flow.embedding_folder import describe_remedy, read_note
 from herbray.flow.evaluation.card_section import format_section
 from herbray.flow.evaluation.comparison import Evidence, PromotionRule, find_evidence, judge_candidate
@@ -85,7 +85,7 @@ def _write_section(uri: str, each: _EvaluatedVersion, rule: PromotionRule) -> No
 
 def _read_families(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for file in sorted(folder.glob("split=*/part-*.parquet")):
+    for file in storage.glob(folder, "split=*/part-*.parquet"):
         rows = tables.read(file, describe_remedy(folder), columns=["specimen_id", "family"])
         named = rows.filter(pc.is_valid(rows["family"]))
         found |= dict(zip(named["specimen_id"].to_pylist(), named["family"].to_pylist(), strict=True))

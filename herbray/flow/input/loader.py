@@ -8,6 +8,7 @@ import torch
 from herbray.data.planning import plan
 from herbray.flow.input.batches import LoaderSpec, cached_batches, decoding_threads, ray_batches, threaded_batches
 from herbray.flow.input.decoded_cache import DecodedCache
+from herbray.flow.input.fetch_ahead import fetch_ahead
 from herbray.flow.input.prefetch import allocate_pageable, allocate_pinned
 from herbray.flow.input.window_reader import Batch, WindowReader
 
@@ -44,7 +45,7 @@ def load_batches(
         cache.fill(files[first:] + files[:first], loader.cache_gb * 1e9, threads)
         return cached_batches(windows, reader, cache, loader, threads, allocate)
     if cpus is None:
-        return threaded_batches(windows, reader, loader, threads, allocate)
+        return fetch_ahead(threaded_batches(windows, reader, loader, threads, allocate), windows, reader)
     import ray.data  # here: training without Ray does not need it
 
     from herbray.flow.input.executor_idle import install_idle_policy

@@ -54,6 +54,9 @@ def review(spec: Review) -> str:
     Raises:
         ValueError: embeddings, suspects and shards do not belong together, or a file of verdicts cannot be read.
     """
+    for name in ("out", "verdicts"):
+        if storage.is_remote(getattr(spec, name)):
+            raise ValueError(f"{name}: the page and its verdicts lie on a disk: give an absolute path")
     folder = single_folder(spec.embeddings)
     manifest = read_note(folder)
     _check_shards(spec, manifest)

@@ -84,8 +84,8 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     connection.print_left_out(_describe_judged(judged))
     files = plan_files(spec, judged)
     table = judged.table
-    spec.out.mkdir(parents=True, exist_ok=True)
-    (spec.out / "manifest.json").unlink(missing_ok=True)  # written last: shards without a manifest are not finished
+    storage.make_folder(spec.out)
+    storage.remove(spec.out / "manifest.json")  # written last: shards without a manifest are not finished
     _remove_stale_files(spec.out, {file.path for file in files})
     with connection.connect():
         notes = sorted(_run_tasks(spec, table, files, about["root"]), key=lambda note: str(note["file"]))
@@ -138,14 +138,15 @@ def _check_addresses(spec: Shard, table: pa.Table) -> None:
 
 def _remove_stale_files(out: Path, planned: set[str]) -> None:
     """Remove files of an earlier, different plan, and files that a killed task left half-written."""
-    for path in out.glob("split=*/*"):
+    for path in storage.glob(out, "split=*/*"):
         if path.relative_to(out).as_posix() not in planned:
-            path.unlink()
+            storage.remove(path)
 
 
 def _check_shared(out: Path, files: Sequence[ShardFile]) -> None:
     """Check that all files are visible here: tasks on another node may have written to that node's own disk."""
-    missing = [file.path for file in files if not (out / file.path).exists()]
+    there = storage.file_sizes(out)
+    missing = [file.path for file in files if out / file.path not in there]
     if missing:
         raise ValueError(
             f"{out}: {len(missing)} of {len(files)} files were made but are not here, e.g. {missing[0]}: the nodes of "
@@ -170,7 +171,7 @@ def _run_tasks(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: s
             done, _ = ray.wait(list(running), num_returns=1)
             for ref in done:
                 bar.advance(job, len(running.pop(ref).rows))
-                yield ray.get(ref)
+                yield connection.fetch_result(ref)
 
 
 def _finish(spec: Shard, input_rows: int, about: dict[str, Any], notes: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -40,8 +40,9 @@ def list_files(shards: Path, splits: Collection[str]) -> list[str]:
     """
     index = read_index(shards)
     files = sorted(set(index.filter(pc.is_in(index["split"], pa.array(splits, pa.string())))["file"].to_pylist()))
+    there = storage.file_sizes(shards)
     for file in files:
-        if not (shards / file).exists():
+        if shards / file not in there:
             raise storage.MissingFile(shards / file, describe_remedy(shards))
     return files
 
@@ -54,5 +55,5 @@ def read_manifest(shards: Path) -> dict[str, Any]:
 
 def _check_finished(shards: Path) -> None:
     missing = shards / "manifest.json"
-    if not missing.exists():
+    if not storage.is_file(missing):
         raise ValueError(f"{missing} is missing: no finished shards here; run `herbray shard` with out={shards} first")

@@ -68,7 +68,7 @@ def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, Any]]
         )
     groups = np.repeat([bag["row_group"] for bag in bags], counts)
     rows = np.arange(file.rows) - np.repeat(np.cumsum(counts) - counts, counts)
-    size = (shards / name).stat().st_size // file.rows
+    size = file.bytes // file.rows
     labels = np.repeat(np.array([bag["label"] for bag in bags], object), counts)
     place = pa.table(
         [pa.array(labels, pa.string()), pa.array([name] * file.rows), groups, rows, np.full(file.rows, size)],

@@ -49,7 +49,7 @@ def write_shard_file(
     """
     path = Path(out, name)
     fingerprint = _fingerprint(rows, bags, shrink, root)
-    note = _read_valid_note(path) if path.exists() else None
+    note = _read_valid_note(path) if storage.is_file(path) else None
     if note and note["fingerprint"] == fingerprint:
         refused = _recheck_refused(note["refused"], rows, shrink)
         if refused is not None:
@@ -88,6 +88,8 @@ def _read_valid_note(path: Path) -> dict[str, Any] | None:
     try:
         tables.verify(path, describe_remedy(path.parents[1]))
         return tables.TableFile(path, describe_remedy(path.parents[1])).note or None
+    except storage.StoreUnreachable:
+        raise
     except (OSError, storage.DamagedFile):
         return None
 

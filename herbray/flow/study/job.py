@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from herbray import config, schema, tables
+from herbray import config, schema, tables, tracking
 from herbray.console.logs import make_printable
 from herbray.data import catalogue
 from herbray.data.labels import ALL
@@ -37,6 +37,7 @@ def study(spec: Study) -> Path:
     Raises:
         ValueError: bad input of any stage. Start weights that are not available are reported before any training.
     """
+    tracking.tracking_uri(spec.out)  # refused now, not after the shards
     check_starts(spec)
     spec = with_values(spec, evaluate=_score_labels(spec.evaluate, spec.shard.labels.rank))
     log = StageLog()

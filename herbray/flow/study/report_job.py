@@ -67,7 +67,7 @@ def report(spec: Report) -> Path:
     Raises:
         ValueError: the results, shards or embeddings do not exist, or an earlier version of herbray wrote them.
     """
-    if not spec.results.exists():
+    if not storage.is_file(spec.results):
         raise ValueError(f"{spec.results}: no such file; run `herbray evaluate` with out={spec.results} first")
     manifest = read_manifest(spec.shards)
     folders = embeddings_folders(spec.embeddings)
@@ -91,28 +91,26 @@ def report(spec: Report) -> Path:
         comparisons=_read_comparisons(spec.results),
         left_out=_describe_left_out(spec.results, manifest),
     )
-    spec.out.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(spec.out.parent)
     write_report(data, spec.out)
     return spec.out
 
 
 def _read_comparisons(results: Path) -> pa.Table | None:
     file = comparisons_file(results)
-    return tables.read(file, describe_remedy(results), schema.COMPARISON) if file.exists() else None
+    return tables.read(file, describe_remedy(results), schema.COMPARISON) if storage.is_file(file) else None
 
 
 def _describe_left_out(results: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Lines about the parts of tasks that the labels did not allow."""
     file = left_out_file(results)
-    rows = tables.read(file, describe_remedy(results), schema.LEFT_OUT).to_pylist() if file.exists() else []
+    rows = tables.read(file, describe_remedy(results), schema.LEFT_OUT).to_pylist() if storage.is_file(file) else []
     return describe_left_out([LeftOut(**row) for row in rows], manifest.get("absent", {}))
 
 
 def _read_runs(paths: Sequence[Path]) -> dict[str, _TrainedRun]:
     """Fingerprint of an encoder, or its registered version if the run did not keep it → its run folder's content."""
-    files = [
-        f for path in paths for f in ([path / "trained.json"] if (path / "trained.json").exists() else _run_files(path))
-    ]
+    files = [file for path in paths for file in _run_files(path)]
     found = {}
     for file in files:
         note = read_trained(file.parent)
@@ -123,13 +121,15 @@ def _read_runs(paths: Sequence[Path]) -> dict[str, _TrainedRun]:
 
 
 def _read_identity(encoder: Path) -> schema.Identity | None:
-    if not (encoder / CARD_FILE).exists():
+    if not storage.is_file(encoder / CARD_FILE):
         return None
+    storage.fetch_folder(encoder)
     return read_identity(encoder, config.parse(EncoderCard, read_card(encoder), origin=str(encoder / CARD_FILE)))
 
 
 def _run_files(path: Path) -> list[Path]:
-    return sorted(path.glob("*/trained.json"))
+    own = path / "trained.json"
+    return [own] if storage.is_file(own) else storage.glob(path, "*/trained.json")
 
 
 def _encoder_note(note: dict[str, Any], runs: Mapping[str, _TrainedRun]) -> EncoderNote:
@@ -161,7 +161,7 @@ def _read_network(settings: Mapping[str, Any]) -> str:
 
 
 def _read_sweep(folder: Path) -> SweepNote:
-    if not (folder / "trials.parquet").exists():
+    if not storage.is_file(folder / "trials.parquet"):
         raise ValueError(f"{folder}: no finished sweep; run `herbray tune` with out={folder} first")
     way_out = f"run `herbray tune` with out={folder} again: it keeps the trials that have ended"
     note = storage.read_note(folder / "sweep.json", way_out)
@@ -214,7 +214,7 @@ def _draw_sheets(spec: Report, manifest: dict[str, Any]) -> Iterator[Sheet]:
 
 def _read_quarantine(spec: Report) -> pa.Table:
     folders = [spec.shards, *([spec.catalogue] if spec.catalogue else [])]
-    files = [folder / "quarantine.parquet" for folder in folders if (folder / "quarantine.parquet").exists()]
+    files = [folder / "quarantine.parquet" for folder in folders if storage.is_file(folder / "quarantine.parquet")]
     way_out = "run the job that wrote this file again"
     return pa.concat_tables(
         [schema.QUARANTINE.empty_table(), *(tables.read(file, way_out, schema.QUARANTINE) for file in files)]

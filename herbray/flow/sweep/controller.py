@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
-from herbray import tracking
+from herbray import storage, tracking
 from herbray.flow.cluster import connection
+from herbray.flow.cluster.ray_storage import ray_storage
 from herbray.flow.sweep.capacity import DRIVER_CPUS, Allocation
 from herbray.flow.sweep.search_space import Value
 from herbray.flow.sweep.successive_halving import HalvingScheduler, Rungs
@@ -62,7 +62,7 @@ class Sweep:
         except ValueError as error:
             self._record_end(replace(trial, status="failed", cause=str(error)))
             return False
-        (self.files.folder(number) / CAUSE_FILE).unlink(missing_ok=True)
+        storage.remove(self.files.folder(number) / CAUSE_FILE)
         self.trials[number] = self.files.write(trial)
         return True
 
@@ -131,7 +131,7 @@ def run_trials(sweep: Sweep, pending: Sequence[int], allocation: Allocation, run
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # paths in settings are relative to the driver's folder
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt ends the job, which can be resumed
     out = sweep.files.out.absolute()
-    shutil.rmtree(out / "ray", ignore_errors=True)
+    storage.remove_folder(out / "ray")
     scheduler = HalvingScheduler(rungs) if rungs else FIFOScheduler()  # type: ignore[no-untyped-call]
     stopped = scheduler.stopped if isinstance(scheduler, HalvingScheduler) else set[int]()
 
@@ -151,10 +151,10 @@ def run_trials(sweep: Sweep, pending: Sequence[int], allocation: Allocation, run
                 trial_dirname_creator=lambda each: f"{each.config['number']:03d}-{each.trial_id}",
             ),
             run_config=tune.RunConfig(
-                name="tune", storage_path=str(out / "ray"), callbacks=[_EndCallback(sweep, stopped, bar)], verbose=0
+                name="tune", **ray_storage(out / "ray"), callbacks=[_EndCallback(sweep, stopped, bar)], verbose=0
             ),
         ).fit()
-    shutil.rmtree(out / "ray", ignore_errors=True)
+    storage.remove_folder(out / "ray")
 
 
 def run_trial(make_job: MakeJob, files: TrialFiles, number: int, cpus: float) -> None:
@@ -174,7 +174,7 @@ def run_trial(make_job: MakeJob, files: TrialFiles, number: int, cpus: float) ->
         fit(job, [TuneReportCallback()])  # type: ignore[no-untyped-call]
     except Exception as error:
         inner = root_cause(error)
-        (folder / CAUSE_FILE).write_text(f"{type(inner).__name__}: {inner}\n", encoding="utf-8")
+        storage.write_text(folder / CAUSE_FILE, f"{type(inner).__name__}: {inner}\n")
         raise
 
 
@@ -247,6 +247,6 @@ def describe_trial(trial: Trial) -> str:
 
 def _read_cause(folder: Path) -> str:
     file = folder / CAUSE_FILE
-    if not file.exists():
+    if not storage.is_file(file):
         return "its process ended without an error message; perhaps the machine ran out of memory: see Ray's logs"
-    return file.read_text(encoding="utf-8").strip()
+    return storage.read_bytes(file).decode().strip()

@@ -196,7 +196,7 @@ def _claim_folder(spec: Tune) -> str:
             f"{spec.out} holds another sweep ({existing}, not {key}): settings, space, searcher, seed, shards or the "
             "model version of the start weights differ. Choose another out, or remove that folder"
         )
-    spec.out.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(spec.out)
     note = {"fingerprint": key, "objective": spec.train.objective.name, "epochs": spec.train.epochs, "space": space}
     note |= {"searcher": spec.searcher, "seed": spec.seed}
     if existing is None:
@@ -206,7 +206,7 @@ def _claim_folder(spec: Tune) -> str:
 
 def _read_fingerprint(file: Path) -> str | None:
     """Fingerprint of the sweep that `file` describes; None if there is no such file."""
-    if not file.exists():
+    if not storage.is_file(file):
         return None
     way_out = (
         "if the trials in this folder belong to this sweep, remove this file and run the same command; "

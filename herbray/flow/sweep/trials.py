@@ -5,7 +5,6 @@ metrics of its training). All figures of a trial are computed from `metrics.json
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +71,7 @@ class TrialFiles:
 
     def read(self) -> dict[int, Trial]:
         """Read every trial that was started, by number."""
-        trials = [_read_note(file) for file in self.out.glob("trials/*/trial.json")]
+        trials = [_read_note(file) for file in storage.glob(self.out, "trials/*/trial.json")]
         return {trial.number: self._with_figures(trial) for trial in sorted(trials, key=lambda trial: trial.number)}
 
     def read_one(self, number: int) -> Trial:
@@ -97,7 +96,7 @@ class TrialFiles:
         for trial in trials:
             if trial.status != "running" and trial is not leader and trial.number != spare:
                 for name in ("checkpoints", "ray"):
-                    shutil.rmtree(self.folder(trial.number) / name, ignore_errors=True)
+                    storage.remove_folder(self.folder(trial.number) / name)
 
     def _with_figures(self, trial: Trial) -> Trial:
         rows = self.read_metrics(trial.number)

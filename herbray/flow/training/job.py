@@ -94,7 +94,7 @@ def _tags(job: PreparedTraining) -> dict[str, str]:
 
 def _registered_uri(out: Path, name: str) -> str:
     """The registered version that a run folder shows, if the folder belongs to the run; a damaged note is renewed."""
-    if read_runs(out).now != name or not (out / TRAINED).exists():
+    if read_runs(out).now != name or not storage.is_file(out / TRAINED):
         return ""
     try:
         return str(read_trained(out)["uri"])
@@ -127,7 +127,7 @@ def fit_prepared(
         ray.train.TrainingFailedError: the workers failed repeatedly; the original error is attached.
     """
     _warn_unscored(job.spec, job.data.validation)
-    job.spec.out.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(job.spec.out)
     claim(job.spec.out, job.name, run_settings(job.spec))
     if not job.has_ended():
         weights = find_start_weights(job.spec)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from herbray import storage
 from herbray.disk import DISK_ERRNOS
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,10 @@ def _checksum(row: Mapping[str, float]) -> int:
 def _append(path: Path, lines: Sequence[str]) -> None:
     """Write all lines or, on a full disk, perhaps some of them: a row that is written twice counts once."""
     text = "".join(lines)
+    if storage.is_remote(path):  # an object is written anew
+        before = storage.read_bytes(path) if storage.is_file(path) else b""
+        storage.write_bytes(path, before + text.encode())
+        return
     with path.open("a+b") as file:
         if file.tell():
             file.seek(-1, 2)
@@ -97,8 +102,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def read_metrics_with_times(path: Path) -> list[dict[str, float]]:
     """`read_metrics`, with `TIME` in each row."""
     rows: dict[float, dict[str, float]] = {}
-    if path.exists():
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    if storage.is_file(path):
+        for number, line in enumerate(storage.read_bytes(path).decode(errors="replace").splitlines(), 1):
             try:
                 row = json.loads(line)
                 checksum = row.pop(CHECKSUM, None)

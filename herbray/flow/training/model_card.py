@@ -12,7 +12,7 @@ from typing import Final
 
 import yaml
 
-from herbray import schema, tables
+from herbray import schema, storage, tables
 from herbray.console.redact import redact
 from herbray.flow.markdown import code_block, escape, markdown_table
 from herbray.flow.shards.manifest import describe_remedy
@@ -98,7 +98,7 @@ def _specimens(shards: Path) -> tuple[Counter[str], str]:
     licences, whole = Counter[str](), hashlib.sha256()
     for name in schema.SPLITS:
         ids: list[str] = []
-        for file in sorted((shards / f"split={name}").glob("part-*.parquet")):
+        for file in storage.glob(shards / f"split={name}", "part-*.parquet"):
             found = tables.read(file, describe_remedy(shards), columns=["specimen_id", "license"])
             ids += found["specimen_id"].to_pylist()
             if name == "train":

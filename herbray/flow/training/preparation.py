@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from herbray import tracking
+from herbray import storage, tracking
 from herbray.flow.training.checkpoints.directory import CheckpointDirectory, checkpoint_directory
 from herbray.flow.training.runs.continuation import continue_run
 from herbray.flow.training.runs.identity import run_name
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData, read_training_data
+from herbray.model.portable import CARD_FILE
+from herbray.storage.room import check_fits
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,26 @@ def prepare_training(spec: Train) -> PreparedTraining:
     Raises:
         ValueError: bad input, see `read_training_data`; or a registry without the start weights.
     """
+    _check_cache(spec)
     data = read_training_data(spec)  # bad input is reported before the registry is asked
     resumed = continue_run(resolve_start_weights(spec, spec.store), data)
     if resumed.validate_rows != spec.validate_rows:
         data = read_training_data(resumed)
     name = run_name(resumed)
     return PreparedTraining(resumed, name, data, checkpoint_directory(resumed, name))
+
+
+def _check_cache(spec: Train) -> None:
+    """Check that what training reads in every epoch fits into the node's cache.
+
+    Raises:
+        ValueError: it does not; or the decoded cache would lie in a bucket.
+    """
+    if spec.loader.cache is not None and storage.is_remote(spec.loader.cache):
+        raise ValueError("loader.cache: must be a folder on the node's disk: give its absolute path")
+    if storage.is_remote(spec.shards):
+        sizes = [storage.file_sizes(spec.shards / f"split={name}") for name in ("train", "validation")]
+        check_fits(sum(sum(each.values()) for each in sizes), storage.show(spec.shards))
 
 
 def resolve_start_weights(spec: Train, store: Path) -> Train:
@@ -85,5 +101,7 @@ def find_start_weights(spec: Train) -> Path | None:
     """Folder with the start weights, where every worker can read it; None if the encoder needs none."""
     init = spec.encoder.init
     if init.startswith("models:/"):
-        return tracking.pull(init, tracking.tracking_uri(spec.store), cache=spec.out.absolute() / "init")
+        folder = tracking.pull(init, tracking.tracking_uri(spec.store), cache=spec.out.absolute() / "init")
+        storage.share_folder(folder, last=CARD_FILE)
+        return folder
     return None if init in ("random", "imagenet") else Path(init).absolute()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.progress import Progress, TaskID
 
+from herbray import storage
 from herbray.console.progress import progress
 from herbray.flow.training.metrics_log import read_metrics
 from herbray.flow.training.runs.folder import METRICS
@@ -24,7 +25,7 @@ def show_progress(trainings: Sequence[Train]) -> Iterator[Progress]:
         lines = [_Line(bar, job, job.objective.name if len(trainings) == 1 else job.out.name) for job in trainings]
 
         def follow() -> None:
-            while not over.wait(1.0):
+            while not over.wait(max(_interval(job) for job in trainings)):
                 for line in lines:
                     line.update()
 
@@ -39,6 +40,11 @@ def show_progress(trainings: Sequence[Train]) -> Iterator[Progress]:
                 line.update()
 
 
+def _interval(job: Train) -> float:
+    """Seconds between looks at a run folder; each look at a bucket is a request."""
+    return 10.0 if storage.is_remote(job.out) else 1.0
+
+
 class _Line:
     """The bar of one training."""
 
@@ -48,7 +54,7 @@ class _Line:
 
     def update(self) -> None:
         """Show the newest row of the metrics; begin with those of an earlier job, which the rate does not count."""
-        if not self.job.out.is_dir():
+        if not storage.is_folder(self.job.out):
             return
         rows = read_metrics(self.job.out / METRICS)
         epoch = rows[-1]["epoch"] if rows else 0.0

@@ -71,7 +71,7 @@ def register(spec: Register) -> Registered:
         tracking.StoreUnreachable: the tracking server does not answer.
     """
     note = _read_note(spec.run)
-    store = spec.store or Path(note["store"])
+    store = spec.store or storage.path_of(note["store"])
     uri = tracking.registry_uri(tracking.tracking_uri(store))
     with tracking.wrap_store_errors(_hint(spec.run)):
         run = tracking.resume_run(uri, note["run_id"])
@@ -91,14 +91,19 @@ def open_run(spec: Train, name: str, tags: Mapping[str, str]) -> tracking.Run:
     Raises:
         tracking.StoreUnreachable: the tracking server does not answer.
     """
-    spec.out.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(spec.out)
     params = public_settings(spec)
     if spec.workers is None:  # a training that has ended chooses no number of workers
         del params["workers"]
     with tracking.wrap_store_errors("training has not started; run the same command again"):
         run = tracking.open_run(tracking.tracking_uri(spec.store), spec.experiment, name, params, tags)
     claim(spec.out, name, run_settings(spec))
-    note = {"name": name, "run_id": run.run_id, "experiment": spec.experiment, "store": str(spec.store.absolute())}
+    note = {
+        "name": name,
+        "run_id": run.run_id,
+        "experiment": spec.experiment,
+        "store": storage.show(spec.store.absolute()),
+    }
     note |= {"model": spec.model_name, "objective": spec.objective.name}
     storage.write_note(spec.out / NOTE, note | {"tags": dict(tags)})
     return run
@@ -131,7 +136,8 @@ def register_and_close(run: tracking.Run, out: Path) -> Registered:
         tracking.StoreUnreachable: the tracking server does not answer, or refuses.
     """
     note = _read_note(out)
-    card = (out / CARD).read_text(encoding="utf-8")
+    card = storage.read_bytes(out / CARD).decode()
+    storage.fetch_folder(out / ENCODER)
     identity = read_identity(out / ENCODER, read_encoder(out / ENCODER)[1])
     tags = note["tags"] | {"encoder": identity.encoder, "kind": identity.kind}  # the same as in results
     with tracking.wrap_store_errors(_hint(out), run):
@@ -156,7 +162,7 @@ def read_trained(out: Path) -> dict[str, Any]:
 
 
 def _read_note(out: Path) -> dict[str, Any]:
-    if not (out / NOTE).exists():
+    if not storage.is_file(out / NOTE):
         raise ValueError(f"{out}: no training here ({NOTE} is missing); give the folder `out` of a `herbray train`")
     note = storage.read_note(out / NOTE, describe_remedy(out))
     if "figures" not in note:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from herbray import storage
 from herbray.data.imaging.boxes import format_boxes
 from herbray.data.sources.synthetic.drawing.sheet import list_boxes
 from herbray.data.sources.synthetic.institutions import make_herbarium
@@ -131,9 +132,9 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """
     mark = folder / "synthetic.json"
     text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
-    if mark.is_file():
+    if storage.is_file(mark):
         try:
-            found = dict(json.loads(mark.read_text(encoding="utf-8")))
+            found = dict(json.loads(storage.read_bytes(mark)))
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"{mark} cannot be read ({error}): delete {folder} and run the command again to draw the sheets"
@@ -145,9 +146,9 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
                 f"{folder} contains a herbarium with other settings ({differences}): choose another path, or delete it"
             )
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    if storage.glob(folder, "*"):
         raise ValueError(f"{folder} is not empty and contains no synthetic herbarium: choose another path")
-    folder.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(folder)
     _replace_if_changed(mark, lambda path: path.write_text(text, encoding="utf-8"))
 
 
@@ -159,5 +160,5 @@ def _replace_if_changed(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name, then rename it unless the existing file has the same content."""
     with suppress(_Unchanged), replace_file(path, durable=False) as new:
         write(new)
-        if path.is_file() and path.stat().st_size == new.stat().st_size and path.read_bytes() == new.read_bytes():
+        if storage.is_file(path) and storage.read_bytes(path) == new.read_bytes():
             raise _Unchanged

@@ -12,6 +12,7 @@ from typing import Final
 
 import simplejpeg
 
+from herbray import storage
 from herbray.console.progress import progress
 from herbray.data.sources.synthetic.drawing.sheet import Subject, draw_sheet
 
@@ -70,6 +71,9 @@ def _draw_in_chunks(
 def _draw_chunk(jobs: Sequence[DrawJob], size: int, seed: int) -> int:
     for subject, path in jobs:
         data = simplejpeg.encode_jpeg(draw_sheet(subject, size, seed), quality=JPEG_QUALITY, colorsubsampling="420")
+        if storage.is_remote(path):
+            storage.write_object(path, data)
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.{os.getpid()}")
         new.write_bytes(data)

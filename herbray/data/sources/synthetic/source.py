@@ -8,6 +8,7 @@ from typing import Final, Literal
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from herbray import storage
 from herbray.data.sources.base import Account, Refuse, SourceSpec
 from herbray.data.sources.synthetic import layouts
 from herbray.data.sources.synthetic.drawing.sheet import DRAWING_VERSION, Subject
@@ -87,7 +88,7 @@ class Synthetic(SourceSpec):
     @property
     def root(self) -> Path:
         """The folder of the sheets."""
-        return self.path.resolve()
+        return self.path if storage.is_remote(self.path) else self.path.resolve()
 
     def read(self, refuse: Refuse, account: Account | None = None) -> Iterator[pa.RecordBatch]:
         """Draw missing sheets, write the layout's tables, then stream the catalogue.
@@ -105,7 +106,7 @@ class Synthetic(SourceSpec):
         for start in range(0, self.sheets, _BATCH_ROWS):
             stop = min(start + _BATCH_ROWS, self.sheets)
             table = layouts.make_columns(collection, self.size, self.layout, start, stop)
-            table["image"] = [str(folder / str(image)) for image in table["image"]]
+            table["image"] = [f"{storage.show(folder)}/{image}" for image in table["image"]]
             yield pa.RecordBatch.from_pydict(table, schema=MASKED_CATALOGUE)
 
     @property
@@ -129,7 +130,9 @@ class Synthetic(SourceSpec):
     def _draw_missing(self, folder: Path) -> None:
         specimens = collect_specimens(self.collection)
         places = [folder / layouts.image_path(self.layout, specimens, number) for number in range(self.sheets)]
-        missing = [number for number, place in enumerate(places) if not place.is_file()]
+        there = storage.file_sizes(folder) if storage.is_remote(folder) else None
+        drawn = [place.is_file() if there is None else place in there for place in places]
+        missing = [number for number, found in enumerate(drawn) if not found]
         jobs: Iterator[DrawJob] = ((make_subject(specimens, number, self.seed), places[number]) for number in missing)
         draw_all(jobs, len(missing), self.size, self.seed, self.workers)
 

@@ -219,6 +219,8 @@ def _fill(state: Mapping[str, Any], card: EncoderCard | None, folder: Path) -> N
 
 
 def _with_advice(failure: OSError, root: Path) -> OSError:
+    if isinstance(failure, ConnectionError):
+        return failure
     return OSError(
         failure.errno,
         f"{root}: the last checkpoint could not be written ({failure.strerror}); free some space there and "

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from herbray import storage
 from herbray.flow.training.checkpoints.selection import Keep, checkpoint_score, rank_checkpoints
 from herbray.flow.training.specification import Checkpoints, Train
-from herbray.model.sealed_folder import DamagedFolder, verify_sealed, write_sealed
+from herbray.model.portable import CARD_FILE
+from herbray.model.sealed_folder import SEAL_FILE, DamagedFolder, verify_sealed, write_sealed
 
 NAME: Final = re.compile(r"\d{9}")
 """Name of a checkpoint's folder: windows consumed."""
@@ -100,9 +102,7 @@ class CheckpointDirectory:
             shutil.rmtree(path, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
-        if not self.root.is_dir():
-            return []
-        return sorted(path for path in self.root.iterdir() if NAME.fullmatch(path.name))
+        return [path for path in storage.glob(self.root, "*") if NAME.fullmatch(path.name)]
 
     def _ranked(self) -> list[Checkpoint]:
         """Checkpoints at an epoch's end with a readable seal, the best last."""
@@ -113,11 +113,10 @@ class CheckpointDirectory:
         for folder in self._folders():
             if int(folder.name) > consumed:
                 aside = folder.with_name(f"{_ASIDE}{folder.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                folder.rename(aside)
-        for aside in self.root.glob(f"{_ASIDE}*"):
+                _move_aside(folder, aside)
+        for aside in storage.glob(self.root, f"{_ASIDE}*"):
             if int(aside.name.removeprefix(_ASIDE)) <= consumed:
-                shutil.rmtree(aside, ignore_errors=True)
+                storage.remove_folder(aside, first=SEAL_FILE)
 
     def _prune(self) -> None:
         folders, ranked = self._folders(), self._ranked()
@@ -126,7 +125,7 @@ class CheckpointDirectory:
             stay.add(max(reversed(ranked), key=lambda kept: checkpoint_score(kept.figures)).folder)
         for folder in folders:
             if folder not in stay:
-                shutil.rmtree(folder, ignore_errors=True)
+                storage.remove_folder(folder, first=SEAL_FILE)
 
 
 def checkpoint_directory(spec: Train, name: str) -> CheckpointDirectory:
@@ -134,21 +133,32 @@ def checkpoint_directory(spec: Train, name: str) -> CheckpointDirectory:
     return CheckpointDirectory(spec.out.absolute() / "checkpoints" / name, spec.checkpoints, spec.keep)
 
 
-def copy_folder(source: Path, target: Path, change: Callable[[Path], object] | None = None) -> None:
+def copy_folder(
+    source: Path, target: Path, change: Callable[[Path], object] | None = None, last: str = CARD_FILE
+) -> None:
     """Copy a folder, completely or not at all, replacing one that is there.
 
     Args:
         source: the folder.
         target: its copy.
         change: edits the copy before it appears under its name.
+        last: name of the files that a bucket gets last: without them, the copy is not complete.
     """
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*", f"{_ASIDE}*"))
+    shutil.copytree(storage.fetch_folder(source), temporary, ignore=shutil.ignore_patterns(".*", f"{_ASIDE}*"))
     if change is not None:
         change(temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.replace(target)
+    storage.publish_folder(temporary, target, last=last)
+
+
+def _move_aside(folder: Path, aside: Path) -> None:
+    """Rename a checkpoint that was passed over; in a bucket it is removed."""
+    if storage.is_remote(folder):
+        storage.remove_folder(folder, first=SEAL_FILE)
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
 
 
 def _first_intact(folders: Iterable[Path]) -> Checkpoint | None:

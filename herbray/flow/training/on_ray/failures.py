@@ -10,6 +10,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, Wo
 from herbray.disk import DISK_ERRNOS
 from herbray.exit_codes import Unreachable
 from herbray.flow.training.specification import Train
+from herbray.storage import StoreUnreachable
 
 _NO_MEMORY = (
     "out of memory",
@@ -98,6 +99,8 @@ def explain(error: BaseException, spec: Train) -> BaseException:
             f"{spec.out}: the cluster had no free resources for the workers within patience_s={spec.patience_s:g}; "
             "the same command tries again, and resumes if there is a checkpoint"
         )
+    if isinstance(inner, StoreUnreachable):
+        return Unreachable(f"{inner}: once it does, run the same command again: it resumes")
     if isinstance(inner, RepeatedFailure):
         return RepeatedFailure(f"{spec.out}: {inner}")
     return inner if is_permanent(inner) else error

@@ -3,13 +3,14 @@
 import math
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from herbray import interruption
+from herbray import interruption, storage
 from herbray.data.planning import plan
 from herbray.flow.cluster.placement import Node, count_gpus, max_cpus_each, suitable_count
 from herbray.flow.input.loader import load_batches
@@ -20,6 +21,7 @@ from herbray.flow.training.specification import Elastic, Train
 from herbray.flow.training.training_data import read_training_data
 from herbray.flow.training.worker import loop
 from herbray.flow.training.world import World
+from herbray.storage.cache import log_use
 
 if TYPE_CHECKING:  # Ray is imported where it is used: `workers=0` trains on machines without it
     from pathlib import Path
@@ -96,7 +98,7 @@ def train_on_ray(
     from herbray.flow.training.progress import show_progress
 
     spec, checkpoints = job.spec, job.checkpoints
-    checkpoints.root.mkdir(parents=True, exist_ok=True)  # before the workers check that they see it
+    storage.make_folder(checkpoints.root)  # before the workers check that they see it
     with connection.connect():
         nodes = find_nodes(spec.device, spec.fewest_workers, spec.patience_s)
         total, each = divide_cpus(spec, nodes)
@@ -128,6 +130,7 @@ def _make_trainer(
     from ray.train.torch import TorchTrainer
 
     from herbray.flow.cluster.loopback_group import process_group_config
+    from herbray.flow.cluster.ray_storage import ray_storage
     from herbray.flow.training.on_ray.callbacks import MetricsCallback
     from herbray.flow.training.on_ray.failures import FailurePolicy
 
@@ -139,7 +142,7 @@ def _make_trainer(
         scaling_config=_scaling(spec, settings["cpus"], on_gpus),
         run_config=RunConfig(
             name=job.name,
-            storage_path=str(spec.out.absolute() / "ray"),
+            **ray_storage(spec.out.absolute() / "ray"),
             failure_config=FailureConfig(  # type: ignore[call-arg]  # its types are those of Train V1
                 max_failures=-1,  # the failure policy counts
                 # Counted over the whole run: callbacks learn neither of these failures nor of the end of the wait.
@@ -234,13 +237,15 @@ def _worker(settings: dict[str, Any]) -> None:
         batches: Iterable[Batch] = load_batches(windows, reader, spec.loader, fingerprint, cpus, among, place)
         return settings["wrap"](world.rank, batches) if settings["wrap"] else batches
 
-    stopping = settings["stop"].is_sent
+    stopping, begun = settings["stop"].is_sent, time.time()
     loop.train_loop(spec, data, settings["weights"], world, given, settings["checkpoints"], report, leaving, stopping)
+    if place == 0:
+        log_use(spec.shards, begun)
 
 
 def _check_seen(root: "Path") -> None:
     """Refuse a node that does not see the run's checkpoints: its worker would start over."""
-    if not root.is_dir():
+    if not storage.is_remote(root) and not root.is_dir():
         raise ValueError(
             f"{root}: not visible on node {socket.gethostname()}: put `out` on storage that every node mounts "
             "at this path"

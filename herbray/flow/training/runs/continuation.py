@@ -12,6 +12,7 @@ from herbray.flow.training.runs.folder import METRICS, Runs, metrics_of, read_ru
 from herbray.flow.training.runs.identity import Settings, run_name, run_settings
 from herbray.flow.training.specification import Train
 from herbray.flow.training.training_data import TrainingData, plan_windows
+from herbray.model.sealed_folder import SEAL_FILE
 from herbray.settings.marks import Role, role_at
 
 _SHOWN: Final = 4
@@ -126,12 +127,12 @@ def _take_over(spec: Train, held: Runs, former: str, name: str) -> None:
     print_line(
         f"{spec.out}: training resumes {former}: {join_changes(list_changes(spec, held.settings[former], None))}"
     )
-    if target.root.exists():
+    if target.newest() is not None:
         return
     figures = spec.out / METRICS if held.now == former else metrics_of(spec.out, former)
-    if figures.exists():
-        storage.write_bytes(metrics_of(spec.out, name), figures.read_bytes())
-    copy_folder(source.root, target.root)
+    if storage.is_file(figures):
+        storage.write_bytes(metrics_of(spec.out, name), storage.read_bytes(figures))
+    copy_folder(source.root, target.root, last=SEAL_FILE)
 
 
 def _measured_as_begun(spec: Train, before: Settings) -> Train:

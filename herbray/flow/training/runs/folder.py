@@ -39,7 +39,7 @@ def describe_remedy(out: Path) -> str:
 def read_runs(out: Path) -> Runs:
     """Read which runs a folder has held."""
     file = out / CLAIM
-    if not file.exists():
+    if not storage.is_file(file):
         return Runs()
     if former := _of_an_earlier_version(file):
         return Runs(former)
@@ -50,7 +50,7 @@ def read_runs(out: Path) -> Runs:
 def _of_an_earlier_version(file: Path) -> str | None:
     """The run named by a note of a version that did not keep settings."""
     try:
-        tree = json.loads(file.read_bytes())
+        tree = json.loads(storage.read_bytes(file))
     except ValueError:
         return None
     return str(tree["run"]) if isinstance(tree, dict) and tree.keys() == {"run"} else None
@@ -60,15 +60,15 @@ def claim(out: Path, name: str, settings: Settings) -> None:
     """Give a run folder to a run: another run's metrics are renamed, and the run's own are brought back."""
     held, metrics, own = read_runs(out), out / METRICS, metrics_of(out, name)
     if held.now != name:
-        if metrics.exists() and held.now is not None:
-            metrics.replace(metrics_of(out, held.now))
-        metrics.unlink(missing_ok=True)  # it is unknown whose they are
-        (out / TRAINED).unlink(missing_ok=True)  # the folder shows no version until this run has ended
+        if held.now is not None and storage.is_file(metrics):
+            storage.rename(metrics, metrics_of(out, held.now))
+        storage.remove(metrics)  # it is unknown whose they are
+        storage.remove(out / TRAINED)  # the folder shows no version until this run has ended
     if held.now != name or held.settings.get(name) != settings:
         note = {"run": name, "settings": {**held.settings, name: settings}}
         storage.write_note(out / CLAIM, note)
-    if own.exists() and not metrics.exists():
-        own.replace(metrics)
+    if storage.is_file(own) and not storage.is_file(metrics):
+        storage.rename(own, metrics)
 
 
 def metrics_of(out: Path, name: str) -> Path:

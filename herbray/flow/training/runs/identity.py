@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
+from herbray import storage
 from herbray.data.fingerprint import fingerprint_json
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.training.specification import Train
@@ -70,7 +71,7 @@ def _start(init: str) -> str:
     """A local folder or file is named by its weights; everything else stays as it is."""
     if init in ("random", "imagenet") or init.startswith("models:/"):
         return init
-    path = Path(init)
+    path = storage.fetch_any(Path(init))
     file = path if path.is_file() else path / WEIGHTS_FILE
     if not file.is_file():
         return init  # reading the weights reports that they are absent

@@ -1,6 +1,6 @@
 """Files that readers see complete or not at all, and notes: JSON files with a digest, so that damage is noticed.
 
-The only module that writes a file under a temporary name and renames it. `herbray.tables` builds on it for Parquet.
+`herbray.tables` builds on it for Parquet.
 """
 
 import hashlib
@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from herbray.storage import cache
+from herbray.storage.address import cache_of, is_remote, show
+from herbray.storage.room import prepare_cache
+
 _DIGEST: Final = "sha256"
 """Key in a note that holds the digest of its other keys."""
 
@@ -21,7 +25,7 @@ class DamagedFile(ValueError):
 
     def __init__(self, path: Path, damage: str, remedy: str) -> None:
         """`remedy` says which command makes the file again."""
-        super().__init__(f"{path}: {damage}; {remedy}")
+        super().__init__(f"{show(path)}: {damage}; {remedy}")
         self.path, self.damage = path, damage
 
 
@@ -38,7 +42,8 @@ def replace_file(path: Path, durable: bool = True) -> Iterator[Path]:
     """Write a file under a temporary name; at the end of the body, sync it to the disk and rename it to `path`.
 
     Readers see the old file or the complete new one, even if the process or the machine stops. If the body fails,
-    `path` is not changed. Missing parent folders are created.
+    `path` is not changed. Missing parent folders are created. A path that stands for an address is written to its
+    bucket, as one object.
 
     Args:
         path: the file.
@@ -48,12 +53,17 @@ def replace_file(path: Path, durable: bool = True) -> Iterator[Path]:
         A path in the same folder, with a name that no other process uses.
 
     Raises:
-        OSError: the disk is full, or the folder is not writable.
+        OSError: the disk is full, the folder is not writable, or the store does not answer.
     """
+    if is_remote(path):
+        prepare_cache(cache_of(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
+        if is_remote(path):
+            cache.publish(temporary, path)
+            return
         if durable:
             sync_to_disk(temporary)
         temporary.replace(path)
@@ -107,7 +117,7 @@ def read_note(path: Path, remedy: str) -> dict[str, Any]:
         OSError: the storage cannot read the file.
     """
     try:
-        tree = json.loads(path.read_bytes())
+        tree = json.loads(cache.fetch(path).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFile(path, remedy) from None
     except (ValueError, RecursionError):
