@@ -79,7 +79,7 @@ class JpegImage:
 
 
 def read_bytes(image: str) -> bytes:
-    """Read the image file of a specimen: a path, a member of a zip file (`zip_member`), or an address in an object store.
+    """Read the image of a specimen: a file, a member of a zip file (`zip_member`), or an object in a store.
 
     Raises:
         ImageRefused: the file is missing, empty, larger than `MAX_BYTES`, or unreadable; or on the web.
