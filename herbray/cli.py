@@ -54,6 +54,12 @@ VERBS: Final = {
         "suspects",
         "List sheets that may be filed under a wrong name.",
     ),
+    "export": (
+        "herbray.flow.export",
+        "Export",
+        "export",
+        "Write suspects and verdicts in the forms that collection systems load.",
+    ),
     "study": (
         "herbray.flow.study.job",
         "Study",

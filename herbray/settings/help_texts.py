@@ -17,7 +17,7 @@ INIT: Final = (
 PANELS: Final = {
     "Start here": ("demo", "doctor"),
     "Stages": ("catalogue", "shard", "train", "embed", "evaluate", "report", "study"),
-    "Encoders and lists": ("tune", "register", "promote", "suspects"),
+    "Encoders and lists": ("tune", "register", "promote", "suspects", "export"),
     "For developers": ("benchmark",),
 }
 """Heading in the help → its verbs."""
@@ -36,6 +36,7 @@ EXAMPLES: Final = {
     "register": "runs/train/triplet",
     "promote": "herbray-triplet",
     "suspects": "jobs/suspects.yaml",
+    "export": "jobs/export.yaml",
     "benchmark": "knn points=100000",
 }
 """Verb → arguments of the example in its help."""
