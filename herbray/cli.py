@@ -61,6 +61,12 @@ VERBS: Final = {
         "review",
         "Write a page on which curators judge the suspects, and save their verdicts.",
     ),
+    "export": (
+        "herbray.flow.export",
+        "Export",
+        "export",
+        "Write suspects and verdicts in the forms that collection systems load.",
+    ),
     "study": (
         "herbray.flow.study.job",
         "Study",

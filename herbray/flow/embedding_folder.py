@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from herbray import schema, storage, tables
 from herbray.tasks import Embeddings
+
+_ORDER: Final = [("split", "ascending"), ("specimen_id", "ascending")]
 
 
 def read_embeddings(folder: Path) -> pa.Table:
@@ -17,7 +19,12 @@ def read_embeddings(folder: Path) -> pa.Table:
     Raises:
         ValueError: the folder holds no embeddings or a damaged file, or has lost a file.
     """
-    return _read(folder).sort_by([("split", "ascending"), ("specimen_id", "ascending")])
+    return _read(folder).sort_by(_ORDER)
+
+
+def read_sheets(folder: Path) -> pa.Table:
+    """As `read_embeddings`, without the embeddings."""
+    return _read(folder, [*schema.SPECIMEN.names, "split"]).sort_by(_ORDER)
 
 
 def load_embeddings(folder: Path) -> Embeddings:

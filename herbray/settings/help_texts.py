@@ -17,7 +17,7 @@ INIT: Final = (
 PANELS: Final = {
     "Start here": ("demo", "doctor", "plan"),
     "Stages": ("catalogue", "shard", "train", "embed", "evaluate", "report", "study"),
-    "Encoders and lists": ("tune", "register", "promote", "suspects", "review"),
+    "Encoders and lists": ("tune", "register", "promote", "suspects", "review", "export"),
     "For developers": ("benchmark",),
 }
 """Heading in the help → its verbs."""
@@ -38,6 +38,7 @@ EXAMPLES: Final = {
     "promote": "herbray-triplet",
     "suspects": "jobs/suspects.yaml",
     "review": "jobs/review.yaml --serve",
+    "export": "jobs/export.yaml",
     "benchmark": "knn points=100000",
 }
 """Verb → arguments of the example in its help."""

@@ -5,9 +5,7 @@ If umap-learn is not installed, the map shows the first two principal components
 """
 
 import hashlib
-import importlib.util
 import math
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +18,10 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from herbray.neighbours.projection import Floats, has_umap, project
 from herbray.report.figures.drawing import MUTED, WIDTH, Drawing, render
 from herbray.report.scores import split_name, split_order
 from herbray.report.text import clean
-
-Floats = npt.NDArray[np.float64]
 
 MOST_POINTS = 3000
 _FAMILIES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#A6A000", "#882255")
@@ -56,14 +53,14 @@ def draw_map(embeddings: Mapping[str, pa.Table], method: Literal["auto", "umap",
     Raises:
         ValueError: UMAP is requested but not installed.
     """
-    available = importlib.util.find_spec("umap") is not None
-    if method == "umap" and not available:
+    if method == "umap" and not has_umap():
         raise ValueError("projection 'umap' needs umap-learn: `pip install herbray[umap]`, or choose 'pca' or 'auto'")
     points = {name: found for name, table in embeddings.items() if (found := _select_points(table)) is not None}
     if not points:
         return None
-    umap = method == "umap" or (method == "auto" and available and min(p.fitted.sum() for p in points.values()) > 16)
-    places = {model: (_project_umap if umap else _project_pca)(found) for model, found in points.items()}
+    umap = method == "umap" or (method == "auto" and has_umap() and min(p.fitted.sum() for p in points.values()) > 16)
+    chosen: Literal["pca", "umap"] = "umap" if umap else "pca"
+    places = {model: project(found.features, found.fitted, chosen) for model, found in points.items()}
     families = Counter(family for found in points.values() for family in found.families if family)
     top = [family for family, _ in sorted(families.items(), key=lambda item: (-item[1], item[0]))[: len(_FAMILIES)]]
     colours = dict(zip(top, _FAMILIES, strict=False))
@@ -103,32 +100,6 @@ def _select_points(table: pa.Table) -> _Points | None:
     sizes = Counter(splits)
     fit = "train" if sizes["train"] >= 3 else max(sizes, key=lambda split: (sizes[split], split))
     return _Points(features[rows].astype(np.float64), families, splits, np.array(splits) == fit)
-
-
-def _project_pca(points: _Points) -> Floats:
-    """First two principal components [n 2] of the `fitted` rows; the largest loading determines the sign."""
-    base = points.features[points.fitted]
-    centred = points.features - base.mean(axis=0)
-    _, axes = np.linalg.eigh(np.cov(base, rowvar=False).reshape(base.shape[1], -1))
-    axes = axes[:, ::-1][:, :2]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])])
-    places: Floats = centred @ axes
-    return places if places.shape[1] == 2 else np.hstack([places, np.zeros_like(places)])
-
-
-def _project_umap(points: _Points) -> Floats:
-    """UMAP [n 2] with the settings of the paper, fitted on the `fitted` rows; other rows are projected."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about compiler cache and threads, which users cannot act on
-        import umap
-
-        neighbours = min(15, int(points.fitted.sum()) - 1)
-        mapper: Any = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, random_state=89, n_jobs=1)
-        places = np.empty((len(points.splits), 2))
-        places[points.fitted] = mapper.fit_transform(points.features[points.fitted])
-        if not points.fitted.all():
-            places[~points.fitted] = mapper.transform(points.features[~points.fitted])
-    return places
 
 
 def _paint(points: Mapping[str, _Points], places: Mapping[str, Floats], colours: Mapping[str, str]) -> Figure:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from herbray import schema
+from herbray.neighbours.projection import project
 from herbray.report.figures import map as maps
 
 
@@ -32,7 +33,7 @@ def test_principal_components_equal_the_singular_vectors_up_to_sign():
     points = maps._select_points(table(features, ["train"]))
     centred = points.features - points.features.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
-    assert np.allclose(np.abs(maps._project_pca(points)), np.abs(u[:, :2] * s[:2]), atol=1e-6)
+    assert np.allclose(np.abs(project(points.features, points.fitted, "pca")), np.abs(u[:, :2] * s[:2]), atol=1e-6)
 
 
 def test_test_specimens_do_not_move_the_training_ones():
@@ -41,8 +42,8 @@ def test_test_specimens_do_not_move_the_training_ones():
     both = table(np.vstack([features[:40], 50 + features[40:]]), ["train"] * 40 + ["random"] * 20)
     joint = maps._select_points(both)
     assert joint.fitted.sum() == 40
-    places = maps._project_pca(joint)[joint.fitted]
-    assert np.allclose(np.sort(places, axis=0), np.sort(maps._project_pca(alone), axis=0))
+    places = project(joint.features, joint.fitted, "pca")[joint.fitted]
+    assert np.allclose(np.sort(places, axis=0), np.sort(project(alone.features, alone.fitted, "pca"), axis=0))
 
 
 def test_without_training_specimens_the_largest_split_is_fitted():
@@ -67,7 +68,7 @@ def test_features_that_are_not_finite_are_left_out():
 def test_two_specimens_make_no_map_and_one_feature_makes_a_flat_one():
     assert maps.draw_map({"triplet": table(gaussian(2), ["train"])}, "pca", "map") is None
     points = maps._select_points(table(gaussian(9, dim=1), ["train"]))
-    assert maps._project_pca(points).shape == (9, 2)
+    assert project(points.features, points.fitted, "pca").shape == (9, 2)
 
 
 def test_identical_features_are_drawn():
@@ -94,8 +95,8 @@ def test_umap_that_is_not_installed_is_refused():
 def test_umap_separates_clusters_and_repeats_itself():
     features = gaussian(90) + np.where(np.arange(90) < 45, 0, 60)[:, None]
     points = maps._select_points(table(features, ["train", "train", "random"]))
-    places = maps._project_umap(points)
+    places = project(points.features, points.fitted, "umap")
     near = points.features[:, 0] < 30
     spread = max(places[near].std(axis=0).max(), places[~near].std(axis=0).max())
     assert np.linalg.norm(places[near].mean(axis=0) - places[~near].mean(axis=0)) > 2 * spread
-    assert np.array_equal(places, maps._project_umap(points))
+    assert np.array_equal(places, project(points.features, points.fitted, "umap"))
