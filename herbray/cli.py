@@ -18,82 +18,7 @@ from herbray.exit_codes import ExitCode, code_of, describe_failure
 from herbray.lock import lock_output
 from herbray.settings import help_texts, job_files
 from herbray.settings.root import list_paths
-
-VERBS: Final = {
-    "catalogue": ("herbray.data.catalogue_job", "Catalogue", "run", "List the specimens of a source in a catalogue."),
-    "shard": ("herbray.flow.shards.build", "Shard", "shard", "Split a catalogue and write its images to shards."),
-    "train": ("herbray.flow.training.job", "Train", "train", "Train an encoder and register it."),
-    "register": (
-        "herbray.flow.training.registration",
-        "Register",
-        "register",
-        "Register a finished training whose tracking server was unreachable; RUN is the run folder.",
-    ),
-    "tune": (
-        "herbray.flow.sweep.job",
-        "Tune",
-        "tune",
-        "Search for good settings with many short trainings; write the best to a file.",
-    ),
-    "embed": ("herbray.flow.embedding.job", "Embed", "embed", "Turn shards into embeddings with an encoder."),
-    "evaluate": (
-        "herbray.flow.evaluation.job",
-        "Evaluate",
-        "evaluate",
-        "Score embeddings on the three tasks of curators.",
-    ),
-    "promote": (
-        "herbray.flow.evaluation.promotion",
-        "Promote",
-        "promote",
-        "Make a model's candidate the champion if it is better.",
-    ),
-    "report": ("herbray.flow.study.report_job", "Report", "report", "Draw the results as one HTML page."),
-    "suspects": (
-        "herbray.flow.evaluation.suspects",
-        "Suspects",
-        "suspects",
-        "List sheets that may be filed under a wrong name.",
-    ),
-    "review": (
-        "herbray.flow.review.job",
-        "Review",
-        "review",
-        "Write a page on which curators judge the suspects, and save their verdicts.",
-    ),
-    "export": (
-        "herbray.flow.export",
-        "Export",
-        "export",
-        "Write suspects and verdicts in the forms that collection systems load.",
-    ),
-    "study": (
-        "herbray.flow.study.job",
-        "Study",
-        "study",
-        "Run all stages, for each objective, start weights and seed.",
-    ),
-    "demo": ("herbray.flow.study.job", "Study", "study", "Run all stages on a synthetic herbarium, within minutes."),
-    "benchmark": (
-        "herbray.benchmark.job",
-        "Benchmark",
-        "benchmark",
-        "Compare herbray with other libraries.",
-    ),
-    "plan": (
-        "herbray.sizing.job",
-        "Plan",
-        "plan",
-        "Print what each verb will need on a cluster, how long it will take, and what limits it.",
-    ),
-    "doctor": (
-        "herbray.flow.doctor.job",
-        "Doctor",
-        "doctor",
-        "Check this machine and its cluster, and suggest remedies.",
-    ),
-}
-"""Verb → module, name of its Spec, name of its function, help. Imported on use, so that `--help` is fast."""
+from herbray.verbs import VERBS
 
 _SUBJECT_SETTINGS: Final = {"promote": "model", "register": "run"}
 """Verb → setting for a first argument that is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
@@ -214,6 +139,19 @@ def _add_command(verb: str) -> None:
         raise typer.Exit(run(verb, path, overrides or []))
 
 
+def _add_command_with_flag(verb: str) -> None:
+    """`--FLAG` is short for the setting `FLAG=true`."""
+    flag, text = help_texts.FLAGS[verb]
+
+    @app.command(verb, help=help_texts.verb_help(verb, VERBS[verb][3]), rich_help_panel=help_texts.panel_of(verb))
+    def command(
+        path: Annotated[Path | None, _first_argument(verb)] = None,
+        overrides: _Overrides = None,
+        is_set: Annotated[bool, typer.Option(f"--{flag}", help=text)] = False,
+    ) -> None:
+        raise typer.Exit(run(verb, path, [*(overrides or []), *([f"{flag}=true"] if is_set else [])]))
+
+
 _add_command("demo")
 
 
@@ -241,22 +179,10 @@ def init(
 
 
 for _verb in (verb for verbs in help_texts.PANELS.values() for verb in verbs):
-    if _verb not in ("demo", "catalogue", "promote", "review", "plan"):
+    if _verb in help_texts.FLAGS:
+        _add_command_with_flag(_verb)
+    elif _verb not in ("demo", "promote"):
         _add_command(_verb)
-
-
-@app.command(
-    "catalogue",
-    help=help_texts.verb_help("catalogue", VERBS["catalogue"][3]),
-    rich_help_panel=help_texts.panel_of("catalogue"),
-)
-def catalogue(
-    path: Annotated[Path | None, _first_argument("catalogue")] = None,
-    overrides: _Overrides = None,
-    look: Annotated[bool, typer.Option("--look", help="only show what would be read, and propose settings")] = False,
-) -> None:
-    """Build a catalogue, or look at its source; `--look` is short for `look=true`."""
-    raise typer.Exit(run("catalogue", path, [*(overrides or []), *(["look=true"] if look else [])]))
 
 
 @app.command(
@@ -271,30 +197,6 @@ def promote(
 ) -> None:
     """Promote or roll back a model; `--to VERSION` is short for `to=VERSION`."""
     raise typer.Exit(run("promote", path, [*(overrides or []), *([f"to={to}"] if to is not None else [])]))
-
-
-@app.command("plan", help=help_texts.verb_help("plan", VERBS["plan"][3]), rich_help_panel=help_texts.panel_of("plan"))
-def plan(
-    path: Annotated[Path | None, _first_argument("plan")] = None,
-    overrides: _Overrides = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="measure this machine first; short for measure=true")
-    ] = False,
-) -> None:
-    """Plan; `--measure` is short for `measure=true`."""
-    raise typer.Exit(run("plan", path, [*(overrides or []), *(["measure=true"] if measure else [])]))
-
-
-@app.command(
-    "review", help=help_texts.verb_help("review", VERBS["review"][3]), rich_help_panel=help_texts.panel_of("review")
-)
-def review(
-    path: Annotated[Path | None, _first_argument("review")] = None,
-    overrides: _Overrides = None,
-    serve: Annotated[bool, typer.Option("--serve", help="serve the page on this machine, and save verdicts")] = False,
-) -> None:
-    """Write the page; `--serve` is short for `serve=true`."""
-    raise typer.Exit(run("review", path, [*(overrides or []), *(["serve=true"] if serve else [])]))
 
 
 @app.command(

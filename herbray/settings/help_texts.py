@@ -22,6 +22,13 @@ PANELS: Final = {
 }
 """Heading in the help → its verbs."""
 
+FLAGS: Final = {
+    "catalogue": ("look", "only show what would be read, and propose settings; short for look=true"),
+    "plan": ("measure", "measure this machine first; short for measure=true"),
+    "review": ("serve", "serve the page on this machine, and save verdicts; short for serve=true"),
+}
+"""Verb → one of its settings that is also an option, and its help."""
+
 EXAMPLES: Final = {
     "demo": "out=runs/my-demo",
     "doctor": "free_gb=20",
