@@ -73,6 +73,12 @@ VERBS: Final = {
         "benchmark",
         "Compare herbray with other libraries.",
     ),
+    "plan": (
+        "herbray.sizing.job",
+        "Plan",
+        "plan",
+        "Print what each verb will need on a cluster, how long it will take, and what limits it.",
+    ),
     "doctor": (
         "herbray.flow.doctor.job",
         "Doctor",
@@ -225,7 +231,7 @@ def init(
 
 
 for _verb in (verb for verbs in help_texts.PANELS.values() for verb in verbs):
-    if _verb not in ("demo", "catalogue", "promote", "review"):
+    if _verb not in ("demo", "catalogue", "promote", "review", "plan"):
         _add_command(_verb)
 
 
@@ -255,6 +261,18 @@ def promote(
 ) -> None:
     """Promote or roll back a model; `--to VERSION` is short for `to=VERSION`."""
     raise typer.Exit(run("promote", path, [*(overrides or []), *([f"to={to}"] if to is not None else [])]))
+
+
+@app.command("plan", help=help_texts.verb_help("plan", VERBS["plan"][3]), rich_help_panel=help_texts.panel_of("plan"))
+def plan(
+    path: Annotated[Path | None, _first_argument("plan")] = None,
+    overrides: _Overrides = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="measure this machine first; short for measure=true")
+    ] = False,
+) -> None:
+    """Plan; `--measure` is short for `measure=true`."""
+    raise typer.Exit(run("plan", path, [*(overrides or []), *(["measure=true"] if measure else [])]))
 
 
 @app.command(

@@ -15,7 +15,7 @@ INIT: Final = (
 )
 
 PANELS: Final = {
-    "Start here": ("demo", "doctor"),
+    "Start here": ("demo", "doctor", "plan"),
     "Stages": ("catalogue", "shard", "train", "embed", "evaluate", "report", "study"),
     "Encoders and lists": ("tune", "register", "promote", "suspects", "review"),
     "For developers": ("benchmark",),
@@ -25,6 +25,7 @@ PANELS: Final = {
 EXAMPLES: Final = {
     "demo": "out=runs/my-demo",
     "doctor": "free_gb=20",
+    "plan": "jobs/plan.yaml cluster.nodes=4",
     "catalogue": "jobs/catalogue.yaml",
     "shard": "jobs/shard.yaml side=512",
     "train": "jobs/train.yaml objective.name=classifier",

@@ -1,0 +1,1 @@
+"""`herbray plan`: what each verb will read, write, need and take on a cluster, from measured rates."""
