@@ -118,7 +118,7 @@ def _fits(rate: Rate, name: str, value: object) -> bool:
     if name == "px" and rate.work == "decode":
         return True
     if name == "sheet_px" or (name == "px" and rate.work == "shard"):
-        return bool(found) and max(found, value) <= _NEAR * min(found, value)  # type: ignore[operator]  # numbers
+        return bool(found) and max(found, value) <= _NEAR * min(found, value)
     return bool(found == value)
 
 

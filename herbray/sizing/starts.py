@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from rich.console import Console
@@ -106,6 +106,21 @@ def job_settings(spec: Plan, work: Path) -> dict[str, Spec]:
     return {"catalogue": listed, **stages}
 
 
+def to_yaml(spec: Spec) -> dict[str, Any]:
+    """The settings that were given, and the names of alternatives, as values of YAML.
+
+    Defaults are left out: a split that a file names must not be empty.
+    """
+    tree = spec.model_dump(mode="json", exclude_unset=True)
+    for name in tree:
+        value = getattr(spec, name)
+        if isinstance(value, Spec):
+            tree[name] = to_yaml(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Spec):
+            tree[name] = [to_yaml(each) for each in value]
+    return tree | ({"name": spec.name} if hasattr(spec, "name") else {})
+
+
 def expect(spec: Plan, rates: Sequence[Rate], loaded: bool = True) -> dict[str, Demand]:
     """What each verb of a plan needs at these rates alone; for `loaded` see `RateFinder`."""
     counts = count_collection(spec.collection, spec.shard)
@@ -120,7 +135,7 @@ def run_verb(verb: str, settings: Spec, work: Path) -> Spent:
         RuntimeError: it failed; the message ends with what it printed.
     """
     file = work / f"{verb}.yaml"
-    file.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True)), encoding="utf-8")
+    file.write_text(yaml.safe_dump(to_yaml(settings)), encoding="utf-8")
     start, before = time.perf_counter(), cpu_seconds()
     done = subprocess.run(  # noqa: S603  (our own module)
         [sys.executable, "-c", _CODE, verb, str(file)], capture_output=True, text=True, timeout=_TIMEOUT_S

@@ -78,7 +78,7 @@ def _describe(rate: Rate) -> str:
     what = " ".join(str(each) for each in (rate.work, rate.name, rate.arch, rate.objective) if each)
     size = f" at {rate.px} px" if rate.px else ""
     where = rate.device if rate.device != "cpu" else f"{rate.cores} core{'s' * (rate.cores > 1)} of {rate.machine}"
-    figure = f"{1 / rate.per_s:.3g} s" if rate.work == "start" else f"{rate.per_s:,.4g}/s"
+    figure = f"{1 / rate.per_s:.3g} s" if rate.work == "start" else f"{rate.per_s:,.0f}/s"
     busy = f", under load ({rate.load:.1f} processes a core)" if rate.load > 1 else ""
     return f"rate: {what}{size}: {figure}, {where}, {rate.when}, {rate.source}{busy}"
 

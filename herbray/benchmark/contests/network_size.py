@@ -1,6 +1,7 @@
 """How large a network is: its parameters, and the memory that one image takes in a training step."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -26,6 +27,7 @@ class NetworkSize:
     activation_bytes: float
 
 
+@lru_cache(8)
 def measure_network(spec: Train, classes: int) -> NetworkSize:
     """Build the learner of a training with random weights, and count what a forward pass of a few images keeps.
 

@@ -34,6 +34,6 @@ def test_activations_are_those_that_a_layer_keeps(monkeypatch):
             return {"loss": torch.relu(self.layer(self.encoder(images))).sum()}
 
     monkeypatch.setattr("herbray.benchmark.contests.network_size.build_learner", lambda *given: Learner())
-    found = measure_network(spec(32), 2)
+    found = measure_network.__wrapped__(spec(32), 2)
     assert found.parameters == 7 * 3072 + 7
     assert found.activation_bytes == pytest.approx(4 * (3072 + 7))  # the layer's input, and relu's result
