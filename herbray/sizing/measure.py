@@ -22,6 +22,7 @@ from herbray.benchmark.contests.embed import EmbedRate
 from herbray.benchmark.contests.ingest.data import draw_sheets
 from herbray.benchmark.contests.ingest.peers import Workers
 from herbray.benchmark.contests.network_size import measure_network
+from herbray.benchmark.contests.probe import draw_embeddings
 from herbray.benchmark.contests.step import Step
 from herbray.benchmark.harness.race import cpu_seconds, race
 from herbray.benchmark.harness.record import describe_machine, make_record
@@ -41,7 +42,7 @@ from herbray.sizing.rates import Rate
 from herbray.sizing.records import rates_of_record
 from herbray.sizing.specification import Plan
 from herbray.tasks.identify import Identify
-from herbray.tasks.methods.probe import cross_validate
+from herbray.tasks.methods.probe import fit_probes_of
 
 _SOURCE: Final = "herbray plan --measure"
 _ROWS: Final = 20_000  # labels
@@ -49,7 +50,7 @@ _SHEETS: Final = 48  # for each core
 _DRAWN: Final = 12  # distinct sheets, if there is no catalogue
 _LEAST_S: Final = 0.5
 _ROUNDS: Final = 3
-_PROBED: Final = (600, 24)  # rows and classes
+_PROBED: Final = (2000, 40)  # rows and classes
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,14 @@ def _race(contest: BenchmarkSpec, work: Path) -> list[Rate]:
 
 
 def _probe(spec: Plan, work: Path) -> Iterator[Rate]:
-    """Cross-validated probes of drawn embeddings, on one core."""
+    """The probes of all folds on drawn embeddings, on one core."""
     del work
     rows, classes = _PROBED
-    dim, task, rng = measure_network(spec.train, 2).dim, Identify(), np.random.default_rng(spec.seed)
-    labels = np.arange(rows) % classes
-    features = (rng.normal(size=(classes, dim))[labels] * 0.3 + rng.normal(size=(rows, dim))).astype(np.float32)
+    dim, task = measure_network(spec.train, 2).dim, Identify()
+    features, labels = draw_embeddings(rows, dim, classes, spec.seed)
+    folds = [np.flatnonzero(np.arange(rows) % task.folds != fold) for fold in range(task.folds)]
     with threadpool_limits(1):
-        spent = _time(lambda: list(cross_validate(features, labels, np.arange(rows), task, spec.seed)))
+        spent = _time(lambda: list(fit_probes_of(features, labels, folds, task)))
     yield rate_of("probe", rows * dim * classes * task.folds, spent)
 
 

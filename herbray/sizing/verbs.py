@@ -23,11 +23,10 @@ from herbray.sizing.demand import (
 )
 from herbray.sizing.rates import RateFinder
 from herbray.tasks.identify import Identify
+from herbray.tasks.methods.memory import Size, estimate_memory
 
 ROW_MEMORY: Final = {"catalogue": 850, "shard": 485}
 """Bytes of the driver's memory per row: 325 and 185 MiB at 400,000 rows (docs/benchmark.md, scale, 2026-11-25)."""
-
-_FLOAT64: Final = 8  # bytes
 
 
 def plan_verbs(case: Case) -> list[Demand]:
@@ -175,7 +174,7 @@ def plan_evaluate(case: Case) -> Demand:
     tasks = [task for task in case.plan.evaluate.tasks if isinstance(task, Identify)]
     rate = case.rates.find("probe", "herbray plan measure=true")
     sizes = [
-        (found.images, found.classes[rank], task.folds)
+        (found.images, found.classes[rank], task)
         for task in tasks
         for name, found in case.counts.splits.items()
         if name in task.splits
@@ -184,20 +183,20 @@ def plan_evaluate(case: Case) -> Demand:
     ]
     dim = case.network.dim
     costs = [
-        divide(rows * dim * classes * folds, rate.per_core_s if rate else None) or 0.0 for rows, classes, folds in sizes
+        divide(rows * dim * classes * task.folds, rate.per_core_s if rate else None) or 0.0
+        for rows, classes, task in sizes
     ]
     seconds = schedule_s(sum(costs), max(costs, default=0.0), case.cores) if rate else None
-    memory = [rows * _FLOAT64 * (3 * dim + 2 * classes) for rows, classes, _ in sizes]
     read = case.counts.images(case.plan.embed.splits) * (4 * dim + case.counts.row_bytes)
     traffic = Traffic(read * min(case.cluster.nodes, len(sizes)))
-    at_once = sorted(memory, reverse=True)[: case.cluster.cpus]
+    memory = sorted((estimate_memory(task, Size(rows, classes, dim)) for rows, classes, task in sizes), reverse=True)
     rows = sum(rows for rows, _, _ in sizes)
     return Demand(
         "evaluate",
         rows,
-        sum(folds for _, _, folds in sizes),
+        sum(task.folds for _, _, task in sizes),
         traffic,
         {**transfer_s(traffic, case.cluster), "CPU": seconds},
         case.start_s("evaluate"),
-        sum(at_once),
+        sum(memory[: case.cluster.cpus]) + read,
     )

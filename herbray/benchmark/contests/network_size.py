@@ -47,7 +47,7 @@ def measure_network(spec: Train, classes: int) -> NetworkSize:
 
     own = {each.untyped_storage().data_ptr() for each in learner.parameters()}
     images = torch.rand(rows, 3, spec.encoder.size, spec.encoder.size)
-    labels = torch.arange(rows) // spec.objective.group
+    labels = torch.arange(rows) // spec.objective.group % classes
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         learner(images, labels)["loss"]
     activations = sum(size for place, size in kept.items() if place not in own)
