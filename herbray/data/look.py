@@ -12,8 +12,8 @@ from herbray import storage
 from herbray.data.catalogue import Catalogue, name_images, tidy, tidy_text
 from herbray.data.presence import find_absent
 from herbray.data.refusals import RefusalLog, refuse_unusable
-from herbray.data.sources import Folder
 from herbray.data.sources.base import Account
+from herbray.data.sources.folder import Folder
 from herbray.data.tabular.header import fold, propose
 from herbray.data.tabular.reading import OpenTable, open_table
 from herbray.schema import CATALOGUE, MASKED_CATALOGUE, RANKS
@@ -35,7 +35,8 @@ def look(spec: Catalogue) -> str:
     Raises:
         ValueError: the source cannot be read.
     """
-    lines, source = [], spec.source
+    lines: list[str] = []
+    source = spec.source
     if isinstance(source, Folder):
         table = open_table(source.table, lambda *_: None, source.dialect) if storage.is_file(source.table) else None
         if table is not None:

@@ -1,5 +1,5 @@
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from herbray.data.shared_images import join_gatherings
@@ -40,7 +40,7 @@ def test_a_catalogue_without_shared_images_stays_as_it_is():
     assert join_gatherings(given, given["image"]) == (given, [])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.sampled_from("xyz"), st.none()), min_size=1))
 def test_no_image_and_no_gathering_is_on_two_sides(rows):
     given_rows = table(rows)

@@ -52,8 +52,12 @@ def _find_only_sheet(path: Path, book: Any) -> str:  # noqa: ANN401  (calamine's
 
 
 def format_cell(value: object) -> str:
-    """Write a cell as text: 12.0 as "12", a date as "1854-03-01", an empty cell as ""."""
-    if value is None:
+    """Write a cell as text: 12.0 as "12", a date as "1954-03-01", an empty cell as "".
+
+    A date before 1900, which Excel cannot store but other programs write as a negative number, comes as midnight; the
+    text is then empty, because the date is unknown.
+    """
+    if value is None or value == datetime.time():
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

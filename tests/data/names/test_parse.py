@@ -3,7 +3,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from herbray.data.names.parse import Name, parse_genus, parse_higher, parse_name
@@ -119,7 +119,7 @@ def test_families_and_orders(text, name):
     assert parse_higher(text) == name
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(st.text(max_size=24))
 def test_any_text_is_read_without_an_error_and_reading_is_stable(text):
     read = parse_name(text)
