@@ -13,7 +13,7 @@ from herbray.spreadsheet import write_csv
 
 Cells = dict[str, str]
 
-DISPUTED: Final = "reviewers disagree, or the verdict names no other name"
+DISPUTED: Final = "reviewers disagree, are in doubt, or name no other name"
 
 
 def select_determinations(opinions: Sequence[Opinion]) -> Iterator[tuple[Opinion, str, str]]:

@@ -51,11 +51,9 @@ def _write_suggestion(opinion: Opinion, batch: Batch, given: str) -> str:
 
 
 def split_name(name: str, rank: str) -> dict[str, str]:
-    """A name as rank → name: genus and epithet of a species, else the name itself."""
-    if rank != "species":
-        return {rank: name}
+    """A name as rank → name: genus and epithet of a species of two words, else the name itself."""
     genus, _, epithet = name.partition(" ")
-    return {"genus": genus, "species": epithet}
+    return {"genus": genus, "species": epithet} if rank == "species" and epithet else {rank: name}
 
 
 def find_name(sheet: Sheet) -> tuple[str, str]:

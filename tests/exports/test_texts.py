@@ -28,6 +28,7 @@ def test_a_remark_says_who_and_how_sure(batch):
 def test_names_are_split_and_the_finest_one_is_found():
     assert texts.split_name("Rubus caesius", "species") == {"genus": "Rubus", "species": "caesius"}
     assert texts.split_name("Rubus", "genus") == {"genus": "Rubus"}
+    assert texts.split_name("bramble", "species") == {"species": "bramble"}  # a label that is no binomial
     sheet = {"order": "Rosales", "family": None, "genus": "Rubus", "species": None}
     assert texts.find_name(sheet) == ("Rubus", "genus")
     assert texts.find_name(dict.fromkeys(sheet)) == ("", "")
