@@ -54,9 +54,9 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
             logs.configure()  # before a verb imports Ray or MLflow
             loaded = importlib.import_module(module)
             spec = _load(verb, getattr(loaded, kind), path, overrides)
-            writes = hasattr(spec, "out") and not getattr(spec, "look", False)
+            out = None if getattr(spec, "look", False) else getattr(spec, "out", None)
             storage.check_buckets(list_paths(spec))
-            with lock_output(spec.out, verb) if writes else nullcontext():  # one job per output
+            with lock_output(out, verb) if out is not None else nullcontext():  # one job per output
                 done = getattr(loaded, function)(spec)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         print(
