@@ -129,7 +129,8 @@ def _small_type(functions: Functions) -> torch.dtype:
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
     """Scalar products [A] of two [A, p]."""
-    return torch.linalg.vecdot(left, right)
+    found: Tensor = torch.linalg.vecdot(left, right)
+    return found
 
 
 def _multiply_inverse(slope: Tensor, pairs: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:

@@ -6,7 +6,7 @@ blocks are in 64 bits.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -53,8 +53,14 @@ class Regressions:
 
     def select(self, kept: Tensor) -> "Regressions":
         """Some of the regressions."""
-        own = (self.labels, self.weights, self.centre, self.scale, self.penalty)
-        return Regressions(self.rows, *(each[kept] for each in own), self.classes, self.cells)
+        return replace(
+            self,
+            labels=self.labels[kept],
+            weights=self.weights[kept],
+            centre=self.centre[kept],
+            scale=self.scale[kept],
+            penalty=self.penalty[kept],
+        )
 
     def measure(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Loss [A] and gradient [A, c·(d + 1)] at coefficients and, in the last place, intercepts of all columns.

@@ -140,7 +140,8 @@ class Ids:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:  # noqa: ANN401  (NumPy's)
         """All ids as an array."""
-        return self.column.to_numpy(zero_copy_only=False).astype(dtype or object)
+        found: npt.NDArray[Any] = self.column.to_numpy(zero_copy_only=False).astype(dtype or object)
+        return found
 
     def take(self, rows: Indices) -> "Ids":
         """The column of some rows."""

@@ -144,11 +144,11 @@ class Embeddings:
 
     def take(self, rows: Mask | Indices) -> Self:
         """Select specimens by mask or by indices; the order of ids is kept, and the features are not copied."""
-        chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows)
+        chosen: Indices = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.sort(rows).astype(np.intp)
         if len(chosen) == len(self):
             return self
-        features = self.features.take(chosen) if isinstance(self.features, FeatureRows) else None
-        features = features or FeatureRows(self.features, chosen)
+        whole = self.features
+        features = whole.take(chosen) if isinstance(whole, FeatureRows) else FeatureRows(whole, chosen)
         labels = {name: getattr(self, name).take(chosen) for name in ("specimen_id", *_LABELS)}
         return type(self)(features, **labels)
 

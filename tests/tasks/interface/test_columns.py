@@ -48,6 +48,7 @@ def test_selected_rows_are_copied_only_when_they_are_read(embeddings_of):
     assert np.array_equal(np.asarray(two.features), whole.features[[7, 9]])
     assert np.array_equal(some.features[1:3], whole.features[7:9])
     assert whole.take(np.arange(10)) is whole
+    assert len(some.take(np.empty(0, np.intp))) == 0
 
 
 def test_a_pickle_shares_the_matrix_the_codes_and_the_ids(embeddings_of):
