@@ -120,7 +120,9 @@ def _knn(rows: int, folder: Path) -> Job:
 
 def _evaluate(rows: int, folder: Path) -> Job:
     """Tasks on embeddings of 64 random numbers; few iterations of the probes need as much memory as many."""
-    from herbray.tasks import Discriminate, Identify, Silhouette
+    from herbray.tasks.discriminate import Discriminate
+    from herbray.tasks.identify import Identify
+    from herbray.tasks.silhouette import Silhouette
 
     del folder
     embeddings = draw_embeddings(rows, 64)
