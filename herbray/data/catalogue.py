@@ -77,7 +77,7 @@ def build(spec: Catalogue) -> dict[str, Any]:
         raise ValueError(f"{spec.source.name}: no row can be used ({_format_reasons(account.skipped)}); {_HINT}")
     if count == 0:
         raise ValueError(f"source {spec.source.name!r} has no rows; check its settings: {spec.source!r}")
-    kept, notes = tidy(refuse_unusable(tidy_text(given), refused), spec)
+    kept, notes = tidy(refuse_unusable(tidy_text(given), refused, storage.show(spec.source.root)), spec)
     quarantine = refused.table()
     if len(kept) + len(quarantine) != count:
         raise RuntimeError(

@@ -47,8 +47,8 @@ def look(spec: Catalogue) -> str:
     refused, account = RefusalLog(), Account()
     batches = list(source.read(refused, account))
     given = pa.Table.from_batches(batches, schema=batches[0].schema if batches else CATALOGUE)
-    kept, notes = tidy(refuse_unusable(tidy_text(given), refused), spec)
-    lines += [*_describe_rows(kept, str(source.root)), *_describe_counts(kept, refused, account)]
+    kept, notes = tidy(refuse_unusable(tidy_text(given), refused, storage.show(source.root)), spec)
+    lines += [*_describe_rows(kept, storage.show(source.root)), *_describe_counts(kept, refused, account)]
     lines += [f"note: {note}" for note in notes]
     return "\n".join([*lines, "a configuration to start from:", *_propose_configuration(spec)])
 

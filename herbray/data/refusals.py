@@ -10,6 +10,8 @@ from herbray.data.imaging.boxes import BoxesRefused, parse_boxes
 from herbray.data.names.columns import map_distinct
 from herbray.schema import MASK_BOXES, QUARANTINE
 
+_BUCKETS: Final = "^(?i:s3|gs)://"
+
 _MAX_DETAIL: Final = 500  # characters of a refusal's detail
 
 
@@ -44,8 +46,15 @@ def _make_storable(text: str | None) -> str | None:
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 
-def refuse_unusable(table: pa.Table, refused: RefusalLog) -> pa.Table:
-    """Return the usable rows; pass the others to `refused`."""
+def refuse_unusable(table: pa.Table, refused: RefusalLog, root: str) -> pa.Table:
+    """Return the usable rows; pass the others to `refused`.
+
+    Args:
+        table: rows of a source.
+        refused: receives the others.
+        root: path or address of the source's folder. An image in a bucket must lie in it: metadata must not make
+            herbray read other buckets with the user's credentials.
+    """
     for column, reason, detail in (
         ("specimen_id", "no_id", "the row has no specimen_id"),
         ("image", "no_image_path", "the row names no image"),
@@ -53,6 +62,11 @@ def refuse_unusable(table: pa.Table, refused: RefusalLog) -> pa.Table:
         missing = pc.is_null(table[column])
         _refuse_rows(table.filter(missing), refused, reason, detail)
         table = table.filter(pc.invert(missing))
+    foreign = pc.and_(
+        pc.match_substring_regex(table["image"], _BUCKETS), pc.invert(pc.starts_with(table["image"], f"{root}/"))
+    )
+    _refuse_rows(table.filter(foreign), refused, "outside", "an image in a bucket must lie in the source's folder")
+    table = table.filter(pc.invert(foreign))
     ids = table["specimen_id"]
     first = pc.index_in(ids, value_set=ids)
     repeated = pc.not_equal(first, pa.array(np.arange(len(table), dtype=np.int32)))

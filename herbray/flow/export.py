@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
-from herbray import __version__, schema, tables
+from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.exports.batch import Batch, Collection, Key, Written
@@ -90,6 +90,9 @@ def export(spec: Export) -> Exported:
         ValueError: neither suspects nor verdicts are given, a file cannot be read, or the suspects and the embeddings
             are of different encoders.
     """
+    for name in ("out", "suspects"):
+        if (place := getattr(spec, name)) is not None and storage.is_remote(place):
+            raise ValueError(f"{name}: exports are made on a disk: give an absolute path")
     batch = make_batch(spec)
     spec.out.mkdir(parents=True, exist_ok=True)
     return Exported(batch, tuple(FORMATS[name].write(batch, spec.out) for name in spec.formats))

@@ -83,5 +83,7 @@ def test_a_store_that_is_silent_is_no_damage(bucket):
 def test_an_image_is_read_from_its_address(bucket):
     store.put_bytes(place_of(path_of("s3://sheets/images/a.jpg")), b"jpeg")
     assert images.read_bytes("s3://sheets/images/a.jpg") == b"jpeg"
+    with pytest.raises(images.ImageRefused, match="addresses of type ftp:// are not supported"):
+        images.read_bytes("ftp://host/a.jpg")
     with pytest.raises(images.ImageRefused, match="no such object"):
         images.read_bytes("s3://sheets/images/none.jpg")

@@ -132,6 +132,8 @@ def _read_object(image: str) -> bytes:
         data = storage.read_object(image, MAX_BYTES + 1)
     except FileNotFoundError:
         raise ImageRefused("missing", "no such object") from None
+    except storage.AddressRefused as error:
+        raise ImageRefused("address", str(error)) from None
     if len(data) > MAX_BYTES:
         raise ImageRefused("too-large", f"the object has more than {MAX_BYTES:,} bytes")
     if not data:

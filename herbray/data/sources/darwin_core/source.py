@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from herbray import schema
+from herbray import schema, storage
 from herbray.data.sources.base import Account, Refuse, SourceSpec
 from herbray.data.sources.darwin_core.catalogue_rows import SharedImages, emit_rows
 from herbray.data.sources.darwin_core.citation import read_citation
@@ -68,6 +68,9 @@ class DarwinCore(SourceSpec):
         Raises:
             ValueError: the archive is damaged, hostile, of another kind, or not as it declares.
         """
+        for name in ("path", "images"):
+            if (place := getattr(self, name)) is not None and storage.is_remote(place):
+                raise ValueError(f"source.{name}: archives are read on a disk: download it, and give its absolute path")
         account = account if account is not None else Account()
         ledger = Ledger(refuse)
         rights: list[pa.RecordBatch] = []
