@@ -21,8 +21,8 @@ def main() -> None:
         for verb, words in json.loads(sys.argv[1]).items():
             if verb == "train":
                 fit(config.load(Train, JOBS / "train.yaml", words))
-            else:
-                cli.main([verb, str(JOBS / f"{verb}.yaml"), *words], standalone_mode=False)
+            elif code := cli.run(verb, JOBS / f"{verb}.yaml", words):
+                sys.exit(code)
 
 
 if __name__ == "__main__":
