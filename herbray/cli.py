@@ -116,8 +116,8 @@ def run(verb: str, path: Path | None, overrides: Sequence[str]) -> int:
             logs.configure()  # before a verb imports Ray or MLflow
             loaded = importlib.import_module(module)
             spec = _load(verb, getattr(loaded, kind), path, overrides)
-            writes = hasattr(spec, "out") and not getattr(spec, "look", False)
-            with lock_output(spec.out, verb) if writes else nullcontext():  # one job per output
+            looks = getattr(spec, "look", False)  # and writes nothing
+            with lock_output(spec.out, verb) if hasattr(spec, "out") and not looks else nullcontext():
                 done = getattr(loaded, function)(spec)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         print(
