@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
@@ -165,7 +166,7 @@ def _read_collection(spec: Export, folder: Path) -> Collection:
     if not any(FORMATS[name].needs_features for name in spec.formats):
         return Collection(_add_images(read_sheets(folder).sort_by("specimen_id"), spec.catalogue))
     table = read_embeddings(folder).sort_by("specimen_id")
-    features = Embeddings.from_table(table).features
+    features = np.asarray(Embeddings.from_table(table).features)
     return Collection(_add_images(table.drop_columns(["embedding"]), spec.catalogue), features)
 
 

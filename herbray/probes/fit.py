@@ -139,8 +139,11 @@ def _standardise(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The used rows minus their mean, divided by their standard deviation; both Float64 [d]."""
     parts = [used[start : start + _CHUNK] for start in range(0, len(used), _CHUNK)]
-    mean = sum(_wide(features, part).sum(dim=0) for part in parts) / len(used)
-    variance = sum((_wide(features, part) - mean).square().sum(dim=0) for part in parts) / len(used)
+    mean, variance = torch.zeros(2, features.shape[1], dtype=torch.float64)
+    for part in parts:
+        mean += _wide(features, part).sum(dim=0) / len(used)
+    for part in parts:
+        variance += (_wide(features, part) - mean).square().sum(dim=0) / len(used)
     scale = _scale(variance, mean, len(used))
     rows = torch.empty(len(used), features.shape[1], dtype=kind, device=device)
     for number, part in enumerate(parts):

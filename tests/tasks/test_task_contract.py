@@ -1,6 +1,7 @@
 """What holds of every task in the registry."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from threadpoolctl import threadpool_info
 from herbray.config import dump, load
 from herbray.schema import Identity
 from herbray.tasks import TASKS, AnyTask, Embeddings, to_outcome_table, to_result_table
+from herbray.tasks.methods.bootstrap import group_by_gathering
 from herbray.tasks.methods.probe import LinearTask
 
 SMALL = {
@@ -62,6 +64,20 @@ def test_results_are_the_same_for_any_row_order_and_follow_the_seed(task, herbar
     assert to_outcome_table(found.outcomes, WHO).equals(to_outcome_table(wanted.outcomes, WHO))
     other = task.run(Embeddings.from_table(herbarium), "random", 8)
     assert (other == wanted.scores) == (task.name in DRAW_NOTHING)
+
+
+@pytest.mark.slow
+def test_embeddings_in_shared_memory_that_cannot_be_written_to_give_the_same(task, herbarium):
+    """As Ray's object store hands them to a task."""
+    whole = Embeddings.from_table(herbarium)
+    buffers = []
+    alone = pickle.dumps(whole, protocol=5, buffer_callback=buffers.append)
+    shared = pickle.loads(alone, buffers=[bytes(buffer.raw()) for buffer in buffers])
+    assert not shared.features.flags.writeable
+    found, wanted = task.measure(shared, "random"), task.measure(whole, "random")
+    assert found.scores == wanted.scores
+    grouped = group_by_gathering(found.outcomes, shared)
+    assert [each.mean for each in grouped] == [each.mean for each in wanted.outcomes]
 
 
 @pytest.mark.slow
