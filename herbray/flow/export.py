@@ -18,7 +18,7 @@ from herbray.exports.batch import Batch, Collection, Key, Written
 from herbray.exports.collect import Machine, collect
 from herbray.exports.formats import FORMATS
 from herbray.flow.embedding_folder import read_embeddings, read_note, read_sheets
-from herbray.flow.evaluation.job import embeddings_folders
+from herbray.flow.evaluation.suspects import single_folder
 from herbray.tasks import Embeddings
 from herbray.verdicts.files import read_verdicts
 
@@ -95,13 +95,13 @@ def export(spec: Export) -> Exported:
         if (place := getattr(spec, name)) is not None and storage.is_remote(place):
             raise ValueError(f"{name}: exports are made on a disk: give an absolute path")
     batch = make_batch(spec)
-    spec.out.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(spec.out)
     return Exported(batch, tuple(FORMATS[name].write(batch, spec.out) for name in spec.formats))
 
 
 def make_batch(spec: Export) -> Batch:
     """Collect what is exported; raises as `export` does."""
-    folder = _find_embeddings(spec.embeddings)
+    folder = single_folder(spec.embeddings)
     note = read_note(folder)
     suspects, at = _read_suspects(spec, note)
     verdicts = read_verdicts(spec.verdicts) if spec.verdicts else schema.VERDICT.empty_table()
@@ -128,14 +128,6 @@ def make_batch(spec: Export) -> Batch:
     )
 
 
-def _find_embeddings(folder: Path) -> Path:
-    folders = embeddings_folders([folder])
-    if len(folders) > 1:
-        names = ", ".join(each.name for each in folders[:8])
-        raise ValueError(f"{folder}: embeddings of {len(folders)} encoders ({names}); set embeddings to one of them")
-    return folders[0]
-
-
 def _name_encoder(note: dict[str, Any], folder: Path) -> str:
     """The version of a registered encoder, else the name of its embeddings: no path of this machine."""
     return str(note["version"]) if note.get("uri") else str(note.get("name", folder.name))
@@ -153,12 +145,16 @@ def _read_suspects(spec: Export, note: dict[str, Any]) -> tuple[pa.Table, str]:
         raise ValueError(f"{path}: this list is of another encoder than {spec.embeddings}; set embeddings to its own")
     listed = file.read()
     listed = listed.filter(pc.field("suspected")) if spec.only_suspected else listed
-    written = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return listed.slice(0, spec.most), _complete_time(spec.date) or written
+    return listed.slice(0, spec.most), _find_time(spec.date, path)
 
 
-def _complete_time(date: str | None) -> str:
-    return f"{date}T00:00:00Z" if date and "T" not in date else date or ""
+def _find_time(date: str | None, path: Path) -> str:
+    """When the suggestions were made."""
+    if date:
+        return date if "T" in date else f"{date}T00:00:00Z"
+    if storage.is_remote(path):
+        raise ValueError(f"{storage.show(path)}: set date to the day on which this list was made, such as 2026-03-01")
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read_collection(spec: Export, folder: Path) -> Collection:
