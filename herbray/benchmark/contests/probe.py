@@ -126,7 +126,7 @@ def _two_columns(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
 
 
-def _softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:  # type: ignore[type-arg]
+def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     wide = _two_columns(logits.astype(np.float64))
     wide = np.exp(wide - wide.max(axis=1, keepdims=True))
     found: npt.NDArray[np.float64] = wide / wide.sum(axis=1, keepdims=True)
