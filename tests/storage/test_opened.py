@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from herbray import storage, tables
-from herbray.data.imaging import images
+from herbray.data.imaging import originals
 from herbray.storage import path_of, place_of, store
 from herbray.tables import TableFile
 
@@ -82,8 +82,8 @@ def test_a_store_that_is_silent_is_no_damage(bucket):
 
 def test_an_image_is_read_from_its_address(bucket):
     store.put_bytes(place_of(path_of("s3://sheets/images/a.jpg")), b"jpeg")
-    assert images.read_bytes("s3://sheets/images/a.jpg") == b"jpeg"
-    with pytest.raises(images.ImageRefused, match="addresses of type ftp:// are not supported"):
-        images.read_bytes("ftp://host/a.jpg")
-    with pytest.raises(images.ImageRefused, match="no such object"):
-        images.read_bytes("s3://sheets/images/none.jpg")
+    assert originals.read_bytes("s3://sheets/images/a.jpg") == b"jpeg"
+    with pytest.raises(originals.ImageRefused, match="addresses of type ftp:// are not supported"):
+        originals.read_bytes("ftp://host/a.jpg")
+    with pytest.raises(originals.ImageRefused, match="no such object"):
+        originals.read_bytes("s3://sheets/images/none.jpg")

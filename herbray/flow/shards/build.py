@@ -14,7 +14,7 @@ from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
-from herbray.data.imaging import images
+from herbray.data.imaging import images, originals
 from herbray.data.judged_labels import JudgedSpecimens, apply_verdicts
 from herbray.data.labels import Labels, list_lineages, read_labels
 from herbray.data.planning.shard_plan import ShardFile, plan_shards
@@ -132,7 +132,7 @@ def _check_addresses(spec: Shard, table: pa.Table) -> None:
         example = table["image"].filter(is_remote)[0].as_py()
         raise ValueError(
             f"{spec.catalogue}: {remote:,} of {len(table):,} images are addresses on the web, such as {example:.200}; "
-            f"{images.ADDRESS_REMEDY}"
+            f"{originals.ADDRESS_REMEDY}"
         )
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from herbray import schema, storage, tables
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
-from herbray.data.imaging import images
+from herbray.data.imaging import images, originals
 from herbray.data.imaging.boxes import NO_BOXES, Box, parse_boxes
 from herbray.flow.shards.manifest import describe_remedy
 
@@ -122,8 +122,8 @@ def _shrink_or_refuse(row: Row, shrink: ShrinkSettings) -> images.JpegImage | Ro
     """A specimen's reduced image, or its row of the quarantine."""
     try:
         boxes = _parse_row_boxes(row[schema.MASK_BOXES]) if schema.MASK_BOXES in row else ()
-        return images.shrink_to_jpeg(images.read_bytes(row["image"]), *shrink, boxes=boxes)
-    except images.ImageRefused as error:
+        return images.shrink_to_jpeg(originals.read_bytes(row["image"]), *shrink, boxes=boxes)
+    except originals.ImageRefused as error:
         names = {name: row[name] for name in ("specimen_id", "image")}
         return {**names, "stage": "shard", "reason": error.reason, "detail": str(error)}
 
@@ -135,7 +135,7 @@ def _parse_row_boxes(text: str | None) -> tuple[Box, ...]:
         ImageRefused: it has none, and it is not known whether there is something to paint over.
     """
     if text is None:
-        raise images.ImageRefused(
+        raise originals.ImageRefused(
             "no-boxes", f"mask_boxes is empty: write {NO_BOXES} if there is nothing to paint over"
         )
     return parse_boxes(text)

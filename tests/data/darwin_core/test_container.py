@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from herbray.data.sources.darwin_core import container
-from herbray.data.sources.darwin_core.container import open_container
+from herbray.data.sources.darwin_core.archive import container
+from herbray.data.sources.darwin_core.archive.container import open_container
 
 
 def put(path, *members):

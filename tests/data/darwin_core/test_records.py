@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from herbray.data.sources.darwin_core import records
-from herbray.data.sources.darwin_core.layout import Dialect
-from herbray.data.sources.darwin_core.records import split_records
+from herbray.data.sources.darwin_core.archive import records
+from herbray.data.sources.darwin_core.archive.layout import Dialect
+from herbray.data.sources.darwin_core.archive.records import split_records
 
 TABS = Dialect("\t", "")
 COMMAS = Dialect(",", '"')

@@ -5,8 +5,8 @@ import warnings
 import pytest
 from dwc_archives import SAMPLES
 
-from herbray.data.sources.darwin_core.container import open_container
-from herbray.data.sources.darwin_core.descriptor import read_tables
+from herbray.data.sources.darwin_core.archive.container import open_container
+from herbray.data.sources.darwin_core.archive.descriptor import read_tables
 from herbray.data.sources.darwin_core.ledger import Ledger
 from herbray.data.sources.darwin_core.rows import read_rows
 

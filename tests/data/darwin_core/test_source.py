@@ -7,7 +7,7 @@ from PIL import Image
 from herbray import tables
 from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue, QuarantineLimit
-from herbray.data.imaging.images import ImageRefused, read_bytes
+from herbray.data.imaging.originals import ImageRefused, read_bytes
 from herbray.data.sources.darwin_core import DarwinCore, ledger
 from herbray.schema import RIGHTS
 

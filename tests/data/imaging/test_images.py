@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from herbray.data.imaging import images
-from herbray.data.imaging.images import ImageRefused
+from herbray.data.imaging import images, originals
 from herbray.data.imaging.jpeg_header import is_scalable
+from herbray.data.imaging.originals import ImageRefused
 
 
 def picture(width=120, height=180, mode="RGB", kind="JPEG", **options):
@@ -252,7 +252,7 @@ def test_files_that_cannot_be_read(tmp_path, make, reason):
     if make == "folder":
         path.mkdir()
     with pytest.raises(ImageRefused) as caught:
-        images.read_bytes(str(path))
+        originals.read_bytes(str(path))
     assert caught.value.reason == reason
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from herbray import schema, storage, tables
-from herbray.data.imaging import images
+from herbray.data.imaging import images, originals
 from herbray.data.sources.synthetic import Synthetic
 
 BAG: Final = 32
@@ -18,7 +18,7 @@ def draw_pictures(folder: Path, sheets: int, side: int, seed: int) -> list[image
     """Draw synthetic sheets and resize them as the shard job does."""
     source = Synthetic(path=folder, sheets=sheets, size=side, seed=seed)
     paths = [name for part in source.read(_refuse) for name in part.column("image").to_pylist()]
-    return [images.shrink_to_jpeg(images.read_bytes(path), side) for path in paths]
+    return [images.shrink_to_jpeg(originals.read_bytes(path), side) for path in paths]
 
 
 def write_files(folder: Path, pictures: list[images.JpegImage], rows: int) -> list[str]:

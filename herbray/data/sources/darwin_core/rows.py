@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from herbray.data.sources.darwin_core.container import Container
-from herbray.data.sources.darwin_core.layout import Dialect, Table, fold_term
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.layout import Dialect, Table, fold_term
+from herbray.data.sources.darwin_core.archive.parquet import read_parquet
+from herbray.data.sources.darwin_core.archive.records import Record, split_records
 from herbray.data.sources.darwin_core.ledger import Ledger
-from herbray.data.sources.darwin_core.parquet import read_parquet
-from herbray.data.sources.darwin_core.records import Record, split_records
 
 KEY: Final = ""
 """The key in a row of the id of the core row."""

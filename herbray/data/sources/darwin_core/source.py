@@ -10,12 +10,12 @@ from pydantic import Field
 
 from herbray import schema, storage
 from herbray.data.sources.base import Account, Refuse, SourceSpec
+from herbray.data.sources.darwin_core.archive.citation import read_citation
+from herbray.data.sources.darwin_core.archive.container import Container, open_container
+from herbray.data.sources.darwin_core.archive.descriptor import check_encoding, with_encoding
+from herbray.data.sources.darwin_core.archive.kind import read_layout
+from herbray.data.sources.darwin_core.archive.layout import Layout
 from herbray.data.sources.darwin_core.catalogue_rows import SharedImages, emit_rows
-from herbray.data.sources.darwin_core.citation import read_citation
-from herbray.data.sources.darwin_core.container import Container, open_container
-from herbray.data.sources.darwin_core.descriptor import check_encoding, with_encoding
-from herbray.data.sources.darwin_core.kind import read_layout
-from herbray.data.sources.darwin_core.layout import Layout
 from herbray.data.sources.darwin_core.ledger import Ledger
 from herbray.data.sources.darwin_core.local_images import stage_folder
 from herbray.data.sources.darwin_core.specimens import Collector, SeveralImages, fold_basis

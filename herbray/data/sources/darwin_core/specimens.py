@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from herbray.data.sources.darwin_core.container import Container
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.layout import Layout
 from herbray.data.sources.darwin_core.identity import IDENTITY_TERMS, identify
-from herbray.data.sources.darwin_core.layout import Layout
 from herbray.data.sources.darwin_core.ledger import Ledger
 from herbray.data.sources.darwin_core.licenses import parse_license
 from herbray.data.sources.darwin_core.local_images import AmbiguousName, find_in_folder

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from herbray.data.sources.darwin_core.container import Container
-from herbray.data.sources.darwin_core.layout import Layout, Table
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.layout import Layout, Table
 from herbray.data.sources.darwin_core.ledger import Ledger
 from herbray.data.sources.darwin_core.media import (
     MEDIA_TERMS,

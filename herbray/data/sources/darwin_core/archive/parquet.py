@@ -7,8 +7,8 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from herbray.data.sources.darwin_core.container import Container
-from herbray.data.sources.darwin_core.layout import Table, fold_term
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.layout import Table, fold_term
 
 MAGIC: Final = b"PAR1"
 """The first bytes of every Parquet file."""

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from herbray.data.sources.darwin_core.container import Container
-from herbray.data.sources.darwin_core.descriptor import read_descriptor
-from herbray.data.sources.darwin_core.layout import Dialect, Layout, Table, fold_term
-from herbray.data.sources.darwin_core.package import make_headed_table, read_package
-from herbray.data.sources.darwin_core.parquet import MAGIC
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.descriptor import read_descriptor
+from herbray.data.sources.darwin_core.archive.layout import Dialect, Layout, Table, fold_term
+from herbray.data.sources.darwin_core.archive.package import make_headed_table, read_package
+from herbray.data.sources.darwin_core.archive.parquet import MAGIC
 
 _KNOWN: Final = frozenset(
     (

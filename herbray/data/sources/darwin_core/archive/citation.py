@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from herbray.data.sources.darwin_core.container import Container
-from herbray.data.sources.darwin_core.layout import Layout
-from herbray.data.sources.darwin_core.xml import Element, local_name, parse_xml
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.layout import Layout
+from herbray.data.sources.darwin_core.archive.xml import Element, local_name, parse_xml
 
 _DOI: Final = re.compile(r"\b(10\.\d{4,9}/[-._;()/:A-Za-z0-9]*[A-Za-z0-9])")
 _REQUEST: Final = "CITEME.txt"  # of Symbiota; its metadata cite only the portal

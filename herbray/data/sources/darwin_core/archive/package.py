@@ -4,10 +4,10 @@ import json
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from herbray.data.sources.darwin_core.container import Container
-from herbray.data.sources.darwin_core.descriptor import check_encoding
-from herbray.data.sources.darwin_core.layout import Dialect, Layout, Table, number_columns
-from herbray.data.sources.darwin_core.records import split_records
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.descriptor import check_encoding
+from herbray.data.sources.darwin_core.archive.layout import Dialect, Layout, Table, number_columns
+from herbray.data.sources.darwin_core.archive.records import split_records
 
 _CORES: Final = (("material", "material-media", "materialentityid"), ("occurrence", "occurrence-media", "occurrenceid"))
 _FACTS: Final = ("event", "occurrence", "identification")

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
-from herbray.data.sources.darwin_core.layout import Dialect
+from herbray.data.sources.darwin_core.archive.layout import Dialect
 
 MAX_RECORD_BYTES: Final = 1 << 20
 """A longer record is refused: it is a broken file, or a quotation mark that nothing closes."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from herbray.data.sources.darwin_core.container import Container
-from herbray.data.sources.darwin_core.layout import Dialect, Layout, Table, fold_term
-from herbray.data.sources.darwin_core.xml import Element, local_name, parse_xml
+from herbray.data.sources.darwin_core.archive.container import Container
+from herbray.data.sources.darwin_core.archive.layout import Dialect, Layout, Table, fold_term
+from herbray.data.sources.darwin_core.archive.xml import Element, local_name, parse_xml
 
 _CORES: Final = ("occurrence", "darwinrecord", "simpledarwinrecord", "materialentity")
 _MEDIA: Final = ("multimedia", "image", "simplemultimedia")

@@ -1,0 +1,92 @@
+"""Original image files, wherever they lie: in a folder, in a zip file or in an object store."""
+
+from pathlib import Path
+from typing import Final
+
+from herbray import storage
+from herbray.data.imaging.zip_member import read_member, split_member
+
+MAX_BYTES: Final = 256 * 2**20
+"""Largest file that is read; a 600 dpi sheet as TIFF has about 190 MB."""
+
+ADDRESS_REMEDY: Final = (
+    "herbray does not download images: put the files into a folder, set source.images of the catalogue to it, and run "
+    "`herbray catalogue` again"
+)
+"""What to do about images on the web."""
+
+
+class ImageRefused(ValueError):
+    """An image that cannot become a row of a shard.
+
+    Attributes:
+        reason: a short stable code for the quarantine table.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Store the code in addition to the message."""
+        super().__init__(detail)
+        self.reason = reason
+
+
+def read_bytes(image: str) -> bytes:
+    """Read the image of a specimen: a file, a member of a zip file (`zip_member`), or an object in a store.
+
+    Raises:
+        ImageRefused: the file is missing, empty, larger than `MAX_BYTES`, or unreadable; or on the web.
+        ConnectionError: the store does not answer.
+    """
+    if is_on_web(image):
+        raise ImageRefused("address", f"the image is at an address on the web; {ADDRESS_REMEDY}")
+    if storage.is_address(image):
+        return _read_object(image)
+    if (member := split_member(image)) is not None:
+        return _read_zipped(*member)
+    path = Path(image)
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ImageRefused("missing", "the path is not a file")
+        if size > MAX_BYTES:
+            raise ImageRefused("too-large", f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageRefused("missing", "no such file") from None
+    except OSError as error:
+        raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
+    if not data:
+        raise ImageRefused("empty", "the file has zero bytes")
+    return data
+
+
+def is_on_web(image: str) -> bool:
+    """Whether an image is on the web, from where herbray does not fetch it."""
+    return image.lower().startswith(("http://", "https://"))
+
+
+def _read_zipped(archive: str, name: str) -> bytes:
+    try:
+        data = read_member(archive, name, MAX_BYTES)
+    except KeyError:
+        raise ImageRefused("missing", f"{archive} has no member of this name") from None
+    except OverflowError as error:
+        raise ImageRefused("too-large", f"the file has {error}; at most {MAX_BYTES:,} are read") from None
+    except OSError as error:
+        raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
+    if not data:
+        raise ImageRefused("empty", "the file has zero bytes")
+    return data
+
+
+def _read_object(image: str) -> bytes:
+    try:
+        data = storage.read_object(image, MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ImageRefused("missing", "no such object") from None
+    except storage.AddressRefused as error:
+        raise ImageRefused("address", str(error)) from None
+    if len(data) > MAX_BYTES:
+        raise ImageRefused("too-large", f"the object has more than {MAX_BYTES:,} bytes")
+    if not data:
+        raise ImageRefused("empty", "the object has zero bytes")
+    return data

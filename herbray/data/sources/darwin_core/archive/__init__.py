@@ -1,0 +1,1 @@
+"""What an archive holds and declares: its files, its kind, its tables, their dialects and records."""
