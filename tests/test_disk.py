@@ -4,12 +4,13 @@ import subprocess
 
 import pytest
 
-from herbray import cli, storage
+from herbray import cli
 from herbray.disk import describe_disk_error, find_disk_error
 from herbray.flow.embedding.encoder_source import start_card
 from herbray.flow.embedding.specification import Embed
 from herbray.model.encoder import EncoderSpec, build_encoder
 from herbray.model.encoder_card import save_encoder
+from herbray.storage import files
 
 
 def write():
@@ -50,7 +51,7 @@ def test_the_message_says_where_how_much_is_free_and_what_to_do(tmp_path):
 def test_a_job_on_a_full_disk_ends_in_one_clear_line(cluster, shards, herbarium, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr(storage.secrets, "token_hex", lambda count: "ab")  # the temporary name is known
+    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "ab")  # the temporary name is known
     (out / f".quarantine.parquet.{os.getpid()}-ab.tmp").symlink_to("/dev/full")  # the link is removed after the failure
     words = [f"catalogue={herbarium}", f"out={out}", "splits.species=0.1", "splits.random=0.2", "side=40", "bag=8"]
     assert cli.run("shard", None, words) == 1

@@ -25,7 +25,7 @@ def show_progress(trainings: Sequence[Train]) -> Iterator[Progress]:
         lines = [_Line(bar, job, job.objective.name if len(trainings) == 1 else job.out.name) for job in trainings]
 
         def follow() -> None:
-            while not over.wait(max(_interval(job) for job in trainings)):
+            while not over.wait(max((_interval(job) for job in trainings), default=None)):
                 for line in lines:
                     line.update()
 

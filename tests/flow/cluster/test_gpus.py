@@ -9,7 +9,6 @@ import torch
 
 from herbray.flow.cluster import gpus
 from herbray.flow.cluster.gpus import NoGpus, find_nodes
-from herbray.flow.cluster.placement import Node
 from herbray.flow.input.to_device import choose_device
 
 
@@ -37,7 +36,7 @@ def growing(cluster, monkeypatch):
 def test_a_machine_without_gpus_is_refused_at_once(cluster):
     with pytest.raises(ValueError, match="device=cuda: GPUs needed: 2, found: 0 on this machine; set device=auto"):
         find_nodes("cuda", 2, 60)
-    assert find_nodes("auto", 2, 60) == [Node(4.0)]
+    assert [(node.cpus, node.gpus) for node in find_nodes("auto", 2, 60)] == [(4.0, 0.0)]
 
 
 def test_a_cluster_that_cannot_grow_far_enough_is_refused_at_once(growing):
