@@ -1,6 +1,7 @@
 """Images that several specimens share: told, and kept on one side of every split through one gathering."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -8,13 +9,18 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+_MOST_SPECIMENS: Final = 100
+"""An image of more specimens is no photograph of a sheet: often a picture that says "no image available"."""
+
+_MOST_NAMED: Final = 4  # gatherings that a key spells out
+
 
 def join_gatherings(table: pa.Table, names: pa.ChunkedArray) -> tuple[pa.Table, list[str]]:
     """Give the specimens of one image one gathering, so that no split has the image on two sides.
 
     Specimens that an image or a gathering connects, also through others, get one key: their gatherings joined by " + ",
     or the name of the image if none of them has a gathering. Rows whose image is theirs alone stay as they are, unless
-    a gathering connects them.
+    a gathering connects them, and so do those of an image that more than 100 specimens share.
 
     Args:
         table: rows of a catalogue.
@@ -26,19 +32,34 @@ def join_gatherings(table: pa.Table, names: pa.ChunkedArray) -> tuple[pa.Table, 
     coded = names.combine_chunks().dictionary_encode()
     image = coded.indices.to_numpy()
     count = np.bincount(image, minlength=len(coded.dictionary))
-    shared = count[image] > 1
+    placeholders = np.flatnonzero(count > _MOST_SPECIMENS)
+    notes = [
+        f"{coded.dictionary[number].as_py()} is the image of {count[number]:,} specimens: is it a placeholder? "
+        "Its specimens are not kept together in the splits"
+        for number in placeholders.tolist()[:_MOST_NAMED]
+    ]
+    shared = (count[image] > 1) & (count[image] <= _MOST_SPECIMENS)
     if not shared.any():
-        return table, []
-    group = _group_rows(image, table["gathering"])
+        return table, notes
+    group = _group_rows(_separate(image, placeholders), table["gathering"])
     chosen = np.isin(group, np.unique(group[shared]))
     keys = _name_groups(group, chosen, table["gathering"].to_pylist(), names.to_pylist())
     joined = pa.array(keys, pa.string())
     column = pc.if_else(pa.array(chosen), joined, table["gathering"])
     place = table.schema.get_field_index("gathering")
     different = _count_names(image[shared], table["species"].filter(pa.array(shared)))
-    many = f"images of several specimens: {int((count > 1).sum()):,} ({int(shared.sum()):,} rows"
+    several = int(((count > 1) & (count <= _MOST_SPECIMENS)).sum())
+    many = f"images of several specimens: {several:,} ({int(shared.sum()):,} rows"
     note = f"{many}; {different:,} with different species): each image stays on one side of the splits"
-    return table.set_column(place, table.schema.field(place), column), [note]
+    return table.set_column(place, table.schema.field(place), column), [*notes, note]
+
+
+def _separate(image: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Give each row of some images an image of its own."""
+    rows = np.flatnonzero(np.isin(image, numbers))
+    separate: np.ndarray = image.astype(np.int64)
+    separate[rows] = image.max() + 1 + np.arange(len(rows))
+    return separate
 
 
 def _group_rows(image: np.ndarray, gatherings: pa.ChunkedArray) -> np.ndarray:
@@ -66,10 +87,16 @@ def _name_groups(
     keys: list[str | None] = [None] * len(group)
     for rows in members.values():
         known = sorted({gathering for row in rows if (gathering := gatherings[row]) is not None})
-        key = " + ".join(known) or f"image {min(images[row] for row in rows)}"
+        key = _join_names(known) or f"image {min(images[row] for row in rows)}"
         for row in rows:
             keys[row] = key
     return keys
+
+
+def _join_names(gatherings: Sequence[str]) -> str:
+    """A key of bounded length; no other group has its first name."""
+    more = len(gatherings) - _MOST_NAMED
+    return " + ".join(gatherings[:_MOST_NAMED]) + (f" + {more} more" if more > 0 else "")
 
 
 def _count_names(image: np.ndarray, species: pa.ChunkedArray) -> int:

@@ -40,6 +40,21 @@ def test_a_catalogue_without_shared_images_stays_as_it_is():
     assert join_gatherings(given, given["image"]) == (given, [])
 
 
+def test_the_specimens_of_a_placeholder_are_not_kept_together():
+    rows = [("none.jpg", f"g{number}", "A a") for number in range(101)]
+    given = table([*rows, ("a.jpg", "g1", None), ("a.jpg", None, None)])
+    joined, notes = join_gatherings(given, given["image"])
+    assert joined["gathering"].to_pylist() == [*(row[1] for row in rows), "g1", "g1"]
+    assert notes[0].startswith("none.jpg is the image of 101 specimens: is it a placeholder?")
+    assert notes[1].startswith("images of several specimens: 1 (2 rows; ")
+
+
+def test_a_key_of_many_gatherings_is_short():
+    given = table([("a.jpg", f"g{number}", None) for number in range(9)])
+    joined, _ = join_gatherings(given, given["image"])
+    assert set(joined["gathering"].to_pylist()) == {"g0 + g1 + g2 + g3 + 5 more"}
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.sampled_from("xyz"), st.none()), min_size=1))
 def test_no_image_and_no_gathering_is_on_two_sides(rows):

@@ -38,7 +38,7 @@ class Probe(BenchmarkSpec):
     classes: tuple[int, ...] = Field((2, 10, 100), min_length=1, description="numbers of classes, a case each")
     folds: int = Field(5, ge=1, le=5, description="how many of five folds are fitted")
     iterations: int = Field(5000, ge=1, description="most iterations of a fit")
-    rounds: int = Field(3, ge=1, description="laps of each contender after a warm-up")
+    rounds: int = Field(5, ge=1, description="laps of each contender after a warm-up")
 
     def cases(self, work: Path) -> Iterator[Case]:
         """A case for each number of classes, on one thread; on a GPU too, if there is one."""

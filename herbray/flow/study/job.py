@@ -37,8 +37,8 @@ def study(spec: Study) -> Path:
     Raises:
         ValueError: bad input of any stage. Start weights that are not available are reported before any training.
     """
-    tracking.tracking_uri(spec.out)  # refused now, not after the shards
     check_starts(spec)
+    tracking.tracking_uri(spec.out)  # refused now, not after the shards
     spec = with_values(spec, evaluate=_score_labels(spec.evaluate, spec.shard.labels.rank))
     log = StageLog()
     log.start("catalogue", "list the specimens")
