@@ -1,7 +1,7 @@
 """Tidy the names in a table: every distinct text is read once, and what was changed is told in sentences."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray.data.names.parse import Name, parse_genus, parse_higher, parse_name
+from herbray.data.names.titles import lower_titles
 from herbray.schema import VERBATIM_NAME
 
 _EXAMPLES: Final = 4  # texts that a sentence quotes
@@ -31,16 +32,18 @@ class TidiedNames:
 def tidy_names(table: pa.Table) -> TidiedNames:
     """Read the names of a table.
 
-    A genus or species that cannot be read stays as it is written, and a note tells it. A family in the column of genera
-    or species moves to the column `family` if that is empty. A genus is taken from the species if its own column has
-    none. A doubtful species is left empty; its genus stays.
+    If nearly all names of species have a capital epithet, as in "Quercus Rubra", the capitals are those of a title and
+    read in lower case. Otherwise a capital is that of an author. A genus or species that cannot be read stays as it
+    is written, and a note tells it. A family in the column of genera or species moves to the column `family` if that is
+    empty. A genus is taken from the species if its own column has none. A doubtful species is left empty; its genus
+    stays.
 
     Args:
         table: with the columns `order`, `family`, `genus`, `species` and `true_species`, without empty texts.
     """
     genus = _ReadColumn(table["genus"], parse_genus)
-    species = _ReadColumn(table["species"], parse_name)
-    true = _ReadColumn(table["true_species"], parse_name)
+    species = _ReadColumn(table["species"], parse_name, lower_titles)
+    true = _ReadColumn(table["true_species"], parse_name, lower_titles)
     columns = {rank: map_distinct(table[rank], parse_higher) for rank in ("order", "family")}
     columns["family"] = pc.coalesce(columns["family"], genus.get("family"), species.get("family"))
     columns["genus"] = pc.coalesce(genus.get("genus"), species.get("genus"), genus.get_unread())
@@ -60,11 +63,17 @@ def map_distinct(column: pa.ChunkedArray, function: Callable[[str], str | None])
 class _ReadColumn:
     """A column of names, each distinct text of which is read once."""
 
-    def __init__(self, column: pa.ChunkedArray, read: Callable[[str], Name]) -> None:
+    def __init__(
+        self,
+        column: pa.ChunkedArray,
+        read: Callable[[str], Name],
+        prepare: Callable[[Collection[str]], Callable[[str], str] | None] = lambda texts: None,
+    ) -> None:
         self.column = column
-        self.read: Callable[[str], Name] = cache(read)
         pairs = column.drop_null().value_counts().to_pylist()
         self.counts = Counter({pair["values"]: pair["counts"] for pair in pairs})
+        self.change = prepare(self.counts)
+        self.read: Callable[[str], Name] = cache(lambda text: read(self.change(text) if self.change else text))
 
     def get(self, field: str) -> pa.ChunkedArray:
         """The field of each row's `Name`."""
@@ -80,6 +89,9 @@ class _ReadColumn:
 
 
 def _describe(genus: _ReadColumn, species: _ReadColumn) -> Iterator[str]:
+    if species.change:
+        titles = Counter({text: rows for text, rows in species.counts.items() if species.change(text) != text})
+        yield f"{_rows(titles)} with a capital epithet ({_quote(titles)}): read in lower case"
     yield from _describe_spellings(genus, "genus", "genera")
     yield from _describe_spellings(species, "species", "species")
     for column, name in ((genus, "genus"), (species, "species")):

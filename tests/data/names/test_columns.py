@@ -61,3 +61,21 @@ def test_names_may_be_kept_as_they_are_written():
     assert kept.columns["species"].to_pylist() == ["zea_mays", "Zea mays L."]
     assert kept.columns["institution"].to_pylist() == ["K", "NY"]
     assert kept.notes == []
+
+
+def test_a_column_in_title_case_is_read_in_lower_case():
+    names = ("Quercus Rubra", "Quercus x Hispanica", "Quercus Robur L.", "Quercus Alba", "Quercus Ilex", "Quercus sp.")
+    tidied = tidy_names(table(*({"species": name} for name in names)))
+    due = ["Quercus rubra", "Quercus ×hispanica", "Quercus robur", "Quercus alba", "Quercus ilex", None]
+    assert tidied.columns["species"].to_pylist() == due
+    assert tidied.columns["genus"].to_pylist() == ["Quercus"] * 6
+    assert tidied.columns["verbatim_name"].to_pylist() == list(names)
+    note = "5 rows with a capital epithet ('Quercus Alba', 'Quercus Ilex', 'Quercus Robur L.', 'Quercus Rubra', …): "
+    assert [text.startswith(note) for text in tidied.notes] == [True]
+
+
+def test_capitals_of_authors_are_no_epithets():
+    names = ("Quercus Linnaeus", "Quercus rubra", "Quercus alba", "Quercus ilex", "Quercus robur")
+    tidied = tidy_names(table(*({"species": name} for name in names)))
+    assert tidied.columns["species"].to_pylist() == [None, *names[1:]]
+    assert tidied.notes == []
