@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from herbray.data.names.parse import parse_name
 from herbray.data.sources.darwin_core.rows import Row
 
 TAXON_TERMS: Final = (
@@ -11,28 +12,18 @@ TAXON_TERMS: Final = (
 )
 """The terms that this module reads."""
 
-_EPITHET: Final = re.compile(r"^(?:[×x]\s?)?[^\W\d_A-Z][^\W\d_]+(?:-[^\W\d_]+)*$")
-_NO_EPITHETS: Final = frozenset(("sp", "spp", "indet", "cf", "aff", "ssp", "subsp", "var", "hybrid", "nov", "species"))
 _NO_NUMBERS: Final = frozenset(("sn", "nn", "na", "none", "unknown"))
 _RANKS_ABOVE: Final = frozenset(("kingdom", "phylum", "class", "order", "family", "genus", "subfamily", "tribe"))
 
 
 def parse_species(row: Row) -> str | None:
-    """The species name, genus and epithet: GBIF's `species`, else the parts, else the start of `scientificName`."""
+    """The species name, genus and epithet: GBIF's `species`, else what the parts or `scientificName` say."""
     if row["species"]:
         return row["species"]
     if row["taxonrank"].lower() in _RANKS_ABOVE:
         return None
-    if row["genus"] and _is_epithet(row["specificepithet"]):
-        return f"{row['genus']} {row['specificepithet']}"
-    words = row["scientificname"].split()
-    if len(words) > 2 and words[1] in ("×", "x"):
-        words[1:3] = [f"{words[1]} {words[2]}"]
-    return " ".join(words[:2]) if len(words) > 1 and _is_epithet(words[1]) else None
-
-
-def _is_epithet(word: str) -> bool:
-    return bool(_EPITHET.match(word)) and word.rstrip(".").lower() not in _NO_EPITHETS
+    parts = f"{row['genus']} {row['specificepithet']}" if row["genus"] and row["specificepithet"] else ""
+    return parse_name(parts or row["scientificname"]).species
 
 
 def describe_gathering(row: Row) -> str | None:
