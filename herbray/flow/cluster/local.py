@@ -15,6 +15,7 @@ import psutil
 import ray
 from ray._private import ray_constants
 
+from herbray.exit_codes import Unreachable
 from herbray.flow.cluster import worker_lines
 
 HOST: Final = "127.0.0.1"
@@ -27,13 +28,16 @@ def start(dashboard: bool, cpus: int | None = None) -> None:
         dashboard: start the dashboard too, for this machine only: Ray Train asks it which of its actors are alive.
         cpus: CPUs that the cluster offers; None: the number of cores, but at least 4, which two training workers and
             their input tasks need.
+
+    Raises:
+        Unreachable: Ray did not start in time.
     """
     _make_private_token()
     os.environ.setdefault(
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
     )  # this machine is not preemptible; saves a process
     store = int(min(2 * 2**30, max(200 * 2**20, psutil.virtual_memory().available * 0.1)))
-    with _bind_to_loopback(), _fix_address(dashboard) as environment:
+    with _bind_to_loopback(), _fix_address(dashboard) as environment, _explain_slow_start():
         ray.init(
             address="local",
             num_cpus=cpus or max(4, os.cpu_count() or 1),
@@ -43,6 +47,19 @@ def start(dashboard: bool, cpus: int | None = None) -> None:
             _temp_dir=tempfile.mkdtemp(prefix="hb", dir=_short_tmp()),
             **worker_lines.logging_settings(),
         )
+
+
+@contextmanager
+def _explain_slow_start() -> Iterator[None]:
+    """Ray gives its processes 30 s, which no setting changes."""
+    try:
+        yield
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        raise Unreachable(
+            "Ray did not start within 30 s: this machine is busy or short of memory; the same command tries again"
+        ) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import stat
 import psutil
 import pytest
 
+from herbray.exit_codes import Unreachable
 from herbray.flow.cluster import local, loopback_group
 
 
@@ -30,6 +31,18 @@ def test_no_token_is_created_if_one_is_given(home, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
     local._make_private_token()
     assert not (home / ".ray").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "told"),
+    [
+        ("The current node timed out during startup.", Unreachable, "this machine is busy"),
+        ("no such option", RuntimeError, "no such option"),
+    ],
+)
+def test_a_machine_too_busy_to_start_ray_is_worth_another_try(message, kind, told):
+    with pytest.raises(kind, match=told), local._explain_slow_start():
+        raise RuntimeError(message)
 
 
 def rank_class():
