@@ -7,7 +7,7 @@ import jsonschema
 from export_cases import FORMULA, HOSTILE, make_batch
 from published import DISSCO, DISSCO_IDENTIFICATION, W3C_COLLECTION
 
-from herbray.exports import open_ds, web_annotations
+from herbray.exports.formats import open_ds, web_annotations
 from herbray.exports.texts import clean_line
 
 

@@ -3,7 +3,7 @@ import zipfile
 
 from export_cases import make_batch
 
-from herbray.exports import darwin_core
+from herbray.exports.formats import darwin_core
 
 
 def open_archive(path):

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from herbray.exports import darwin_core, open_ds
+from herbray.exports.formats import darwin_core, open_ds
 
 SCHEMAS = Path(os.environ.get("HERBRAY_SCHEMAS", "absent"))
 EVENT = "https://schemas.dissco.tech/schemas/developer-schema/annotation/0.4.0/annotation-processing-event.json"

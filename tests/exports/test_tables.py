@@ -7,8 +7,8 @@ import pytest
 from export_cases import HOSTILE, LONG, make_batch, make_suspects, make_verdicts
 from published import SYMBIOTA, SYMBIOTA_REQUIRED
 
-from herbray.exports import brahms, specify, symbiota
 from herbray.exports.determinations import DISPUTED
+from herbray.exports.formats import brahms, specify, symbiota
 from herbray.exports.texts import clean_line
 from herbray.spreadsheet import unescape_formula
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from export_cases import FORMULA, make_sheets
 
-from herbray.exports import embedding_atlas, fiftyone
 from herbray.exports.batch import Collection
+from herbray.exports.formats import embedding_atlas, fiftyone
 
 
 def test_embedding_atlas_gets_every_sheet_with_its_place_and_neighbours(batch, tmp_path):

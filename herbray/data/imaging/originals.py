@@ -39,21 +39,11 @@ def read_bytes(image: str) -> bytes:
     if is_on_web(image):
         raise ImageRefused("address", f"the image is at an address on the web; {ADDRESS_REMEDY}")
     if storage.is_address(image):
-        return _read_object(image)
-    if (member := split_member(image)) is not None:
-        return _read_zipped(*member)
-    path = Path(image)
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise ImageRefused("missing", "the path is not a file")
-        if size > MAX_BYTES:
-            raise ImageRefused("too-large", f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageRefused("missing", "no such file") from None
-    except OSError as error:
-        raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
+        data = _read_object(image)
+    elif (member := split_member(image)) is not None:
+        data = _read_zipped(*member)
+    else:
+        data = _read_file(Path(image))
     if not data:
         raise ImageRefused("empty", "the file has zero bytes")
     return data
@@ -64,18 +54,29 @@ def is_on_web(image: str) -> bool:
     return image.lower().startswith(("http://", "https://"))
 
 
+def _read_file(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ImageRefused("missing", "the path is not a file")
+        if size > MAX_BYTES:
+            raise ImageRefused("too-large", f"the file has {size:,} bytes; at most {MAX_BYTES:,} are read")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageRefused("missing", "no such file") from None
+    except OSError as error:
+        raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
+
+
 def _read_zipped(archive: str, name: str) -> bytes:
     try:
-        data = read_member(archive, name, MAX_BYTES)
+        return read_member(archive, name, MAX_BYTES)
     except KeyError:
         raise ImageRefused("missing", f"{archive} has no member of this name") from None
     except OverflowError as error:
         raise ImageRefused("too-large", f"the file has {error}; at most {MAX_BYTES:,} are read") from None
     except OSError as error:
         raise ImageRefused("unreadable", f"the file cannot be read: {error.strerror}") from None
-    if not data:
-        raise ImageRefused("empty", "the file has zero bytes")
-    return data
 
 
 def _read_object(image: str) -> bytes:
@@ -87,6 +88,4 @@ def _read_object(image: str) -> bytes:
         raise ImageRefused("address", str(error)) from None
     if len(data) > MAX_BYTES:
         raise ImageRefused("too-large", f"the object has more than {MAX_BYTES:,} bytes")
-    if not data:
-        raise ImageRefused("empty", "the object has zero bytes")
     return data

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 _SEPARATOR: Final = "!/"  # as in the addresses of Java archives
-_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+READ_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What `zipfile` raises for a member that is damaged, encrypted or compressed by an unknown method."""
 
 
 def join_member(archive: str, name: str) -> str:
@@ -35,7 +37,7 @@ def read_member(archive: str, name: str, limit: int) -> bytes:
         raise OverflowError(f"{opened.getinfo(name).file_size:,} bytes")
     try:
         return opened.read(name)
-    except _ERRORS as error:
+    except READ_ERRORS as error:
         raise OSError(None, f"damaged ({error})") from None
 
 

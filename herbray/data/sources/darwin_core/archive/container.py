@@ -3,14 +3,13 @@
 import re
 import stat
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Final
 
-from herbray.data.imaging.zip_member import join_member, split_member
+from herbray.data.imaging.zip_member import READ_ERRORS, join_member, split_member
 from herbray.data.sources.base import GuardedFolder
 
 MAX_RATIO: Final = 200
@@ -26,7 +25,6 @@ _CHUNK: Final = 1 << 18
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
 _GZIP: Final = b"\x1f\x8b"
 _MAX_LISTED: Final = 100_000  # files of a folder
-_READ_ERRORS: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
 class Container(ABC):
@@ -70,7 +68,7 @@ class Container(ABC):
             with self.open(name) as file:
                 while data := file.read(_CHUNK):
                     yield data
-        except _READ_ERRORS as error:
+        except (*READ_ERRORS, OSError) as error:
             raise ValueError(f"{self.path}: {name} cannot be read ({error}); download the archive again") from None
 
     def read_note(self, name: str) -> bytes:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from herbray.exports import (
+from herbray.exports.batch import Batch, Written
+from herbray.exports.formats import (
     brahms,
     darwin_core,
     embedding_atlas,
@@ -15,7 +16,6 @@ from herbray.exports import (
     symbiota,
     web_annotations,
 )
-from herbray.exports.batch import Batch, Written
 
 
 @dataclass(frozen=True)
