@@ -75,15 +75,12 @@ def lock_path(out: Path) -> Path:
 @contextmanager
 def _hold_claim(out: Path, verb: str) -> Iterator[None]:
     """Hold the claim on an output in a bucket."""
-    held = claim.hold_claim(out, lock_path(out), verb, inside=out.suffix not in FILE_ENDINGS)
-    try:
-        held.__enter__()
-    except claim.ClaimTaken as taken:
-        raise _describe_busy(taken.place, taken.note) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(claim.hold_claim(out, lock_path(out), verb, inside=out.suffix not in FILE_ENDINGS))
+        except claim.ClaimTaken as taken:
+            raise _describe_busy(taken.place, taken.note) from None
         yield
-    finally:
-        held.__exit__(None, None, None)
 
 
 @contextmanager
