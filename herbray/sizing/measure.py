@@ -153,16 +153,21 @@ def _step(spec: Plan, work: Path) -> list[Rate]:
     """The training step, on pixels that are ready and from shards."""
     train = spec.train
     tree = {"objectives": [train.objective.name], "arch": train.encoder.arch, "size": train.encoder.size}
-    steps = max(4, 512 // train.stream.batch)
-    more = {"batch": train.stream.batch, "steps": steps, "rounds": _ROUNDS, "seed": spec.seed}
+    batch = min(train.stream.batch, _most_images() // 4)
+    more = {"batch": batch, "steps": _most_images() // batch, "rounds": _ROUNDS, "seed": spec.seed}
     return _race(parse(Step, tree | more), work)
 
 
 def _forward(spec: Plan, work: Path) -> list[Rate]:
     """The forward pass, on pixels that are ready and from shards."""
     encoder = spec.train.encoder
-    tree = {"sizes": [encoder.size], "arch": encoder.arch, "images": 512, "threads": _cores()}
+    tree = {"sizes": [encoder.size], "arch": encoder.arch, "images": _most_images(), "threads": _cores()}
     return _race(parse(EmbedRate, tree | {"rounds": _ROUNDS, "seed": spec.seed}), work)
+
+
+def _most_images() -> int:
+    """Images of a lap: a CPU takes as long for a few as a GPU for many, and its rate depends little on the batch."""
+    return 128 if describe_machine().gpu is None else 2048
 
 
 def _race(contest: BenchmarkSpec, work: Path) -> list[Rate]:
@@ -197,11 +202,15 @@ MEASURES: Final[dict[str, Callable[[Plan, Path], Any]]] = {
 }
 """What is measured → its function."""
 
+_ON_DEVICE: Final = frozenset(("steps", "embedding"))
+"""What a plan for GPUs reads off a GPU alone."""
+
 
 def measure_rates(spec: Plan, names: Sequence[str] = tuple(MEASURES)) -> list[Rate]:
-    """Measure what the plan needs, within about a minute, and print what is being measured.
+    """Measure what the plan needs, and print what is being measured: for GPUs within a minute, for CPUs within minutes.
 
-    If the plan has a catalogue, its own sheets are read, else drawn ones. Rates of a GPU are measured if there is one.
+    If the plan has a catalogue, its own sheets are read, else drawn ones. Without a GPU here, steps and embedding of a
+    plan for GPUs are left out: the plan would not use them.
 
     Args:
         spec: the plan.
@@ -215,6 +224,9 @@ def measure_rates(spec: Plan, names: Sequence[str] = tuple(MEASURES)) -> list[Ra
     with tempfile.TemporaryDirectory(prefix="herbray-plan-") as folder:
         work = Path(folder)
         for name in names:
+            if name in _ON_DEVICE and spec.cluster.gpus and describe_machine().gpu is None:
+                console.print(f"plan: {name}: not measured, no GPU here", markup=False)
+                continue
             console.print(f"plan: measuring {name} …", markup=False)
             (work / name).mkdir()
             found += MEASURES[name](spec, work / name)
