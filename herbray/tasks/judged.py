@@ -38,7 +38,7 @@ class Share:
     high: float
 
 
-def share_wrong(
+def measure_share(
     places: Indices, wrong: Mask, units: Indices, first: int, last: int, level: float = 0.95
 ) -> Share | None:
     """The share of wrong names in a part of the list; None if none of its sheets is judged.
@@ -65,24 +65,24 @@ def share_wrong(
     return Share(first, last, int(part.sum()), size, value, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def precisions(places: Indices, wrong: Mask, units: Indices, first: Sequence[int] = FIRST) -> list[Share]:
-    """Precision at n: `share_wrong` of the first n of the list, for each n in which more sheets are judged."""
+def measure_precisions(places: Indices, wrong: Mask, units: Indices, first: Sequence[int] = FIRST) -> list[Share]:
+    """Precision at n: `measure_share` of the first n of the list, for each n in which more sheets are judged."""
     found: list[Share] = []
     for n in first:
-        share = share_wrong(places, wrong, units, 1, n)
+        share = measure_share(places, wrong, units, 1, n)
         if share and (not found or share.judged > found[-1].judged):
             found.append(share)
     return found
 
 
-def stretches(places: Indices, wrong: Mask, units: Indices, length: int) -> list[Share]:
+def measure_stretches(places: Indices, wrong: Mask, units: Indices, length: int) -> list[Share]:
     """The share of wrong names down the list, by stretches that grow; those without a judged sheet are left out."""
     ends = [0, *(n for n in FIRST if n < length), length]
-    parts = [share_wrong(places, wrong, units, a + 1, b) for a, b in pairwise(ends)]
+    parts = [measure_share(places, wrong, units, a + 1, b) for a, b in pairwise(ends)]
     return [each for each in parts if each]
 
 
-def average_precision(places: Indices, wrong: Mask) -> float:
+def measure_average_precision(places: Indices, wrong: Mask) -> float:
     """Mean, over the wrong names, of the precision at their places in the list of the judged sheets.
 
     Raises:
@@ -95,7 +95,7 @@ def average_precision(places: Indices, wrong: Mask) -> float:
     return float(precision[ordered].mean())
 
 
-def average_precision_interval(
+def resample_average_precision(
     places: Indices, wrong: Mask, units: Indices, seed: int, resamples: int = 1000
 ) -> tuple[float, float]:
     """Percentile interval, 95 %, of the average precision: wrong names are drawn again by gathering.

@@ -75,7 +75,7 @@ def _true_name(species: str | None, rank: str) -> str | None:
 
 def describe_stretches(known: KnownNames) -> list[str]:
     """Lines on the share of wrong names down the list."""
-    parts = judged.stretches(known.places, known.wrong, known.units, known.length)
+    parts = judged.measure_stretches(known.places, known.wrong, known.units, known.length)
     return [f"Places {each.first:,} to {each.last:,}: {describe_share(each)}" for each in parts]
 
 
@@ -90,11 +90,11 @@ def score_table(known: KnownNames, seed: int) -> pa.Table:
     """Precision at n and average precision: `metric`, `judged`, `gatherings`, `value`; the interval `low`, `high`."""
     rows = [
         {"metric": f"precision_at_{each.last}", **_numbers(each)}
-        for each in judged.precisions(known.places, known.wrong, known.units)
+        for each in judged.measure_precisions(known.places, known.wrong, known.units)
     ]
     if known.wrong.any():
-        low, high = judged.average_precision_interval(known.places, known.wrong, known.units, seed)
-        value = judged.average_precision(known.places, known.wrong)
+        low, high = judged.resample_average_precision(known.places, known.wrong, known.units, seed)
+        value = judged.measure_average_precision(known.places, known.wrong)
         sizes = {"judged": len(known.places), "gatherings": len(np.unique(known.units))}
         rows.append({"metric": "average_precision", **sizes, "value": value, "low": low, "high": high})
     floats = [(name, pa.float64()) for name in ("value", "low", "high")]
