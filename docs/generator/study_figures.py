@@ -31,6 +31,7 @@ class Row:
     """Genus accuracy of an objective from a start, and its gain over the same network without training, in points."""
 
     objective: str
+    label: str  # of the training in the job file; else the objective
     start: str
     accuracy: float
     frozen: float
@@ -73,6 +74,7 @@ def read_rows(folder: Path) -> dict[Place, list[Row]]:
         found.setdefault(Place(folder.name, row["split"]), []).append(
             Row(
                 kind.objective,
+                kind.model,
                 _STARTS.get(kind.init, _DRAWN),
                 means[kind.kind, row["split"]],
                 means[start.kind, row["split"]],
