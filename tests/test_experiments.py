@@ -40,7 +40,7 @@ def test_every_experiment_varies_one_setting_per_training_and_has_three_seeds(pa
         if path.stem not in ("window", "sizes"):  # whose first training is not the defaults
             defaults = flatten({"train": each.__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
             assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
-        if path.stem not in ("window", "geometry", "colour", "herbaria"):
+        if path.stem not in ("window", "geometry", "colour", "herbaria", "sizes"):
             study = flatten({"train": config.parse(KINDS["train"], {"preset": "walker2022"}).model_dump()})
             assert {key: tree[key] for key in differ} == {key: study[key] for key in differ}
     expected = {
@@ -48,5 +48,6 @@ def test_every_experiment_varies_one_setting_per_training_and_has_three_seeds(pa
         "window": {"train.stream.window"},
         "colour": {"train.augment.saturation", "train.augment.tint"},
         "herbaria": {"train.stream.herbaria", "shard.mask"},
+        "sizes": {"train.encoder.size", "train.encoder.init", "train.epochs", "train.sides"},
     }
     assert changed == expected.get(path.stem, DEFAULTS)
