@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from herbray.console.progress import format_duration
 from herbray.data.web.hosts import Conduct, Done, HostImages
 from herbray.flow.cluster import connection
 
@@ -15,10 +16,10 @@ def announce(work: Sequence[HostImages], conduct: Conduct) -> None:
     """Say how many images are asked for, and how long the slowest host will take."""
     rates = {each.host: conduct.hosts.get(each.host, conduct.pace).rate for each in work}
     slowest = max(work, key=lambda each: len(each.images) / rates[each.host])
-    hours, minutes = divmod(round(len(slowest.images) / rates[slowest.host] / 60), 60)
+    least = format_duration(len(slowest.images) / rates[slowest.host])
     connection.console.print(
         f"{sum(len(each.images) for each in work):,} images of {len(work):,} hosts to fetch; {slowest.host or '?'} has "
-        f"{len(slowest.images):,}, at {rates[slowest.host]:g} a second at least {hours}:{minutes:02d} h",
+        f"{len(slowest.images):,}, at {rates[slowest.host]:g} a second at least {least}",
         highlight=False,
         markup=False,
         soft_wrap=True,
