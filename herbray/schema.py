@@ -91,7 +91,7 @@ LINEAGE: Final = pa.schema(
 FETCHED: Final = pa.schema(
     [
         pa.field("image", pa.string(), nullable=False),  # address, as the catalogue has it
-        pa.field("file", pa.string(), nullable=False),  # relative to the store; named by its content
+        pa.field("file", pa.string(), nullable=False),  # relative to the folder; named by its content
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("format", pa.string(), nullable=False),  # "JPEG", "PNG", "TIFF" or "WEBP"
         pa.field("width", pa.int32(), nullable=False),  # pixels

@@ -8,7 +8,7 @@ VERBS: Final = {
         "herbray.flow.fetching.job",
         "Fetch",
         "fetch",
-        "Fetch the images of a catalogue that are on the web into a store.",
+        "Fetch the images of a catalogue that are on the web, with courtesy.",
     ),
     "shard": ("herbray.flow.shards.build", "Shard", "shard", "Split a catalogue and write its images to shards."),
     "train": ("herbray.flow.training.job", "Train", "train", "Train an encoder and register it."),

@@ -24,7 +24,7 @@ def reply(status, body=b"", kind=JPEG, length=None, **headers):
     """A response with its head; `length` may lie."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body) if length is None else length}"]
     lines += [f"Content-Type: {kind}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body
 
 
 class WebServer:
@@ -133,6 +133,14 @@ class WebServer:
             return reply(200, data[: len(data) // 2], length=len(data))
         if kind == "short-length":
             return reply(200, data, length=len(data) // 2)
+        if kind == "garbage":
+            return b"\x00\xff SSH-2.0 hello\r\n\r\n"
+        if kind == "big-head":
+            return reply(200, data, X_Padding="x" * 100_000)
+        if kind == "odd":
+            return reply(200, data, ETag="\udcff\udcfe", Last_Modified="x" * 2000)
+        if kind == "odd-redirect":
+            return reply(302, Location="http://\udcff\udcfe/1.jpg")
         if kind == "huge":
             return reply(200, data, length=2**40)
         if kind == "tagged":

@@ -10,9 +10,8 @@ MAX_BYTES: Final = 256 * 2**20
 """Largest file that is read; a 600 dpi sheet as TIFF has about 190 MB."""
 
 ADDRESS_REMEDY: Final = (
-    "run `herbray fetch` first, which asks their servers for them and puts them into a store, and set images of the "
-    "shard job to it; or put your own files into a folder, set source.images of the catalogue to it, and run `herbray "
-    "catalogue` again"
+    "run `herbray fetch` first, which asks their servers for them, and set images of the shard job to its out; or put "
+    "your own files into a folder, set source.images of the catalogue to it, and run `herbray catalogue` again"
 )
 """What to do about images on the web."""
 

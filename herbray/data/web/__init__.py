@@ -1,1 +1,1 @@
-"""Images on the web: asking for them with courtesy and care, and the store of those that came. No Ray."""
+"""Images on the web: asking for them with courtesy and care, and the folder of those that came. No Ray."""

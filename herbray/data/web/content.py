@@ -52,7 +52,7 @@ def check_content(data: bytes) -> Content:
 
 
 def write_content(out: Path, content: Content, data: bytes) -> None:
-    """Write a checked image into the store; its name follows from its content.
+    """Write a checked image; the name of its file follows from its content.
 
     Raises:
         OSError: the disk is full, or the store does not answer.

@@ -21,12 +21,13 @@ from herbray.data.web.turns import TurnKeeper
 
 _PRODUCT: Final = "herbray"
 _MAX_INFO_BYTES: Final = 1 << 20
+_MAX_TAG: Final = 500  # characters
 
 _Kind = Literal["image", "info", "robots"]
 
 
 class Downloader:
-    """Fetches images into a store, each request in a turn of its host."""
+    """Fetches images into a folder, each request in a turn of its host."""
 
     def __init__(self, client: Client, turns: TurnKeeper, limits: Limits, side: int, out: Path) -> None:
         """Fetch into `out`; `side` is the short side that is asked of IIIF servers, in pixels; 0: as addresses say."""
@@ -35,7 +36,7 @@ class Downloader:
         self._locks: defaultdict[URL, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def fetch(self, image: str, known: Record | None = None) -> Record:
-        """Fetch an image and write it into the store.
+        """Fetch an image and write it into the folder.
 
         Args:
             image: its address, as the catalogue has it.
@@ -66,8 +67,8 @@ class Downloader:
             height=content.height,
             request=str(request),
             side=self._side if base else 0,
-            etag=reply.headers.get("ETag", ""),
-            modified=reply.headers.get("Last-Modified", ""),
+            etag=_read_tag(reply, "ETag"),
+            modified=_read_tag(reply, "Last-Modified"),
             fetched_at=now,
             checked_at=now,
         )
@@ -145,6 +146,12 @@ class Downloader:
             detail = f"{site}/robots.txt cannot be read ({error}), so nothing is asked for"
             raise NotFetched("robots", detail, passing=True) from None
         return robots.parse_rules(reply.body, _PRODUCT)
+
+
+def _read_tag(reply: Reply, name: str) -> str:
+    """A header that a later request repeats; empty if it is missing or cannot be repeated."""
+    text = reply.headers.get(name, "")
+    return text if text.isascii() and text.isprintable() and len(text) <= _MAX_TAG else ""
 
 
 def _condition(known: Record) -> dict[str, str]:

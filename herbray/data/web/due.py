@@ -34,7 +34,7 @@ def list_due(
     Args:
         images: addresses in the order of the catalogue, each once.
         records: what earlier runs did.
-        files: of the store, with their sizes.
+        files: of fetched images, with their sizes.
         again: which are asked for again.
     """
     due: defaultdict[str, list[str]] = defaultdict(list)

@@ -1,5 +1,7 @@
 """Why an image was not fetched."""
 
+from herbray.data.refusals import make_storable
+
 
 class NotFetched(Exception):
     """An image, or a file that says how to ask for it, did not come.
@@ -15,5 +17,5 @@ class NotFetched(Exception):
         self, reason: str, detail: str, *, passing: bool = False, trouble: bool = False, wait_s: float = 0.0
     ) -> None:
         """Store the facts in addition to the message."""
-        super().__init__(detail)
+        super().__init__(make_storable(detail))  # it may quote the server
         self.reason, self.is_passing, self.is_trouble, self.wait_s = reason, passing, trouble, wait_s

@@ -15,7 +15,7 @@ from herbray.data.web.settings import Limits, Pace
 from herbray.data.web.turns import TurnKeeper
 
 JOURNALS: Final = "journal"
-"""Folder of the journals in a store."""
+"""Folder of the journals, in that of the images."""
 
 _MAX_HOSTS: Final = 32  # side by side in a process; each may hold an image in memory
 _REPORT_S: Final = 1.0
@@ -63,10 +63,10 @@ class Conduct:
 def fetch_hosts(
     out: Path, group: int, work: Sequence[HostImages], conduct: Conduct, turns: TurnKeeper
 ) -> Iterator[Done]:
-    """Fetch the images of some hosts into a store.
+    """Fetch the images of some hosts into a folder.
 
     Args:
-        out: the store.
+        out: the folder.
         group: number of this process among those that fetch.
         work: the images; each host occurs once.
         conduct: how they are asked for.
@@ -76,7 +76,7 @@ def fetch_hosts(
         About once a second, how much is done.
 
     Raises:
-        OSError: the store cannot be written.
+        OSError: the folder cannot be written.
     """
     loop = asyncio.new_event_loop()
     with Journal(out / JOURNALS, new_name(group)) as journal:
@@ -129,7 +129,7 @@ class _Run:
 
     async def _fetch_host(self, work: HostImages, downloader: Downloader) -> None:
         limits = self._conduct.limits
-        waiting: Sequence[str] = work.images
+        waiting: _Waiting = dict.fromkeys(work.images)
         async with self._gate:
             for attempt in range(1, limits.attempts + 1):
                 waiting = await self._fetch_all(work, waiting, downloader, is_last=attempt == limits.attempts)
@@ -138,30 +138,33 @@ class _Run:
                 await asyncio.sleep(limits.pause_s * 2 ** (attempt - 1))
 
     async def _fetch_all(
-        self, work: HostImages, images: Sequence[str], downloader: Downloader, is_last: bool
-    ) -> Sequence[str]:
+        self, work: HostImages, images: "_Waiting", downloader: Downloader, is_last: bool
+    ) -> "_Waiting":
         """Fetch images of a host, as many at once as its pace allows; returns those to ask for again."""
-        queue, again = iter(images), list[str]()
+        queue, again = iter(images.items()), dict[str, NotFetched | None]()
 
         async def fetch_next() -> None:
-            for image in queue:
-                if not await self._settle(work, image, downloader, is_last):
-                    again.append(image)
+            for image, before in queue:
+                try:
+                    record = await downloader.fetch(image, work.known.get(image))
+                except NotFetched as error:
+                    failure = before if before and error.reason == "host" else error  # the better of two reasons
+                    if error.is_passing and not is_last:
+                        again[image] = failure
+                        continue
+                    record = work.known.get(image) or _make_refusal(image, failure)  # what is there is kept
+                self._journal.append(record)
+                self.done[work.host] = self.done.get(work.host, 0) + 1
 
         async with asyncio.TaskGroup() as lanes:
             for _ in range(self._conduct.hosts.get(work.host, self._conduct.pace).concurrency):
                 lanes.create_task(fetch_next())
         return again
 
-    async def _settle(self, work: HostImages, image: str, downloader: Downloader, is_last: bool) -> bool:
-        """Fetch or refuse an image; False if it should be asked for again."""
-        known = work.known.get(image)
-        try:
-            record = await downloader.fetch(image, known)
-        except NotFetched as error:
-            if error.is_passing and not is_last:
-                return False
-            record = known or Record(image, error.reason, str(error), error.is_passing)  # what is there is kept
-        self._journal.append(record)
-        self.done[work.host] = self.done.get(work.host, 0) + 1
-        return True
+
+_Waiting = dict[str, NotFetched | None]
+"""Address of an image → why it did not come when it was asked for."""
+
+
+def _make_refusal(image: str, failure: NotFetched) -> Record:
+    return Record(image, failure.reason, str(failure), failure.is_passing)

@@ -27,7 +27,7 @@ class Record:
         reason: why it was refused, as a short code; empty: it was fetched.
         detail: the reason as a sentence.
         passing: whether a later run asks again.
-        file: relative to the store; named by its content.
+        file: relative to the folder; named by its content.
         bytes: size of the file.
         format: "JPEG", "PNG", "TIFF" or "WEBP".
         width: of the image, in pixels.
@@ -107,7 +107,7 @@ def new_name(group: int) -> str:
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """Address → last record of each image, from all journals of a store."""
+    """Address → last record of each image, from all journals of a folder."""
     found: dict[str, Record] = {}
     for path in storage.glob(folder, f"*{_ENDING}"):
         for line in storage.read_bytes(path).split(b"\n"):

@@ -1,1 +1,1 @@
-"""Fetching the images of a catalogue from the web into a store."""
+"""Fetching the images of a catalogue from the web into a folder."""

@@ -1,4 +1,4 @@
-"""The fetch job: the images of a catalogue that are on the web → a store of files, which the shard job reads."""
+"""The fetch job: the images of a catalogue that are on the web → a folder of files, which the shard job reads."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from herbray import __version__, schema, storage
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import QuarantineLimit
-from herbray.data.web import records, store
+from herbray.data.web import fetched, records
 from herbray.data.web.addresses import Network
 from herbray.data.web.due import Again, deal, find_host, is_fetched, list_due
 from herbray.data.web.hosts import JOURNALS, Conduct, Done, HostImages, fetch_hosts
@@ -32,12 +32,14 @@ _DAY_S: Final = 86_400
 
 
 class Fetch(Spec):
-    """The fetch job. Reads a catalogue folder, writes a store of images."""
+    """The fetch job. Reads a catalogue folder, writes a folder of images."""
 
     catalogue: Path = Field(
         Path("runs/catalogue"), description="folder of the catalogue, written by `herbray catalogue`"
     )
-    out: Path = Field(Path("runs/images"), description="folder of the store; several catalogues may share one")
+    out: Path = Field(
+        Path("runs/images"), description="folder that receives the images; several catalogues may share one"
+    )
     contact: str = Field(
         description="your e-mail address or web page: the header User-Agent tells it to the owners of the servers"
     )
@@ -75,10 +77,10 @@ class Fetch(Spec):
 
 
 def fetch(spec: Fetch) -> dict[str, Any]:
-    """Fetch the images that the store lacks, and return the manifest.
+    """Fetch the images that the folder lacks, and return the manifest.
 
     Raises:
-        ValueError: `contact` cannot be used, the catalogue cannot be read, or the nodes do not share the store.
+        ValueError: `contact` cannot be used, the catalogue cannot be read, or the nodes do not share the folder.
         QuarantineLimit: too many images were refused.
         Unreachable: too many images did not come for a passing reason; the same command asks for them again.
         RuntimeError: the counts do not add up.
@@ -86,9 +88,9 @@ def fetch(spec: Fetch) -> dict[str, Any]:
     conduct = Conduct(name_agent(spec.contact), spec.pace, _lower(spec.hosts), spec.limits, spec.side, spec.networks)
     images, others = _list_images(catalogue.read(spec.catalogue))
     storage.make_folder(spec.out)
-    storage.remove(spec.out / store.MANIFEST_FILE)  # written last: a store without a manifest is not finished
+    storage.remove(spec.out / fetched.MANIFEST_FILE)  # written last: a folder without a manifest is not finished
     known = records.read_records(spec.out / JOURNALS)
-    work = list_due(images, known, store.list_files(spec.out), _again(spec))
+    work = list_due(images, known, fetched.list_files(spec.out), _again(spec))
     if work:
         announce(work, conduct)
         show(_run(spec, work, conduct), work, Counter(map(find_host, images)))
@@ -97,7 +99,7 @@ def fetch(spec: Fetch) -> dict[str, Any]:
 
 def _list_images(table: pa.Table) -> tuple[dict[str, str], int]:
     """The images on the web, each with the first specimen that it shows; and the number of other images."""
-    is_on_web = store.find_web_images(table["image"])
+    is_on_web = fetched.find_web_images(table["image"])
     images: dict[str, str] = {}
     for image, specimen in zip(
         *table.filter(is_on_web).select(["image", "specimen_id"]).to_pydict().values(), strict=True
@@ -128,7 +130,7 @@ def _run(spec: Fetch, work: list[HostImages], conduct: Conduct) -> Iterator[Done
 
 def _finish(spec: Fetch, images: Mapping[str, str], others: int) -> dict[str, Any]:
     """Write the tables and the manifest, and return it."""
-    files = store.list_files(spec.out)
+    files = fetched.list_files(spec.out)
     found = records.read_records(spec.out / JOURNALS)
     known = {image: record for image, record in found.items() if record.reason or is_fetched(record, files)}
     ours = {image: known[image] for image in images if image in known}
@@ -145,8 +147,8 @@ def _finish(spec: Fetch, images: Mapping[str, str], others: int) -> dict[str, An
             "one on storage that all nodes share; otherwise this is a bug in herbray, please report it"
         )
     records.compact(spec.out / JOURNALS, known.values())
-    store.remove_files(spec.out, files.keys() - {record.file for record in known.values()})
-    store.write_tables(spec.out, known, [store.make_refusal(each, images[each.image]) for each in refused])
+    fetched.remove_files(spec.out, files.keys() - {record.file for record in known.values()})
+    fetched.write_tables(spec.out, known, [fetched.make_refusal(each, images[each.image]) for each in refused])
     reasons = dict(Counter(record.reason for record in refused).most_common())
     manifest = {
         "table": "images",
@@ -158,7 +160,7 @@ def _finish(spec: Fetch, images: Mapping[str, str], others: int) -> dict[str, An
         "bytes": sum(record.bytes for record in ours.values()),
         "notes": list(_describe_repeated(ours)),
     }
-    storage.write_note(spec.out / store.MANIFEST_FILE, manifest)
+    storage.write_note(spec.out / fetched.MANIFEST_FILE, manifest)
     _check_quarantine(spec, len(images), refused, reasons)
     return manifest
 

@@ -21,7 +21,7 @@ from herbray.data.labels import Labels, list_lineages, read_labels
 from herbray.data.planning.shard_plan import ShardFile, plan_shards
 from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import Splits, split
-from herbray.data.web import store
+from herbray.data.web import fetched
 from herbray.flow.cluster import connection
 from herbray.flow.shards.write_file import ShrinkSettings, write_shard_file
 
@@ -39,8 +39,8 @@ class Shard(Spec):
     out: Path = Field(Path("runs/shards"), description="folder that receives the shards")
     images: Path = Field(
         Path("runs/images"),
-        description="store that `herbray fetch` wrote, where the images of the catalogue that are on the web are taken "
-        "from; others are read where they are",
+        description="folder that `herbray fetch` wrote: images of the catalogue that are on the web are taken from it, "
+        "others are read where they are",
     )
     splits: Splits = Splits()
     labels: Labels = Labels()
@@ -94,7 +94,7 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     storage.remove(spec.out / "manifest.json")  # written last: shards without a manifest are not finished
     _remove_stale_files(spec.out, {file.path for file in files})
     with connection.connect():
-        roots = (store.name_root(spec.images), about["root"])
+        roots = (fetched.name_root(spec.images), about["root"])
         notes = sorted(_run_tasks(spec, table, files, roots), key=lambda note: str(note["file"]))
     _check_shared(spec.out, files)
     tables.write(spec.out / "lineage.parquet", list_lineages(table, spec.labels.rank))
@@ -132,23 +132,23 @@ def read_catalogue(spec: Shard) -> pa.Table:
 
 
 def _locate_images(spec: Shard, table: pa.Table) -> pa.Table:
-    """Put the files of the store in place of images on the web.
+    """Put fetched files in place of images on the web.
 
     Raises:
-        ValueError: there are more images on the web that are not in the store than may be refused; a few go to
+        ValueError: there are more images on the web that were not fetched than may be refused; a few go to
             quarantine.
     """
-    if not pc.any(store.find_web_images(table["image"])).as_py():
+    if not pc.any(fetched.find_web_images(table["image"])).as_py():
         return table
-    has_store = store.is_store(spec.images)
-    if has_store:
-        images = store.locate_images(table["image"], spec.images)
+    has_fetched = fetched.is_finished(spec.images)
+    if has_fetched:
+        images = fetched.locate_images(table["image"], spec.images)
         table = table.set_column(table.column_names.index("image"), schema.CATALOGUE.field("image"), images)
-    is_remote = store.find_web_images(table["image"])
+    is_remote = fetched.find_web_images(table["image"])
     remote = pc.sum(is_remote).as_py() or 0
     if remote > spec.max_quarantined * max(1, len(table)):
         example = table["image"].filter(is_remote)[0].as_py()
-        without = f", and not in {storage.show(spec.images)}" if has_store else ""
+        without = f", and not in {storage.show(spec.images)}" if has_fetched else ""
         raise ValueError(
             f"{spec.catalogue}: {remote:,} of {len(table):,} images are addresses on the web{without}, such as "
             f"{example:.200}; {originals.ADDRESS_REMEDY}"

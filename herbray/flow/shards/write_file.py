@@ -39,7 +39,7 @@ def write_shard_file(
             column; a row without boxes is then refused.
         bags: label and number of rows of each bag.
         shrink: how images are reduced.
-        roots: the folders of the images: the store of fetched ones, and that of the catalogue's source.
+        roots: the folders of the images: that of fetched ones, and that of the catalogue's source.
 
     Returns:
         `fingerprint`, `file`, `rows` (planned), `bags` (written) and `refused` (rows of the quarantine).

@@ -34,7 +34,7 @@ def test_a_killed_process_has_written_every_record(tmp_path):
 def test_a_journal_in_a_bucket_is_written_in_parts(bucket):
     from herbray.storage import path_of
 
-    folder = path_of("s3://sheets/store/journal")
+    folder = path_of("s3://sheets/images/journal")
     with Journal(folder, new_name(0)) as journal:
         journal.append(Record("x"))
         assert read_records(folder) == {}

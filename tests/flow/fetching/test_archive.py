@@ -42,7 +42,10 @@ def download(request, server, tmp_path):
         lines[1::2] = [line.replace(b"Pectocarya", b"Cryptantha") for line in lines[1::2]]
         (folder / "occurrences.csv").write_bytes(b"\n".join(lines))
         return folder
-    rows = [f"urn:x:{n},Rubus,Rubus sp{n % 9},K{n % 3},PreservedSpecimen,https://h{n % 5}.org/{n}" for n in range(120)]
+    rows = [
+        f"urn:x:{n},{'Rubus' if n % 2 else 'Rosa'},Rubus sp{n % 9},K{n % 3},PreservedSpecimen,https://h{n % 5}.org/{n}"
+        for n in range(120)
+    ]
     head = "occurrenceID,genus,scientificName,institutionCode,basisOfRecord,associatedMedia"
     folder.mkdir()
     (folder / "occurrence.csv").write_bytes(rewrite(server, "\n".join([head, *rows]).encode()))

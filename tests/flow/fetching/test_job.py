@@ -27,6 +27,7 @@ BAD = {
     **{"404": "http-404", "403": "http-403", "450": "http-450", "500": "http-500"},
     **{"html": "not-an-image", "text": "not-an-image", "slow": "timeout", "endless": "too-large"},
     **{"cut-off": "cut-off", "huge": "too-large", "hang-up": "no-connection"},
+    **{"garbage": "malformed", "big-head": "malformed", "odd-redirect": "address"},
     **{"loop": "redirect-loop", "hops": "redirects", "private": "private-address"},
 }
 
@@ -34,8 +35,17 @@ BAD = {
 def test_each_way_to_misbehave_is_refused_by_name_and_nothing_else_is_lost_or_written(server, fetch_all, tmp_path):
     bad = [server.url(f"/{kind}/9.jpg") for kind in (*BAD, "short-length")]
     good = [server.url(f"/ok/{number}.jpg") for number in range(20)]
-    manifest = fetch_all([*bad, *good, server.url("/429/1.jpg"), server.url("/503/2.jpg"), server.url("/hops/3.jpg")])
-    assert manifest["counts"] == {"images": 38, "fetched": 23, "quarantined": 15, "skipped": 0}
+    manifest = fetch_all(
+        [
+            *bad,
+            *good,
+            server.url("/429/1.jpg"),
+            server.url("/503/2.jpg"),
+            server.url("/hops/3.jpg"),
+            server.url("/odd/4.jpg"),
+        ]
+    )
+    assert manifest["counts"] == {"images": 42, "fetched": 24, "quarantined": 18, "skipped": 0}
     found = refused(tmp_path)
     assert found.pop("short-length") in ("truncated", "malformed")  # where the network cuts decides
     assert found == BAD
