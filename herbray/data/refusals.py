@@ -42,7 +42,7 @@ class RefusalLog:
 
 
 def make_storable(text: str | None) -> str | None:
-    """Replace unpaired surrogates, which file names and headers may contain, by question marks: they cannot be stored."""
+    """Replace unpaired surrogates, which file names and headers may contain, by question marks, which can be stored."""
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 

@@ -1,6 +1,5 @@
 """One request to a server that is not trusted: bounded in time and size, to an address that was checked."""
 
-import asyncio
 import email.utils
 import time
 from collections.abc import Mapping, Sequence
@@ -118,8 +117,8 @@ def _explain(error: Exception, seconds: float) -> NotFetched:
         return NotFetched("private-address", str(cause))
     if isinstance(error, aiohttp.InvalidURL | ValueError):
         return NotFetched("address", f"the address cannot be asked ({_line(error)})")
-    reasons: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str], ...] = (
-        ((TimeoutError, asyncio.TimeoutError), "timeout", f"no complete reply within {seconds:g} s"),
+    reasons: tuple[tuple[type[Exception], str, str], ...] = (
+        (TimeoutError, "timeout", f"no complete reply within {seconds:g} s"),
         (aiohttp.ClientConnectorDNSError, "unknown-host", f"the name of the host is not known ({_line(cause)})"),
         (aiohttp.ClientSSLError, "certificate", f"no secure connection ({_line(error)})"),
         (aiohttp.ClientPayloadError, "cut-off", "the connection ended before the end of the file"),

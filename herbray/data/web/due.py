@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from herbray.data.draws import draw_numbers
 from herbray.data.web.addresses import host_of, read_url
 from herbray.data.web.failure import NotFetched
 from herbray.data.web.hosts import HostImages
@@ -31,18 +32,25 @@ def list_due(
 ) -> list[HostImages]:
     """The images to ask for, hosts with most of them first.
 
+    The images of a host come in an order drawn by hash, so that a folder of broken images does not look like a host in
+    trouble; those that did not come earlier are the last.
+
     Args:
-        images: addresses in the order of the catalogue, each once.
+        images: addresses, each once.
         records: what earlier runs did.
         files: of fetched images, with their sizes.
         again: which are asked for again.
     """
-    due: defaultdict[str, list[str]] = defaultdict(list)
-    for image in images:
-        if _is_due(image, records.get(image), files, again):
-            due[find_host(image)].append(image)
-    known = {image: records[image] for each in due.values() for image in each if is_fetched(records.get(image), files)}
-    found = [HostImages(host, tuple(each), {i: known[i] for i in each if i in known}) for host, each in due.items()]
+    due = [image for image in images if _is_due(image, records.get(image), files, again)]
+    known = {image: records[image] for image in due if image in records}
+    known = {image: record for image, record in known.items() if record.reason or is_fetched(record, files)}
+    places = zip(
+        (bool(known[i].reason) if i in known else False for i in due), draw_numbers(0, "fetch", due), strict=True
+    )
+    by_host: defaultdict[str, list[str]] = defaultdict(list)
+    for _, image in sorted(zip(places, due, strict=True)):
+        by_host[find_host(image)].append(image)
+    found = [HostImages(host, tuple(each), {i: known[i] for i in each if i in known}) for host, each in by_host.items()]
     return sorted(found, key=lambda work: (-len(work.images), work.host))
 
 

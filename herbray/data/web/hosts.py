@@ -10,7 +10,7 @@ from herbray.data.web.addresses import Network
 from herbray.data.web.client import Client
 from herbray.data.web.download import Downloader
 from herbray.data.web.failure import NotFetched
-from herbray.data.web.records import Journal, Record, new_name
+from herbray.data.web.records import Journal, Record, new_name, read_records
 from herbray.data.web.settings import Limits, Pace
 from herbray.data.web.turns import TurnKeeper
 
@@ -31,7 +31,7 @@ class HostImages:
     Attributes:
         host: its name; empty for addresses that cannot be read.
         images: addresses, as the catalogue has them.
-        known: those of which the server is only asked whether they have changed.
+        known: what earlier runs did: of fetched ones, the server is only asked whether they have changed.
     """
 
     host: str
@@ -50,6 +50,7 @@ class Conduct:
         limits: on requests.
         side: pixels of the short side that are wanted of IIIF images; 0: as the address says.
         networks: that may be asked although they are not public.
+        since: name of a journal that starts with the run: images in later ones are settled.
     """
 
     agent: str
@@ -58,12 +59,13 @@ class Conduct:
     limits: Limits
     side: int
     networks: tuple[Network, ...]
+    since: str = field(default_factory=lambda: new_name(0))
 
 
 def fetch_hosts(
     out: Path, group: int, work: Sequence[HostImages], conduct: Conduct, turns: TurnKeeper
 ) -> Iterator[Done]:
-    """Fetch the images of some hosts into a folder.
+    """Fetch the images of some hosts into a folder; go on where another process of this run has stopped.
 
     Args:
         out: the folder.
@@ -115,6 +117,7 @@ class _Run:
     def __init__(self, out: Path, conduct: Conduct, turns: TurnKeeper, journal: Journal) -> None:
         self._out, self._conduct, self._turns, self._journal = out, conduct, turns, journal
         self._gate = asyncio.Semaphore(_MAX_HOSTS)
+        self._known: dict[str, Record] = {}
         self.done: Done = {}
 
     async def fetch(self, work: Sequence[HostImages]) -> None:
@@ -124,12 +127,15 @@ class _Run:
             asyncio.TaskGroup() as tasks,
         ):
             downloader = Downloader(client, self._turns, conduct.limits, conduct.side, self._out)
+            settled = read_records(self._out / JOURNALS, conduct.since)
             for each in work:
-                tasks.create_task(self._fetch_host(each, downloader))
+                waiting = [image for image in each.images if image not in settled or settled[image].passing]
+                self.done[each.host] = len(each.images) - len(waiting)
+                self._known |= each.known
+                tasks.create_task(self._fetch_host(each, waiting, downloader))
 
-    async def _fetch_host(self, work: HostImages, downloader: Downloader) -> None:
+    async def _fetch_host(self, work: HostImages, waiting: Sequence[str], downloader: Downloader) -> None:
         limits = self._conduct.limits
-        waiting: _Waiting = dict.fromkeys(work.images)
         async with self._gate:
             for attempt in range(1, limits.attempts + 1):
                 waiting = await self._fetch_all(work, waiting, downloader, is_last=attempt == limits.attempts)
@@ -138,23 +144,25 @@ class _Run:
                 await asyncio.sleep(limits.pause_s * 2 ** (attempt - 1))
 
     async def _fetch_all(
-        self, work: HostImages, images: "_Waiting", downloader: Downloader, is_last: bool
-    ) -> "_Waiting":
+        self, work: HostImages, images: Sequence[str], downloader: Downloader, is_last: bool
+    ) -> Sequence[str]:
         """Fetch images of a host, as many at once as its pace allows; returns those to ask for again."""
-        queue, again = iter(images.items()), dict[str, NotFetched | None]()
+        queue, again = iter(images), list[str]()
 
         async def fetch_next() -> None:
-            for image, before in queue:
+            for image in queue:
+                known = self._known.get(image)
+                before = known if known and not known.reason else None
                 try:
-                    record = await downloader.fetch(image, work.known.get(image))
+                    record = await downloader.fetch(image, before)
                 except NotFetched as error:
-                    failure = before if before and error.reason == "host" else error  # the better of two reasons
-                    if error.is_passing and not is_last:
-                        again[image] = failure
-                        continue
-                    record = work.known.get(image) or _make_refusal(image, failure)  # what is there is kept
+                    record = _choose_record(known, image, error)
+                self._known[image] = record
                 self._journal.append(record)
-                self.done[work.host] = self.done.get(work.host, 0) + 1
+                if record.passing and not is_last:
+                    again.append(image)
+                else:
+                    self.done[work.host] += 1
 
         async with asyncio.TaskGroup() as lanes:
             for _ in range(self._conduct.hosts.get(work.host, self._conduct.pace).concurrency):
@@ -162,9 +170,8 @@ class _Run:
         return again
 
 
-_Waiting = dict[str, NotFetched | None]
-"""Address of an image → why it did not come when it was asked for."""
-
-
-def _make_refusal(image: str, failure: NotFetched) -> Record:
-    return Record(image, failure.reason, str(failure), failure.is_passing)
+def _choose_record(known: Record | None, image: str, error: NotFetched) -> Record:
+    """The record of an image that did not come: what was fetched earlier is kept, or the better of two reasons."""
+    if known and (not known.reason or error.reason == "host"):
+        return known
+    return Record(image, error.reason, str(error), error.is_passing)

@@ -106,10 +106,12 @@ def new_name(group: int) -> str:
     return f"{time.time_ns():020d}-{group:04d}"
 
 
-def read_records(folder: Path) -> dict[str, Record]:
-    """Address → last record of each image, from all journals of a folder."""
+def read_records(folder: Path, since: str = "") -> dict[str, Record]:
+    """Address → last record of each image, from all journals of a folder, or those that started `since` another."""
     found: dict[str, Record] = {}
     for path in storage.glob(folder, f"*{_ENDING}"):
+        if path.name < since:
+            continue
         for line in storage.read_bytes(path).split(b"\n"):
             if record := _read_line(line):
                 found[record.image] = record

@@ -83,7 +83,6 @@ def fetch(spec: Fetch) -> dict[str, Any]:
         ValueError: `contact` cannot be used, the catalogue cannot be read, or the nodes do not share the folder.
         QuarantineLimit: too many images were refused.
         Unreachable: too many images did not come for a passing reason; the same command asks for them again.
-        RuntimeError: the counts do not add up.
     """
     conduct = Conduct(name_agent(spec.contact), spec.pace, _lower(spec.hosts), spec.limits, spec.side, spec.networks)
     images, others = _list_images(catalogue.read(spec.catalogue))
@@ -142,9 +141,10 @@ def _finish(spec: Fetch, images: Mapping[str, str], others: int) -> dict[str, An
         "skipped": others,
     }
     if counts["images"] != counts["fetched"] + counts["quarantined"] + counts["skipped"]:
-        raise RuntimeError(
-            f"{spec.out}: counts do not add up: {counts}. If nodes of a cluster do not share this folder, set out to "
-            "one on storage that all nodes share; otherwise this is a bug in herbray, please report it"
+        lost = next(image for image in images if image not in ours)
+        raise ValueError(
+            f"{spec.out}: {len(images) - len(ours):,} images were asked for, but left no trace, e.g. {lost:.200}: "
+            "the nodes of the cluster do not share this folder; set out to a folder on storage that all nodes share"
         )
     records.compact(spec.out / JOURNALS, known.values())
     fetched.remove_files(spec.out, files.keys() - {record.file for record in known.values()})

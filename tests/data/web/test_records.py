@@ -1,3 +1,4 @@
+from herbray.data.draws import draw_numbers
 from herbray.data.web.due import Again, deal, is_fetched, list_due
 from herbray.data.web.hosts import HostImages
 from herbray.data.web.records import Journal, Record, compact, new_name, read_records
@@ -67,8 +68,11 @@ def test_only_what_is_missing_is_due():
     assert due(records, Again(True, 0, 0)) == {"short", "gone", "failed", "refused"}
     assert due([kept], Again(False, 101, 512)) == {"kept"}
     assert due([kept], Again(False, 99, 512)) == set()
+    (work,) = list_due([each.image for each in (failed, short)], {each.image: each for each in records}, {}, NEVER)
+    assert (work.images, work.known) == ((short.image, failed.image), {failed.image: failed})  # what failed is the last
     assert not is_fetched(None, {"": 0})
     (work,) = list_due([kept.image, WEB.format("new")], {kept.image: kept}, {"f": 7}, Again(False, 101, 0))
+    assert [*work.images] == sorted(work.images, key=lambda image: draw_numbers(0, "fetch", [image])[0])
     assert (work.known, len(work.images)) == ({kept.image: kept}, 2)
 
 

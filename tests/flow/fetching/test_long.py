@@ -26,7 +26,7 @@ def addresses(server):
     for number in range(SHEETS - DEAD):
         bad = BAD[number // 20 % len(BAD)] if number % 20 == 11 else None
         good = PASSING[number // 20 % len(PASSING)] if number % 20 == 5 else "ok"
-        yield server.url(f"/{bad or good}/{number}.jpg", living[number % 4])
+        yield server.url(f"/{bad or good}/{number}.jpg", living[number // 7 % 4])
     for number in range(DEAD):
         yield server.url(f"/ok/{number}.jpg", server.hosts[4])
 
