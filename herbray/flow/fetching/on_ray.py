@@ -47,13 +47,14 @@ def fetch_on_ray(out: Path, groups: Sequence[Sequence[HostImages]], conduct: Con
     Raises:
         ValueError: see `connection.fetch_result`.
     """
-    keeper = ray.remote(num_cpus=0, max_concurrency=_MAX_WAITING)(Turns)
-    actor = keeper.remote(conduct.pace, conduct.hosts, conduct.limits)
+    keeper: Any = ray.remote(Turns)
+    actor = keeper.options(num_cpus=0, max_concurrency=_MAX_WAITING).remote(conduct.pace, conduct.hosts, conduct.limits)
     fetch = ray.remote(num_cpus=1, max_retries=3, num_returns="streaming", scheduling_strategy="SPREAD")(_fetch_group)
     place = str(out.absolute())
-    streams = [fetch.remote(place, number, work, conduct, actor) for number, work in enumerate(groups)]
+    streams: list[Any] = [fetch.remote(place, number, work, conduct, actor) for number, work in enumerate(groups)]
     while streams:
-        for stream in ray.wait(streams, num_returns=1)[0]:
+        ready: list[Any] = ray.wait(streams, num_returns=1)[0]
+        for stream in ready:
             try:
                 yield connection.fetch_result(next(stream))
             except StopIteration:

@@ -29,7 +29,7 @@ def rewrite(server, text):
     return re.sub(rb"https?://([^/,\"\s]+)/[^,\"\s]*", lead, text)
 
 
-@pytest.fixture(params=["a table of our own", "a genuine archive of SEINet"])
+@pytest.fixture(params=["a table of our own", pytest.param("a genuine archive of SEINet", marks=pytest.mark.long)])
 def download(request, server, tmp_path):
     """A download whose images are on the server."""
     folder = tmp_path / "download"
