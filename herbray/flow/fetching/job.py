@@ -1,5 +1,6 @@
 """The fetch job: the images of a catalogue that are on the web → a folder of files, which the shard job reads."""
 
+import ipaddress
 import os
 import time
 from collections import Counter
@@ -10,14 +11,13 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from herbray import __version__, schema, storage
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import QuarantineLimit
 from herbray.data.web import fetched, records
-from herbray.data.web.addresses import Network
 from herbray.data.web.due import Again, deal, find_host, is_fetched, list_due
 from herbray.data.web.hosts import JOURNALS, Conduct, Done, HostImages, fetch_hosts
 from herbray.data.web.records import Record
@@ -55,7 +55,7 @@ class Fetch(Spec):
         description="pixels of the short side that are asked of IIIF servers; twice the `side` of the shards keeps "
         "their quality; 0: the size that the catalogue names",
     )
-    networks: tuple[Network, ...] = Field(
+    networks: tuple[str, ...] = Field(
         (),
         description="networks that may be asked although they are not on the public internet, e.g. `[10.1.0.0/16]` for "
         "a server of your own institution",
@@ -75,6 +75,13 @@ class Fetch(Spec):
     )
     max_quarantined: float = Field(0.05, ge=0, le=1, description="the job fails if a larger share of images is refused")
 
+    @field_validator("networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for each in networks:
+            ipaddress.ip_network(each)  # its errors say what is wrong
+        return networks
+
 
 def fetch(spec: Fetch) -> dict[str, Any]:
     """Fetch the images that the folder lacks, and return the manifest.
@@ -84,7 +91,8 @@ def fetch(spec: Fetch) -> dict[str, Any]:
         QuarantineLimit: too many images were refused.
         Unreachable: too many images did not come for a passing reason; the same command asks for them again.
     """
-    conduct = Conduct(name_agent(spec.contact), spec.pace, _lower(spec.hosts), spec.limits, spec.side, spec.networks)
+    networks = tuple(map(ipaddress.ip_network, spec.networks))
+    conduct = Conduct(name_agent(spec.contact), spec.pace, _lower(spec.hosts), spec.limits, spec.side, networks)
     images, others = _list_images(catalogue.read(spec.catalogue))
     storage.make_folder(spec.out)
     storage.remove(spec.out / fetched.MANIFEST_FILE)  # written last: a folder without a manifest is not finished

@@ -32,22 +32,6 @@ def test_a_killed_process_has_written_every_record(tmp_path):
     journal.__exit__()
 
 
-def test_a_journal_in_a_bucket_is_written_in_parts(bucket):
-    from herbray.storage import path_of
-
-    folder = path_of("s3://sheets/images/journal")
-    with Journal(folder, new_name(0)) as journal:
-        journal.append(Record("x"))
-        assert read_records(folder) == {}
-        journal._since -= 60
-        journal.append(Record("y"))
-        assert read_records(folder).keys() == {"x", "y"}
-        journal.append(Record("x", reason="robots"))
-    assert read_records(folder)["x"].reason == "robots"
-    compact(folder, [Record("z")])
-    assert read_records(folder).keys() == {"z"}
-
-
 NEVER = Again(False, 0, 0)
 
 

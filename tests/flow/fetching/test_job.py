@@ -1,15 +1,23 @@
+import ipaddress
 import itertools
 import json
 import os
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from web_server import PRIVATE, draw
 
 from herbray import __version__, config, schema, storage
+from herbray.data import catalogue
 from herbray.data.catalogue import QuarantineLimit
+from herbray.data.web.fetched import locate_images
+from herbray.data.web.hosts import Conduct, HostImages, fetch_hosts
+from herbray.data.web.settings import Limits, Pace
+from herbray.data.web.turns import Turns
 from herbray.exit_codes import Unreachable
 from herbray.flow.fetching.job import Fetch
+from herbray.flow.shards.build import Shard, shard
 
 
 def refused(folder):
@@ -82,8 +90,8 @@ def test_the_contact_is_in_every_request_and_must_be_ones_own(server, fetch_all)
     for contact in ("you@herbarium.example", "me@example.org", "nobody", "a@b.org\r\nCookie: x"):
         with pytest.raises(ValueError, match="contact"):
             fetch_all(contact=contact)
-    with pytest.raises(config.ConfigError, match="contact: missing"):
-        config.parse(Fetch, {})
+    with pytest.raises(config.ConfigError, match=r"contact: missing[^\0]*networks: .*10\.0\.0\.1/8 has host bits set"):
+        config.parse(Fetch, {"networks": ["10.0.0.1/8"]})
 
 
 def test_a_second_run_asks_for_nothing_that_it_has_and_a_larger_catalogue_for_the_rest(server, fetch_all):
@@ -201,3 +209,26 @@ def test_one_image_at_many_addresses_is_pointed_out(server, fetch_all, tmp_path)
     manifest = fetch_all(addresses)
     assert "1 images came from more than one address" in manifest["notes"][0]
     assert json.loads((tmp_path / "images/manifest.json").read_text())["counts"] == manifest["counts"]
+
+
+def test_the_shard_job_takes_what_was_fetched_and_says_what_was_not(server, fetch_all, tmp_path):
+    fetch_all([server.url("/ok/1.jpg"), server.url("/404/2.jpg"), server.url("/ok/3.jpg")])
+    settings = {"catalogue": tmp_path / "catalogue", "out": tmp_path / "shards"}
+    with pytest.raises(ValueError, match=r"3 of 3 images are addresses on the web, such as.*run `herbray fetch` first"):
+        shard(Shard(**settings, images=tmp_path / "elsewhere"))
+    with pytest.raises(ValueError, match=rf"1 of 3 images .* web, and not in {tmp_path}/images, such as .*/404/2.jpg"):
+        shard(Shard(**settings, images=tmp_path / "images"))
+    images = catalogue.read(tmp_path / "catalogue")["image"]
+    first, second, third = locate_images(images, tmp_path / "images").to_pylist()
+    assert (Path(first).read_bytes(), second, Path(third).read_bytes()) == (draw(1), images[1].as_py(), draw(3))
+
+
+def test_a_process_that_takes_over_asks_for_nothing_that_is_settled(server, tmp_path):
+    pace, limits = Pace(rate=500, concurrency=2), Limits(attempts=1)
+    conduct = Conduct("herbray", pace, {}, limits, 0, (ipaddress.ip_network("127.0.0.0/8"),))
+    work = [HostImages("127.0.0.1", tuple(server.url(f"/{kind}/5.jpg") for kind in ("ok", "404", "to")))]
+    turns = Turns(pace, {}, limits)
+    assert [*fetch_hosts(tmp_path, 0, work, conduct, turns)][-1] == {"127.0.0.1": 3}
+    before = len(server.log)
+    assert [*fetch_hosts(tmp_path, 0, work, conduct, turns)][-1] == {"127.0.0.1": 3}
+    assert len(server.log) == before
