@@ -179,8 +179,8 @@ def _describe_repeated(ours: Mapping[str, Record]) -> Iterator[str]:
     repeated = [(file, count) for file, count in files.most_common() if count > 1]
     if repeated:
         yield (
-            f"{len(repeated):,} images came from more than one address, {repeated[0][0]} from {repeated[0][1]:,}: look "
-            "whether it is a placeholder"
+            f"images that came from more than one address: {len(repeated):,}, such as {repeated[0][0]} from "
+            f"{repeated[0][1]:,}: look whether it is a placeholder"
         )
 
 

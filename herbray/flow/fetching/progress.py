@@ -18,7 +18,7 @@ def announce(work: Sequence[HostImages], conduct: Conduct) -> None:
     slowest = max(work, key=lambda each: len(each.images) / rates[each.host])
     least = format_duration(len(slowest.images) / rates[slowest.host])
     connection.console.print(
-        f"{sum(len(each.images) for each in work):,} images of {len(work):,} hosts to fetch; {slowest.host or '?'} has "
+        f"to fetch: {sum(len(each.images) for each in work):,} images, {len(work):,} hosts; {slowest.host or '?'} has "
         f"{len(slowest.images):,}, at {rates[slowest.host]:g} a second at least {least}",
         highlight=False,
         markup=False,
