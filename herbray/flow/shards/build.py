@@ -81,8 +81,10 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
             that were made are not visible from here: `out` is not on storage that all nodes share.
         RuntimeError: the counts do not add up.
     """
-    table = _locate_images(spec, read_catalogue(spec))
+    table = read_located_catalogue(spec)
     about = catalogue.read_manifest(spec.catalogue)
+    input_rows = about["counts"]["ok"]
+    connection.print_left_out(_describe_absent(spec, input_rows - len(table)))
     assignment = split(table, spec.splits, spec.seed, spec.labels.rank)
     missing = explain_empty_splits(table, assignment, spec.splits, spec.labels.rank)
     connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in announced)
@@ -98,13 +100,18 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
         notes = sorted(_run_tasks(spec, table, files, roots), key=lambda note: str(note["file"]))
     _check_shared(spec.out, files)
     tables.write(spec.out / "lineage.parquet", list_lineages(table, spec.labels.rank))
-    return _finish(spec, table.num_rows, about | {"absent": missing}, notes)
+    return _finish(spec, input_rows, about | {"absent": missing}, notes)
 
 
 def plan_files(spec: Shard, specimens: JudgedSpecimens) -> list[ShardFile]:
     """The files of the job, from the specimens after review."""
     table, labels = specimens.table, read_labels(specimens.table, spec.labels.rank)
     return plan_shards(table["specimen_id"].to_pylist(), labels, specimens.splits, spec.bag, spec.file_rows, spec.seed)
+
+
+def _describe_absent(spec: Shard, absent: int) -> Iterator[str]:
+    if absent:
+        yield f"{absent:,} images that `herbray fetch` did not get; {spec.images / 'quarantine.parquet'} says why"
 
 
 def _describe_judged(specimens: JudgedSpecimens) -> Iterator[str]:
@@ -131,13 +138,15 @@ def read_catalogue(spec: Shard) -> pa.Table:
     return table
 
 
-def _locate_images(spec: Shard, table: pa.Table) -> pa.Table:
-    """Put fetched files in place of images on the web.
+def read_located_catalogue(spec: Shard) -> pa.Table:
+    """Read the catalogue of the job, with fetched files for images on the web; those that were not fetched are left out.
+
+    Without a folder of fetched images, a few images on the web stay, and go to quarantine.
 
     Raises:
-        ValueError: there are more images on the web that were not fetched than may be refused; a few go to
-            quarantine.
+        ValueError: see `read_catalogue`; or more images on the web were not fetched than may be refused.
     """
+    table = read_catalogue(spec)
     if not pc.any(fetched.find_web_images(table["image"])).as_py():
         return table
     has_fetched = fetched.is_finished(spec.images)
@@ -153,7 +162,7 @@ def _locate_images(spec: Shard, table: pa.Table) -> pa.Table:
             f"{spec.catalogue}: {remote:,} of {len(table):,} images are addresses on the web{without}, such as "
             f"{example:.200}; {originals.ADDRESS_REMEDY}"
         )
-    return table
+    return table.filter(pc.invert(is_remote)) if has_fetched else table
 
 
 def _remove_stale_files(out: Path, planned: set[str]) -> None:
