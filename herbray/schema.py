@@ -88,11 +88,29 @@ LINEAGE: Final = pa.schema(
 )
 """One row per label: its names at all ranks that it has; the finest one is the label itself."""
 
+FETCHED: Final = pa.schema(
+    [
+        pa.field("image", pa.string(), nullable=False),  # address, as the catalogue has it
+        pa.field("file", pa.string(), nullable=False),  # relative to the folder; named by its content
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),  # "JPEG", "PNG", "TIFF" or "WEBP"
+        pa.field("width", pa.int32(), nullable=False),  # pixels
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("request", pa.string(), nullable=False),  # the address that was asked for, before redirects
+        pa.field("side", pa.int32(), nullable=False),  # short side asked of a IIIF server; 0: the image has one size
+        pa.field("etag", pa.string(), nullable=False),  # of the reply, for asking whether the image has changed
+        pa.field("modified", pa.string(), nullable=False),
+        pa.field("fetched_at", pa.float64(), nullable=False),  # seconds since 1970
+        pa.field("checked_at", pa.float64(), nullable=False),  # when the server last said that this is its image
+    ]
+)
+"""One row per image that was fetched from the web."""
+
 QUARANTINE: Final = pa.schema(
     [
         pa.field("specimen_id", pa.string()),
         pa.field("image", pa.string()),
-        pa.field("stage", pa.string(), nullable=False),  # "catalogue" or "shard"
+        pa.field("stage", pa.string(), nullable=False),  # "catalogue", "fetch" or "shard"
         pa.field("reason", pa.string(), nullable=False),  # a short stable code, e.g. "truncated"
         pa.field("detail", pa.string(), nullable=False),  # a sentence for people
     ]

@@ -4,6 +4,12 @@ from typing import Final
 
 VERBS: Final = {
     "catalogue": ("herbray.data.catalogue_job", "Catalogue", "run", "List the specimens of a source in a catalogue."),
+    "fetch": (
+        "herbray.flow.fetching.job",
+        "Fetch",
+        "fetch",
+        "Fetch the images of a catalogue that are on the web, with courtesy.",
+    ),
     "shard": ("herbray.flow.shards.build", "Shard", "shard", "Split a catalogue and write its images to shards."),
     "train": ("herbray.flow.training.job", "Train", "train", "Train an encoder and register it."),
     "register": (

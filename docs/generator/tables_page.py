@@ -11,6 +11,7 @@ from herbray import schema
 TABLES: Final = {
     "MASKED_CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
     "RIGHTS": ("Rights", "`rights.parquet`, beside the catalogue"),
+    "FETCHED": ("Fetched images", "`images.parquet`, in the folder of images"),
     "SHARD": ("Shards", "`split=NAME/part-00000.parquet`"),
     "INDEX": ("Index of the shards", "`index.parquet`"),
     "LINEAGE": ("Names of the labels at higher ranks", "`lineage.parquet`"),

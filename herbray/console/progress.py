@@ -70,10 +70,10 @@ def progress_line(task: Task) -> str:
     unit = str(task.fields.get("unit", "step"))
     parts = [f"{task.description}: {_format_count(task.completed)}/{total} {unit}s"]
     if (rate := mean_rate(task)) and task.finished:
-        parts.append(f"{format_rate(rate, unit)}, in {_format_duration(_elapsed(task))}")
+        parts.append(f"{format_rate(rate, unit)}, in {format_duration(_elapsed(task))}")
     elif rate:
         parts.append(format_rate(rate, unit))
-        parts += [] if task.remaining is None else [f"{_format_duration(task.remaining / rate)} left"]
+        parts += [] if task.remaining is None else [f"{format_duration(task.remaining / rate)} left"]
     return ", ".join(parts)
 
 
@@ -105,6 +105,13 @@ def format_rate(rate: float, unit: str) -> str:
     if rate >= 10:
         return f"{rate:,.0f} {unit}/s"
     return f"{60 * rate:,.1f} {unit}/min" if rate >= 1 / 60 else f"{3600 * rate:,.1f} {unit}/h"
+
+
+def format_duration(seconds: float) -> str:
+    """A duration: "3:05", "1:00:00"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class _Rate(ProgressColumn):
@@ -161,9 +168,3 @@ class _LinePrinter:
 
 def _format_count(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
-
-
-def _format_duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -26,11 +26,11 @@ class RefusalLog:
         """Add a row; see `herbray.data.sources.base.Refuse`."""
         self.rows.append(
             (
-                _make_storable(specimen_id),
-                _make_storable(image),
+                make_storable(specimen_id),
+                make_storable(image),
                 "catalogue",
                 reason,
-                (_make_storable(detail) or "")[:_MAX_DETAIL],
+                (make_storable(detail) or "")[:_MAX_DETAIL],
             )
         )
 
@@ -41,8 +41,8 @@ class RefusalLog:
         return pa.Table.from_arrays(arrays, schema=QUARANTINE)
 
 
-def _make_storable(text: str | None) -> str | None:
-    """Replace unpaired surrogates, which file names may contain, by question marks, so that the text can be stored."""
+def make_storable(text: str | None) -> str | None:
+    """Replace unpaired surrogates, which file names and headers may contain, by question marks, which can be stored."""
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 

@@ -16,7 +16,7 @@ INIT: Final = (
 
 PANELS: Final = {
     "Start here": ("demo", "doctor", "plan"),
-    "Stages": ("catalogue", "shard", "train", "embed", "evaluate", "report", "study"),
+    "Stages": ("catalogue", "fetch", "shard", "train", "embed", "evaluate", "report", "study"),
     "Encoders and lists": ("tune", "register", "promote", "suspects", "review", "export"),
     "For developers": ("benchmark",),
 }
@@ -34,6 +34,7 @@ EXAMPLES: Final = {
     "doctor": "free_gb=20",
     "plan": "jobs/plan.yaml cluster.nodes=4",
     "catalogue": "jobs/catalogue.yaml",
+    "fetch": "jobs/fetch.yaml contact=NAME@HERBARIUM",
     "shard": "jobs/shard.yaml side=512",
     "train": "jobs/train.yaml objective.name=classifier",
     "embed": "jobs/embed.yaml model=models:/herbray-triplet@champion",

@@ -35,7 +35,7 @@ from herbray.data.labels import read_labels
 from herbray.data.planning.shard_plan import plan_shards
 from herbray.data.sources.folder import Folder
 from herbray.data.splitting.splits import Splits, split
-from herbray.flow.shards.build import read_catalogue
+from herbray.flow.shards.build import read_located_catalogue
 from herbray.flow.shards.write_file import write_shard_file
 from herbray.sizing.counts import sample_files
 from herbray.sizing.rates import Rate
@@ -128,7 +128,7 @@ def _sample_sheets(spec: Plan, work: Path) -> pa.Table:
     """Rows of the catalogue, drawn at random; without one, rows of drawn sheets."""
     if spec.collection.catalogue is None:
         return _draw_rows(spec, work)
-    table = read_catalogue(spec.shard.model_copy(update={"catalogue": spec.collection.catalogue}))
+    table = read_located_catalogue(spec.shard.model_copy(update={"catalogue": spec.collection.catalogue}))
     chosen = np.random.default_rng(spec.seed).permutation(len(table))[: _SHEETS * _cores()]
     return table.take(pa.array(np.sort(chosen)))
 

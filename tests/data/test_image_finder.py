@@ -53,8 +53,7 @@ def test_files_are_found_as_people_write_their_names(folder, name, file):
         ("K3", "ambiguous", "2 files fit this name (sub/K3.jpg, sub/K3.tif)"),
         ("sub/K3", "ambiguous", "2 files fit"),
         ("K4.JPG", "ambiguous", "2 files fit"),
-        ("https://herbarium.example/K1.jpg", "address", "download the images into the folder"),
-        ("HTTP://herbarium.example/K1.jpg", "address", "does not fetch images from HTTP: addresses"),
+        ("ftp://herbarium.example/K1.jpg", "address", "download the images into the folder"),
         ("s3://bucket/K1.jpg", "address", "download"),
         ("file://server/share/K1.jpg", "outside", "must stay inside"),
         ("C:\\scans\\K1.jpg", "outside", "a path of another computer"),
@@ -82,6 +81,11 @@ def test_a_name_that_fits_nothing_keeps_its_path(folder):
     (folder / "K6").mkdir()  # a folder is no image
     assert ImageFinder(folder).find("K6").exists is False
     assert ImageFinder(folder / "absent").find("K1").path == str(folder / "absent/K1")
+
+
+def test_addresses_on_the_web_stay_as_they_are(folder):
+    for name in ("https://herbarium.example/K1.jpg", "HTTP://herbarium.example/../K1.jpg"):
+        assert ImageFinder(folder).find(name) == (name, False, "", "")
 
 
 def test_links_lead_out_only_where_the_settings_allow_it(folder, tmp_path):

@@ -10,8 +10,8 @@ MAX_BYTES: Final = 256 * 2**20
 """Largest file that is read; a 600 dpi sheet as TIFF has about 190 MB."""
 
 ADDRESS_REMEDY: Final = (
-    "herbray does not download images: put the files into a folder, set source.images of the catalogue to it, and run "
-    "`herbray catalogue` again"
+    "run `herbray fetch` first, which asks their servers for them, and set images of the shard job to its out; or put "
+    "your own files into a folder, set source.images of the catalogue to it, and run `herbray catalogue` again"
 )
 """What to do about images on the web."""
 
@@ -50,7 +50,7 @@ def read_bytes(image: str) -> bytes:
 
 
 def is_on_web(image: str) -> bool:
-    """Whether an image is on the web, from where herbray does not fetch it."""
+    """Whether an image is on the web, from where only `herbray fetch` takes it."""
     return image.lower().startswith(("http://", "https://"))
 
 

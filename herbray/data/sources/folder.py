@@ -105,7 +105,8 @@ class Folder(SourceSpec):
         """Stream the table; see `SourceSpec.read`.
 
         Refused, with the line: a row with too few or too many fields ("fields") or stray quotes ("quote"); an image
-        whose path leaves the folder ("outside"), is a web address ("address") or fits several files ("ambiguous").
+        whose path leaves the folder ("outside"), is an address not of the web ("address"), or fits several files
+        ("ambiguous").
 
         Raises:
             ValueError: the table is missing, cannot be decoded, lacks a column or names one twice.

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from herbray import storage
+from herbray.data.imaging.originals import is_on_web
 from herbray.data.sources.base import GuardedFolder
 
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
@@ -23,7 +24,8 @@ class Found(NamedTuple):
     """What a name in a table led to.
 
     Attributes:
-        path: absolute; None if the name is refused. A file that does not exist keeps the path that the name says.
+        path: absolute; None if the name is refused. A file that does not exist keeps the path that the name says, and
+            an address on the web stays as it is.
         exists: whether there is such a file.
         reason: why the name is refused, as a short code: "outside", "address" or "ambiguous".
         detail: the reason as a sentence.
@@ -57,7 +59,7 @@ class ImageFinder:
             return Found(None, reason="outside", detail="a path of another computer; write it relative to the folder")
         address = _ADDRESS.match(name)
         if address and address[1].lower() != "file" and not name.startswith(self._roots):
-            return _refuse_address(address[1])
+            return Found(name) if is_on_web(name) else _refuse_address(address[1])
         is_file = address is not None and address[1].lower() == "file"
         inside = self._make_relative(_read_file_address(name) if is_file else name)
         if inside is None or ".." in inside.replace("\\", "/").split("/") or "\0" in inside:

@@ -14,12 +14,14 @@ from herbray import __version__, schema, storage, tables
 from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
-from herbray.data.imaging import images, originals
+from herbray.data.imaging import originals
+from herbray.data.imaging.images import Geometry
 from herbray.data.judged_labels import JudgedSpecimens, apply_verdicts
 from herbray.data.labels import Labels, list_lineages, read_labels
 from herbray.data.planning.shard_plan import ShardFile, plan_shards
 from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import Splits, split
+from herbray.data.web import fetched
 from herbray.flow.cluster import connection
 from herbray.flow.shards.write_file import ShrinkSettings, write_shard_file
 
@@ -35,11 +37,16 @@ class Shard(Spec):
         Path("runs/catalogue"), description="folder of the catalogue, written by `herbray catalogue`"
     )
     out: Path = Field(Path("runs/shards"), description="folder that receives the shards")
+    images: Path = Field(
+        Path("runs/images"),
+        description="folder that `herbray fetch` wrote: images of the catalogue that are on the web are taken from it, "
+        "others are read where they are",
+    )
     splits: Splits = Splits()
     labels: Labels = Labels()
     side: int = Field(256, ge=16, le=2048, description="pixels of the short side")
     quality: int = Field(90, ge=50, le=100, description="JPEG quality")
-    geometry: images.Geometry = Field(
+    geometry: Geometry = Field(
         "crop",
         description="crop: a square is cut out of the sheet when the image is used; pad: the whole sheet on a square "
         "filled with the colour of its paper, where `side` is the long side",
@@ -74,9 +81,10 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
             that were made are not visible from here: `out` is not on storage that all nodes share.
         RuntimeError: the counts do not add up.
     """
-    table = read_catalogue(spec)
-    _check_addresses(spec, table)
+    table = read_located_catalogue(spec)
     about = catalogue.read_manifest(spec.catalogue)
+    input_rows = about["counts"]["ok"]
+    connection.print_left_out(_describe_absent(spec, input_rows - len(table)))
     assignment = split(table, spec.splits, spec.seed, spec.labels.rank)
     missing = explain_empty_splits(table, assignment, spec.splits, spec.labels.rank)
     connection.print_left_out(f"split {name}: {why}" for name, why in missing.items() if name not in announced)
@@ -88,16 +96,22 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     storage.remove(spec.out / "manifest.json")  # written last: shards without a manifest are not finished
     _remove_stale_files(spec.out, {file.path for file in files})
     with connection.connect():
-        notes = sorted(_run_tasks(spec, table, files, about["root"]), key=lambda note: str(note["file"]))
+        roots = (fetched.name_root(spec.images), about["root"])
+        notes = sorted(_run_tasks(spec, table, files, roots), key=lambda note: str(note["file"]))
     _check_shared(spec.out, files)
     tables.write(spec.out / "lineage.parquet", list_lineages(table, spec.labels.rank))
-    return _finish(spec, table.num_rows, about | {"absent": missing}, notes)
+    return _finish(spec, input_rows, about | {"absent": missing}, notes)
 
 
 def plan_files(spec: Shard, specimens: JudgedSpecimens) -> list[ShardFile]:
     """The files of the job, from the specimens after review."""
     table, labels = specimens.table, read_labels(specimens.table, spec.labels.rank)
     return plan_shards(table["specimen_id"].to_pylist(), labels, specimens.splits, spec.bag, spec.file_rows, spec.seed)
+
+
+def _describe_absent(spec: Shard, absent: int) -> Iterator[str]:
+    if absent:
+        yield f"{absent:,} images that `herbray fetch` did not get; {spec.images / 'quarantine.parquet'} says why"
 
 
 def _describe_judged(specimens: JudgedSpecimens) -> Iterator[str]:
@@ -124,16 +138,31 @@ def read_catalogue(spec: Shard) -> pa.Table:
     return table
 
 
-def _check_addresses(spec: Shard, table: pa.Table) -> None:
-    """Check, before any work, that not too many images are addresses on the web; a few go to quarantine."""
-    is_remote = pc.match_substring_regex(table["image"], "(?i)^https?://")
+def read_located_catalogue(spec: Shard) -> pa.Table:
+    """Read the catalogue of the job, with fetched files for images on the web; those that were not fetched are left out.
+
+    Without a folder of fetched images, a few images on the web stay, and go to quarantine.
+
+    Raises:
+        ValueError: see `read_catalogue`; or more images on the web were not fetched than may be refused.
+    """
+    table = read_catalogue(spec)
+    if not pc.any(fetched.find_web_images(table["image"])).as_py():
+        return table
+    has_fetched = fetched.is_finished(spec.images)
+    if has_fetched:
+        images = fetched.locate_images(table["image"], spec.images)
+        table = table.set_column(table.column_names.index("image"), schema.CATALOGUE.field("image"), images)
+    is_remote = fetched.find_web_images(table["image"])
     remote = pc.sum(is_remote).as_py() or 0
     if remote > spec.max_quarantined * max(1, len(table)):
         example = table["image"].filter(is_remote)[0].as_py()
+        without = f", and not in {storage.show(spec.images)}" if has_fetched else ""
         raise ValueError(
-            f"{spec.catalogue}: {remote:,} of {len(table):,} images are addresses on the web, such as {example:.200}; "
-            f"{originals.ADDRESS_REMEDY}"
+            f"{spec.catalogue}: {remote:,} of {len(table):,} images are addresses on the web{without}, such as "
+            f"{example:.200}; {originals.ADDRESS_REMEDY}"
         )
+    return table.filter(pc.invert(is_remote)) if has_fetched else table
 
 
 def _remove_stale_files(out: Path, planned: set[str]) -> None:
@@ -154,7 +183,9 @@ def _check_shared(out: Path, files: Sequence[ShardFile]) -> None:
         )
 
 
-def _run_tasks(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: str) -> Iterator[dict[str, Any]]:
+def _run_tasks(
+    spec: Shard, table: pa.Table, files: Sequence[ShardFile], roots: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """Run one task per file, at most two at a time per CPU; yield each file's note."""
     write = ray.remote(num_cpus=1, max_retries=3)(write_shard_file)
     waiting = list(reversed(files))
@@ -167,7 +198,7 @@ def _run_tasks(spec: Shard, table: pa.Table, files: Sequence[ShardFile], root: s
                 file = waiting.pop()
                 rows = table.take(pa.array(file.rows)).combine_chunks()
                 bags = [(label, len(part)) for label, part in zip(file.labels, file.bags, strict=True)]
-                running[write.remote(str(spec.out.absolute()), file.path, rows, bags, spec.shrink, root)] = file
+                running[write.remote(str(spec.out.absolute()), file.path, rows, bags, spec.shrink, roots)] = file
             done, _ = ray.wait(list(running), num_returns=1)
             for ref in done:
                 bar.advance(job, len(running.pop(ref).rows))

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def write_shard_file(
-    out: str, name: str, rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, root: str
+    out: str, name: str, rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, roots: Sequence[str]
 ) -> dict[str, Any]:
     """Write one file of the shard plan, unless it already exists undamaged, and return its note.
 
@@ -39,7 +39,7 @@ def write_shard_file(
             column; a row without boxes is then refused.
         bags: label and number of rows of each bag.
         shrink: how images are reduced.
-        root: the folder of the catalogue's images.
+        roots: the folders of the images: that of fetched ones, and that of the catalogue's source.
 
     Returns:
         `fingerprint`, `file`, `rows` (planned), `bags` (written) and `refused` (rows of the quarantine).
@@ -48,7 +48,7 @@ def write_shard_file(
         OSError: the disk is full, or the folder cannot be written.
     """
     path = Path(out, name)
-    fingerprint = _fingerprint(rows, bags, shrink, root)
+    fingerprint = _fingerprint(rows, bags, shrink, roots)
     note = _read_valid_note(path) if storage.is_file(path) else None
     if note and note["fingerprint"] == fingerprint:
         refused = _recheck_refused(note["refused"], rows, shrink)
@@ -57,9 +57,11 @@ def write_shard_file(
     return _write(path, name, rows, bags, shrink, fingerprint)
 
 
-def _fingerprint(rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, root: str) -> str:
-    columns = rows.to_pydict()
-    columns |= {"image": catalogue.name_images(rows["image"], root).to_pylist()}
+def _fingerprint(rows: pa.Table, bags: Sequence[Bag], shrink: ShrinkSettings, roots: Sequence[str]) -> str:
+    images = rows["image"]
+    for root in roots:
+        images = catalogue.name_images(images, root)
+    columns = rows.to_pydict() | {"image": images.to_pylist()}
     return fingerprint_json(schema.VERSION, *shrink, bags, columns)
 
 

@@ -18,7 +18,7 @@ from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import split
 from herbray.flow.embedding.specification import Embed
 from herbray.flow.evaluation.job import Evaluate
-from herbray.flow.shards.build import Shard, read_catalogue
+from herbray.flow.shards.build import Shard, read_located_catalogue
 from herbray.flow.shards.chosen_splits import select_nonempty_splits
 from herbray.flow.shards.manifest import read_manifest
 from herbray.flow.shards.specimens import read_specimen_columns
@@ -120,7 +120,7 @@ def preflight_on_shards(shards: Path, embed: Embed, evaluate: Evaluate) -> Prefl
 
 def split_catalogue(shard: Shard) -> pa.Table:
     """The catalogue of a shard job after review, with a column `split`."""
-    table = read_catalogue(shard)
+    table = read_located_catalogue(shard)
     judged = apply_verdicts(table, split(table, shard.splits, shard.seed, shard.labels.rank), shard.labels)
     return judged.table.append_column("split", judged.splits)
 

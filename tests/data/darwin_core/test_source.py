@@ -187,7 +187,7 @@ def test_images_inside_the_archive_are_read_in_place(make, read, tmp_path):
     assert reasons(refused) == [("not_in_archive", f"multimedia.txt, line {line}") for line in (4, 5)]
     with pytest.raises(ImageRefused, match="no member of this name"):
         read_bytes(f"{path}!/images/K9.jpg")
-    with pytest.raises(ImageRefused, match="does not download images"):
+    with pytest.raises(ImageRefused, match="run `herbray fetch` first"):
         read_bytes("https://example.org/1.jpg")
 
 

@@ -1,0 +1,1 @@
+"""Fetching the images of a catalogue from the web into a folder."""
