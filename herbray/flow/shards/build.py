@@ -139,7 +139,7 @@ def read_catalogue(spec: Shard) -> pa.Table:
 
 
 def read_located_catalogue(spec: Shard) -> pa.Table:
-    """Read the catalogue of the job, with fetched files for images on the web; those that were not fetched are left out.
+    """Read the catalogue of the job, with fetched files for images on the web; what was not fetched is left out.
 
     Without a folder of fetched images, a few images on the web stay, and go to quarantine.
 
