@@ -117,6 +117,35 @@ QUARANTINE: Final = pa.schema(
 )
 """One row per refused input, so that nothing is lost silently."""
 
+DUPLICATE: Final = pa.schema(
+    [
+        pa.field("group", pa.string(), nullable=False),  # the smallest id in the group
+        pa.field("kind", pa.string(), nullable=False),  # "image" (equal in the shards) or "near_image" (nearly equal)
+        pa.field("specimen_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+"""One row per specimen of the shards whose image is also that of another specimen."""
+
+CONFLICT: Final = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),  # what is shared: "gathering", "file", "image", "near_image"
+        pa.field("group", pa.string(), nullable=False),  # the gathering, the image file, or the smallest id
+        pa.field("specimen_id", pa.string(), nullable=False),
+        pa.field("rank", pa.string(), nullable=False),  # the widest rank at which names of the group differ
+        pa.field("given", pa.string(), nullable=False),  # the name that the specimen is filed under, at this rank
+        pa.field("suggested", pa.string(), nullable=False),  # the most frequent other name of the group
+        pa.field("duplicates", pa.list_(pa.string()), nullable=False),  # ids of the specimens under other names
+        pa.field("duplicate_names", pa.list_(pa.string()), nullable=False),  # their names, at this rank
+        pa.field("image", pa.string()),  # path or URI
+        pa.field("institution", pa.string()),
+        pa.field("catalog_number", pa.string()),
+        pa.field("reference", pa.string()),
+    ]
+)
+"""One row per specimen of which a duplicate has another name. The catalogue's table has the kinds "gathering" and
+"file", that of the shards "image" and "near_image"."""
+
 UNTRAINED: Final = "untrained"
 """The objective of encoders that herbray has not trained: start weights and published networks."""
 

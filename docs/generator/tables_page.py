@@ -12,6 +12,8 @@ TABLES: Final = {
     "MASKED_CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
     "RIGHTS": ("Rights", "`rights.parquet`, beside the catalogue"),
     "FETCHED": ("Fetched images", "`images.parquet`, in the folder of images"),
+    "CONFLICT": ("Conflicts", "`conflicts.parquet`, beside the catalogue and beside the shards"),
+    "DUPLICATE": ("Duplicates", "`duplicates.parquet`, beside the shards"),
     "SHARD": ("Shards", "`split=NAME/part-00000.parquet`"),
     "INDEX": ("Index of the shards", "`index.parquet`"),
     "LINEAGE": ("Names of the labels at higher ranks", "`lineage.parquet`"),

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from herbray import __version__, storage, tables
 from herbray.config import Spec
+from herbray.data.duplicates.conflicts import describe_conflicts, find_conflicts
 from herbray.data.names.catalogue_names import read_names
 from herbray.data.names.settings import Names
 from herbray.data.presence import find_absent
@@ -17,10 +18,12 @@ from herbray.data.refusals import RefusalLog, refuse_unusable
 from herbray.data.shared_images import join_gatherings
 from herbray.data.sources import Source
 from herbray.data.sources.base import Account
-from herbray.schema import CATALOGUE, MASK_BOXES, MASKED_CATALOGUE, RANKS, VERBATIM_NAME, VERSION
+from herbray.schema import CATALOGUE, DUPLICATE, MASK_BOXES, MASKED_CATALOGUE, RANKS, VERBATIM_NAME, VERSION
 
 CATALOGUE_FILE: Final = "catalogue.parquet"
 QUARANTINE_FILE: Final = "quarantine.parquet"
+CONFLICTS_FILE: Final = "conflicts.parquet"
+DUPLICATES_FILE: Final = "duplicates.parquet"
 MANIFEST_FILE: Final = "manifest.json"
 
 
@@ -39,6 +42,8 @@ class Catalogue(Spec):
         names: how names are read, and tables to look them up in.
         out: folder for `catalogue.parquet`, `quarantine.parquet` and `manifest.json`.
         max_quarantined: largest share of the input rows that may be refused before the job fails.
+        duplicates: folders of shards that were made from earlier versions of the catalogue. Specimens whose images are
+            duplicates there get one gathering, so that no split separates them.
         look: only describe what would be read; nothing is written. Short: `herbray catalogue FILE --look`.
     """
 
@@ -46,16 +51,18 @@ class Catalogue(Spec):
     names: Names = Names()
     out: Path = Path("runs/catalogue")
     max_quarantined: float = Field(default=0.05, ge=0, le=1)
+    duplicates: tuple[Path, ...] = ()
     look: bool = False
 
 
 def build(spec: Catalogue) -> dict[str, Any]:
-    """Read the source, tidy the rows, quarantine unusable rows and write the three files.
+    """Read the source, tidy the rows, quarantine unusable rows and write the tables and the manifest.
 
     Tidying strips all text except paths, replaces empty text by null, and reads the names (`herbray.data.names`). Rows
     without an id or an image, rows that repeat the id of an earlier row, and rows with malformed `mask_boxes` go to
     quarantine. Rows without a genus stay in the catalogue, but no split uses them. Specimens that share an image get
-    one gathering (`herbray.data.shared_images`).
+    one gathering (`herbray.data.shared_images`). Specimens of one gathering or image that have different names are
+    listed in `conflicts.parquet`.
 
     Each file is written under a temporary name and renamed, the manifest last: a folder with a manifest is complete.
 
@@ -77,14 +84,15 @@ def build(spec: Catalogue) -> dict[str, Any]:
         raise ValueError(f"{spec.source.name}: no row can be used ({_format_reasons(account.skipped)}); {_HINT}")
     if count == 0:
         raise ValueError(f"source {spec.source.name!r} has no rows; check its settings: {spec.source!r}")
-    kept, notes = tidy(refuse_unusable(tidy_text(given), refused, storage.show(spec.source.root)), spec)
+    kept, conflicts, notes = tidy(refuse_unusable(tidy_text(given), refused, storage.show(spec.source.root)), spec)
     quarantine = refused.table()
     if len(kept) + len(quarantine) != count:
         raise RuntimeError(
             f"{count} rows came in, {len(kept)} + {len(quarantine)} went out; this is a bug, please report it"
         )
-    manifest = _make_manifest(spec, kept, quarantine, account) | {"notes": notes}
-    _write(spec.out, account.tables | {"catalogue": kept, "quarantine": quarantine}, manifest)
+    manifest = _make_manifest(spec, kept, quarantine, account)
+    manifest["notes"] = [*notes, *describe_conflicts(conflicts, storage.show(spec.out / CONFLICTS_FILE))]
+    _write(spec.out, account.tables | {"catalogue": kept, "quarantine": quarantine, "conflicts": conflicts}, manifest)
     if len(quarantine) > spec.max_quarantined * count or len(kept) == 0:
         raise QuarantineLimit(
             f"{len(quarantine):,} of {count:,} rows were refused ({_format_reasons(manifest['reasons'])}), but "
@@ -104,23 +112,37 @@ def tidy_text(table: pa.Table) -> pa.Table:
     return pa.table(columns, schema=table.schema)
 
 
-def tidy(table: pa.Table, spec: Catalogue) -> tuple[pa.Table, list[str]]:
-    """Read the names of usable rows, and join the gatherings of specimens that share an image.
+def tidy(table: pa.Table, spec: Catalogue) -> tuple[pa.Table, pa.Table, list[str]]:
+    """Read the names of usable rows, find conflicts, and join the gatherings of specimens that share an image.
 
     Returns:
-        The rows, with the column `herbray.schema.VERBATIM_NAME` at the end; and sentences on what was found and
-        changed.
+        The rows, with the column `herbray.schema.VERBATIM_NAME` at the end; conflicts in `herbray.schema.CONFLICT`; and
+        sentences on what was found and changed.
     """
     names = read_names(table, spec.names)
     columns = {name: names.columns.get(name, table[name]) for name in table.column_names}
     tidied = pa.table(columns, schema=table.schema)
-    tidied, shared = join_gatherings(tidied, name_images(tidied["image"], str(spec.source.root)))
+    files = name_images(tidied["image"], str(spec.source.root))
+    conflicts = pa.concat_tables(
+        [find_conflicts(tidied, files, "file"), find_conflicts(tidied, tidied["gathering"], "gathering")]
+    )
+    tidied, shared = join_gatherings(tidied, files, [_read_groups(folder, tidied) for folder in spec.duplicates])
     absent = find_absent(tidied["image"])
     notes = [*names.notes, *shared]
     if absent:
         many = f"{len(absent):,} of {len(tidied):,} images are not there (e.g. {absent[0]})"
         notes.append(f"{many}: `herbray shard` will refuse them")
-    return tidied.append_column(VERBATIM_NAME, names.columns[VERBATIM_NAME]), notes
+    return tidied.append_column(VERBATIM_NAME, names.columns[VERBATIM_NAME]), conflicts, notes
+
+
+def _read_groups(shards: Path, table: pa.Table) -> pa.ChunkedArray:
+    """The group of each row in the duplicates that a shards folder lists; null: none.
+
+    Raises:
+        ValueError: the list is missing or damaged.
+    """
+    found = tables.read(shards / DUPLICATES_FILE, f"run `herbray shard` with out={shards} again", DUPLICATE)
+    return found["group"].take(pc.index_in(table["specimen_id"], value_set=found["specimen_id"]))
 
 
 def read(folder: Path, verbatim: bool = False) -> pa.Table:

@@ -1,7 +1,7 @@
 """A first look at a source: what would be read, before a catalogue is built."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from herbray.data.catalogue import Catalogue, name_images, tidy, tidy_text
 from herbray.data.presence import find_absent
 from herbray.data.refusals import RefusalLog, refuse_unusable
 from herbray.data.sources.base import Account
-from herbray.data.sources.folder import Folder
+from herbray.data.sources.folder import GATHERING_PARTS, Folder
 from herbray.data.tabular.header import fold, propose
 from herbray.data.tabular.reading import OpenTable, open_table
 from herbray.schema import CATALOGUE, MASKED_CATALOGUE, RANKS
@@ -47,24 +47,32 @@ def look(spec: Catalogue) -> str:
     refused, account = RefusalLog(), Account()
     batches = list(source.read(refused, account))
     given = pa.Table.from_batches(batches, schema=batches[0].schema if batches else CATALOGUE)
-    kept, notes = tidy(refuse_unusable(tidy_text(given), refused, storage.show(source.root)), spec)
+    kept, _, notes = tidy(refuse_unusable(tidy_text(given), refused, storage.show(source.root)), spec)
     lines += [*_describe_rows(kept, storage.show(source.root)), *_describe_counts(kept, refused, account)]
     lines += [f"note: {note}" for note in notes]
     return "\n".join([*lines, "a configuration to start from:", *_propose_configuration(spec)])
 
 
 def propose_columns(table: OpenTable, source: Folder) -> dict[str, str]:
-    """Propose columns of a table for columns of the catalogue that the settings leave open; each is proposed once."""
-    given = {*source.columns, *source.constants}
+    """Propose columns of a table for columns of the catalogue that the settings leave open; each is proposed once.
+
+    Collector, number and date are proposed together, instead of a gathering.
+    """
+    given = {*source.columns, *source.constants} | table.positions.keys()
     used = {fold(name) for name in source.columns.values()} | (table.positions.keys() & set(MASKED_CATALOGUE.names))
+    parts = {} if "gathering" in given else _propose_each(GATHERING_PARTS, table, given, used)
+    if not {*GATHERING_PARTS[:2]} <= parts.keys() | given:
+        parts = {}
+    rest = [column for column in _PROPOSED if column != "gathering" or not parts]
+    return _propose_each(rest, table, given, used | {fold(name) for name in parts.values()}) | parts
+
+
+def _propose_each(columns: Sequence[str], table: OpenTable, given: Set[str], used: Set[str]) -> dict[str, str]:
     added: dict[str, str] = {}
-    for column in _PROPOSED:
-        if column in given or column in table.positions:
-            continue
-        name = propose(column, table.header)
-        if name is not None and fold(name) not in used:
+    for column in columns:
+        name = None if column in given or column.replace("_", "") in given else propose(column, table.header)
+        if name is not None and fold(name) not in used | {fold(each) for each in added.values()}:
             added[column] = name
-            used.add(fold(name))
     return added
 
 
@@ -76,7 +84,8 @@ def _describe_columns(table: OpenTable, source: Folder, added: Mapping[str, str]
     for column, text in source.constants.items():
         yield f"  {column} = {text}"
     others = [name.strip() for place, name in enumerate(table.header) if place not in places.values() and name.strip()]
-    absent = [name for name in CATALOGUE.names if name not in places and name not in source.constants]
+    made = {"gathering"} if "recorded_by" in places else set()
+    absent = [name for name in CATALOGUE.names if name not in {*places, *source.constants, *made}]
     yield f"  not used: {', '.join(others) or 'none'}"
     yield f"  not given: {', '.join(absent) or 'none'}"
 

@@ -44,6 +44,7 @@ def test_a_catalogue_is_written_and_read_back(tmp_path):
     assert manifest["source"]["name"] == "folder"
     assert sorted(path.name for path in spec.out.iterdir()) == [
         "catalogue.parquet",
+        "conflicts.parquet",
         "manifest.json",
         "quarantine.parquet",
     ]

@@ -56,6 +56,20 @@ def test_mapping_and_constants(sheets):
     assert (row["specimen_id"], row["gathering"], row["institution"]) == ("K1", "Spruce 12 1854", "K")
 
 
+def test_a_gathering_is_made_of_collector_number_and_date(sheets):
+    row = ["images/a.jpg", "Spruce, R.", "12", "1854-03-01"]
+    write(sheets, ["image", "recordedBy", "recordNumber", "eventDate"], [row, ["images/b.jpg", "Spruce, R.", "", ""]])
+    table, _ = read(Folder(path=sheets))
+    assert table["gathering"].to_pylist() == ["spruce | 12 | 1854-03-01", ""]
+    assert read(Folder(path=sheets, constants={"gathering": "g"}))[0]["gathering"].to_pylist() == ["g", "g"]
+    write(sheets, ["image", "Leg.", "Coll No", "gathering"], [[*row[:3], "g"]])
+    columns = {"recorded_by": "Leg.", "record_number": "Coll No"}
+    assert read(Folder(path=sheets, columns=columns))[0]["gathering"].to_pylist() == ["g"]  # the column comes first
+    write(sheets, ["image", "Leg.", "Coll No"], [row[:3]])
+    assert read(Folder(path=sheets, columns=columns))[0]["gathering"].to_pylist() == ["spruce | 12"]
+    assert read(Folder(path=sheets, columns={"recorded_by": "Leg."}))[0]["gathering"].to_pylist() == [None]
+
+
 def test_boxes_are_one_for_all_sheets_or_of_a_mapped_column(sheets):
     write(sheets, ["image", "label area"], [["images/a.jpg", "0 0 1 .1"]])
     for given in ({"columns": {"mask_boxes": "label area"}}, {"constants": {"mask_boxes": "0 0 1 .1"}}):

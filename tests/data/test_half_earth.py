@@ -163,7 +163,7 @@ def test_more_rows_than_a_batch_are_all_there(tmp_path, monkeypatch):
     content = metadata()
     content["images"] += [{"id": number, "file_name": f"{number}.jpg"} for number in range(20, 25)]
     expected, _ = read(write(tmp_path, content))
-    monkeypatch.setattr("herbray.data.sources.half_earth.BATCH_ROWS", 2)
+    monkeypatch.setattr("herbray.data.sources.challenge.BATCH_ROWS", 2)
     batches = list(HalfEarth(path=tmp_path).read(print))
     assert [part.num_rows for part in batches] == [2, 1, 2, 2, 1]
     assert pa.Table.from_batches(batches).equals(expected)

@@ -87,3 +87,15 @@ def test_a_catalogue_tells_its_notes_and_keeps_names_as_they_were_written(sheets
     table = catalogue.read(tmp_path / "out", verbatim=True)
     assert table["verbatim_name"].to_pylist() == ["RUBUS CAESIUS", "Rosaceae sp.", "cf. Zea mays"]
     assert "verbatim_name" not in catalogue.read(tmp_path / "out").column_names
+
+
+def test_collector_and_number_are_proposed_together(sheets):
+    (sheets / "labels.csv").write_text("image,genus,Collector,Coll No,Sheet\na.jpg,Zea,R. Spruce,12,x\n")
+    spec = parse(Catalogue, {"source": {"name": "folder", "path": str(sheets)}, "look": True})
+    told = run(spec).splitlines()
+    assert "  recorded_by ← Collector (proposed)" in told
+    assert "  record_number ← Coll No (proposed)" in told
+    assert not any("gathering ←" in line for line in told)
+    assert "gatherings: 1 (0 rows without)" in told
+    (sheets / "labels.csv").write_text("image,genus,Collector,Sheet\na.jpg,Zea,R. Spruce,x\n")
+    assert "  gathering ← Sheet (proposed)" in run(spec).splitlines()

@@ -40,6 +40,16 @@ def test_a_catalogue_without_shared_images_stays_as_it_is():
     assert join_gatherings(given, given["image"]) == (given, [])
 
 
+def test_groups_of_duplicates_get_one_gathering_too():
+    given = table([("a.jpg", None, None), ("b.jpg", "g1", None), ("c.jpg", "g1", None), ("d.jpg", None, None)])
+    first, second = pa.chunked_array([["x", "x", None, "y"]]), pa.chunked_array([[None, "z", None, "z"]])
+    assert join_gatherings(given, given["image"], [pa.chunked_array([[None, None, None, "y"]])]) == (given, [])
+    joined, notes = join_gatherings(given, given["image"], [first])
+    assert joined["gathering"].to_pylist() == ["g1", "g1", "g1", None]
+    assert notes == ["2 rows are duplicates that `herbray shard` found: each group stays on one side of the splits"]
+    assert join_gatherings(given, given["image"], [first, second])[0]["gathering"].to_pylist() == ["g1"] * 4
+
+
 def test_the_specimens_of_a_placeholder_are_not_kept_together():
     rows = [("none.jpg", f"g{number}", "A a") for number in range(101)]
     given = table([*rows, ("a.jpg", "g1", None), ("a.jpg", None, None)])

@@ -1,6 +1,5 @@
 """Images in and out of shards: convert untrusted bytes to a small, checked JPEG, and JPEGs to square pixel arrays."""
 
-import io
 import struct
 import warnings
 from collections.abc import Sequence
@@ -10,17 +9,19 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from herbray.data.imaging.boxes import Box, paint_boxes
+from herbray.data.imaging.formats import DEFAULT_FORMATS, Formats, open_image
+from herbray.data.imaging.jpeg2000_header import count_levels
 from herbray.data.imaging.jpeg_header import is_scalable
+from herbray.data.imaging.likeness import describe_likeness
 from herbray.data.imaging.orientation import turn_upright
 from herbray.data.imaging.originals import ImageRefused
+from herbray.data.imaging.reduction import decode_reduced
 from herbray.data.imaging.resample import borrow_buffer, resize_lanczos
-
-FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP")
-"""Formats that Pillow may decode; its other decoders never see untrusted bytes."""
 
 MAX_ASPECT: Final = 8.0
 """Largest ratio of long to short side; a longer image is a strip, not a sheet."""
@@ -47,15 +48,22 @@ Geometry = Literal["crop", "pad"]
 
 @dataclass(frozen=True)
 class JpegImage:
-    """A checked image: JPEG bytes and size in pixels."""
+    """A checked image: JPEG bytes, size in pixels, and its likeness (`herbray.data.imaging.likeness`)."""
 
     jpeg: bytes
     width: int
     height: int
+    likeness: bytes
 
 
 def shrink_to_jpeg(
-    data: bytes, side: int, quality: int = 90, geometry: Geometry = "crop", *, boxes: Sequence[Box] = ()
+    data: bytes,
+    side: int,
+    quality: int = 90,
+    geometry: Geometry = "crop",
+    *,
+    boxes: Sequence[Box] = (),
+    formats: Formats = DEFAULT_FORMATS,
 ) -> JpegImage:
     """Check an image, turn it upright, and encode it as an RGB JPEG whose short side has `side` pixels.
 
@@ -67,16 +75,24 @@ def shrink_to_jpeg(
         quality: JPEG quality of the result.
         geometry: "pad" makes the result square, see `shrink_to_pixels`.
         boxes: parts of the upright image to paint over, see `paint_boxes`.
+        formats: the formats that are read, and their largest images.
 
     Raises:
         ImageRefused: the image has an unsupported format, or is truncated, damaged, too small, too large or too long.
     """
-    pixels = shrink_to_pixels(data, side, geometry, boxes)
+    pixels = shrink_to_pixels(data, side, geometry, boxes, formats)
     height, width = pixels.shape[:2]
-    return JpegImage(simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420"), width, height)
+    jpeg = simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420")
+    return JpegImage(jpeg, width, height, describe_likeness(pixels))
 
 
-def shrink_to_pixels(data: bytes, side: int, geometry: Geometry = "crop", boxes: Sequence[Box] = ()) -> Pixels:
+def shrink_to_pixels(
+    data: bytes,
+    side: int,
+    geometry: Geometry = "crop",
+    boxes: Sequence[Box] = (),
+    formats: Formats = DEFAULT_FORMATS,
+) -> Pixels:
     """Compute the pixels that `shrink_to_jpeg` encodes, UInt8 [height, width, 3]: checked, upright and reduced.
 
     With `geometry="pad"` the long side has `side` pixels, and the sheet is centred in a square. Each band beside it has
@@ -85,32 +101,29 @@ def shrink_to_pixels(data: bytes, side: int, geometry: Geometry = "crop", boxes:
     The boxes are painted over before the image is reduced, so that their content does not blur into their surroundings.
 
     JPEG originals are decoded at a half, a quarter or an eighth of their size if enough pixels remain for the Lanczos
-    reduction. Pillow decodes the files that the fast decoder does not support or warns about.
+    reduction, and so are JPEG 2000 originals that allow it. Pillow decodes the files that the fast decoder does not
+    support or warns about; large PNG and TIFF originals in bands (`herbray.data.imaging.bands`).
 
     Raises:
         ImageRefused: see `shrink_to_jpeg`.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `formats` has limits of its own
             warnings.filterwarnings(
                 "ignore", category=UserWarning, module="PIL"
             )  # ignore malformed EXIF: only the pixels matter
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            with open_image(data, formats) as opened:
                 _check_shape(*opened.size)
                 pad = geometry == "pad"
-                fast = _decode_fast(data, opened, side, pad, boxes)
-                sheet = (
-                    _decode_with_pillow(data, opened, side, pad, boxes)
-                    if fast is None
-                    else np.ascontiguousarray(turn_upright(fast, opened))
-                )
+                reduced = _decode_fast(data, opened, side, pad, boxes)
+                if reduced is None:
+                    reduced = _decode_with_pillow(data, opened, side, pad, boxes)
+                sheet = np.ascontiguousarray(turn_upright(reduced, opened))
                 return _pad_to_square(sheet, side) if pad else sheet
     except ImageRefused:
         raise
-    except UnidentifiedImageError:
-        raise ImageRefused("not-an-image", f"the file is not in a supported format ({', '.join(FORMATS)})") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:  # of a tile or a frame that the header does not announce
         raise ImageRefused("too-large", str(error)) from None
     except _DECODER_ERRORS as error:
         reason = "truncated" if "truncated" in str(error).lower() else "damaged"
@@ -195,19 +208,23 @@ def _decode_fast(data: bytes, opened: Image.Image, side: int, pad: bool, boxes: 
 
 
 def _decode_with_pillow(data: bytes, opened: Image.Image, side: int, pad: bool, boxes: Sequence[Box]) -> Pixels:
-    """Decode any supported image, upright and reduced."""
-    scale = _decoder_scale(min(opened.size), min(_target_size(*opened.size, side, pad)))
+    """Decode and reduce any supported image, without turning it upright."""
+    side_wanted = min(_target_size(*opened.size, side, pad))
+    scale = _decoder_scale(min(opened.size), side_wanted)
+    short = min(opened.size)
     if is_scalable(data):
         opened.draft("RGB", (-(-opened.width // scale), -(-opened.height // scale)))
-    image = _to_rgb(ImageOps.exif_transpose(opened))
-    width, height = image.size
-    wanted = _target_size(width, height, side, pad)
-    factor = max(1, int(min(image.size) / (2 * min(wanted))))
-    reduced = np.ascontiguousarray(image.reduce(factor) if factor > 1 else image)
+        short = min(opened.size)
+    elif isinstance(opened, Jpeg2KImageFile):
+        halvings = min(scale.bit_length() - 1, count_levels(data))
+        opened.reduce = halvings
+        short >>= halvings
+    reduced, width, height = decode_reduced(data, opened, max(1, short // (2 * side_wanted)))
     if boxes:
         reduced = reduced.copy()  # Pillow's pixels are read-only
-        paint_boxes(reduced, boxes)
-    return resize_lanczos(reduced, *wanted, extent=(width / factor, height / factor))
+        paint_boxes(turn_upright(reduced, opened), boxes)
+    wanted = _target_size(width, height, side, pad)
+    return resize_lanczos(reduced, *wanted, extent=(width, height))
 
 
 def _pad_to_square(sheet: Pixels, side: int) -> Pixels:
@@ -221,7 +238,7 @@ def _pad_to_square(sheet: Pixels, side: int) -> Pixels:
     return np.ascontiguousarray(np.concatenate([bands[0], sheet, bands[1]], axis))
 
 
-def _target_size(width: int, height: int, side: int, pad: bool) -> tuple[int, int]:
+def _target_size(width: float, height: float, side: int, pad: bool) -> tuple[int, int]:
     """Compute the target width and height: `side` is the short side or, for padding, the long side."""
     if pad:
         scale = side / max(width, height)
@@ -233,15 +250,3 @@ def _target_size(width: int, height: int, side: int, pad: bool) -> tuple[int, in
 def _decoder_scale(short: int, side: int) -> int:
     """Choose the decoder's reduction: a power of two, since other factors are slower than full size."""
     return next((scale for scale in (8, 4, 2) if short >= _DECODE_MARGIN * side * scale), 1)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey to white
-        grey = np.asarray(image, dtype=np.float64)
-        top = max(float(grey.max()), 1.0)
-        return Image.fromarray((grey * (255.0 / top)).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:  # transparent areas become white paper
-        layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(paper, layer).convert("RGB")
-    return image.convert("RGB")

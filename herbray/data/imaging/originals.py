@@ -6,8 +6,8 @@ from typing import Final
 from herbray import storage
 from herbray.data.imaging.zip_member import read_member, split_member
 
-MAX_BYTES: Final = 256 * 2**20
-"""Largest file that is read; a 600 dpi sheet as TIFF has about 190 MB."""
+MAX_BYTES: Final = 512 * 2**20
+"""Largest file that is read; a 600 dpi sheet of 140 megapixels as TIFF has about 420 MB."""
 
 ADDRESS_REMEDY: Final = (
     "run `herbray fetch` first, which asks their servers for them, and set images of the shard job to its out; or put "

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from herbray import storage
+from herbray.data.duplicates.gathering_key import make_gathering_key
 from herbray.data.sources.base import BATCH_ROWS, Account, Refuse, SourceSpec, make_batch
 from herbray.data.sources.image_finder import Found, ImageFinder
 from herbray.data.tabular.header import fold, propose
@@ -17,6 +18,11 @@ from herbray.data.tabular.reading import Dialect, OpenTable, open_table
 from herbray.data.tabular.records import BLANK
 from herbray.data.tabular.separators import NAMES
 from herbray.schema import MASKED_CATALOGUE
+
+GATHERING_PARTS: Final = ("recorded_by", "record_number", "event_date")
+"""Columns of a table from which the gathering is made: collector, number and date."""
+
+_COLUMNS: Final = (*MASKED_CATALOGUE.names, *GATHERING_PARTS)
 
 _TABLES: Final = (".csv", ".tsv", ".txt", ".tab", ".xlsx", ".xls", ".xlsm", ".ods", ".parquet")
 
@@ -26,8 +32,11 @@ class Folder(SourceSpec):
 
     Separator, quotes and encoding of a text are found out (`herbray.data.tabular`). A catalogue column is taken from
     the column that `columns` names, else from `constants`, else from the column of the same name; otherwise it is null.
-    Names of columns match in any case and with any blanks. Without a `specimen_id`, the image's relative path is the
-    id. The column `mask_boxes` says which parts of a sheet `shard.mask` paints over (`herbray.data.imaging.boxes`).
+    Names of columns match in any case and with any blanks. Without a `gathering`, it is made from the collector, the
+    number and the date, if the table has the columns `recorded_by` and `record_number`, and perhaps `event_date`, or
+    `columns` names them (`herbray.data.duplicates.gathering_key`). Without a `specimen_id`, the image's relative path
+    is the id. The column `mask_boxes` says which parts of a sheet `shard.mask` paints over
+    (`herbray.data.imaging.boxes`).
 
     Attributes:
         path: the folder; image paths in the table are relative to it and must stay inside. See `ImageFinder` for how
@@ -55,9 +64,9 @@ class Folder(SourceSpec):
     @classmethod
     def _check_columns(cls, mapping: dict[str, str]) -> dict[str, str]:
         for name in mapping:
-            if name not in MASKED_CATALOGUE.names:
-                near = difflib.get_close_matches(name, MASKED_CATALOGUE.names, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(MASKED_CATALOGUE.names)}"
+            if name not in _COLUMNS:
+                near = difflib.get_close_matches(name, _COLUMNS, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(_COLUMNS)}"
                 raise ValueError(f"{name!r} is not a catalogue column; {hint}")
         return mapping
 
@@ -127,27 +136,33 @@ class Folder(SourceSpec):
             yield self._batch([fields for _, fields in chunk], positions, finder, refuse)
 
     def find_columns(self, table: OpenTable) -> dict[str, int]:
-        """Return catalogue column → position in a row of the table.
+        """Return catalogue column, or part of a gathering → position in a row of the table.
 
         Raises:
             ValueError: a column that `columns` names is not there, or none holds the images.
         """
         positions = {}
-        for column in MASKED_CATALOGUE.names:
+        for column in _COLUMNS:
             wanted = self.columns.get(column, column)
             place = table.positions.get(fold(wanted))
+            if place is None and column in GATHERING_PARTS:
+                place = table.positions.get(wanted.replace("_", ""))  # recordedBy
             if place is not None and column not in self.constants:
                 positions[column] = place
             elif column in self.columns or (column == "image" and column not in self.constants):
                 raise ValueError(_explain_missing(table, column, wanted))
         if "image" not in positions:
             raise ValueError(f"{table.path}: `constants` gives all rows the same image; name a column instead")
-        return positions
+        collected = not {"gathering"} & {*positions, *self.constants} and {*GATHERING_PARTS[:2]} <= positions.keys()
+        return {name: place for name, place in positions.items() if collected or name not in GATHERING_PARTS}
 
     def _batch(
         self, rows: Sequence[list[str]], positions: dict[str, int], finder: ImageFinder, refuse: Refuse
     ) -> pa.RecordBatch:
         cells = {column: [row[position] for row in rows] for column, position in positions.items()}
+        parts = [cells.pop(name, [""] * len(rows)) for name in GATHERING_PARTS]
+        if any(name in positions for name in GATHERING_PARTS):
+            cells["gathering"] = [make_gathering_key(*part) or "" for part in zip(*parts, strict=True)]
         names = [name.strip() for name in cells["image"]]
         places = [
             finder.find(name) if name else Found("") for name in names

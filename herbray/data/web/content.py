@@ -1,19 +1,17 @@
 """What came in place of an image: only what a shard can read is kept, whatever the server calls it."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from PIL import Image
-
 from herbray import storage
-from herbray.data.imaging.images import FORMATS, MIN_SIDE, shrink_to_pixels
+from herbray.data.imaging.formats import DEFAULT_FORMATS, open_image
+from herbray.data.imaging.images import MIN_SIDE, shrink_to_pixels
 from herbray.data.imaging.originals import ImageRefused
 from herbray.data.web.failure import NotFetched
 
-_SUFFIXES: Final = dict(zip(FORMATS, (".jpg", ".png", ".tif", ".webp"), strict=True))
+_SUFFIXES: Final = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 _SNIFFED: Final = 1024  # bytes in which a web page shows itself
 
 
@@ -45,7 +43,7 @@ def check_content(data: bytes) -> Content:
         shrink_to_pixels(data, MIN_SIDE)
     except ImageRefused as error:
         raise NotFetched(error.reason, str(error), passing=error.reason == "truncated") from None
-    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+    with open_image(data, DEFAULT_FORMATS) as opened:
         name, (width, height) = str(opened.format), opened.size
     digest = hashlib.sha256(data).hexdigest()[:32]
     return Content(f"files/{digest[:2]}/{digest}{_SUFFIXES[name]}", name, width, height)

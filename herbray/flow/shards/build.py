@@ -15,6 +15,7 @@ from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.imaging import originals
+from herbray.data.imaging.formats import Formats
 from herbray.data.imaging.images import Geometry
 from herbray.data.judged_labels import JudgedSpecimens, apply_verdicts
 from herbray.data.labels import Labels, list_lineages, read_labels
@@ -23,6 +24,7 @@ from herbray.data.splitting.empty_splits import explain_empty_splits
 from herbray.data.splitting.splits import Splits, split
 from herbray.data.web import fetched
 from herbray.flow.cluster import connection
+from herbray.flow.shards.duplicates import write_duplicates
 from herbray.flow.shards.write_file import ShrinkSettings, write_shard_file
 
 
@@ -56,6 +58,7 @@ class Shard(Spec):
         description="boxes: paint over the parts of each sheet that the catalogue's column mask_boxes lists, such as "
         "its label and ruler, with the colour around them",
     )
+    formats: Formats = Formats()
     bag: int = Field(32, ge=1, description="maximum number of specimens in a bag (a row group)")
     file_rows: int = Field(2048, ge=1, description="a file is closed when it holds this many rows")
     max_quarantined: float = Field(0.05, ge=0, le=1, description="the job fails if a larger share of images is refused")
@@ -91,16 +94,16 @@ def shard(spec: Shard, announced: Collection[str] = ()) -> dict[str, Any]:
     judged = apply_verdicts(table, assignment, spec.labels)
     connection.print_left_out(_describe_judged(judged))
     files = plan_files(spec, judged)
-    table = judged.table
     storage.make_folder(spec.out)
     storage.remove(spec.out / "manifest.json")  # written last: shards without a manifest are not finished
     _remove_stale_files(spec.out, {file.path for file in files})
     with connection.connect():
         roots = (fetched.name_root(spec.images), about["root"])
-        notes = sorted(_run_tasks(spec, table, files, roots), key=lambda note: str(note["file"]))
+        notes = sorted(_run_tasks(spec, judged.table, files, roots), key=lambda note: str(note["file"]))
     _check_shared(spec.out, files)
-    tables.write(spec.out / "lineage.parquet", list_lineages(table, spec.labels.rank))
-    return _finish(spec, input_rows, about | {"absent": missing}, notes)
+    tables.write(spec.out / "lineage.parquet", list_lineages(judged.table, spec.labels.rank))
+    found = write_duplicates(spec.out, table, files, notes)
+    return _finish(spec, input_rows, about | {"absent": missing}, notes, found)
 
 
 def plan_files(spec: Shard, specimens: JudgedSpecimens) -> list[ShardFile]:
@@ -198,14 +201,18 @@ def _run_tasks(
                 file = waiting.pop()
                 rows = table.take(pa.array(file.rows)).combine_chunks()
                 bags = [(label, len(part)) for label, part in zip(file.labels, file.bags, strict=True)]
-                running[write.remote(str(spec.out.absolute()), file.path, rows, bags, spec.shrink, roots)] = file
+                running[
+                    write.remote(str(spec.out.absolute()), file.path, rows, bags, spec.shrink, roots, spec.formats)
+                ] = file
             done, _ = ray.wait(list(running), num_returns=1)
             for ref in done:
                 bar.advance(job, len(running.pop(ref).rows))
                 yield connection.fetch_result(ref)
 
 
-def _finish(spec: Shard, input_rows: int, about: dict[str, Any], notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _finish(
+    spec: Shard, input_rows: int, about: dict[str, Any], notes: Sequence[dict[str, Any]], found: dict[str, Any]
+) -> dict[str, Any]:
     """Write quarantine, index and manifest, in this order, and return the manifest."""
     index = [{"split": _split_of(note["file"]), "file": note["file"], **bag} for note in notes for bag in note["bags"]]
     refused = [row for note in notes for row in note["refused"]]
@@ -219,7 +226,8 @@ def _finish(spec: Shard, input_rows: int, about: dict[str, Any], notes: Sequence
     if counts["input"] != counts["ok"] + counts["quarantined"] + counts["skipped"]:
         raise RuntimeError(f"{spec.out}: counts do not add up: {counts}; this is a bug in herbray, please report it")
     reasons = dict(Counter(row["reason"] for row in refused).most_common())
-    manifest = _manifest(spec, about, index) | {
+    manifest = _manifest(spec, about, index) | found
+    manifest |= {
         "counts": counts,
         "reasons": reasons,
         "fingerprint": fingerprint_json([_content(note) for note in notes]),

@@ -28,6 +28,6 @@ def test_the_species_is_the_parts_or_the_start_of_the_name(given, expected):
 
 def test_a_gathering_needs_a_collector_and_a_number():
     known = {"recordedby": "R. Spruce", "recordnumber": "12", "eventdate": "1854-03-01T00:00:00"}
-    assert describe_gathering(row(**known)) == "R. Spruce | 12 | 1854-03-01"
+    assert describe_gathering(row(**known)) == "spruce | 12 | 1854-03-01"
     assert describe_gathering(row(**known | {"recordnumber": "s.n."})) is None
     assert describe_gathering(row(**known | {"recordedby": ""})) is None

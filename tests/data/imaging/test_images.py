@@ -1,11 +1,14 @@
 import contextlib
 import io
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from herbray.data.imaging import images, originals
+from herbray.data.imaging.formats import Formats
+from herbray.data.imaging.jpeg2000_header import count_levels
 from herbray.data.imaging.jpeg_header import is_scalable
 from herbray.data.imaging.originals import ImageRefused
 
@@ -107,12 +110,81 @@ def test_other_colour_modes_become_rgb(mode):
     assert Image.open(io.BytesIO(found.jpeg)).mode == "RGB"
 
 
-def test_sixteen_bit_grey_is_scaled_and_not_clipped():
-    ramp = np.tile(np.linspace(0, 60000, 64).astype(np.uint16), (64, 1))
+def sixteen_bits(kind="TIFF", bits=16, **options):
+    """A sheet of which half is as bright as can be declared, and half is half as bright."""
+    grey = np.full((64, 64), (1 << bits) - 1, np.uint16)
+    grey[:, :32] //= 2
     out = io.BytesIO()
-    Image.fromarray(ramp).save(out, "PNG")
-    pixels = pixels_of(images.shrink_to_jpeg(out.getvalue(), 64))
-    assert pixels[32, 32].mean() == pytest.approx(128, abs=8)
+    Image.fromarray(grey).save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "dark", "bright"),
+    [
+        (sixteen_bits("PNG"), 127, 255),
+        (sixteen_bits("TIFF"), 127, 255),
+        (sixteen_bits("TIFF", bits=14), 32, 64),  # declares 16 bits: not stretched to its own maximum
+        (sixteen_bits("TIFF", bits=14, tiffinfo={281: 16383}), 127, 255),
+    ],
+    ids=["PNG", "TIFF", "less than declared", "declared maximum"],
+)
+def test_sixteen_bit_grey_is_scaled_by_its_declared_depth(data, dark, bright):
+    pixels = images.shrink_to_pixels(data, 64)
+    assert (pixels[32, 10].tolist(), pixels[32, 50].tolist()) == ([dark] * 3, [bright] * 3)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_of_unknown_depth_are_refused(kind):
+    out = io.BytesIO()
+    Image.fromarray(np.full((64, 64), 7, kind)).save(out, "TIFF")
+    with pytest.raises(ImageRefused, match="does not say which is white") as caught:
+        images.shrink_to_pixels(out.getvalue(), 64)
+    assert caught.value.reason == "depth"
+
+
+def test_further_formats_are_read_if_they_are_allowed():
+    allowed = Formats(jpeg2000=1, gif=1, bmp=1)
+    for kind in ("JPEG2000", "GIF", "BMP"):
+        data = picture(kind=kind)
+        with pytest.raises(ImageRefused, match=f"set formats.{kind.lower()} of the shard job") as caught:
+            images.shrink_to_pixels(data, 60)
+        assert caught.value.reason == "format"
+        pixels = images.shrink_to_pixels(data, 60, formats=allowed)
+        assert pixels[10, 30, 0] > 200
+        assert pixels[10, 30, 1] < 80
+        assert pixels[80, 30].min() > 200
+
+
+@pytest.mark.parametrize("size", [(801, 1203), (1024, 800)])
+def test_jpeg_2000_is_decoded_at_reduced_scale(size):
+    allowed = Formats(jpeg2000=1)
+    data = photograph(*size, kind="JPEG2000")
+    assert count_levels(data) == 5
+    assert count_levels(photograph(64, 64, kind="JPEG2000", num_resolutions=1)) == 0
+    assert count_levels(data[:20]) == count_levels(b"") == 0
+    with Image.open(io.BytesIO(data)) as opened:
+        assert psnr(images.shrink_to_pixels(data, 120, formats=allowed), by_pillow(opened, 120)) > 38
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "GIF", "BMP"])
+def test_each_format_has_a_limit_of_pixels(kind):
+    data = picture(200, 300, kind=kind)  # 0.06 megapixels
+    key = kind.lower()
+    images.shrink_to_pixels(data, 60, formats=Formats(**{key: 0.06}))
+    with pytest.raises(
+        ImageRefused, match=rf"200×300 px are 0\.06 megapixels; formats\.{key} .* allows 0\.05"
+    ) as caught:
+        images.shrink_to_pixels(data, 60, formats=Formats(**{key: 0.05}))
+    assert caught.value.reason == "too-large"
+
+
+def test_a_bomb_is_refused_before_it_is_decoded():
+    head = b"IHDR" + (15_000).to_bytes(4, "big") + (20_000).to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    pixels = b"IDAT" + b"\0" * 100  # is no deflated stream: decoding would fail otherwise
+    chunks = [len(part[4:]).to_bytes(4, "big") + part + zlib.crc32(part).to_bytes(4, "big") for part in (head, pixels)]
+    with pytest.raises(ImageRefused, match=r"300 megapixels; formats\.png of the shard job allows 200"):
+        images.shrink_to_pixels(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), 64)
 
 
 def test_a_cut_out_plant_lies_on_white_paper():
@@ -152,7 +224,8 @@ def test_broken_exif_does_not_change_the_pixels():
         (picture()[: len(picture()) // 2], "truncated"),
         (picture()[:30], "truncated"),
         (picture(kind="PNG")[:-200], "truncated"),
-        (picture(kind="GIF"), "not-an-image"),
+        (picture(kind="GIF"), "format"),
+        (picture(kind="PPM"), "not-an-image"),
         (picture(8, 12), "too-small"),
         (picture(40, 600), "too-long"),
     ],

@@ -1,6 +1,7 @@
 """The id of a specimen, which must not change when the data are downloaded again."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from herbray.data.sources.darwin_core.rows import Row
@@ -31,6 +32,9 @@ def fold_identifier(text: str) -> str:
     return bare
 
 
+_fold_scope: Final = lru_cache(maxsize=4096)(fold_identifier)  # few data sets have many records
+
+
 def identify(row: Row) -> str | None:
     """The id of a specimen.
 
@@ -47,7 +51,7 @@ def identify(row: Row) -> str | None:
         folded = fold_identifier(given)
         scope = row["datasetkey"] or row["recordset"] or row["datasetid"]
         if scope:
-            return f"{fold_identifier(scope)}/{folded}"
+            return f"{_fold_scope(scope)}/{folded}"
         return folded if _is_global(given) or owner == ":" else f"{owner}/{folded}"
     if row["catalognumber"] and row["institutioncode"]:
         return f"{owner}:{row['catalognumber']}"

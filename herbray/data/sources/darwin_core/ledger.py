@@ -44,7 +44,10 @@ class Ledger:
 
     def tally(self, table: str) -> Tally:
         """The counts of a table."""
-        return self.tallies.setdefault(table, Tally())
+        found = self.tallies.get(table)
+        if found is None:  # `setdefault` would make a tally for every row
+            found = self.tallies[table] = Tally()
+        return found
 
     def named(self) -> list[tuple[str, Tally]]:
         """The tables and their counts."""

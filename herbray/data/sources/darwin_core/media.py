@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from herbray.data.sources.darwin_core.licenses import parse_license
@@ -77,6 +78,7 @@ def is_image(row: Row, reference: str) -> bool:
     return _judge(suffix[1]) is not False if suffix else True
 
 
+@lru_cache(maxsize=1024)  # the same few in all rows
 def _judge(text: str) -> bool | None:
     """Whether a type or format is that of a still image; None: it does not say."""
     lowered = text.strip().lower()

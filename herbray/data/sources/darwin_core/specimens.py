@@ -108,7 +108,7 @@ class Collector:
             return "too_many_images", f"the record {key!r:.100} has more than {MAX_IMAGES} images"
         if term := find_shifted(row):
             return "shifted", f"{term} is {row[term]!r:.60}: the fields are not in the columns where they belong"
-        if images and identify(row) is None:
+        if images and not (row["occurrenceid"] or row["materialentityid"]) and identify(row) is None:
             return "no_identity", "the record has neither an occurrenceID nor a catalogue number with its institution"
         return None
 

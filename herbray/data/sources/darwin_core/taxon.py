@@ -1,8 +1,9 @@
 """The names and the gathering of a specimen, from the terms of its record."""
 
-import re
+from functools import lru_cache
 from typing import Final
 
+from herbray.data.duplicates.gathering_key import make_gathering_key
 from herbray.data.names.parse import parse_name
 from herbray.data.sources.darwin_core.rows import Row
 
@@ -12,7 +13,6 @@ TAXON_TERMS: Final = (
 )
 """The terms that this module reads."""
 
-_NO_NUMBERS: Final = frozenset(("sn", "nn", "na", "none", "unknown"))
 _RANKS_ABOVE: Final = frozenset(("kingdom", "phylum", "class", "order", "family", "genus", "subfamily", "tribe"))
 
 
@@ -23,13 +23,14 @@ def parse_species(row: Row) -> str | None:
     if row["taxonrank"].lower() in _RANKS_ABOVE:
         return None
     parts = f"{row['genus']} {row['specificepithet']}" if row["genus"] and row["specificepithet"] else ""
-    return parse_name(parts or row["scientificname"]).species
+    return _read_species(parts or row["scientificname"])
+
+
+@lru_cache(maxsize=1 << 16)  # names repeat
+def _read_species(name: str) -> str | None:
+    return parse_name(name).species
 
 
 def describe_gathering(row: Row) -> str | None:
     """Collector, number and date, by which duplicates are known; None without a collector or a number."""
-    collector, number = row["recordedby"] or row["collectedby"], row["recordnumber"]
-    if not collector or not number or re.sub(r"\W", "", number).lower() in _NO_NUMBERS:
-        return None
-    date = row["eventdate"].partition("T")[0]
-    return " | ".join(part for part in (collector, number, date) if part)
+    return make_gathering_key(row["recordedby"] or row["collectedby"], row["recordnumber"], row["eventdate"])
