@@ -114,6 +114,8 @@ def _cut_strip(strip: memoryview, height: int, rows: int, row_bytes: int, deflat
         for content in inflate_pieces([strip], total, size):
             yield _Piece(len(content) // row_bytes, [zlib.compress(content, 0)])
         return
+    if len(strip) < total:
+        raise OSError(f"the file is truncated: a strip has {len(strip):,} of {total:,} bytes")
     for start in range(0, total, size):
         part = strip[start : min(start + size, total)]
         yield _Piece(len(part) // row_bytes, [part])
