@@ -20,8 +20,8 @@ from herbray.settings import help_texts, job_files
 from herbray.settings.root import list_paths
 from herbray.verbs import VERBS
 
-_SUBJECT_SETTINGS: Final = {"promote": "model", "register": "run"}
-"""Verb → setting for a first argument that is no YAML file: `herbray promote NAME`, `herbray register RUN`."""
+_SUBJECT_SETTINGS: Final = {"promote": "model", "register": "run", "search": "images"}
+"""Verb → setting for a first argument that is no YAML file: `herbray promote NAME`, `herbray search IMAGE`."""
 
 _UsageError: Final[Any] = typer.BadParameter.__mro__[1]  # typer does not export it, and may bring its own click
 _INTERRUPTED_IN_TYPER: Final = 130

@@ -286,6 +286,41 @@ SUSPECT: Final = pa.schema(
 """The list for curators: one row per specimen, most doubtful first."""
 
 
+SIMILAR: Final = pa.schema(
+    [
+        pa.field("query", pa.string(), nullable=False),  # path of the image, or id of the specimen, that was looked up
+        pa.field("place", pa.int32(), nullable=False),  # 1 is the most similar sheet
+        pa.field("distance", pa.float64(), nullable=False),  # 1 - cosine: 0 is equal, at most 2
+        *(SPECIMEN.field(name) for name in SPECIMEN.names if name != "true_species"),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+"""What `herbray search` finds: the most similar sheets of each query, nearest first."""
+
+
+NAMED: Final = pa.schema(
+    [
+        pa.field("specimen_id", pa.string(), nullable=False),  # or the path of the photograph
+        pa.field("image", pa.string()),  # path or URI
+        *(SPECIMEN.field(rank) for rank in RANKS),  # as filed
+        pa.field("name", pa.string()),  # the narrowest accepted suggestion; null if none is accepted
+        pa.field("rank", pa.string()),  # of `name`
+        pa.field("confidence", pa.float64()),  # that `name` is right, calibrated
+        pa.field("unknown", pa.bool_()),  # none of the known names; null if this was not judged
+        *(
+            pa.field(f"{start}{rank}", kind)
+            for rank in RANKS
+            for start, kind in (("suggested_", pa.string()), ("confidence_", pa.float64()))
+        ),
+        pa.field("distance", pa.float64(), nullable=False),  # to the most similar named sheet, 1 - cosine
+        pa.field("neighbours", pa.list_(pa.string()), nullable=False),  # ids of the most similar sheets, nearest first
+        pa.field("neighbour_names", pa.list_(pa.string()), nullable=False),  # the names that they are filed under
+        pa.field("work_list", pa.string(), nullable=False),  # file with the sheets of the same family
+    ]
+)
+"""What `herbray identify` suggests: one row per sheet without a name or photograph, narrowest names first."""
+
+
 VERDICT: Final = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # of the row: the same row in two files counts once

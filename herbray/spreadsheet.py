@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from herbray.storage import replace_file
 
@@ -62,6 +63,16 @@ def unescape_formula(text: str) -> str:
     if _ESCAPED_START.match(text):
         text = text[1:]
     return _ESCAPED_AFTER_SEPARATOR.sub(r"\1", text)
+
+
+def flatten_lists(table: pa.Table) -> pa.Table:
+    """The table for a spreadsheet: each list as one text, numbers to four decimal places."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            table = table.set_column(at, field.name, pc.binary_join(table[field.name], "; "))
+        elif pa.types.is_floating(field.type):
+            table = table.set_column(at, field.name, pc.round(table[field.name], 4))
+    return table
 
 
 def format_rows(rows: Iterable[Iterable[object]]) -> str:

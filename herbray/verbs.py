@@ -50,6 +50,18 @@ VERBS: Final = {
         "review",
         "Write a page on which curators judge the suspects, and save their verdicts.",
     ),
+    "search": (
+        "herbray.flow.search.job",
+        "Search",
+        "search",
+        "Find the sheets that look most like an image or a specimen.",
+    ),
+    "identify": (
+        "herbray.flow.naming.job",
+        "Naming",
+        "identify",
+        "Suggest names for sheets without a name, or for photographs, with calibrated confidence.",
+    ),
     "export": (
         "herbray.flow.export",
         "Export",

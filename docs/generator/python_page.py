@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import herbray
+from herbray.flow.search.index import SheetIndex
 from herbray.model.portable import Encoder
 from herbray.tracking import pull
 
@@ -24,6 +25,7 @@ def page() -> str:
     parts += list(markdown(inspect.getdoc(Encoder) or ""))
     for name in METHODS:
         parts += [f"### `Encoder.{name}`", *_callable(getattr(Encoder, name))]
+    parts += ["## `SheetIndex.search`", "`load_index` returns a `SheetIndex`.", *_callable(SheetIndex.search)]
     parts += ["## `herbray.tracking.pull`", *_callable(pull)]
     return "\n\n".join(parts) + "\n"
 

@@ -25,6 +25,8 @@ TABLES: Final = {
     "LEFT_OUT": ("Left out", "`results-left-out.parquet`"),
     "TRIAL": ("Trials", "`trials.parquet`"),
     "SUSPECT": ("Suspects", "`suspects.parquet`"),
+    "SIMILAR": ("Similar sheets", "`similar.parquet`, `similar.csv`"),
+    "NAMED": ("Suggested names", "`names.parquet`, `names.csv`"),
     "VERDICT": ("Verdicts", "`saved.csv`, `verdicts-REVIEWER.csv`"),
 }
 """Name in `herbray.schema` → heading, file."""

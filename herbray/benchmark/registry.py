@@ -10,6 +10,7 @@ from herbray.benchmark.contests.input.contest import Input
 from herbray.benchmark.contests.knn import Knn
 from herbray.benchmark.contests.probe import Probe
 from herbray.benchmark.contests.scale import Scale
+from herbray.benchmark.contests.search import SearchRows
 from herbray.benchmark.contests.step import Step
 from herbray.benchmark.contests.train import TrainLoop
 from herbray.benchmark.contests.triplet import TripletStep
@@ -25,12 +26,14 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "train": TrainLoop,
     "embed": EmbedRate,
     "knn": Knn,
+    "search": SearchRows,
     "probe": Probe,
     "scale": Scale,
 }
 """Name of a benchmark → its settings."""
 
 AnyBenchmark = Annotated[
-    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Probe | Scale, Field(discriminator="name")
+    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | SearchRows | Probe | Scale,
+    Field(discriminator="name"),
 ]
 """Type of a setting that may be any benchmark."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from herbray import schema, storage, tables
+from herbray.flow.shards.manifest import read_manifest
 from herbray.tasks import Embeddings
 
 _ORDER: Final = [("split", "ascending"), ("specimen_id", "ascending")]
@@ -104,6 +105,25 @@ def read_note(folder: Path) -> dict[str, Any]:
     if not storage.is_file(folder / "manifest.json"):
         raise ValueError(f"{folder}: no finished embeddings here; run `herbray embed` first")
     return storage.read_note(folder / "manifest.json", describe_remedy(folder))
+
+
+def check_shards(shards: Path, note: Mapping[str, Any]) -> dict[str, Any]:
+    """Check that embeddings were made from these shards, and return the manifest of the shards.
+
+    Args:
+        shards: the folder.
+        note: manifest of the embeddings.
+
+    Raises:
+        ValueError: they were made from others, or the folder holds no finished shards.
+    """
+    manifest = read_manifest(shards)
+    if manifest["fingerprint"] != note.get("shards"):
+        raise ValueError(
+            f"{shards}: not the shards of these embeddings, so pictures and names might not fit; set shards to "
+            "the folder that `herbray embed` read"
+        )
+    return manifest
 
 
 def describe_remedy(folder: Path) -> str:

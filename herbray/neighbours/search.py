@@ -33,8 +33,8 @@ _GPU_BLOCKS: Final = 16  # a GPU takes blocks this many times larger: launching 
 _EXTRA_CANDIDATES: Final = 8  # candidates beyond the number of neighbours
 _CANDIDATE_DIVISOR: Final = 160  # ordering more than n / 160 candidates costs more than all products in 64 bits
 _CENTRE_ROWS: Final = 1024  # approximate number of rows whose mean is subtracted
-_MAX_LENGTH: Final = 1e30  # 32 bits suffice to divide by lengths between this value and its inverse
-_FLOAT32_ROUNDING: Final = 2.0**-24  # relative rounding error in 32 bits
+MAX_LENGTH: Final = 1e30  # 32 bits suffice to divide by lengths between this value and its inverse
+FLOAT32_ROUNDING: Final = 2.0**-24  # relative rounding error in 32 bits
 _MIN_GPU_WORK: Final = 2**36  # multiplications that take a CPU about a second; less work is not worth the copy to a GPU
 
 
@@ -97,10 +97,10 @@ def find_nearest(
     max_cosines *= factor
     few = np.searchsorted(wanted[rows], n // _CANDIDATE_DIVISOR - _EXTRA_CANDIDATES, side="right")
     border = int(few) if points.fits_float32 else 0  # rows before it are searched by candidates
-    for part in _cut_into_slices(border, max(1, max_cosines // min(n, _BLOCK_COLUMNS * factor))):
+    for part in cut_into_slices(border, max(1, max_cosines // min(n, _BLOCK_COLUMNS * factor))):
         block = rows[:border][part]
         yield _search_block(points, block, int(wanted[block].max()), max_cosines, exact=False)
-    for part in _cut_into_slices(len(rows) - border, max(1, max_cosines // n)):
+    for part in cut_into_slices(len(rows) - border, max(1, max_cosines // n)):
         block = rows[border:][part]
         yield _search_block(points, block, int(wanted[block].max()), max_cosines, exact=True)
 
@@ -152,13 +152,13 @@ def _prepare_points(features: Features, units: Indices, device: torch.device) ->
     centre = torch.nn.functional.normalize(sample, dim=1, eps=1e-300).mean(dim=0).float()
     wide = centre.double()
     length, along = torch.empty(2, len(points), dtype=torch.float64, device=device)
-    for part in _cut_into_slices(len(points), _CHUNK_ROWS * _block_factor(device)):
+    for part in cut_into_slices(len(points), _CHUNK_ROWS * _block_factor(device)):
         block = points[part].double()
         length[part], along[part] = block.norm(dim=1), block @ wide
     scale = torch.where(length > 0, 1 / length, 0.0)
     along = along * scale - wide @ wide
     reach = (1 - wide @ wide - 2 * along).clamp(min=0).max().sqrt()
-    fits_float32 = ((scale == 0) | ((scale < _MAX_LENGTH) & (scale > 1 / _MAX_LENGTH))).all()
+    fits_float32 = ((scale == 0) | ((scale < MAX_LENGTH) & (scale > 1 / MAX_LENGTH))).all()
     return _Points(points, codes, scale, centre, along.float(), float(reach), bool(fits_float32))
 
 
@@ -202,7 +202,7 @@ def _compare_all(points: _Points, rows: Tensor, k: int) -> Tensor:
     n = len(points.units)
     here = points.unit(rows)
     cosine = torch.empty(len(rows), n, dtype=torch.float64, device=rows.device)
-    for columns in _cut_into_slices(n, _CHUNK_ROWS * _block_factor(rows.device)):
+    for columns in cut_into_slices(n, _CHUNK_ROWS * _block_factor(rows.device)):
         torch.mm(here, points.features[columns].double().T, out=cosine[:, columns])
     keys = _make_keys(cosine.mul_(points.scale), torch.arange(n, device=rows.device), n)
     _mask_own_unit(keys, points.units[rows], points.units)
@@ -217,12 +217,12 @@ def _compare_candidates(points: _Points, rows: Tensor, k: int, max_cosines: int)
     scores, places = _find_candidates(points, short, rows, min(k + _EXTRA_CANDIDATES, n))
     keys = _make_keys(_measure_cosines(points, here, places), places, n).masked_fill_(scores == -torch.inf, -torch.inf)
     keys = sort_largest(keys, k)
-    error = _FLOAT32_ROUNDING * points.reach * ((here.shape[1] + 8) * short.norm(dim=1).double() + 8)
+    error = FLOAT32_ROUNDING * points.reach * ((here.shape[1] + 8) * short.norm(dim=1).double() + 8)
     left = (
         scores[:, -1] + error + here @ points.centre.double()
     )  # largest possible cosine of a row that is not a candidate
     unsure = ((keys[:, -1] <= (left * COSINE_STEPS).round() * n) & scores[:, -1].isfinite()).nonzero().flatten()
-    for part in _cut_into_slices(len(unsure), max(1, max_cosines // n)):
+    for part in cut_into_slices(len(unsure), max(1, max_cosines // n)):
         keys[unsure[part]] = _compare_all(points, rows[unsure[part]], k)
     return keys
 
@@ -231,7 +231,7 @@ def _find_candidates(points: _Points, short: Tensor, rows: Tensor, k: int) -> tu
     """Find the k largest products in 32 bits and their columns, [r, k], descending; -inf if there are fewer rows."""
     units = points.units[rows]
     best, kept = torch.empty(len(rows), 0, device=rows.device), rows.new_empty(len(rows), 0)
-    for columns in _cut_into_slices(len(points.units), _BLOCK_COLUMNS * _block_factor(rows.device)):
+    for columns in cut_into_slices(len(points.units), _BLOCK_COLUMNS * _block_factor(rows.device)):
         there = points.features[columns] * points.scale[columns].float().unsqueeze(1) - points.centre
         scores = torch.addmm(points.along[columns], short, there.T)
         _mask_own_unit(scores, units, points.units[columns])
@@ -254,12 +254,12 @@ def _measure_cosines(points: _Points, here: Tensor, places: Tensor) -> Tensor:
     cosine = torch.empty(places.shape, dtype=torch.float64, device=places.device)
     on_cpu = places.device.type == "cpu"  # then 64-bit numbers that fit into a core's cache
     numbers = 2**17 if on_cpu else _MAX_COSINES * _GPU_BLOCKS
-    for part in _cut_into_slices(len(here), max(1, numbers // max(1, places.shape[1] * here.shape[1]))):
+    for part in cut_into_slices(len(here), max(1, numbers // max(1, places.shape[1] * here.shape[1]))):
         there = points.features[places[part].flatten()].double().view(-1, places.shape[1], here.shape[1])
         torch.bmm(there, here[part].unsqueeze(2), out=cosine[part].unsqueeze(2))
     return cosine.mul_(points.scale[places])
 
 
-def _cut_into_slices(length: int, size: int) -> Iterator[slice]:
+def cut_into_slices(length: int, size: int) -> Iterator[slice]:
     """Return slices of at most `size` that cover `length`."""
     return (slice(start, min(start + size, length)) for start in range(0, length, size))

@@ -17,7 +17,7 @@ INIT: Final = (
 PANELS: Final = {
     "Start here": ("demo", "doctor", "plan"),
     "Stages": ("catalogue", "fetch", "shard", "train", "embed", "evaluate", "report", "study"),
-    "Encoders and lists": ("tune", "register", "promote", "suspects", "review", "export"),
+    "Encoders and lists": ("tune", "register", "promote", "suspects", "review", "search", "identify", "export"),
     "For developers": ("benchmark",),
 }
 """Heading in the help → its verbs."""
@@ -46,6 +46,8 @@ EXAMPLES: Final = {
     "promote": "herbray-triplet",
     "suspects": "jobs/suspects.yaml",
     "review": "jobs/review.yaml --serve",
+    "search": "photo.jpg k=20",
+    "identify": "jobs/identify.yaml accuracy=0.98",
     "export": "jobs/export.yaml",
     "benchmark": "knn points=100000",
 }
@@ -55,6 +57,7 @@ _FIRST_ARGUMENTS: Final = {
     "demo": ("CONFIG", "YAML file; default: the file of the demo, which `herbray init` writes"),
     "register": ("RUN|CONFIG", "run folder of the training, or YAML file"),
     "promote": ("NAME|CONFIG", "registered model, or YAML file"),
+    "search": ("IMAGE|CONFIG", "image file, folder of images, or YAML file; `herbray init` writes one"),
     "benchmark": ("NAME|CONFIG", "name of the benchmark, or YAML file"),
 }
 _CONFIG_ARGUMENT: Final = (

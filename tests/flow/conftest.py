@@ -6,6 +6,10 @@ import pytest
 import simplejpeg
 
 from herbray import schema, storage, tables
+from herbray.flow.embedding.job import embed
+from herbray.flow.embedding.specification import Embed
+from herbray.flow.shards.write_file import write_shard_file
+from herbray.model.encoder import EncoderSpec
 
 
 def jpeg(name, genus, side, long):
@@ -55,6 +59,37 @@ def long_tail(split, most, genera=12):
         for genus in range(genera)
         for number in range(1 + genus * (most - 1) // (genera - 1))
     ]
+
+
+LONG = "Longa" + "n" * 10_000
+AWKWARD = ("Alba", "</script><img src=x onerror=document.title='run'>", "=Cmd|' /C calc'!A0", "\u202eوردة", LONG)
+"""Genera: plain, HTML, a formula, right to left, too long."""
+
+
+@pytest.fixture(scope="session")
+def photographed(tmp_path_factory):
+    """A folder with 40 original images, their shards and the embeddings of a small encoder; sheet @007 has no genus."""
+    root = tmp_path_factory.mktemp("photographed")
+    rows = []
+    for number in range(40):
+        genus, path = AWKWARD[number % 5], root / "originals" / f"{number:03d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(jpeg(f"{number}", genus, 60, 80))
+        row = dict.fromkeys(schema.CATALOGUE.names)
+        row |= {"specimen_id": f"@{number:03d}", "image": str(path), "genus": None if number == 7 else genus}
+        row |= {"family": ("Rosaceae", "Fagaceae")[number % 5 % 2], "institution": ("NY", "K", None)[number % 3]}
+        row |= {"license": genus, "reference": "javascript:x" if number % 2 else f"https://example.org/{number}"}
+        rows.append(row | {"catalog_number": f"NY-{number}"})
+    shards, name = root / "shards", "split=random/part-00000.parquet"
+    table = pa.Table.from_pylist(rows, schema=schema.CATALOGUE)
+    note = write_shard_file(str(shards), name, table, [("all", len(rows))], (40, 90), str(root))
+    index = [{"split": "random", "file": name, **bag} for bag in note["bags"]]
+    tables.write(shards / "index.parquet", pa.Table.from_pylist(index, schema=schema.INDEX))
+    manifest = {"side": 40, "quality": 90, "rank": "genus", "fingerprint": "s1", "splits": {"random": len(rows)}}
+    storage.write_note(shards / "manifest.json", manifest)
+    start = EncoderSpec(arch="mobilenet_v3_small", init="random", size=32)
+    embed(Embed(model="start", start=start, shards=shards, out=root / "embeddings", splits=("random",), actors=0))
+    return root
 
 
 @pytest.fixture(scope="session")

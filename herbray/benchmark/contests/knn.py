@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -122,6 +122,14 @@ def _learn(points: Floats, asked: Indices, k: int, metric: str) -> Search:
 
 
 def _faiss(points: Floats, asked: Indices, k: int) -> Search | Missing:
+    index = build_faiss(points)
+    if isinstance(index, Missing):
+        return index
+    return lambda: without_own(index.search(points[asked], k + 1)[1], asked)
+
+
+def build_faiss(points: Floats) -> Any:  # noqa: ANN401  (an index of faiss, which publishes no types, or Missing)
+    """A flat index of faiss, which searches by inner product with as many threads as torch."""
     try:
         import faiss
     except ImportError as error:
@@ -129,7 +137,7 @@ def _faiss(points: Floats, asked: Indices, k: int) -> Search | Missing:
     faiss.omp_set_num_threads(torch.get_num_threads())
     index = faiss.IndexFlatIP(points.shape[1])
     index.add(points)
-    return lambda: without_own(index.search(points[asked], k + 1)[1], asked)
+    return index
 
 
 def without_own(places: Ints, asked: Indices) -> Ints:

@@ -15,9 +15,10 @@ from herbray.data.sources.base import GuardedFolder
 
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_IMAGES: Final = frozenset(
+IMAGE_ENDINGS: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".jp2", ".j2k", ".jpf", ".jpx")
 )
+"""Endings of image files, in lower case."""
 
 
 class Found(NamedTuple):
@@ -185,7 +186,7 @@ def _fold(name: str) -> str:
 
 def _stem(name: str) -> str:
     stem, dot, extension = name.rpartition(".")
-    return stem if dot + extension in _IMAGES else name
+    return stem if dot + extension in IMAGE_ENDINGS else name
 
 
 def _refuse_address(scheme: str) -> Found:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -15,7 +14,7 @@ from herbray.data import catalogue
 from herbray.flow.embedding_folder import read_embeddings, read_note
 from herbray.flow.evaluation import known_names
 from herbray.flow.evaluation.job import embeddings_folders
-from herbray.spreadsheet import write_csv
+from herbray.spreadsheet import flatten_lists, write_csv
 from herbray.tasks import Embeddings
 from herbray.tasks import suspects as task
 from herbray.tasks.interface.validators import PooledSplit
@@ -71,7 +70,7 @@ def suspects(spec: Suspects) -> SuspectList:
     storage.make_folder(spec.out)
     note = read_note(folder)
     tables.write(spec.out / "suspects.parquet", listed, {name: note.get(name) for name in ("encoder", "shards")})
-    write_csv(_flatten_lists(listed), spec.out / "suspects.csv")
+    write_csv(flatten_lists(listed), spec.out / "suspects.csv")
     scored = _score(spec, found.table, table)
     return SuspectList(listed, "\n".join([_summarise(found, len(listed), spec.out), *scored]))
 
@@ -122,13 +121,3 @@ def _add_sheet_columns(listed: pa.Table, table: pa.Table, folder: Path | None) -
 def _look_up(ids: pa.ChunkedArray, table: pa.Table, name: str) -> pa.ChunkedArray:
     """A column of `table` in the order of `ids`; null for ids that `table` does not have."""
     return table[name].take(pc.index_in(ids, table["specimen_id"].combine_chunks()))
-
-
-def _flatten_lists(listed: pa.Table) -> pa.Table:
-    """The table for a spreadsheet: each list as one text, probabilities to four decimal places."""
-    for at, field in enumerate(listed.schema):
-        if pa.types.is_list(field.type):
-            listed = listed.set_column(at, field.name, pc.binary_join(listed[field.name], "; "))
-        elif pa.types.is_floating(field.type):
-            listed = listed.set_column(at, field.name, pa.array(np.round(listed[field.name].to_numpy(), 4)))
-    return listed

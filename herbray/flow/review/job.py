@@ -10,13 +10,12 @@ from pydantic import Field
 
 from herbray import __version__, schema, storage
 from herbray.config import Spec
-from herbray.flow.embedding_folder import read_embeddings, read_note
+from herbray.flow.embedding_folder import check_shards, read_embeddings, read_note
 from herbray.flow.evaluation import known_names
 from herbray.flow.evaluation.suspects import single_folder
 from herbray.flow.review import server
 from herbray.flow.review.pictures import write_pictures
 from herbray.flow.review.queue import Subject, list_settled, make_items, merge_lists, read_suspects
-from herbray.flow.shards.manifest import read_manifest
 from herbray.review.content import Item, Page
 from herbray.review.page import write_page
 from herbray.tasks import Embeddings
@@ -59,7 +58,7 @@ def review(spec: Review) -> str:
             raise ValueError(f"{name}: the page and its verdicts lie on a disk: give an absolute path")
     folder = single_folder(spec.embeddings)
     manifest = read_note(folder)
-    _check_shards(spec, manifest)
+    check_shards(spec.shards, manifest)
     lists = read_suspects(spec.suspects, manifest)
     verdicts = read_verdicts(spec.verdicts)
     table = read_embeddings(folder)
@@ -81,15 +80,6 @@ def review(spec: Review) -> str:
         print("\n".join(lines), flush=True)
         return server.serve(spec.out, spec.verdicts, spec.host, spec.port)
     return "\n".join([*lines, f"open {path} in a browser, or add --serve to save verdicts in {spec.verdicts}"])
-
-
-def _check_shards(spec: Review, manifest: Mapping[str, Any]) -> None:
-    have, want = read_manifest(spec.shards)["fingerprint"], manifest.get("shards")
-    if have != want:
-        raise ValueError(
-            f"{spec.shards}: not the shards of these embeddings, so pictures and names might not fit; set shards to "
-            "the folder that `herbray embed` read"
-        )
 
 
 def _read_specimens(table: pa.Table, lists: Sequence[pa.Table]) -> dict[str, dict[str, Any]]:

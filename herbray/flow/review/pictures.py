@@ -5,12 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from herbray import storage
-from herbray.flow.shards.manifest import read_index
-from herbray.flow.shards.specimens import read_jpegs, read_specimens
+from herbray.flow.shards.specimens import find_specimens, read_jpegs
 
 _AT_ONCE: Final = 256  # JPEGs in memory
 
@@ -28,7 +24,7 @@ def write_pictures(shards: Path, ids: Collection[str], out: Path) -> int:
         DamagedFile: a file of the shards is missing or damaged.
         OSError: the disk is full.
     """
-    found = _find_rows(shards, ids)
+    found = find_specimens(shards, ids)
     wanted: set[Path] = set()
     size = 0
     for start in range(0, len(found), _AT_ONCE):
@@ -42,15 +38,6 @@ def write_pictures(shards: Path, ids: Collection[str], out: Path) -> int:
         if path not in wanted:
             path.unlink()
     return size
-
-
-def _find_rows(shards: Path, ids: Collection[str]) -> pa.Table:
-    """Where the shards hold these sheets, in the order of files."""
-    index, wanted = read_index(shards), pa.array(list(ids), pa.string())
-    splits = sorted(set(index["split"].to_pylist()))
-    tables = [read_specimens(shards, index, split) for split in splits]
-    rows = pa.concat_tables(table.filter(pc.is_in(table["specimen_id"], value_set=wanted)) for table in tables)
-    return rows.sort_by([(name, "ascending") for name in ("file", "row_group", "row")])
 
 
 def _write_if_changed(path: Path, jpeg: bytes) -> None:

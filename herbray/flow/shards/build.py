@@ -259,6 +259,7 @@ def _manifest(spec: Shard, about: dict[str, Any], index: Sequence[dict[str, Any]
         "rank": spec.labels.rank,
         "labels": {name: len({row["label"] for row in index if row["split"] == name}) for name in rows},
         "side": spec.side,
+        "quality": spec.quality,
         "geometry": spec.geometry,
         "mask": spec.mask,
         "source": about.get("source"),

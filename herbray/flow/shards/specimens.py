@@ -1,7 +1,7 @@
 """The specimens of a shards folder: those of a split, and JPEGs of single specimens."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from herbray import schema, tables
-from herbray.flow.shards.manifest import describe_remedy, list_files
+from herbray.flow.shards.manifest import describe_remedy, list_files, read_index
 from herbray.tables import TableFile
 
 _NAMES: Final = ("specimen_id", "gathering", "institution")
@@ -57,6 +57,19 @@ def read_specimens(shards: Path, index: pa.Table, split: str) -> pa.Table:
     columns = bags.select(["file", "row_group", "label", "rows"]).to_pylist()
     by_file = itertools.groupby(columns, key=lambda bag: bag["file"])
     return pa.concat_tables([_EMPTY, *(_read_file_specimens(shards, file, [*found]) for file, found in by_file)])
+
+
+def find_specimens(shards: Path, ids: Collection[str]) -> pa.Table:
+    """Some specimens of all splits, as `read_specimens` has them, in the order of files.
+
+    Raises:
+        DamagedFile: a file is missing or damaged.
+    """
+    index, wanted = read_index(shards), pa.array(list(ids), pa.string())
+    splits = sorted(set(index["split"].to_pylist()))
+    found = [read_specimens(shards, index, split) for split in splits]
+    rows = pa.concat_tables(table.filter(pc.is_in(table["specimen_id"], value_set=wanted)) for table in found)
+    return rows.sort_by([(name, "ascending") for name in ("file", "row_group", "row")])
 
 
 def _read_file_specimens(shards: Path, name: str, bags: Sequence[dict[str, Any]]) -> pa.Table:

@@ -131,7 +131,7 @@ def _recheck_refused(
     by_id = {row["specimen_id"]: row for row in _image_rows(rows)}
     again = []
     for row in refused:
-        found = _shrink_or_refuse(by_id[row["specimen_id"]], shrink, formats)
+        found = shrink_or_refuse(by_id[row["specimen_id"]], shrink, formats)
         if isinstance(found, images.JpegImage) or found["reason"] != row["reason"]:
             return None
         again.append(found)
@@ -145,8 +145,14 @@ def _image_rows(rows: pa.Table) -> list[Row]:
     return image_rows
 
 
-def _shrink_or_refuse(row: Row, shrink: ShrinkSettings, formats: Formats) -> images.JpegImage | Row:
-    """A specimen's reduced image, or its row of the quarantine."""
+def shrink_or_refuse(row: Row, shrink: ShrinkSettings, formats: Formats) -> images.JpegImage | Row:
+    """A specimen's reduced image, or its row of the quarantine.
+
+    Args:
+        row: `specimen_id`, `image` and, if boxes are painted over, `mask_boxes`.
+        shrink: how images are reduced.
+        formats: which formats are read, and their largest images.
+    """
     try:
         boxes = _parse_row_boxes(row[schema.MASK_BOXES]) if schema.MASK_BOXES in row else ()
         return images.shrink_to_jpeg(originals.read_bytes(row["image"]), *shrink, boxes=boxes, formats=formats)
@@ -174,7 +180,7 @@ def _make_bag(
     """One bag in `schema.SHARD`, and its images; refused rows are appended to `refused`."""
     keep, pictures = [], []
     for position, row in enumerate(_image_rows(rows)):
-        found = _shrink_or_refuse(row, shrink, formats)
+        found = shrink_or_refuse(row, shrink, formats)
         if isinstance(found, images.JpegImage):
             pictures.append(found)
             keep.append(position)

@@ -6,7 +6,8 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import matplotlib
 import matplotlib.lines
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from herbray import storage
 from herbray.report.scores import Series
 
 WIDTH = 10.4
@@ -82,6 +84,18 @@ def render(paint: Callable[[], Figure], name: str, alt: str, caption: str) -> Dr
         caption: shown below the figure.
     """
     out = io.StringIO()
+    _save(paint, out, format="svg", metadata=_NO_METADATA)
+    return Drawing(Markup(_make_inline(out.getvalue(), name)), alt, caption)  # noqa: S704  (matplotlib escapes its text)
+
+
+def write_png(paint: Callable[[], Figure], path: Path) -> None:
+    """Write a figure as a picture with a white ground; see `render`."""
+    out = io.BytesIO()
+    _save(paint, out, format="png", facecolor="white", metadata={"Software": None})
+    storage.write_bytes(path, out.getvalue())
+
+
+def _save(paint: Callable[[], Figure], out: IO[Any], **options: Any) -> None:  # noqa: ANN401  (of matplotlib)
     fonts = logging.getLogger("matplotlib.font_manager")
     level = fonts.level
     with warnings.catch_warnings(), matplotlib.rc_context():
@@ -90,10 +104,9 @@ def render(paint: Callable[[], Figure], name: str, alt: str, caption: str) -> Dr
         try:
             matplotlib.rcdefaults()  # a matplotlibrc of this machine must not change the report
             matplotlib.rcParams.update(_STYLE)
-            paint().savefig(out, format="svg", metadata=_NO_METADATA)
+            paint().savefig(out, **options)
         finally:
             fonts.setLevel(level)
-    return Drawing(Markup(_make_inline(out.getvalue(), name)), alt, caption)  # noqa: S704  (matplotlib escapes its text)
 
 
 def _make_inline(svg: str, name: str) -> str:

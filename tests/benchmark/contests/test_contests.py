@@ -11,6 +11,7 @@ from herbray.benchmark.contests import knn, scale, sizes, triplet
 from herbray.benchmark.contests.knn import Knn, cosines, without_own
 from herbray.benchmark.contests.probe import Probe
 from herbray.benchmark.contests.scale import Scale
+from herbray.benchmark.contests.search import SearchRows, check_agreement, find_by_hand
 from herbray.benchmark.contests.triplet import TripletStep, same
 from herbray.benchmark.harness.race import Measured, Missing
 from herbray.benchmark.job import measure
@@ -28,6 +29,7 @@ def test_every_target_speaks_of_a_case_and_of_contenders_that_exist(tmp_path):
         TripletStep(images=24, size=32, batches=(16,), dim=8),
         Scale(rows=200, images=0),
         Probe(rows=200, dim=8, classes=(2, 10)),
+        SearchRows(points=200, dim=8),
     ):
         cases = {case.name: {contender.name for contender in case.contenders} for case in spec.cases(tmp_path)}
         for target in spec.targets():
@@ -43,6 +45,16 @@ def test_all_searches_find_the_same_neighbours_and_a_wrong_one_is_caught(tmp_pat
     assert cosines(points, np.array([0, 2]), np.array([[2, 1], [3, 0]])).tolist() == [[0, 1], [0, 0]]
     found = without_own(np.array([[0, 1, 2], [0, 3, 2], [1, 0, 3]]), np.array([1, 2, 2]))
     assert found.tolist() == [[0, 2], [0, 3], [1, 0]]
+
+
+def test_searches_for_other_vectors_agree_and_a_wrong_one_is_caught(tmp_path):
+    for case in SearchRows(points=500, dim=16, k=5, queries=(1, 3)).cases(tmp_path):
+        case.check()
+    points = np.eye(4, dtype=np.float32)
+    assert find_by_hand(points, points[:1] + 0.1 * points[2:3], 2).tolist() == [[0, 2]]
+    finders = {"herbray": lambda: np.array([[0, 2]]), "other": lambda: np.array([[0, 1]])}
+    with pytest.raises(ValueError, match="other finds other rows"):
+        check_agreement(points, points[:1] + 0.1 * points[2:3], finders)
 
 
 def test_both_solvers_fit_the_same_probes_and_another_penalty_is_caught(monkeypatch, tmp_path):

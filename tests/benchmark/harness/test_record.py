@@ -144,6 +144,7 @@ OTHER = {  # settings that are not the defaults
     "train": {"rounds": 7},
     "embed": {"sizes": (32, 64), "batch": 8},
     "knn": {"points": 2_000_000},
+    "search": {"points": 1_000_000},
     "probe": {"rows": 200, "rounds": 7},
     "scale": {"images": 200},
     "step": {"objectives": ("triplet",), "size": 128},

@@ -1,0 +1,1 @@
+"""Naming: named sheets teach, sheets without a name and photographs get suggestions."""

@@ -1,0 +1,1 @@
+"""Search: images or specimens in, the most similar sheets out."""

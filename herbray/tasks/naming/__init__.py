@@ -1,0 +1,1 @@
+"""Names for specimens without one: probes of the named specimens, calibrated and tested on other gatherings."""
