@@ -105,9 +105,9 @@ def describe_measured(namer: Namer) -> Iterator[str]:
         found, best = namer.open_set, namer.open_set.used
         others = ", ".join(f"{rule.name} alone {rule.auroc:.3f}" for rule in found.others)
         yield (
-            f"unknown names: by confidence or distance (AUROC {best.auroc:.3f}; {others}), with each {found.rank} left out once: "
-            f"{100 * best.detected:.1f} % of {found.unknown:,} unknown sheets found, {100 * best.false_alarms:.1f} % "
-            f"of {found.known:,} known ones taken for unknown"
+            f"unknown names: by confidence or distance (AUROC {best.auroc:.3f}; {others}), with each {found.rank} left "
+            f"out once: {100 * best.detected:.1f} % of {found.unknown:,} unknown sheets found, "
+            f"{100 * best.false_alarms:.1f} % of {found.known:,} known ones taken for unknown"
         )
 
 
