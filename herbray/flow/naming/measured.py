@@ -53,7 +53,7 @@ def measured_table(namer: Namer) -> pa.Table:
                 "detected": rule.detected,
                 "false_alarms": rule.false_alarms,
             }
-            for rule in found.rules
+            for rule in (found.used, *found.others)
         ]
     schema = pa.schema(list(_COLUMNS.items()))
     return pa.Table.from_pylist([{name: row.get(name) for name in _COLUMNS} for row in rows], schema=schema)
@@ -102,12 +102,12 @@ def describe_measured(namer: Namer) -> Iterator[str]:
                 f"{100 * threshold.accuracy:.1f} % are right ({100 * threshold.low:.1f}–{100 * threshold.high:.1f})"
             )
     if namer.open_set:
-        found, best = namer.open_set, namer.open_set.best
-        others = ", ".join(f"{rule.name} {rule.auroc:.3f}" for rule in found.rules[1:])
+        found, best = namer.open_set, namer.open_set.used
+        others = ", ".join(f"{rule.name} alone {rule.auroc:.3f}" for rule in found.others)
         yield (
-            f"unknown names: by {best.name} (AUROC {best.auroc:.3f}; {others}), with each {found.rank} left out once: "
-            f"{100 * best.detected:.1f} % of {found.unknown:,} unknown sheets found, {100 * best.false_alarms:.1f} % "
-            f"of {found.known:,} known ones taken for unknown"
+            f"unknown names: by confidence or distance (AUROC {best.auroc:.3f}; {others}), with each {found.rank} left "
+            f"out once: {100 * best.detected:.1f} % of {found.unknown:,} unknown sheets found, "
+            f"{100 * best.false_alarms:.1f} % of {found.known:,} known ones taken for unknown"
         )
 
 

@@ -1,5 +1,6 @@
 """Specimens of names that nobody has taught: a rule that tells them from known ones, measured by leaving names out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +15,14 @@ from herbray.tasks.methods.probe import ProbeTask, fit_and_predict
 from herbray.tasks.naming.confidence import Calibration
 from herbray.tasks.naming.rank_model import RankModel
 
-RULES: Final = ("distance", "confidence")
-"""Rules: distance to the nearest named sheet, and 1 - confidence in the suggested name. Larger values are stranger."""
+SIGNS: Final = ("distance", "confidence")
+"""Signs of an unknown name: distance to the nearest named sheet, and 1 - confidence. Larger values are stranger."""
+
+EITHER: Final = "either"
+"""The rule that is used: a sheet is as strange as its stranger sign, in shares of the known sheets below it.
+
+Confidence recognises names that look a little like several known ones, distance what looks like nothing known.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Rule:
     """A rule and how well it works.
 
     Attributes:
-        name: one of `RULES`.
+        name: one of `SIGNS`, or `EITHER`.
         threshold: a specimen whose value is larger has none of the known names.
         auroc: probability that a specimen of a left-out name has a larger value than one of a known name.
         detected: share of the specimens of left-out names that the rule finds.
@@ -39,18 +46,29 @@ class Rule:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """The rules, the better one first, and what they were measured on."""
+    """The rules and what they were measured on.
+
+    Attributes:
+        rank: of the names that were left out.
+        used: the rule `EITHER`.
+        others: the rules of one sign.
+        scale: sign → its values for specimens of known names, ascending.
+        names: number of names that were left out.
+        unknown: number of specimens of left-out names.
+        known: number of specimens of known names.
+    """
 
     rank: str
-    rules: tuple[Rule, ...]
+    used: Rule
+    others: tuple[Rule, ...]
+    scale: Mapping[str, Floats]
     names: int
     unknown: int
     known: int
 
-    @property
-    def best(self) -> Rule:
-        """The rule that is used."""
-        return self.rules[0]
+    def recognise(self, signs: Mapping[str, Floats]) -> Mask:
+        """Which specimens look like none of the known names [n], given the values [n] of each sign."""
+        return _combine(self.scale, signs) > self.used.threshold
 
 
 def measure_open_set(
@@ -79,7 +97,7 @@ def measure_open_set(
         )
     group = np.random.default_rng(seed).permutation(len(model.names)) % many
     features = np.asarray(embeddings.features[model.rows])
-    values: dict[str, list[Floats]] = {name: [] for name in RULES}
+    values: dict[str, list[Floats]] = {name: [] for name in SIGNS}
     strange = []
     for number, (train, test) in enumerate(iter_fold_rows(model.labels, model.units, many, seed)):
         own = group[model.labels] == number
@@ -93,9 +111,27 @@ def measure_open_set(
         values["confidence"].append(1 - sure)
         values["distance"].append(measure_distance(features[fitted], features[asked]))
     is_unknown = np.concatenate(strange)
-    rules = [_judge(name, np.concatenate(parts), is_unknown, alarms) for name, parts in values.items()]
-    rules.sort(key=lambda rule: -rule.auroc)
-    return OpenSet(model.rank, tuple(rules), len(model.names), int(is_unknown.sum()), int((~is_unknown).sum()))
+    signs = {name: np.concatenate(parts) for name, parts in values.items()}
+    scale = {name: np.sort(found[~is_unknown]) for name, found in signs.items()}
+    return OpenSet(
+        model.rank,
+        _judge(EITHER, _combine(scale, signs), is_unknown, alarms),
+        tuple(_judge(name, found, is_unknown, alarms) for name, found in signs.items()),
+        scale,
+        len(model.names),
+        int(is_unknown.sum()),
+        int((~is_unknown).sum()),
+    )
+
+
+def _combine(scale: Mapping[str, Floats], signs: Mapping[str, Floats]) -> Floats:
+    """The largest share, over the signs, of known specimens with smaller values; what is beyond all has more than 1."""
+    shares = []
+    for name, known in scale.items():
+        beyond = signs[name] > known[-1]
+        shares.append(np.searchsorted(known, signs[name], side="left") / len(known) + beyond)
+    found: Floats = np.max(shares, axis=0)
+    return found
 
 
 def measure_distance(known: npt.NDArray[np.float32], asked: npt.NDArray[np.float32]) -> Floats:

@@ -82,7 +82,7 @@ def list_cases(unnamed: Unnamed, finest: str) -> list[Case]:
 
 
 def suggest_names(namer: Namer, unnamed: Unnamed, embeddings: Embeddings) -> Suggestions:
-    """Suggest names.
+    """Suggest names. Nothing is accepted for a specimen that looks like none of the known names.
 
     Args:
         namer: what was learned.
@@ -90,13 +90,10 @@ def suggest_names(namer: Namer, unnamed: Unnamed, embeddings: Embeddings) -> Sug
         embeddings: the named specimens that the namer learned from.
     """
     unknown = _find_unknown(namer, unnamed, embeddings)
-    narrow = RANKS[RANKS.index(namer.open_set.rank) :] if namer.open_set else ()
     by_rank = {}
     for rank in namer.models:
         found = _suggest_at(namer, unnamed, rank)
-        if rank in narrow:
-            found = RankSuggestions(found.names, found.confidence, found.accepted & (unknown != True))  # noqa: E712
-        by_rank[rank] = found
+        by_rank[rank] = RankSuggestions(found.names, found.confidence, found.accepted & (unknown != True))  # noqa: E712
     return _choose(namer, unnamed, by_rank, unknown)
 
 
@@ -127,16 +124,14 @@ def _find_unknown(namer: Namer, unnamed: Unnamed, embeddings: Embeddings) -> Obj
     found = np.full(len(unnamed.ids), None, dtype=object)
     if namer.open_set is None:
         return found
-    model, rule = namer.models[namer.open_set.rank], namer.open_set.best
+    model, calibration = namer.models[namer.open_set.rank], namer.trusts[namer.open_set.rank, NOTHING].calibration
     rows = np.flatnonzero(unnamed.filed[model.rank] == None)  # noqa: E711  (element by element)
-    if rule.name == "distance":
-        values = measure_distance(np.asarray(embeddings.features[model.rows]), unnamed.features[rows])
-    else:
-        calibration = namer.trusts[model.rank, NOTHING].calibration
-        values = np.concatenate(
-            [np.empty(0), *(1 - calibration.rate(block)[1] for _, block in model.predict(unnamed.features, rows))]
-        )
-    found[rows] = (values > rule.threshold).astype(object)
+    sure = [calibration.rate(block)[1] for _, block in model.predict(unnamed.features, rows)]
+    signs = {
+        "distance": measure_distance(np.asarray(embeddings.features[model.rows]), unnamed.features[rows]),
+        "confidence": 1 - np.concatenate([np.empty(0), *sure]),
+    }
+    found[rows] = namer.open_set.recognise(signs).astype(object)
     return found
 
 

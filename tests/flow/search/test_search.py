@@ -57,8 +57,8 @@ def test_conditions_hold_and_what_matches_nothing_is_explained(index):
         index.search(specimens=["@000"], where={"family": "Fagaceae", "genus": "Alba"})
     with pytest.raises(ValueError, match=r"where\.species: .*no sheet has a value in the column species"):
         index.search(specimens=["@000"], where={"species": "Alba x"})
-    with pytest.raises(ValueError, match="famly: unknown key; did you mean 'family'"):
-        index.search(specimens=["@000"], where={"famly": "x"})
+    with pytest.raises(ValueError, match="familie: unknown key; did you mean 'family'"):
+        index.search(specimens=["@000"], where={"familie": "x"})
 
 
 def test_bad_queries_get_one_clear_line(index, photographed, tmp_path):
