@@ -20,6 +20,7 @@ from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.data.planning import plan
 from herbray.data.planning.shard_plan import plan_shards
+from herbray.data.planning.window import order_rows
 from herbray.data.sources.folder import Folder
 from herbray.data.splitting.splits import Splits, split
 
@@ -105,7 +106,7 @@ def _epoch(rows: int, folder: Path) -> Job:
 
     def job() -> object:
         windows = plan.plan_epoch(index, plan.list_classes(index), plan.Stream(), 4, 89, 0)
-        return sum(plan.order_rows(window).row.size for window in windows)
+        return sum(order_rows(window).row.size for window in windows)
 
     return job
 

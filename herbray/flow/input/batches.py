@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from herbray.config import Spec
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.input.decoded_cache import DecodedCache
 from herbray.flow.input.prefetch import Allocate, allocate_pageable, prefetch
 from herbray.flow.input.window_reader import (
@@ -53,7 +53,7 @@ DEFAULT_LOADER: Final = LoaderSpec()
 """The default settings."""
 
 
-def windows_of_rank(windows: Sequence[plan.Window], rank: int, world: int, consumed: int = 0) -> list[plan.Window]:
+def windows_of_rank(windows: Sequence[Window], rank: int, world: int, consumed: int = 0) -> list[Window]:
     """The windows of one rank. All ranks get the same number of windows; no window is used twice.
 
     The world size decides only which rank gets which window. If it does not divide the remaining windows, the last ones
@@ -76,14 +76,14 @@ def decoding_threads(loader: LoaderSpec, workers: int = 1) -> int:
     return min(mine, loader.threads or mine)
 
 
-def sequential_batches(windows: Iterable[plan.Window], reader: WindowReader) -> Iterator[Batch]:
+def sequential_batches(windows: Iterable[Window], reader: WindowReader) -> Iterator[Batch]:
     """Make batches in this process, one after the other. Tests compare the other ways with this one."""
     for window in windows:
         yield from reader.batches(window)
 
 
 def threaded_batches(
-    windows: Iterable[plan.Window],
+    windows: Iterable[Window],
     reader: WindowReader,
     loader: LoaderSpec = DEFAULT_LOADER,
     threads: int | None = None,
@@ -107,7 +107,7 @@ def threaded_batches(
 
 
 def cached_batches(
-    windows: Sequence[plan.Window],
+    windows: Sequence[Window],
     reader: WindowReader,
     cache: DecodedCache,
     loader: LoaderSpec = DEFAULT_LOADER,
@@ -121,7 +121,7 @@ def cached_batches(
 
 
 def ray_batches(
-    windows: Sequence[plan.Window],
+    windows: Sequence[Window],
     reader: WindowReader,
     cpus: float,
     loader: LoaderSpec = DEFAULT_LOADER,
@@ -151,7 +151,7 @@ def ray_batches(
 
 
 def drafts_from_jpegs(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
+    windows: Sequence[Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
 ) -> Generator[Draft, None, None]:
     """Drafts of JPEGs that Ray tasks send; arguments as in `ray_batches`.
 
@@ -187,7 +187,7 @@ def _start_early(make: Callable[[], Iterator[pa.Table]], starter: ThreadPoolExec
 
 
 def drafts_from_pixels(
-    windows: Sequence[plan.Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
+    windows: Sequence[Window], reader: WindowReader, cpus: float, loader: LoaderSpec = DEFAULT_LOADER
 ) -> Generator[Draft, None, None]:
     """Drafts of pixels that Ray tasks send; arguments as in `ray_batches`."""
     tables = _run_window_tasks(
@@ -210,7 +210,7 @@ def _copy_pixels(pixels: Pixels, start: int, stop: int, out: Pixels) -> None:
 
 
 def _run_window_tasks(
-    windows: Sequence[plan.Window], task: Callable[[pa.Table], Any], cpus: float, ahead: int, tasks: int | None
+    windows: Sequence[Window], task: Callable[[pa.Table], Any], cpus: float, ahead: int, tasks: int | None
 ) -> Iterator[pa.Table]:
     """The tables that the tasks send, in order, as whole blocks of the object store.
 

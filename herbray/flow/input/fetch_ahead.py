@@ -4,14 +4,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.input.window_reader import Batch, WindowReader
 from herbray.flow.shards.manifest import describe_remedy
 from herbray.storage import StoreRefused, is_remote
 from herbray.tables import TableFile
 
 
-def fetch_ahead(batches: Iterator[Batch], windows: Sequence[plan.Window], reader: WindowReader) -> Iterator[Batch]:
+def fetch_ahead(batches: Iterator[Batch], windows: Sequence[Window], reader: WindowReader) -> Iterator[Batch]:
     """The same batches, while a thread fetches the files of the windows in their order; each file once.
 
     Errors are left to the reader, which needs the same file.

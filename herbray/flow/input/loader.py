@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.input.batches import LoaderSpec, cached_batches, decoding_threads, ray_batches, threaded_batches
 from herbray.flow.input.decoded_cache import DecodedCache
 from herbray.flow.input.fetch_ahead import fetch_ahead
@@ -14,7 +14,7 @@ from herbray.flow.input.window_reader import Batch, WindowReader
 
 
 def load_batches(
-    windows: Sequence[plan.Window],
+    windows: Sequence[Window],
     reader: WindowReader,
     loader: LoaderSpec,
     fingerprint: str,

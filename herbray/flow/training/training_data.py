@@ -13,6 +13,7 @@ from herbray.data.labels import encode_lineages
 from herbray.data.planning import plan
 from herbray.data.planning.herbaria import add_herbaria, check_herbaria
 from herbray.data.planning.validation import ValidationSample, plan_validation
+from herbray.data.planning.window import Window
 from herbray.flow.shards.manifest import read_index, read_lineages, read_manifest
 from herbray.flow.shards.specimens import read_specimens
 from herbray.flow.training.specification import Train
@@ -41,7 +42,7 @@ class TrainingData:
     manifest: dict[str, Any]
     classes: list[str]
     lineage: npt.NDArray[np.int64] | None
-    windows: list[plan.Window]
+    windows: list[Window]
     validation: ValidationSample | None
     teacher: Teacher | None = None
 
@@ -95,7 +96,7 @@ def _with_herbaria(spec: Train, index: pa.Table) -> pa.Table:
     return pa.concat_tables([bags, index.filter(pc.invert(is_train))], promote_options="default")
 
 
-def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:
+def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[Window]:
     """The windows of all epochs, in order."""
     group, rivals = spec.objective.group, spec.objective.rivals
     return plan.plan_run(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from herbray import schema
 from herbray.data.planning import plan
 from herbray.data.planning.herbaria import COLUMN, add_herbaria, check_herbaria
-from herbray.data.planning.plan import Stream, Window
+from herbray.data.planning.plan import Stream
+from herbray.data.planning.window import Window, order_rows
 
 CLASSES = ["G0", "G1", "G2"]
 herbaria_of_a_bag = st.lists(st.integers(0, 3), min_size=1, max_size=12)
@@ -27,7 +28,7 @@ def index_of(bags):
 def batches_of(windows):
     """(bag, row) of every row of every batch."""
     for window in windows:
-        order = plan.order_rows(window)
+        order = order_rows(window)
         for parts, rows in zip(order.slice, order.row, strict=True):
             yield [(window.slices[part].bag, int(row)) for part, row in zip(parts, rows, strict=True)]
 
@@ -92,7 +93,7 @@ def test_a_window_alone_says_which_rows_it_reads():
     for window in plan_of(rows, 2, 0.7):
         again = Window.from_json(window.to_json())
         assert again == window
-        assert (plan.order_rows(again).row == plan.order_rows(window).row).all()
+        assert (order_rows(again).row == order_rows(window).row).all()
 
 
 def test_without_balance_herbaria_do_not_count():

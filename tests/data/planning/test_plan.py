@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from herbray import schema
 from herbray.data.fingerprint import fingerprint_json
 from herbray.data.planning import plan
-from herbray.data.planning.plan import Stream, Window
+from herbray.data.planning.plan import Stream
 from herbray.data.planning.shard_plan import plan_shards
+from herbray.data.planning.window import Window, order_rows
 
 CLASSES = [f"Genus{i:02d}" for i in range(12)]
 
@@ -42,7 +43,7 @@ def rows_of(windows):
     """Every (bag, row) of the windows, in order, with its label, batch by batch."""
     out = []
     for window in windows:
-        order = plan.order_rows(window)
+        order = order_rows(window)
         for places, rows in zip(order.slice, order.row, strict=True):
             parts = [window.slices[p] for p in places]
             out.append([(part.bag, int(row), part.label) for part, row in zip(parts, rows, strict=True)])
@@ -90,7 +91,7 @@ def test_a_window_survives_the_trip_as_text():
     for window in windows:
         again = Window.from_json(window.to_json())
         assert again == window
-        assert (plan.order_rows(again).row == plan.order_rows(window).row).all()
+        assert (order_rows(again).row == order_rows(window).row).all()
 
 
 def test_epochs_and_seeds_differ_and_repeat():
@@ -174,7 +175,7 @@ def test_fingerprint_depends_on_every_part():
 
 def test_offsets_and_seeds_follow_from_the_window():
     window = plan.plan_epoch(index_of([("Genus00", 8)]), CLASSES, Stream(batch=4, align=1), 1, 9, 0)[0]
-    one, two = plan.order_rows(window), plan.order_rows(window)
+    one, two = order_rows(window), order_rows(window)
     assert (one.offset == two.offset).all()
     assert (one.seeds == two.seeds).all()
     assert len(np.unique(one.seeds)) == window.batches
@@ -196,5 +197,5 @@ def test_all_epochs_of_a_run_have_one_shape(balance, rivals, group):
         assert found == [window for each in epochs for window in each]
     for number, window in enumerate(found):
         assert (window.epoch, window.number) == divmod(number, len(found) // 12)
-        made = plan.order_rows(window)
+        made = order_rows(window)
         assert made.row.shape == (window.batches, 6)

@@ -10,6 +10,7 @@ from herbray import schema
 from herbray.data.planning import plan
 from herbray.data.planning.herbaria import COLUMN
 from herbray.data.planning.plan import Stream
+from herbray.data.planning.window import order_rows
 from herbray.flow.input.batches import windows_of_rank
 from herbray.flow.input.window_reader import row_ids
 
@@ -53,7 +54,7 @@ def fingerprint(windows):
     """Everything of the batches that does not depend on a decoder: rows, labels, squares, seeds and ends."""
     found = hashlib.sha256()
     for window in windows:
-        order = plan.order_rows(window)
+        order = order_rows(window)
         labels = np.array([part.label for part in window.slices], np.int64)
         first = np.cumsum([0, *(part.rows for part in window.slices)])
         rows = row_ids(window)[first[order.slice] + order.row]

@@ -6,6 +6,7 @@ from herbray import schema
 from herbray.data.planning import plan
 from herbray.data.planning.plan import Stream
 from herbray.data.planning.rivals import draw_rival_bags, draw_rival_rows
+from herbray.data.planning.window import Window, order_rows
 
 BAGS = [("A", 4), ("A", 4), ("A", 3), ("B", 5), ("C", 1), ("D", 8)]
 NAMES = ["A", "B", "C", "D"]
@@ -35,7 +36,7 @@ def test_rows_lie_in_their_bag_and_all_occur():
 
 def test_batches_are_pairs_of_one_bag_and_then_rivals():
     for window in windows(0):
-        order = plan.order_rows(window)
+        order = order_rows(window)
         assert order.row.shape == (window.batches, 14)
         pairs = order.slice[:, :8].reshape(-1, 2)
         assert (pairs[:, 0] == pairs[:, 1]).all()
@@ -43,7 +44,7 @@ def test_batches_are_pairs_of_one_bag_and_then_rivals():
         assert pairs.max() < own <= order.slice[:, 8:].min()
         sizes = np.array([part.rows for part in window.slices])
         assert (order.row < sizes[order.slice]).all()
-        assert plan.Window.from_json(window.to_json()) == window
+        assert Window.from_json(window.to_json()) == window
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_rows_are_anchors_equally_often_whatever_the_size_of_their_bag():
     seen = np.zeros((len(BAGS), 8))
     for epoch in range(400):
         for window in windows(epoch):
-            order = plan.order_rows(window)
+            order = order_rows(window)
             bags = np.array([part.bag for part in window.slices])
             np.add.at(seen, (bags[order.slice[:, :8]], order.row[:, :8]), 1)
     share = np.concatenate([seen[i, :n] for i, (_, n) in enumerate(BAGS)])

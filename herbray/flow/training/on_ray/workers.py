@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from herbray import interruption, storage
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.cluster.placement import Node, count_gpus, max_cpus_each, suitable_count
 from herbray.flow.input.loader import load_batches
 from herbray.flow.input.window_reader import Batch, WindowReader
@@ -233,7 +233,7 @@ def _worker(settings: dict[str, Any]) -> None:
     fingerprint = data.manifest["fingerprint"]
     place, cpus = context.get_local_rank(), settings["reader_cpus"]
 
-    def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
+    def given(windows: Sequence[Window], reader: WindowReader) -> Iterable[Batch]:
         batches: Iterable[Batch] = load_batches(windows, reader, spec.loader, fingerprint, cpus, among, place)
         return settings["wrap"](world.rank, batches) if settings["wrap"] else batches
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 
 from herbray import __version__
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.input.batches import windows_of_rank
 from herbray.flow.input.to_device import batches_on_device
 from herbray.flow.input.window_reader import Batch, WindowReader
@@ -32,7 +32,7 @@ from herbray.model.portable import find_architecture
 from herbray.model.speed.compilation import should_compile
 from herbray.model.speed.denormals import flush_denormals
 
-Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
+Feed = Callable[[Sequence[Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float]], None]
 
 
@@ -125,7 +125,7 @@ class _TrainingLoop:
         if rest := windows[self.consumed :]:
             self._by_rank_0(feed(rest, reader) if world.rank == 0 else (), rest)
 
-    def _by_rank_0(self, batches: Iterable[Batch], windows: Sequence[plan.Window]) -> None:
+    def _by_rank_0(self, batches: Iterable[Batch], windows: Sequence[Window]) -> None:
         """Rank 0 takes the steps; the others meet it at each step, so that none waits longer than a step takes."""
         steps = self._steps(self.learner, batches, 1)
         for window in windows:
