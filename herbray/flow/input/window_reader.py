@@ -124,18 +124,6 @@ class WindowReader:
             yield Draft(labels[order.slice[number]], rows[number], int(order.seeds[number]), last, fill)
 
 
-def read_jpegs_of_window(reader: WindowReader, row: pa.Table) -> pa.Table:
-    """A Ray task: reads the window in `row` (as JSON) and returns the table of `WindowReader.read`."""
-    return reader.read(Window.from_json(row["window"][0].as_py()))
-
-
-def read_pixels_of_window(reader: WindowReader, row: pa.Table) -> Iterator[pa.Table]:
-    """A Ray task: reads the window in `row` (as JSON) and yields a table per batch: `row` (row ids) and `pixels`."""
-    for batch in reader.batches(Window.from_json(row["window"][0].as_py())):
-        pixels = pa.FixedSizeListArray.from_arrays(pa.array(batch.images.reshape(-1)), batch.images[0].size)
-        yield pa.table({"row": batch.rows, "pixels": pixels})
-
-
 def row_ids(window: Window) -> npt.NDArray[np.int64]:
     """The id of each row of the window's slices, which identifies a specimen of the shards: bag × 2³² + row."""
     return np.concatenate([part.bag << 32 | np.arange(part.rows, dtype=np.int64) for part in window.slices])
