@@ -26,8 +26,8 @@ class Bags:
         rows: number of rows.
         name: the label, as a position in the sorted labels of the split.
         label: the label, as a position in the class list; -1 if the list lacks it.
-        herbaria: the herbarium of each row, all bags in one array; None: does not count.
-        ends: positions [n + 1] in `herbaria`.
+        herbaria: the herbarium of each row, all bags in one array, and positions [n + 1] of the bags in it; None: does
+            not count.
     """
 
     files: list[str]
@@ -36,8 +36,7 @@ class Bags:
     rows: Ints
     name: Ints
     label: Ints
-    herbaria: Ints | None
-    ends: Ints
+    herbaria: tuple[Ints, Ints] | None
 
     def __len__(self) -> int:
         """Number of bags."""
@@ -60,7 +59,8 @@ class Bags:
         if not found.num_rows:
             raise ValueError(f"the shards contain no row of split {split!r}: check the counts in their manifest.json")
         file, files = encode_sorted(found["file"])
-        order = np.lexsort((found["row_group"].to_numpy(), file))
+        row_group = found["row_group"].to_numpy().astype(np.int64)
+        order = np.argsort(file * (int(row_group.max()) + 1) + row_group, kind="stable")  # fast if sorted already
         name, names = encode_sorted(found["label"])
         label_of = {text: label for label, text in enumerate(classes)}
         label = np.array([label_of.get(text, -1) for text in names], np.int64)
@@ -69,12 +69,11 @@ class Bags:
         return cls(
             files,
             file[order],
-            found["row_group"].to_numpy().astype(np.int64)[order],
+            row_group[order],
             rows,
             name[order],
             label[name[order]],
-            None if lists is None else lists.flatten().to_numpy(),
-            np.concatenate([[0], np.cumsum(rows)]),
+            None if lists is None else (lists.flatten().to_numpy(), np.concatenate([[0], np.cumsum(rows)])),
         )
 
     def count_self_pairs(self) -> Ints:
@@ -87,7 +86,8 @@ class Bags:
         """The herbarium of each row of a bag; empty: does not count."""
         if self.herbaria is None:
             return ()
-        return tuple(self.herbaria[self.ends[bag] : self.ends[bag + 1]].tolist())
+        herbaria, ends = self.herbaria
+        return tuple(herbaria[ends[bag] : ends[bag + 1]].tolist())
 
 
 @dataclass(frozen=True, eq=False)
