@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from herbray.benchmark.contests.embed import EmbedRate
+from herbray.benchmark.contests.halfearth.contest import HalfEarthRun
 from herbray.benchmark.contests.ingest.contest import Ingest
 from herbray.benchmark.contests.input.contest import Input
 from herbray.benchmark.contests.knn import Knn
@@ -27,10 +28,12 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "knn": Knn,
     "probe": Probe,
     "scale": Scale,
+    "halfearth": HalfEarthRun,
 }
 """Name of a benchmark → its settings."""
 
 AnyBenchmark = Annotated[
-    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Probe | Scale, Field(discriminator="name")
+    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | Probe | Scale | HalfEarthRun,
+    Field(discriminator="name"),
 ]
 """Type of a setting that may be any benchmark."""
