@@ -35,7 +35,12 @@ class LoaderSpec(Spec):
     )
     threads: int | None = Field(None, ge=1, description="decoding threads per worker; None: its share of the cores")
     ahead: int = Field(3, ge=1, description="batches to prefetch")
-    windows: int = Field(2, ge=1, description="windows that Ray tasks read ahead, about 40 MB of JPEGs each")
+    windows: int = Field(
+        2,
+        ge=1,
+        description="windows that Ray tasks read ahead, about 40 MB of JPEGs each; with `decode: tasks`, at least as many "
+        "as the free CPUs can decode",
+    )
     cache: Annotated[Path | None, Mark("place")] = Field(
         None, description="folder of the decoded cache, ten times as large as the shards; None: no cache"
     )
