@@ -82,16 +82,16 @@ class Windows(Sequence[Window]):
         return len(self._numbers)
 
     @overload
-    def __getitem__(self, place: int) -> Window: ...
+    def __getitem__(self, index: int) -> Window: ...
 
     @overload
-    def __getitem__(self, place: slice) -> "Windows": ...
+    def __getitem__(self, index: slice) -> "Windows": ...
 
-    def __getitem__(self, place: int | slice) -> "Window | Windows":
+    def __getitem__(self, index: int | slice) -> "Window | Windows":
         """Make a window; or choose some of them, which makes none."""
-        if isinstance(place, slice):
-            return Windows(self._run, self._numbers[place])
-        epoch, number = divmod(self._numbers[place], self._run.windows)
+        if isinstance(index, slice):
+            return Windows(self._run, self._numbers[index])
+        epoch, number = divmod(self._numbers[index], self._run.windows)
         latest = self._latest
         if latest is None or latest[0] != epoch:
             self._latest = latest = epoch, self._run.draw_epoch(epoch)

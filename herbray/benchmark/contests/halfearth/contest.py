@@ -88,7 +88,8 @@ class _Stage:
         def run() -> Measured:
             self.prepare()
             done = run_stage(self.command, rows, folder, folder / f"{self.name}.log")
-            _print_sizes(folder) if self.name == "splits" else None
+            if self.name == "splits":
+                _print_sizes(folder)
             return done
 
         return run

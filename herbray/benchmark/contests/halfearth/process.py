@@ -13,14 +13,15 @@ import psutil
 from herbray.benchmark.harness.race import Measured
 
 _PAUSE_S: Final = 0.1
+_SHARE: Final = 0.05  # of the time that sampling takes at most: it reads the whole table of processes
 _NAMED: Final = 4  # processes that a measurement names, those with most memory
 
 
 def run_stage(command: Sequence[str], units: int, folder: Path, log: Path) -> Measured:
     """Run a command to its end.
 
-    The memory of a process is what it does not share, sampled ten times a second. Processes that end between two
-    samples are missed, except for the CPU time of those that the command itself waits for.
+    The memory of a process is what it does not share, sampled a few times a second. What a process does after its last
+    sample is missed, and so is a process that ends between two.
 
     Args:
         command: program and arguments.
@@ -39,8 +40,9 @@ def run_stage(command: Sequence[str], units: int, folder: Path, log: Path) -> Me
         job = subprocess.Popen([*command], stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)  # noqa: S603  (our own command)
         root = psutil.Process(job.pid)
         while job.poll() is None:
+            began = time.thread_time()
             total = max(total, _sample(root, seconds, peaks))
-            time.sleep(_PAUSE_S)
+            time.sleep(max(_PAUSE_S, (time.thread_time() - began) / _SHARE))
     wall = time.perf_counter() - start
     if job.returncode:
         end = log.read_text(encoding="utf-8", errors="replace")[-2000:]

@@ -55,4 +55,5 @@ def _draw(number: int, genus: int, seed: int) -> bytes:
     shared = np.random.default_rng([seed, 1, genus]).standard_normal((4, 4, 3)) * _GENUS
     own = np.random.default_rng([seed, 2, number]).standard_normal((10, 10, 3)) * _OWN
     pixels: Any = 128 + np.kron(shared, np.ones((10, 10, 1))) + np.kron(own, np.ones((4, 4, 1)))
-    return simplejpeg.encode_jpeg(np.clip(pixels, 0, 255).astype(np.uint8), quality=80)  # type: ignore[no-any-return]
+    jpeg: bytes = simplejpeg.encode_jpeg(np.clip(pixels, 0, 255).astype(np.uint8), quality=80)
+    return jpeg

@@ -1,6 +1,7 @@
 import importlib
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +59,7 @@ def test_a_sheet_takes_a_kilobyte_and_its_genus_can_be_learned_but_not_read_off(
     names = [f"Planta{'ab'[number % 2]} x" for number in range(120)]
     paths = [str(tmp_path / f"{number}.jpg") for number in range(120)]
     assert sheets.draw_sheets(pa.table({"image": paths, "true_species": names}), 1) == 120
-    jpegs = [open(path, "rb").read() for path in paths]
+    jpegs = [Path(path).read_bytes() for path in paths]
     assert 500 < np.mean([len(data) for data in jpegs]) < 2000
     pixels = images.decode_squares(jpegs, 40, None).reshape(120, -1).astype(float)
     alike = np.corrcoef(pixels)
