@@ -21,15 +21,8 @@ from herbray.data.splitting.splits import Splits, split
 CASE: Final = "the whole study"
 _HOURS: Final = 4.0
 _SIDE: Final = 32
-_TASKS: Final[dict[str, dict[str, Any]]] = {
-    "identify": {"ranks": ["genus", "family", "order"]},
-    "discriminate": {},
-    "mislabel": {},
-    "retrieval": {},
-    "planted": {},
-    "silhouette": {},
-    "leakage": {},
-}
+_TASKS: Final = ("identify", "discriminate", "mislabel", "retrieval", "planted", "silhouette", "leakage")
+_WITHOUT_PROBE: Final = ("retrieval", "silhouette")
 _OBJECTIVES: Final[dict[str, dict[str, Any]]] = {"triplet": {}, "classifier": {}, "autoencoder": {"width": 8}}
 
 
@@ -120,17 +113,17 @@ def _image_stages(folder: Path, seed: int, max_iter: int) -> Iterator[_Stage]:
     for name in _OBJECTIVES:
         model = {"model": f"models:/herbray-{name}@candidate", "shards": str(folder / "shards"), "actors": 0}
         yield _verb(folder, f"embed {name}", "embed", {**places, **model, "out": str(folder / "embeddings")})
-    for name, settings in _TASKS.items():
-        probe = {"max_iter": max_iter} if name not in ("retrieval", "silhouette") else {}
-        evaluate = {
-            **places,
-            "embeddings": [str(folder / "embeddings")],
-            "out": str(folder / "results" / f"{name}.parquet"),
-            "tasks": [{"name": name, **settings, **probe}],
-        }
-        yield _verb(folder, f"evaluate {name}", "evaluate", evaluate)
+    evaluate = {
+        **places,
+        "embeddings": [str(folder / "embeddings")],
+        "out": str(folder / "results.parquet"),
+        "tasks": [
+            {"name": name} if name in _WITHOUT_PROBE else {"name": name, "max_iter": max_iter} for name in _TASKS
+        ],
+    }
+    yield _verb(folder, "evaluate", "evaluate", evaluate)
     report = {
-        "results": str(folder / "results" / "identify.parquet"),
+        "results": str(folder / "results.parquet"),
         "catalogue": str(folder / "catalogue"),
         "shards": str(folder / "shards"),
         "embeddings": [str(folder / "embeddings")],

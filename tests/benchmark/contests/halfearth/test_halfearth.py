@@ -103,7 +103,7 @@ def test_stages_run_once_in_their_order_and_print_their_processes():
 def test_every_stage_has_a_job_that_its_verb_accepts(tmp_path):
     """The job files are those that `herbray VERB` would read; an unknown setting would end the run after hours."""
     (case,) = HalfEarthRun(scale=0.0004, folder=tmp_path).cases(tmp_path / "unused")
-    assert len(case.contenders) == 19
+    assert len(case.contenders) == 13
     for name in (contender.name for contender in case.contenders):
         job = tmp_path / f"{name}.yaml"
         if not job.exists():
