@@ -38,8 +38,8 @@ class LoaderSpec(Spec):
     windows: int = Field(
         2,
         ge=1,
-        description="windows that Ray tasks read ahead, about 40 MB of JPEGs each; with `decode: tasks`, at least as many "
-        "as the free CPUs can decode",
+        description="windows that Ray tasks read ahead, about 40 MB of JPEGs each; with `decode: tasks`, at least as "
+        "many as the free CPUs can decode",
     )
     cache: Annotated[Path | None, Mark("place")] = Field(
         None, description="folder of the decoded cache, ten times as large as the shards; None: no cache"
