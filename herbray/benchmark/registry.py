@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from herbray.benchmark.contests.embed import EmbedRate
+from herbray.benchmark.contests.halfearth.contest import HalfEarthRun
 from herbray.benchmark.contests.ingest.contest import Ingest
 from herbray.benchmark.contests.input.contest import Input
 from herbray.benchmark.contests.knn import Knn
@@ -29,11 +30,12 @@ BENCHMARKS: Final[dict[str, type[BenchmarkSpec]]] = {
     "search": SearchRows,
     "probe": Probe,
     "scale": Scale,
+    "halfearth": HalfEarthRun,
 }
 """Name of a benchmark → its settings."""
 
 AnyBenchmark = Annotated[
-    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | SearchRows | Probe | Scale,
+    Ingest | Input | TripletStep | Step | TrainLoop | EmbedRate | Knn | SearchRows | Probe | Scale | HalfEarthRun,
     Field(discriminator="name"),
 ]
 """Type of a setting that may be any benchmark."""

@@ -84,7 +84,10 @@ def build(spec: Catalogue) -> dict[str, Any]:
         raise ValueError(f"{spec.source.name}: no row can be used ({_format_reasons(account.skipped)}); {_HINT}")
     if count == 0:
         raise ValueError(f"source {spec.source.name!r} has no rows; check its settings: {spec.source!r}")
-    kept, conflicts, notes = tidy(refuse_unusable(tidy_text(given), refused, storage.show(spec.source.root)), spec)
+    usable = refuse_unusable(tidy_text(given), refused, storage.show(spec.source.root))
+    del batches, given  # of millions of rows, each copy takes hundreds of megabytes
+    kept, conflicts, notes = tidy(usable, spec)
+    del usable
     quarantine = refused.table()
     if len(kept) + len(quarantine) != count:
         raise RuntimeError(

@@ -60,10 +60,10 @@ def learns(folder: Path) -> bool:
 
 def windows_of(spec) -> dict[int, int]:
     """Place in the plan of the window to which a batch belongs, by the batch's seed."""
-    from herbray.data.planning import plan
+    from herbray.data.planning.window import order_rows
     from herbray.flow.training.training_data import read_training_data
 
-    return {int(s): n for n, w in enumerate(read_training_data(spec).windows) for s in plan.order_rows(w).seeds}
+    return {int(s): n for n, w in enumerate(read_training_data(spec).windows) for s in order_rows(w).seeds}
 
 
 def afterwards(folder: Path, spec, killed_at: float) -> tuple[float, int, str]:

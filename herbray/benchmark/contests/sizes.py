@@ -20,6 +20,7 @@ from herbray.data import catalogue
 from herbray.data.catalogue import Catalogue
 from herbray.data.planning import plan
 from herbray.data.planning.shard_plan import plan_shards
+from herbray.data.planning.window import order_rows
 from herbray.data.sources.folder import Folder
 from herbray.data.splitting.splits import Splits, split
 
@@ -45,9 +46,9 @@ def write_labels(folder: Path, rows: int, seed: int) -> None:
     numbers = {
         "image": [f"sheet-{row % _PICTURES}.jpg" for row in range(rows)],
         "specimen_id": [f"K{row:09d}" for row in range(rows)],
-        "species": [f"Planta{_letters(name // 10)} epithet{_letters(name)}" for name in species.tolist()],
-        "genus": [f"Planta{_letters(name // 10)}" for name in species.tolist()],
-        "family": [f"Family{_letters(name // 200)}" for name in species.tolist()],
+        "species": [f"Planta{letters(name // 10)} epithet{letters(name)}" for name in species.tolist()],
+        "genus": [f"Planta{letters(name // 10)}" for name in species.tolist()],
+        "family": [f"Family{letters(name // 200)}" for name in species.tolist()],
         "institution": [f"H{code}" for code in np.minimum(rng.geometric(0.6, rows), 8).tolist()],
         "gathering": [f"Collector {number}" for number in rng.integers(0, max(1, rows * 3 // 4), rows).tolist()],
     }
@@ -66,7 +67,7 @@ def write_pictures(folder: Path, side: int, seed: int) -> None:
         (folder / f"sheet-{number}.jpg").write_bytes(data)
 
 
-def _letters(number: int) -> str:
+def letters(number: int) -> str:
     """A number written in lower-case letters, for use in a name."""
     text = ""
     while number or not text:
@@ -98,14 +99,14 @@ def _epoch(rows: int, folder: Path) -> Job:
         "split": ["train"] * bags,
         "file": [f"split=train/part-{bag // 64:05d}.parquet" for bag in range(bags)],
         "row_group": [bag % 64 for bag in range(bags)],
-        "label": [f"Planta{_letters(bag // 6)}" for bag in range(bags)],
+        "label": [f"Planta{letters(bag // 6)}" for bag in range(bags)],
         "rows": [_BAG] * bags,
     }
     index = pa.table(columns, schema=schema.INDEX)
 
     def job() -> object:
         windows = plan.plan_epoch(index, plan.list_classes(index), plan.Stream(), 4, 89, 0)
-        return sum(plan.order_rows(window).row.size for window in windows)
+        return sum(order_rows(window).row.size for window in windows)
 
     return job
 
@@ -140,7 +141,7 @@ def draw_embeddings(rows: int, dim: int) -> "Embeddings":
 
     rng = np.random.default_rng(89)
     genus = rng.integers(0, 100, rows)
-    names = np.array([f"Planta{_letters(number)}" for number in range(100)], dtype=object)
+    names = np.array([f"Planta{letters(number)}" for number in range(100)], dtype=object)
     columns = {name: pa.nulls(rows, pa.string()) for name in (*schema.SPECIMEN.names, "split")}
     columns |= {
         "specimen_id": pa.array([f"K{row:09d}" for row in range(rows)]),

@@ -10,8 +10,9 @@ from typing import Literal
 
 import psutil
 
-Measures = Literal["rate", "seconds"]
-"""What a case compares: units per second, or seconds per unit if the work is not repeated, such as a start."""
+Measures = Literal["rate", "seconds", "stages"]
+"""What a case compares: units per second, or seconds per unit if the work is not repeated, such as a start; or nothing:
+the contenders are the stages of one run."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Measured:
     wall_s: float
     cpu_s: float | None  # None: could not be separated from the CPU time of other work
     peak_mib: float | None = None
+    processes: dict[str, float] | None = None  # peak memory of single processes in MiB, by role
+    written_mb: float | None = None
 
 
 def _close_nothing() -> None:
@@ -61,7 +64,7 @@ class Case:
         contenders: the contenders, and the peers that are missing.
         check: raises if the contenders do not compute the same result; called once, before the first round.
         least_s: a contender repeats its work until so many seconds have passed.
-        measures: which figures are printed.
+        measures: which figures are printed. Stages run once each, in their order and without a warm-up.
     """
 
     name: str
@@ -86,6 +89,8 @@ class Lap:
             contender did not measure them.
         load: one-minute load average divided by the number of cores, at the end of the lap.
         peak_mib: peak memory minus the memory at the start, if the contender measured it.
+        processes: peak memory in MiB of its processes, by role, if the contender measured it.
+        written_mb: size in 10⁶ bytes of the files that it added, likewise.
     """
 
     case: str
@@ -96,6 +101,8 @@ class Lap:
     cpu_s: float | None
     load: float
     peak_mib: float | None = None
+    processes: dict[str, float] | None = None
+    written_mb: float | None = None
 
 
 def race(case: Case, rounds: int) -> list[Lap]:
@@ -123,6 +130,8 @@ def race(case: Case, rounds: int) -> list[Lap]:
     try:
         if case.check is not None:
             case.check()
+        if case.measures == "stages":
+            return [_measure_lap(case, contender, 1) for contender in entered]
         for number in range(rounds + 1):
             for contender in _rotate(entered, number):
                 lap = _measure_lap(case, contender, number)
@@ -153,7 +162,8 @@ def _measure_lap(case: Case, contender: Contender, number: int) -> Lap:
     cpu = cpu_seconds() - before
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     if own is not None:
-        return Lap(case.name, contender.name, number, own.units, own.wall_s, own.cpu_s, load, own.peak_mib)
+        figures = own.units, own.wall_s, own.cpu_s, load, own.peak_mib, own.processes, own.written_mb
+        return Lap(case.name, contender.name, number, *figures)
     return Lap(case.name, contender.name, number, units, wall, max(cpu, 1e-9), load)
 
 

@@ -16,6 +16,7 @@ _LEAST: Final = 0.0001
 _COLUMNS: Final[dict[Measures, tuple[Figure, ...]]] = {
     "rate": ("rate", "cpu_ms", "wall"),
     "seconds": ("seconds", "cpu_s"),
+    "stages": ("wall",),
 }
 """Figures of a row: by wall time, by CPU time, and others."""
 MARKS: Final = {True: "met", False: "not met", None: "–"}
@@ -33,6 +34,8 @@ def contenders(entry: Entry, laps: Sequence[Lap]) -> list[str]:
 
 def header(entry: Entry) -> tuple[str, ...]:
     """Column names of a case's table, with a rate only if the case measures one."""
+    if entry.measures == "stages":
+        return ("stage", entry.unit, "s", "CPU s", "peak MiB", "of which", "MB written")
     unit = _singular(entry.unit)
     rate, seconds = (f"{entry.unit}/s", f"CPU ms/{unit}", "s/lap"), (f"s/{unit}", f"CPU s/{unit}")
     figures = rate if entry.measures == "rate" else seconds
@@ -45,11 +48,22 @@ def rows(entry: Entry, laps: Sequence[Lap]) -> list[tuple[str, ...]]:
     Each figure is the median over rounds with minimum and maximum. The two ratios are medians of the ratios within
     rounds; they compare with the contender named "herbray", or with our first variant if there is none.
     """
+    if entry.measures == "stages":
+        return [_stage_row(lap) for lap in laps if lap.case == entry.case]
     names = contenders(entry, laps)
     ours = next((name for name in names if _is_ours(name)), None)
     ran = [_row(entry, laps, name, ours) for name in names]
     blank = ("",) * (len(header(entry)) - 2)
     return ran + [(name, f"missing: {reason}", *blank) for name, reason in entry.missing.items()]
+
+
+def _stage_row(lap: Lap) -> tuple[str, ...]:
+    """The figures of a stage; "of which": its processes with most memory, each at its own peak."""
+    processes = ", ".join(f"{name} {mib:,.0f}" for name, mib in (lap.processes or {}).items())
+    cpu = "" if lap.cpu_s is None else _format_number(lap.cpu_s)
+    peak = "" if lap.peak_mib is None else f"{lap.peak_mib:,.0f}"
+    written = "" if lap.written_mb is None else f"{max(0.0, lap.written_mb):,.1f}"
+    return lap.contender, f"{lap.units:,}", _format_number(lap.wall_s), cpu, peak, processes, written
 
 
 def _row(entry: Entry, laps: Sequence[Lap], name: str, ours: str | None) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
 """The epoch plan, which is the dataset: assigns rows of the shards to training batches.
 
-A pure function of the shard index and a seed; no image is read, moved or shuffled. `herbray.data.planning.shard_plan`
-plans the shards themselves.
+A pure function of the shard index and a seed; no image is read, moved or shuffled. A window is made when it is asked
+for, so a plan takes the memory of its bags, whatever the number of epochs. `herbray.data.planning.shard_plan` plans the
+shards themselves.
 """
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,9 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from herbray.config import Spec
-from herbray.data.planning.bags import draw_bags
-from herbray.data.planning.herbaria import COLUMN, spread_over_herbaria
-from herbray.data.planning.rivals import draw_rival_bags, draw_rival_rows
+from herbray.data.planning.bags import Bags, DrawnBags, draw_groups, make_slices
+from herbray.data.planning.rivals import draw_rival_bags
+from herbray.data.planning.window import Window
 
 Ints = npt.NDArray[np.int64]
 
@@ -46,62 +45,79 @@ class Stream(Spec):
     )
 
 
-@dataclass(frozen=True)
-class Slice:
-    """Groups `start` to `stop` of one bag, in the order of the bag in this epoch."""
-
-    bag: int  # position in the sorted index
-    copy: int  # how often the bag was drawn before in this epoch; each copy has another order
-    file: str
-    row_group: int
-    rows: int
-    label: int
-    start: int
-    stop: int
-    self_pair_every: int = 0  # a row is its own mate with probability 1 / self_pair_every; 0: never
-    herbaria: tuple[int, ...] = ()  # the herbarium of each row of the bag; empty: does not count
-
-
-@dataclass(frozen=True)
-class Window:
-    """The unit of work and of resumption: exactly `batches` batches, made only of the rows of its slices."""
-
-    seed: int
-    epoch: int
-    number: int  # within the epoch
-    batches: int
-    batch: int
-    group: int
-    slices: tuple[Slice, ...]
-    rivals: int = 0  # rows at the end of each batch, drawn separately from the last slices
-    rival_slices: int = 0  # number of those slices
-    evenness: float = 0.0  # of the herbaria of a bag, see `Stream.herbaria`
-
-    def to_json(self) -> str:
-        """Serialise the window for a Ray dataset."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Window":
-        """Parse the result of `to_json`."""
-        tree: dict[str, Any] = json.loads(text)
-        slices = tuple(Slice(**part | {"herbaria": tuple(part["herbaria"])}) for part in tree.pop("slices"))
-        return cls(**tree, slices=slices)
-
-
-@dataclass(frozen=True)
-class RowOrder:
-    """The source row of each row of a window's batches: arrays [batches, batch]."""
-
-    slice: Ints  # index into the window's slices
-    row: Ints  # row within that slice's row group
-    offset: npt.NDArray[np.float64]  # in [0, 1): position of the square along the long side
-    seeds: Ints  # [batches]: seeds of the augmentation
-
-
 def list_classes(index: pa.Table) -> list[str]:
     """List the classes: the labels of the training split, sorted. A label is an index into the list."""
-    return sorted(set(index.filter(pc.equal(index["split"], "train"))["label"].to_pylist()))
+    return sorted(pc.unique(index.filter(pc.equal(index["split"], "train"))["label"]).to_pylist())
+
+
+class Windows(Sequence[Window]):
+    """The windows of consecutive epochs, or some of them, in order; each is made when it is asked for.
+
+    A slice is a sequence of the same kind. All epochs have equally many windows, and all windows equally many batches.
+    Two threads may iterate at the same time.
+    """
+
+    def __init__(self, run: "_Run", numbers: range) -> None:
+        """Make no window yet; `numbers` are counted from epoch 0."""
+        self._run, self._numbers = run, numbers
+        self._latest: tuple[int, _Epoch] | None = None
+
+    @property
+    def per_epoch(self) -> int:
+        """Windows in an epoch of the run."""
+        return self._run.windows
+
+    @property
+    def batches(self) -> int:
+        """Batches in each window."""
+        return self._run.batches
+
+    @property
+    def files(self) -> list[str]:
+        """The shard files of the split."""
+        return self._run.bags.files
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Window: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Windows": ...
+
+    def __getitem__(self, index: int | slice) -> "Window | Windows":
+        """Make a window; or choose some of them, which makes none."""
+        if isinstance(index, slice):
+            return Windows(self._run, self._numbers[index])
+        epoch, number = divmod(self._numbers[index], self._run.windows)
+        latest = self._latest
+        if latest is None or latest[0] != epoch:
+            self._latest = latest = epoch, self._run.draw_epoch(epoch)
+        return latest[1].make_window(number)
+
+    def __iter__(self) -> Iterator[Window]:
+        """Make one window after the other; the bags of an epoch are drawn at its first window."""
+        drawn: tuple[int, _Epoch] | None = None
+        for place in self._numbers:
+            epoch, number = divmod(place, self._run.windows)
+            if drawn is None or drawn[0] != epoch:
+                drawn = epoch, self._run.draw_epoch(epoch)
+            yield drawn[1].make_window(number)
+
+
+def iter_files(windows: Sequence[Window]) -> Iterator[str]:
+    """Yield each shard file that the windows read once, in the order of first use."""
+    seen: set[str] = set()
+    most = len(windows.files) if isinstance(windows, Windows) else None
+    for window in windows:
+        for part in window.slices:
+            if part.file not in seen:
+                seen.add(part.file)
+                yield part.file
+        if len(seen) == most:
+            return
 
 
 def plan_epoch(
@@ -113,9 +129,8 @@ def plan_epoch(
     epoch: int,
     split: str = "train",
     rivals: int = 0,
-    shape: tuple[int, int] = (1, 1),
-) -> list[Window]:
-    """List the windows of one epoch.
+) -> Windows:
+    """Plan the windows of one epoch.
 
     If `balance` and `herbaria` are 0, every row of the split is in at least one batch. The last batch of the last
     window is filled with rows from the beginning of the epoch; a label with fewer rows than `group` fills its group
@@ -131,33 +146,39 @@ def plan_epoch(
         epoch: number of the epoch, from 0.
         split: split to read.
         rivals: rows of any label at the end of each batch; all labels are equally likely.
-        shape: minimum number of windows, and of batches per window; see `plan_run`.
 
     Raises:
         ValueError: the split is empty, or `group` does not divide the batch without its rivals.
     """
+    return _plan(index, classes, spec, group, seed, range(epoch, epoch + 1), split, rivals)
+
+
+def plan_run(
+    index: pa.Table, classes: Sequence[str], spec: Stream, group: int, seed: int, epochs: int, rivals: int = 0
+) -> Windows:
+    """Plan the windows of all epochs, with equally many windows per epoch and batches per window.
+
+    If bags or pairs are drawn again for each epoch, their number varies slightly. Ranks that are in different epochs at
+    the same step must agree on the number of steps of a window. For the arguments see `plan_epoch`.
+    """
+    return _plan(index, classes, spec, group, seed, range(epochs), "train", rivals)
+
+
+def _plan(
+    index: pa.Table,
+    classes: Sequence[str],
+    spec: Stream,
+    group: int,
+    seed: int,
+    epochs: range,
+    split: str,
+    rivals: int,
+) -> Windows:
     _check_batch(spec.batch, group, rivals)
-    bags = index.filter(pc.equal(index["split"], split)).sort_by([("file", "ascending"), ("row_group", "ascending")])
-    if not bags.num_rows:
-        raise ValueError(f"the shards contain no row of split {split!r}: check the counts in their manifest.json")
-    rng = np.random.default_rng([seed, epoch, 3])
-    sequence = _draw_sequence(bags, classes, spec, group, (seed, epoch), rng if rivals else None)
-    groups_per_batch = (spec.batch - rivals) // group
-    windows = max(shape[0], _divide_up(_divide_up(len(sequence.bags), spec.window), spec.align) * spec.align)
-    batches = max(shape[1], _divide_up(_divide_up(int(sequence.ends[-1]), groups_per_batch), windows))
-    step = batches * groups_per_batch
-    rival_slices = _divide_up(spec.window * rivals, spec.batch - rivals)
-    rival_bags = draw_rival_bags(bags["label"].to_pylist(), bags["rows"].to_numpy(), windows * rival_slices, rng)
-
-    def make_window(number: int) -> Window:
-        chosen = rival_bags[number * rival_slices : (number + 1) * rival_slices].tolist()
-        slices = (
-            *sequence.cut(number * step, (number + 1) * step),
-            *(sequence.make_slice(bag, 0, 0, 0) for bag in chosen),
-        )
-        return Window(seed, epoch, number, batches, spec.batch, group, slices, rivals, rival_slices, spec.herbaria)
-
-    return [make_window(number) for number in range(windows)]
+    bags = Bags.from_index(index, classes, split, spec.herbaria > 0)
+    run = _Run(bags, bags.count_self_pairs() if rivals else None, spec, group, seed, rivals, 1, 1)
+    shaped = run.fit(epochs)
+    return Windows(shaped, range(epochs.start * shaped.windows, epochs.stop * shaped.windows))
 
 
 def _check_batch(batch: int, group: int, rivals: int) -> None:
@@ -174,122 +195,77 @@ def _check_batch(batch: int, group: int, rivals: int) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sequence:
-    """The bags of one epoch in the order in which they were drawn, cut into groups of rows."""
+class _Run:
+    """What the windows of all epochs follow from; for the settings see `plan_epoch`."""
 
-    table: list[dict[str, Any]]  # the bags of the split: rows of the index
-    labels: list[int]  # of the bags of the split
-    herbaria: list[tuple[int, ...]]  # of the rows of each bag of the split
-    self_pair_every: Counter[str]  # by label, see `Slice`
-    bags: Ints  # drawn bags, positions in `table`
-    copies: Ints  # of the drawn bags: how often each was drawn before
-    groups: Ints  # of the drawn bags: number of groups
-    ends: Ints  # of the drawn bags: cumulative number of groups
+    bags: Bags
+    self_pairs: Ints | None  # see `make_slices`
+    spec: Stream
+    group: int
+    seed: int
+    rivals: int
+    windows: int  # per epoch
+    batches: int  # per window
 
-    def cut(self, begin: int, end: int) -> Iterator[Slice]:
-        """Return slices that hold groups `begin` to `end` of the sequence, which repeats from its start."""
-        while begin < end:
-            lap, first = divmod(begin, int(self.ends[-1]))
-            position = int(np.searchsorted(self.ends, first, side="right"))
-            start, stop = int(self.ends[position] - self.groups[position]), int(self.ends[position])
-            last = min(stop, first + end - begin)
-            copy = int(self.copies[position]) + 1000 * lap
-            yield self.make_slice(int(self.bags[position]), copy, first - start, last - start)
-            begin += last - first
+    @property
+    def groups_per_batch(self) -> int:
+        return (self.spec.batch - self.rivals) // self.group
 
-    def make_slice(self, bag: int, copy: int, start: int, stop: int) -> Slice:
-        row = self.table[bag]
-        pairing = self.self_pair_every[row["label"]]
-        place = row["file"], row["row_group"], row["rows"]
-        return Slice(bag, copy, *place, self.labels[bag], start, stop, pairing, self.herbaria[bag])
+    @property
+    def rival_slices(self) -> int:
+        return _divide_up(self.spec.window * self.rivals, self.spec.batch - self.rivals)
 
+    def fit(self, epochs: range) -> "_Run":
+        """The same with the windows and batches that the largest of the epochs needs."""
+        varies = self.spec.balance > 0 or self.rivals > 0
+        sizes = [self._measure(epoch) for epoch in (epochs if varies else epochs[:1])]
+        windows = max(
+            _divide_up(_divide_up(bags, self.spec.window), self.spec.align) * self.spec.align for bags, _ in sizes
+        )
+        batches = max(_divide_up(_divide_up(groups, self.groups_per_batch), windows) for _, groups in sizes)
+        return replace(self, windows=windows, batches=batches)
 
-def _draw_sequence(
-    bags: pa.Table,
-    classes: Sequence[str],
-    spec: Stream,
-    group: int,
-    key: tuple[int, int],
-    rng: np.random.Generator | None,
-) -> _Sequence:
-    """Draw the bags of an epoch; with rivals, `rng` rounds the number of groups of each bag at random."""
-    rows, names = bags["rows"].to_numpy(), bags["label"].to_pylist()
-    drawn, copies = draw_bags(rows, names, spec.balance, np.random.default_rng([*key, 0]))
-    sizes = rows[drawn]
-    groups = -(-sizes // group) if rng is None else (sizes / group + rng.random(len(sizes))).astype(np.int64)
-    if not groups.any():
-        groups[:] = 1
-    self_pair_every = Counter[str]()
-    for name, count in zip(names, rows.tolist(), strict=True) if rng is not None else ():
-        self_pair_every[name] += count
-    for name, count in zip(names, rows.tolist(), strict=True):
-        if count == 1:  # the only row of a bag is always its own mate, often enough for its whole label
-            self_pair_every[name] = 0
-    label_of = {name: label for label, name in enumerate(classes)}
-    labels = [label_of.get(name, -1) for name in names]
-    herbaria: list[tuple[int, ...]] = [()] * len(labels)
-    if spec.herbaria:
-        herbaria = [tuple(bag) for bag in bags[COLUMN].to_pylist()]
-    return _Sequence(bags.to_pylist(), labels, herbaria, self_pair_every, drawn, copies, groups, np.cumsum(groups))
+    def _measure(self, epoch: int) -> tuple[int, int]:
+        """Number of drawn bags, and of their groups."""
+        drawn, _ = self._draw_groups(epoch)
+        return len(drawn.bags), int(drawn.ends[-1])
+
+    def _draw_groups(self, epoch: int) -> tuple[DrawnBags, np.random.Generator]:
+        rng = np.random.default_rng([self.seed, epoch, 3])
+        key = self.seed, epoch
+        return draw_groups(self.bags, self.group, self.spec.balance, key, rng if self.rivals else None), rng
+
+    def draw_epoch(self, epoch: int) -> "_Epoch":
+        drawn, rng = self._draw_groups(epoch)
+        many = self.windows * self.rival_slices
+        rivals = draw_rival_bags(self.bags.name, self.bags.rows, many, rng) if many else np.empty(0, np.int64)
+        return _Epoch(self, epoch, drawn, rivals)
 
 
-def plan_run(
-    index: pa.Table, classes: Sequence[str], spec: Stream, group: int, seed: int, epochs: int, rivals: int = 0
-) -> list[Window]:
-    """List the windows of all epochs, with equally many windows per epoch and batches per window.
+@dataclass(frozen=True, eq=False)
+class _Epoch:
+    """The draws of one epoch."""
 
-    If bags or pairs are drawn again for each epoch, their number varies slightly. Ranks that are in different epochs at
-    the same step must agree on the number of steps of a window. For the arguments see `plan_epoch`.
-    """
+    run: _Run
+    epoch: int
+    drawn: DrawnBags
+    rivals: Ints  # bags, window after window
 
-    def plan_all(shape: tuple[int, int]) -> list[list[Window]]:
-        return [
-            plan_epoch(index, classes, spec, group, seed, epoch, rivals=rivals, shape=shape) for epoch in range(epochs)
-        ]
-
-    plans = plan_all((1, 1))
-    windows = max(map(len, plans))
-    if any(len(each) != windows for each in plans):
-        plans = plan_all((windows, 1))
-    batches = max(each[0].batches for each in plans)
-    if any(each[0].batches != batches for each in plans):
-        plans = plan_all((windows, batches))
-    return [window for each in plans for window in each]
+    def make_window(self, number: int) -> Window:
+        run, spec = self.run, self.run.spec
+        step = run.batches * run.groups_per_batch
+        own = (
+            part
+            for cut in self.drawn.cut(number * step, (number + 1) * step)
+            for part in make_slices(run.bags, run.self_pairs, *cut)
+        )
+        rivals = self.rivals[number * run.rival_slices : (number + 1) * run.rival_slices]
+        none = np.zeros_like(rivals)
+        slices = (*own, *make_slices(run.bags, run.self_pairs, rivals, none, none, none))
+        shape = run.batches, spec.batch, run.group
+        return Window(run.seed, self.epoch, number, *shape, slices, run.rivals, run.rival_slices, spec.herbaria)
 
 
 def _divide_up(amount: int, part: int) -> int:
     """Divide and round up."""
     return -(-amount // part)
-
-
-def order_rows(window: Window) -> RowOrder:
-    """Arrange the rows of a window into its batches; depends on the window only."""
-    own = len(window.slices) - window.rival_slices
-    groups = [_order_groups(window, position) for position in range(own)]
-    rng = np.random.default_rng([window.seed, window.epoch, 2, window.number])
-    stacked = np.concatenate(groups)  # [groups, group, 2]
-    mixed = stacked[rng.permutation(len(stacked))].reshape(window.batches, window.batch - window.rivals, 2)
-    if window.rivals:
-        sizes = np.array([part.rows for part in window.slices[own:]], np.int64)
-        rivals = draw_rival_rows(sizes, window.batches, window.rivals, rng) + np.array([own, 0])
-        mixed = np.concatenate([mixed, rivals], axis=1)
-    offset = rng.random((window.batches, window.batch))
-    seeds = rng.integers(0, 2**62, window.batches)
-    return RowOrder(mixed[..., 0], mixed[..., 1], offset, seeds)
-
-
-def _order_groups(window: Window, position: int) -> Ints:
-    """Arrange the rows of one slice into groups: slice and row, [groups, group, 2]."""
-    part = window.slices[position]
-    rng = np.random.default_rng([window.seed, window.epoch, 1, part.bag, part.copy])
-    mixed = rng.permutation(part.rows)
-    count = _divide_up(part.rows, window.group)
-    if part.herbaria:
-        rows = spread_over_herbaria(mixed, part.herbaria, (count, window.group), window.evenness, rng)
-    else:
-        rows = np.resize(mixed, count * window.group).reshape(count, window.group)
-    if part.self_pair_every:  # with replacement: one row fills its group with probability 1 / self_pair_every
-        one = rows[np.arange(count), rng.integers(window.group, size=count)]
-        rows = np.where(rng.random((count, 1)) * part.self_pair_every < 1, one[:, None], rows)
-    rows = rows[part.start : part.stop]
-    return np.stack([np.full_like(rows, position), rows], axis=-1)

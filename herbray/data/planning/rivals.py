@@ -12,19 +12,17 @@ both rows of a pair as anchors and the rivals as negatives:
   negatives: each triplet has the distribution of the paper's, but triplets are not independent.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
 
-def draw_rival_bags(names: Sequence[str], rows: Ints, many: int, rng: np.random.Generator) -> Ints:
+def draw_rival_bags(names: Ints, rows: Ints, many: int, rng: np.random.Generator) -> Ints:
     """Draw bags with replacement: first a label, all equally likely, then the bag of a random row of the label.
 
     Args:
-        names: the label of each bag.
+        names: the label of each bag, as a number.
         rows: number of rows of each bag.
         many: number of bags to draw.
         rng: random generator.
@@ -32,7 +30,7 @@ def draw_rival_bags(names: Sequence[str], rows: Ints, many: int, rng: np.random.
     Returns:
         Int64 [many], indices of bags.
     """
-    kinds, kind = np.unique(np.asarray(names, dtype=str), return_inverse=True)
+    kinds, kind = np.unique(names, return_inverse=True)
     by_kind = np.argsort(kind, kind="stable")
     ends = np.cumsum(rows[by_kind])  # of bags in the order of labels
     sizes = np.bincount(kind, weights=rows, minlength=len(kinds)).astype(np.int64)

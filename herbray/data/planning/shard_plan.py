@@ -82,10 +82,12 @@ def plan_shards(
 
 def _group_into_files(bags: Sequence[Ints], file_rows: int) -> Iterator[tuple[Ints, ...]]:
     group: list[Ints] = []
+    rows = 0
     for part in bags:
         group.append(part)
-        if sum(map(len, group)) >= file_rows:
+        rows += len(part)
+        if rows >= file_rows:
             yield tuple(group)
-            group = []
+            group, rows = [], 0
     if group:
         yield tuple(group)

@@ -1,7 +1,8 @@
 """From shards to batches on the training device.
 
-Window: the unit of the epoch plan (`planning.plan.Window`): a few dozen bags whose rows are mixed and cut into a fixed
-number of batches. A window is also the unit of reading: one Ray task, if Ray is used, reads all of its row groups.
+Window: the unit of the epoch plan (`planning.window.Window`): a few dozen bags whose rows are mixed and cut into a
+fixed number of batches. A window is also the unit of reading: one Ray task, if Ray is used, reads all of its row
+groups.
 
 Batch: the input of one training step on one rank: images as uint8 pixels, labels and row ids (`window_reader.Batch`). A
 draft is a batch without pixels (`window_reader.Draft`).

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import simplejpeg
 
 from herbray import tables
-from herbray.data.planning import plan
+from herbray.data.planning.window import Slice, Window
 from herbray.flow.input.window_reader import Draft, Pixels, WindowReader
 from herbray.flow.shards.manifest import describe_remedy
 from herbray.storage import DamagedFile, MissingFile, replace_file
@@ -70,13 +70,13 @@ class DecodedCache:
             for decoding in [pool.submit(self._decode_file, file) for file in missing]:
                 decoding.result()
 
-    def drafts(self, windows: Sequence[plan.Window], reader: WindowReader) -> Generator[Draft, None, None]:
+    def drafts(self, windows: Sequence[Window], reader: WindowReader) -> Generator[Draft, None, None]:
         """Drafts of the batches of `windows`, filled from the cache."""
         for window in windows:
             pictures = [picture for part in window.slices for picture in self._read_bag(part)]
             yield from reader.drafts(window, pictures, paint_pixels)
 
-    def _read_bag(self, part: plan.Slice) -> list[Pixels]:
+    def _read_bag(self, part: Slice) -> list[Pixels]:
         """Pixels [height, width, 3] of a bag's images, as views of the memory-mapped file."""
         if part.file not in self._open:
             index = tables.read(self._index(part.file), self._remedy(part.file), _INDEX)

@@ -4,14 +4,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from herbray.data.planning import plan
+from herbray.data.planning.plan import iter_files
+from herbray.data.planning.window import Window
 from herbray.flow.input.window_reader import Batch, WindowReader
 from herbray.flow.shards.manifest import describe_remedy
 from herbray.storage import StoreRefused, is_remote
 from herbray.tables import TableFile
 
 
-def fetch_ahead(batches: Iterator[Batch], windows: Sequence[plan.Window], reader: WindowReader) -> Iterator[Batch]:
+def fetch_ahead(batches: Iterator[Batch], windows: Sequence[Window], reader: WindowReader) -> Iterator[Batch]:
     """The same batches, while a thread fetches the files of the windows in their order; each file once.
 
     Errors are left to the reader, which needs the same file.
@@ -21,8 +22,7 @@ def fetch_ahead(batches: Iterator[Batch], windows: Sequence[plan.Window], reader
         yield from batches
         return
     stop = threading.Event()
-    files = list(dict.fromkeys(part.file for window in windows for part in window.slices))
-    thread = threading.Thread(target=_fetch, args=(root, files, stop), name="fetch-ahead", daemon=True)
+    thread = threading.Thread(target=_fetch, args=(root, iter_files(windows), stop), name="fetch-ahead", daemon=True)
     thread.start()
     try:
         yield from batches
@@ -31,7 +31,7 @@ def fetch_ahead(batches: Iterator[Batch], windows: Sequence[plan.Window], reader
         thread.join()
 
 
-def _fetch(root: Path, files: Sequence[str], stop: threading.Event) -> None:
+def _fetch(root: Path, files: Iterator[str], stop: threading.Event) -> None:
     for file in files:
         if stop.is_set():
             return

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from herbray.data.planning import plan
+from herbray.data.planning.plan import iter_files
+from herbray.data.planning.window import Window
 from herbray.flow.input.batches import LoaderSpec, cached_batches, decoding_threads, ray_batches, threaded_batches
 from herbray.flow.input.decoded_cache import DecodedCache
 from herbray.flow.input.fetch_ahead import fetch_ahead
@@ -14,11 +15,12 @@ from herbray.flow.input.window_reader import Batch, WindowReader
 
 
 def load_batches(
-    windows: Sequence[plan.Window],
+    windows: Sequence[Window],
     reader: WindowReader,
     loader: LoaderSpec,
     fingerprint: str,
     cpus: float | None = None,
+    ahead: int | None = None,
     local_workers: int = 1,
     local_rank: int = 0,
 ) -> Iterator[Batch]:
@@ -30,6 +32,7 @@ def load_batches(
         loader: settings.
         fingerprint: of the shards; names the decoded cache.
         cpus: reserved by each Ray task; None: windows are read in this process, without Ray.
+        ahead: windows that Ray tasks read ahead; None: `loader.windows`.
         local_workers: number of workers on this machine, including this one; they share its cores.
         local_rank: of this worker on this machine.
 
@@ -40,18 +43,10 @@ def load_batches(
     allocate = allocate_pinned if torch.cuda.is_available() else allocate_pageable
     if loader.cache is not None:
         cache = DecodedCache(Path(reader.root), loader.cache, fingerprint, reader.side)
-        files = sorted({part.file for window in windows for part in window.slices})
+        files = sorted(iter_files(windows))
         first = len(files) * local_rank // local_workers  # workers start at different files and skip finished ones
         cache.fill(files[first:] + files[:first], loader.cache_gb * 1e9, threads)
         return cached_batches(windows, reader, cache, loader, threads, allocate)
     if cpus is None:
         return fetch_ahead(threaded_batches(windows, reader, loader, threads, allocate), windows, reader)
-    import ray.data  # here: training without Ray does not need it
-
-    from herbray.flow.input.executor_idle import install_idle_policy
-
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    install_idle_policy(context)
-    return ray_batches(windows, reader, cpus, loader, threads, allocate)
+    return ray_batches(windows, reader, cpus, loader, threads, allocate, ahead)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window, order_rows
 from herbray.flow.shards.manifest import describe_remedy
 from herbray.tables import TableFile
 
@@ -68,7 +68,7 @@ class WindowReader:
         """Open no file yet: the reader is sent to Ray tasks."""
         self.root, self.side = str(root), side
 
-    def batches(self, window: plan.Window) -> Iterator[Batch]:
+    def batches(self, window: Window) -> Iterator[Batch]:
         """Read and decode the window's batches, in order, on this thread.
 
         Raises:
@@ -79,7 +79,7 @@ class WindowReader:
             draft.fill(0, window.batch, images)
             yield draft.batch(images)
 
-    def read(self, window: plan.Window) -> pa.Table:
+    def read(self, window: Window) -> pa.Table:
         """Read the window's bags.
 
         Returns:
@@ -104,7 +104,7 @@ class WindowReader:
             chunks += column.chunks
         return pa.table({"row": row_ids(window), "jpeg": pa.chunked_array(chunks, pa.binary())})
 
-    def drafts(self, window: plan.Window, pictures: Sequence[Any], paint: Paint) -> Iterator[Draft]:
+    def drafts(self, window: Window, pictures: Sequence[Any], paint: Paint) -> Iterator[Draft]:
         """The window's batches without pixels.
 
         Args:
@@ -112,7 +112,7 @@ class WindowReader:
             pictures: all images of its slices, slice after slice, in a form that `paint` accepts.
             paint: writes their squares.
         """
-        order = plan.order_rows(window)
+        order = order_rows(window)
         labels = np.array([part.label for part in window.slices], np.int64)
         first = np.cumsum([0, *(part.rows for part in window.slices)])
         place = first[order.slice] + order.row
@@ -124,19 +124,7 @@ class WindowReader:
             yield Draft(labels[order.slice[number]], rows[number], int(order.seeds[number]), last, fill)
 
 
-def read_jpegs_of_window(reader: WindowReader, row: pa.Table) -> pa.Table:
-    """A Ray task: reads the window in `row` (as JSON) and returns the table of `WindowReader.read`."""
-    return reader.read(plan.Window.from_json(row["window"][0].as_py()))
-
-
-def read_pixels_of_window(reader: WindowReader, row: pa.Table) -> Iterator[pa.Table]:
-    """A Ray task: reads the window in `row` (as JSON) and yields a table per batch: `row` (row ids) and `pixels`."""
-    for batch in reader.batches(plan.Window.from_json(row["window"][0].as_py())):
-        pixels = pa.FixedSizeListArray.from_arrays(pa.array(batch.images.reshape(-1)), batch.images[0].size)
-        yield pa.table({"row": batch.rows, "pixels": pixels})
-
-
-def row_ids(window: plan.Window) -> npt.NDArray[np.int64]:
+def row_ids(window: Window) -> npt.NDArray[np.int64]:
     """The id of each row of the window's slices, which identifies a specimen of the shards: bag × 2³² + row."""
     return np.concatenate([part.bag << 32 | np.arange(part.rows, dtype=np.int64) for part in window.slices])
 

@@ -32,7 +32,7 @@ class TrainingData:
         manifest: of the shards.
         classes: names at the rank of the shards, in the order of their labels.
         lineage: Int64 [classes, ranks], see `encode_lineages`; None if the objective does not use it.
-        windows: of all epochs.
+        windows: of all epochs; each is made when it is asked for.
         validation: the sample that the encoder is validated on; None without a validation split.
         teacher: the embeddings that a distillation learns from; None for other objectives.
     """
@@ -41,7 +41,7 @@ class TrainingData:
     manifest: dict[str, Any]
     classes: list[str]
     lineage: npt.NDArray[np.int64] | None
-    windows: list[plan.Window]
+    windows: plan.Windows
     validation: ValidationSample | None
     teacher: Teacher | None = None
 
@@ -54,7 +54,7 @@ class TrainingData:
     @property
     def per_epoch(self) -> int:
         """Windows per epoch."""
-        return max(window.number for window in self.windows) + 1
+        return self.windows.per_epoch
 
 
 def read_training_data(spec: Train) -> TrainingData:
@@ -95,7 +95,7 @@ def _with_herbaria(spec: Train, index: pa.Table) -> pa.Table:
     return pa.concat_tables([bags, index.filter(pc.invert(is_train))], promote_options="default")
 
 
-def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> list[plan.Window]:
+def plan_windows(spec: Train, index: pa.Table, classes: list[str]) -> plan.Windows:
     """The windows of all epochs, in order."""
     group, rivals = spec.objective.group, spec.objective.rivals
     return plan.plan_run(index, classes, spec.stream, group, spec.seed, spec.epochs, rivals)

@@ -147,6 +147,7 @@ OTHER = {  # settings that are not the defaults
     "search": {"points": 1_000_000},
     "probe": {"rows": 200, "rounds": 7},
     "scale": {"images": 200},
+    "halfearth": {"scale": 0.05},
     "step": {"objectives": ("triplet",), "size": 128},
 }
 
@@ -172,7 +173,7 @@ def test_every_benchmark_is_a_choice_of_the_configuration():
     for name, kind in BENCHMARKS.items():
         spec = config.parse(Benchmark, {"run": {"name": name}}).run
         assert type(spec) is kind
-        assert spec.rounds >= 5
+        assert spec.rounds >= 5 or name == "halfearth"  # whose stages run once
         assert spec.targets()
 
 

@@ -107,20 +107,24 @@ def test_the_first_window_needs_no_ray_and_a_single_window_starts_none(shards, m
     """Its batches are ready before the tasks of the other windows start."""
     windows, reader = windows_of(shards, epochs=1), WindowReader(shards, 40)
     held, waited = threading.Event(), []
-    tables = stream_module._run_window_tasks
+    begin = stream_module.start_ahead
 
-    def late(some, *more):
-        waited.append(held.wait(20))
-        return tables(some, *more)
+    def late(*args):
+        def take():
+            waited.append(held.wait(20))
+            yield from begin(*args)
 
-    monkeypatch.setattr(stream_module, "_run_window_tasks", late)
+        return take()
+
+    monkeypatch.setattr(stream_module, "start_ahead", late)
     found = ray_batches(windows, reader, cpus=1)
     first = [next(found) for _ in range(windows[0].batches)]
     held.set()
     both = zip([*first, *found], sequential_batches(windows, reader), strict=True)
     assert all(same(one, two) for one, two in both)
     assert waited == [True]  # False if the first window had come from a task
-    monkeypatch.setitem(sys.modules, "ray.data", None)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "ray", None)
     assert len(list(ray_batches(windows[:1], reader, cpus=1))) == windows[0].batches
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from herbray import config
-from herbray.data.planning import plan
+from herbray.data.planning.window import order_rows
 from herbray.flow.shards.specimens import read_specimen_columns
 from herbray.flow.training import training_data as module
 from herbray.flow.training.specification import Train
@@ -73,7 +73,7 @@ def test_the_plan_knows_the_herbarium_of_each_row(write_shards, tmp_path):
     seen = Counter()
     institutions = read_specimen_columns(shards, "train")["institution"].to_pylist()
     for window in read_training_data(spec).windows:
-        order = plan.order_rows(window)
+        order = order_rows(window)
         for parts, rows in zip(order.slice, order.row, strict=True):
             found = [institutions[window.slices[p].bag * 16 + int(r)] for p, r in zip(parts, rows, strict=True)]
             seen.update(found)

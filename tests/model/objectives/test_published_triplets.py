@@ -13,6 +13,7 @@ from herbray import schema
 from herbray.config import ConfigError, parse
 from herbray.data.planning import plan
 from herbray.data.planning.plan import Stream
+from herbray.data.planning.window import order_rows
 from herbray.model.objectives.triplet import Triplet, choose_published
 
 SIZES = {"A": 7, "B": 2, "C": 12, "D": 5}
@@ -52,7 +53,7 @@ def batches(epochs):
         dealt = {genus: first[genus] + rng.permutation(many) for genus, many in SIZES.items()}
         stream = Stream(batch=16 + RIVALS, window=4, align=1)
         for window in plan.plan_epoch(index, GENERA, stream, 2, 3, epoch, rivals=RIVALS):
-            order = plan.order_rows(window)
+            order = order_rows(window)
             for places, picked in zip(order.slice, order.row, strict=True):
                 where = [cuts[window.slices[place].bag] for place in places]
                 yield np.array([dealt[g][start + row] for (g, start), row in zip(where, picked, strict=True)])

@@ -18,6 +18,7 @@ from herbray.benchmark.harness.figures import spread
 from herbray.benchmark.harness.race import Case, Contender, Lap, Measured, cpu_seconds
 from herbray.benchmark.harness.spec import BenchmarkSpec, Limit, Promise, Target, Verdict
 from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.input.batches import LoaderSpec, drafts_from_jpegs, sequential_batches
 from herbray.flow.input.loader import load_batches
 from herbray.flow.input.window_reader import Batch, WindowReader, byte_views, paint_jpegs
@@ -33,7 +34,7 @@ RAY, HERE, CACHE, TASKS = "herbray", "herbray: in process", "herbray: decoded ca
 BORDERS: Final = 3
 _CPUS: Final = 0.25  # what a task that reads windows reserves in training
 
-Windows = Sequence[plan.Window]
+Windows = Sequence[Window]
 Way = Callable[[Windows], Iterable[Batch]]
 
 
@@ -100,7 +101,7 @@ class Input(BenchmarkSpec):
             Gap(RAY, self.rows, BORDERS, 0.01),
         ]
 
-    def _windows(self, root: Path, epochs: int) -> list[plan.Window]:
+    def _windows(self, root: Path, epochs: int) -> list[Window]:
         index = read_index(root)
         spec = plan.Stream(batch=self.batch, window=48, align=1)
         return [

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from herbray.benchmark.harness.race import Contender, Missing
 from herbray.data.imaging import images
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.input.window_reader import WindowReader
 
 Loop = Callable[[], Iterator[Any]]
@@ -63,7 +63,7 @@ class Work:
         return torch.Generator().manual_seed(self.seed)
 
 
-def peers(work: Work, reader: WindowReader, windows: Sequence[plan.Window]) -> Iterator[Contender | Missing]:
+def peers(work: Work, reader: WindowReader, windows: Sequence[Window]) -> Iterator[Contender | Missing]:
     """All peers, or `Missing` for those that are not available."""
     few = replace(work, files=work.files[: len(work.files) // 4], epochs=1)  # this peer is slow; a quarter is enough
     yield usual(few, USUAL, augmented=False)
@@ -135,7 +135,7 @@ def usual(work: Work, name: str, augmented: bool) -> Contender:
 class Windows(IterableDataset[tuple[Tensor, Tensor]]):
     """Batches of our windows, read and decoded by our reader in DataLoader's processes."""
 
-    def __init__(self, reader: WindowReader, windows: Sequence[plan.Window]) -> None:
+    def __init__(self, reader: WindowReader, windows: Sequence[Window]) -> None:
         """Worker i of n reads every n-th window, from the i-th."""
         self.reader, self.windows = reader, windows
 
@@ -148,7 +148,7 @@ class Windows(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 def row_groups(
-    work: Work, reader: WindowReader, windows: Sequence[plan.Window], name: str = PARQUET, change: Change = _unchanged
+    work: Work, reader: WindowReader, windows: Sequence[Window], name: str = PARQUET, change: Change = _unchanged
 ) -> Contender:
     """A contender: DataLoader over the row groups of Parquet files."""
     return contender(name, loader(Windows(reader, windows), work, batch_size=None), work, change)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from herbray import interruption, storage
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.cluster.placement import Node, count_gpus, max_cpus_each, suitable_count
 from herbray.flow.input.loader import load_batches
 from herbray.flow.input.window_reader import Batch, WindowReader
@@ -110,6 +110,7 @@ def train_on_ray(
             "cpus": total,
             "wrap": wrap,
             "reader_cpus": reader_cpus(spec, each),
+            "ahead": windows_ahead(spec, nodes, total, each),
             "stop": stop,
         }
         trainer = _make_trainer(job, settings, count_gpus(nodes) >= spec.fewest_workers, callbacks)
@@ -209,6 +210,16 @@ def reader_cpus(spec: Train, each: float) -> float:
     return each if spec.loader.decode == "tasks" else 0.0
 
 
+def windows_ahead(spec: Train, nodes: Sequence[Node], worker: float, each: float) -> int:
+    """Windows that tasks read ahead for each worker.
+
+    Tasks that decode are as many as the CPUs that `worker` CPUs of each worker leave free can run.
+    """
+    free = sum(node.cpus for node in nodes) - worker * spec.most_workers
+    busy = int(free / each / spec.most_workers) if spec.loader.decode == "tasks" else 0
+    return max(spec.loader.windows, busy)
+
+
 def _worker(settings: dict[str, Any]) -> None:
     """Runs on every rank."""
     import ray.train.torch
@@ -233,8 +244,10 @@ def _worker(settings: dict[str, Any]) -> None:
     fingerprint = data.manifest["fingerprint"]
     place, cpus = context.get_local_rank(), settings["reader_cpus"]
 
-    def given(windows: Sequence[plan.Window], reader: WindowReader) -> Iterable[Batch]:
-        batches: Iterable[Batch] = load_batches(windows, reader, spec.loader, fingerprint, cpus, among, place)
+    def given(windows: Sequence[Window], reader: WindowReader) -> Iterable[Batch]:
+        batches: Iterable[Batch] = load_batches(
+            windows, reader, spec.loader, fingerprint, cpus, settings["ahead"], among, place
+        )
         return settings["wrap"](world.rank, batches) if settings["wrap"] else batches
 
     stopping, begun = settings["stop"].is_sent, time.time()

@@ -105,7 +105,7 @@ def _obstacle(spec: Train, data: TrainingData, name: str, epochs: int) -> str:
     if spec.optimizer.warmup:
         return f"the warm-up is a share of all steps (optimizer.warmup={spec.optimizer.warmup:g})"
     had = plan_windows(spec.model_copy(update={"epochs": epochs}), data.index, data.classes)
-    if data.windows[: len(had)] != had:
+    if (data.windows.per_epoch, data.windows.batches) != (had.per_epoch, had.batches):
         return "with so many epochs, each epoch has other batches"
     if checkpoint_directory(spec, name).newest() is None:
         return "none of its checkpoints is left"

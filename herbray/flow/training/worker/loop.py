@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 
 from herbray import __version__
-from herbray.data.planning import plan
+from herbray.data.planning.window import Window
 from herbray.flow.input.batches import windows_of_rank
 from herbray.flow.input.to_device import batches_on_device
 from herbray.flow.input.window_reader import Batch, WindowReader
@@ -32,7 +32,7 @@ from herbray.model.portable import find_architecture
 from herbray.model.speed.compilation import should_compile
 from herbray.model.speed.denormals import flush_denormals
 
-Feed = Callable[[Sequence[plan.Window], WindowReader], Iterable[Batch]]
+Feed = Callable[[Sequence[Window], WindowReader], Iterable[Batch]]
 Report = Callable[[Mapping[str, float]], None]
 
 
@@ -116,7 +116,7 @@ class _TrainingLoop:
             torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # TF32 unless told otherwise
         reader = WindowReader(self.spec.shards, self.data.manifest["side"])
         mine = windows_of_rank(windows, world.rank, world.size, self.consumed)
-        steps = len(windows) // world.size * windows[0].batches
+        steps = len(windows) // world.size * windows.batches
         model = wrap_model(self.learner, world, should_compile(self.spec.compile, world.device, steps))
         if mine:
             for _ in self._steps(model, feed(mine, reader), world.size):
@@ -125,7 +125,7 @@ class _TrainingLoop:
         if rest := windows[self.consumed :]:
             self._by_rank_0(feed(rest, reader) if world.rank == 0 else (), rest)
 
-    def _by_rank_0(self, batches: Iterable[Batch], windows: Sequence[plan.Window]) -> None:
+    def _by_rank_0(self, batches: Iterable[Batch], windows: Sequence[Window]) -> None:
         """Rank 0 takes the steps; the others meet it at each step, so that none waits longer than a step takes."""
         steps = self._steps(self.learner, batches, 1)
         for window in windows:
@@ -144,7 +144,7 @@ class _TrainingLoop:
     def _steps(self, model: nn.Module, batches: Iterable[Batch], stride: int) -> Iterator[None]:
         """Take one step per batch; yield at each window's end, when all ranks together have consumed `stride` more."""
         windows, world = self.data.windows, self.world
-        per_window = windows[0].batches
+        per_window = windows.batches
         steps = len(windows) * per_window / world.size
         begun = self.consumed
         for number, batch in enumerate(batches_on_device(batches, world.device)):
@@ -187,8 +187,8 @@ class _TrainingLoop:
         self.coordinator.save(self.learner, self.optimizer, self.meter, self.consumed, figures, about)
 
     def _place(self) -> dict[str, float]:
-        first, per_epoch = self.data.windows[0], self.data.per_epoch
-        images = self.consumed * first.batches * first.batch
+        per_epoch = self.data.per_epoch
+        images = self.consumed * self.data.windows.batches * self.spec.stream.batch
         place = {"epoch": self.consumed / per_epoch, "epochs_done": float(self.consumed // per_epoch)}
         return place | {"images": float(images), "lr": max(float(group["lr"]) for group in self.optimizer.param_groups)}
 

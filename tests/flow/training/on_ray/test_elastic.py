@@ -12,7 +12,7 @@ from herbray import config
 from herbray.flow.cluster.placement import Node
 from herbray.flow.input.batches import windows_of_rank
 from herbray.flow.training.on_ray.failures import FailurePolicy, RepeatedFailure, explain, is_permanent, root_cause
-from herbray.flow.training.on_ray.workers import divide_cpus
+from herbray.flow.training.on_ray.workers import divide_cpus, windows_ahead
 from herbray.flow.training.specification import Elastic, Train
 from herbray.flow.training.worker.step import learning_rate
 
@@ -157,3 +157,11 @@ def test_a_worker_may_have_every_cpu_where_tasks_just_read():
     decoding = spec.model_copy(update={"loader": spec.loader.model_copy(update={"decode": "tasks"})})
     with pytest.raises(ValueError, match=r"1 workers of 1 CPUs and the tasks that read for them need more .* 1 CPUs"):
         divide_cpus(decoding, nodes)
+
+
+@pytest.mark.parametrize(
+    ("decode", "workers", "cpus", "ahead"), [("trainer", 2, 64, 2), ("tasks", 1, 2, 2), ("tasks", 2, 34, 16)]
+)
+def test_tasks_that_decode_use_the_cpus_that_workers_leave(decode, workers, cpus, ahead):
+    spec = Train(workers=workers, loader={"decode": decode})
+    assert windows_ahead(spec, [Node(cpus, 0, 1e9)], 1.0, 1.0) == ahead

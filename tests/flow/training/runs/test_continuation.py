@@ -255,7 +255,7 @@ def test_training_restarts_if_more_epochs_change_the_batches(small_shards, tmp_p
     """Bags that are drawn anew each epoch differ in number, and all epochs have the shape of the largest."""
     values = {"stream": {"batch": 8, "window": 4, "align": 1, "balance": 0.5}}
     windows = {n: read_training_data(spec_of(small_shards, tmp_path, epochs=n, **values)).windows for n in range(1, 13)}
-    few, many = next((n, n + 1) for n in range(1, 12) if windows[n + 1][: len(windows[n])] != windows[n])
+    few, many = next((n, n + 1) for n in range(1, 12) if [*windows[n + 1][: len(windows[n])]] != [*windows[n]])
     spec = spec_of(small_shards, tmp_path, epochs=many, **values)
     held(spec.model_copy(update={"epochs": few}))
     assert continued(spec) == spec
