@@ -36,7 +36,7 @@ def test_the_temperature_by_which_labels_were_drawn_is_found(temperature):
 
 
 def test_a_temperature_of_one_changes_nothing_and_certain_rows_stay_finite():
-    probabilities, labels = draw(50, 4, 1.0)
+    probabilities, _ = draw(50, 4, 1.0)
     assert np.allclose(apply_temperature(probabilities, 1.0), probabilities)
     sure = np.eye(3)[[0, 1, 2, 0]]
     assert np.isfinite(apply_temperature(sure, 5.0)).all()
