@@ -1,6 +1,7 @@
 """Detection of wrong names among all names, for specimens whose true name is known: real errors, or planted ones."""
 
-from typing import Annotated, ClassVar, Literal, final
+from collections import defaultdict
+from typing import Annotated, ClassVar, Final, Literal, final
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -8,9 +9,9 @@ from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.interface.base import PAPER_SEED
-from herbray.tasks.interface.columns import Ids, Labels
-from herbray.tasks.interface.embeddings import Embeddings, Indices, Mask, Objects, UnscorableError
-from herbray.tasks.interface.outcomes import Measurement, Place
+from herbray.tasks.interface.columns import Labels
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Mask, Objects, UnscorableError
+from herbray.tasks.interface.outcomes import Measurement, Place, Score
 from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
 from herbray.tasks.methods.calibrated import VOTERS, Votes, calibrate
 from herbray.tasks.methods.classes import explain_too_few, select_classes
@@ -30,13 +31,16 @@ from herbray.tasks.methods.kin import find_kin
 from herbray.tasks.methods.planting import Kind, plant_wrong_names
 from herbray.tasks.methods.probe import OutOfFold, ProbeTask, predict_out_of_fold
 from herbray.tasks.methods.reliability import measure_reliability
+from herbray.tasks.methods.swaps import pool_outcomes
 from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.methods.wrong_names import Evidence, NameDoubts, doubt_names
 
 Rank = Literal["genus", "species"]
 
-OURS = "list_"
+OURS: Final = "list_"
 """Prefix of the metrics of the list of suspects."""
+
+Sums = defaultdict[str, Floats]
 
 
 @final
@@ -45,17 +49,17 @@ class Planted(ProbeTask):
 
     The task needs specimens whose true species is known: synthetic or reviewed ones. Without `plant`, the wrong names
     are those that the collection contains. With `plant`, every sheet first gets its true name, and then a share of them
-    a wrong one, see `methods.planting`; each draw is a fold of the scores. The three methods of `methods.detect` and the
-    list of `herbray suspects` (prefix "list_") are scored in the same way. Specimens are left out if their name has
+    a wrong one, see `methods.planting`; each draw is a fold of the scores. The methods of `methods.detect` and the list
+    of `herbray suspects` (prefix "list_") are scored in the same way. Specimens are left out if their name has
     fewer gatherings than there are folds, or if their true name is not known.
 
     The scores are at fold -1, or at the draw: `rows`, `wrong`, `chance` (the share of wrong names, which is the
     precision of a list in random order), `rows_left_out`, `converged`; for each method (prefixes as in
     `detect.METHODS`, and "list_") the scores of `detect.detection_scores`, and `precision_at_N`, the share of wrong
-    names among the first N, for each N in `first`. For the list also, for each N, `list_expected_N`, the number of wrong
-    names that it estimates, with `list_low_N` and `list_high_N`, and the true `list_wrong_N`; and `list_error_before` and
+    names among the first N, for each N in `first`. For the list also, for each N, `list_expected_N`, the estimated
+    number of wrong names, with `list_low_N` and `list_high_N`, and the true `list_wrong_N`; and `list_error_before` and
     `list_error_after`, the calibration error of the probability that a name is wrong, by the probe as it is and
-    calibrated. The scores of detection, except `precision`, have outcomes, those of the first draw.
+    calibrated. The scores of detection, except `precision`, have outcomes, over all draws pooled.
 
     Attributes:
         ranks: at which names are compared: a wrong species of the right genus is correct at rank genus.
@@ -147,6 +151,7 @@ class Planted(ProbeTask):
         kin = find_kin(chosen, rank, np.arange(len(classes)), classes)
         place = Place(self.name, split, f"{rank} ({self.plant})" if self.plant else rank)
         found = Measurement()
+        sums: Sums = defaultdict(lambda: np.zeros((2, len(rows))))
         for draw, given in self._file(chosen, rank, classes, seed):
             is_wrong = given != classes if self.plant else wrong
             raw = predict_out_of_fold(chosen.features, given, units, self, seed + max(0, draw))
@@ -160,8 +165,8 @@ class Planted(ProbeTask):
             numbers |= self._list_scores(listed, given, raw, is_wrong, seed)
             found += Measurement(place.scores(numbers, draw))
             for prefix, doubt in methods.items():
-                found += self._method(place, prefix, chosen.specimen_id, is_wrong, doubt, draw)
-        return found
+                found.scores.extend(self._method(place, prefix, is_wrong, doubt, draw, sums))
+        return found + Measurement([], pool_outcomes(place, chosen.specimen_id, sums))
 
     def _list_scores(
         self, listed: NameDoubts, given: Indices, raw: OutOfFold, wrong: Mask, seed: int
@@ -178,19 +183,17 @@ class Planted(ProbeTask):
         found[f"{OURS}error_after"] = measure_reliability(listed.wrong, wrong).error
         return found
 
-    def _method(self, place: Place, prefix: str, ids: Ids, wrong: Mask, doubt: Doubt, draw: int) -> Measurement:
-        scores, outcomes = detection_scores(wrong, doubt), []
+    def _method(self, place: Place, prefix: str, wrong: Mask, doubt: Doubt, draw: int, sums: Sums) -> list[Score]:
+        """The scores of a method; adds what its outcomes need to `sums`."""
+        scores, parts = detection_scores(wrong, doubt), contributions(wrong, doubt)
         for n in self.first:
-            leading = np.zeros(len(wrong), dtype=bool)
-            leading[most_doubtful(doubt, n)] = True
+            leading = np.zeros(len(wrong))
+            leading[most_doubtful(doubt, n)] = 1.0
             scores[f"precision_at_{n}"] = precision_at(wrong, doubt, n)
-            outcomes += place.outcomes(f"{prefix}precision_at_{n}", ids[:], wrong, leading)
-        for name, (value, weight) in contributions(wrong, doubt).items():
-            part = weight > 0
-            lower = name == "fpr"
-            outcomes += place.outcomes(prefix + name, ids[part], value[part], weight[part], lower_is_better=lower)
-        named = {prefix + name: value for name, value in scores.items()}
-        return Measurement(place.scores(named, draw), outcomes if draw <= 0 else [])
+            parts[f"precision_at_{n}"] = wrong.astype(np.float64), leading
+        for name, (value, weight) in parts.items():
+            sums[prefix + name] += np.stack([value * weight, weight])
+        return place.scores({prefix + name: value for name, value in scores.items()}, draw)
 
 
 def true_names(true_species: Labels, rank: str) -> Objects:

@@ -79,8 +79,8 @@ def list_suspects(
 
     Every sheet is judged by a probe, neighbours and a temperature that have seen neither the sheet nor its gathering.
     Names with fewer gatherings than there are folds are not judged: a gathering is held out as a whole, so a probe
-    would have too few other plants, or none, from which to learn such a name. But sheets of a gathering that has several
-    names are all listed, whatever their names.
+    would have too few other plants, or none, from which to learn such a name. But the sheets of a gathering that has
+    several names are all listed, whatever their names.
 
     Args:
         embeddings: of any specimens. An encoder that was trained on some of them has seen their filed names, right or

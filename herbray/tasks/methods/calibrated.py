@@ -5,10 +5,10 @@ not help, since it changes all sheets alike. And a probe is too sure of names th
 probability is a mixture of three experts, in proportions that are fitted with the temperature: the probe; the names of
 the nearest sheets, which are coarse, but never that wrong; and the frequency of a name among its kin.
 
-Some of the names that all of this is fitted to are wrong, and a temperature would take them for doubt of the probe. So
-the rate of `error_rates` is fitted at the same time, by expectation maximisation: a row whose name is probably wrong has
-little weight in the temperature. A wrong name among kin looks like kin that images do not tell apart; the third expert
-only counts for what it explains beyond the rate that is expected.
+Some of the names that all of this is fitted to are wrong, and a temperature would take them for doubt of the probe.
+So the rate of `error_rates` is fitted at the same time, by expectation maximisation: a row whose name is probably wrong
+has little weight in the temperature. A wrong name among kin looks like kin that images do not tell apart; the third
+expert only counts for what it explains beyond the rate that is expected.
 """
 
 from collections.abc import Iterator
@@ -28,10 +28,11 @@ _CELLS: Final = 2**22  # probabilities that the temperatures are fitted on
 _LEAST_ROWS: Final = 64  # of each fold, whatever the number of classes
 _ROUNDS: Final = 6
 _START: Final = (0.6, 0.3, 0.1)  # parts of probe, neighbours, kin
+
 VOTERS: Final = 10
 """Number of nearest sheets that vote on a name."""
 
-_SMOOTHING: Final = 0.2  # votes of a neighbour that are dealt to all names by frequency
+_SMOOTHING: Final = 0.1  # votes of a neighbour that are dealt to all names by frequency
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +124,10 @@ def calibrate(raw: OutOfFold, given: Indices, votes: Votes, kernel: Kernel, seed
         terms = kernel.terms(labels, mixed[here, labels], kernel.sum_kin(mixed)[here, kernel.kin[labels]])
         rate = fit_rate(terms)
         by_expert = parts[:, None] * experts[:, here, labels] * (terms.share_right(rate) / terms.own)
-        weights, parts = by_expert[0], by_expert.sum(axis=1) / by_expert.sum()
-    return Calibrated(
-        raw, votes, tuple(temperatures), (float(parts[0]), float(parts[1]), float(parts[2])), kernel, rate
-    )
+        explained = by_expert.sum(axis=1)
+        explained[2] = max(0.0, explained[2] - PRIOR * len(rows))
+        weights, parts = by_expert[0], explained / explained.sum()
+    return Calibrated(raw, votes, tuple(temperatures), parts, kernel, rate)
 
 
 def _list_experts(calm: Floats, shares: Floats, kernel: Kernel) -> Floats:
