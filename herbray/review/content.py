@@ -105,8 +105,8 @@ def explain(item: Item) -> str:
     near = f", and {agree} of its {len(doubt.neighbour_names)} most similar sheets are filed as {doubt.suggested}"
     own, other = _percent(doubt.given_probability), _percent(doubt.suggested_probability)
     return (
-        f"{several}It is filed as {doubt.given}, to which the encoder gives a probability of {own}; {doubt.suggested} has "
-        f"{other}{near if agree else ''}. The filed name is wrong with a probability of "
+        f"{several}It is filed as {doubt.given}, to which the encoder gives a probability of {own}; "
+        f"{doubt.suggested} has {other}{near if agree else ''}. The filed name is wrong with a probability of "
         f"{_percent(doubt.wrong_probability)}."
     )
 

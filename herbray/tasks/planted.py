@@ -9,8 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from herbray.neighbours.search import NearestRows, find_all_nearest
 from herbray.tasks.interface.base import PAPER_SEED
-from herbray.tasks.interface.columns import Labels
-from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Mask, Objects, UnscorableError
+from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Mask, UnscorableError
 from herbray.tasks.interface.outcomes import Measurement, Place, Score
 from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
 from herbray.tasks.methods.calibrated import VOTERS, Votes, calibrate
@@ -32,6 +31,7 @@ from herbray.tasks.methods.planting import Kind, plant_wrong_names
 from herbray.tasks.methods.probe import OutOfFold, ProbeTask, predict_out_of_fold
 from herbray.tasks.methods.reliability import measure_reliability
 from herbray.tasks.methods.swaps import pool_outcomes
+from herbray.tasks.methods.truth import true_names
 from herbray.tasks.methods.units import embeddings_units
 from herbray.tasks.methods.wrong_names import Evidence, NameDoubts, doubt_names
 
@@ -194,10 +194,3 @@ class Planted(ProbeTask):
         for name, (value, weight) in parts.items():
             sums[prefix + name] += np.stack([value * weight, weight])
         return place.scores({prefix + name: value for name, value in scores.items()}, draw)
-
-
-def true_names(true_species: Labels, rank: str) -> Objects:
-    """The true names [n] at a rank, "genus" or "species"; None where the true name is not known."""
-    if rank == "species":
-        return true_species.objects()
-    return np.array([None if name is None else name.split(" ")[0] for name in true_species], dtype=object)
