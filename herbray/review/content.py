@@ -100,7 +100,8 @@ def explain(item: Item) -> str:
     doubt = item.doubts[0]
     if doubt.kind == "synonym":
         return f"{doubt.given} is a synonym of {doubt.suggested}; the plant is not doubted."
-    several = "Sheets of its gathering have several names. " if doubt.kind == "gathering" else ""
+    shared = {"gathering": "Sheets of its gathering", "image": "Sheets with this image"}
+    several = f"{shared[doubt.kind]} have several names. " if doubt.kind in shared else ""
     agree = doubt.neighbour_names.count(doubt.suggested)
     near = f", and {agree} of its {len(doubt.neighbour_names)} most similar sheets are filed as {doubt.suggested}"
     own, other = _percent(doubt.given_probability), _percent(doubt.suggested_probability)

@@ -17,12 +17,13 @@ from herbray.tasks.judged import FIRST
 from herbray.tasks.methods.calibrated import VOTERS, Votes, calibrate
 from herbray.tasks.methods.classes import count_units, select_classes
 from herbray.tasks.methods.confident import summarise
+from herbray.tasks.methods.conflicts import find_conflicts
 from herbray.tasks.methods.error_rates import Kernel
 from herbray.tasks.methods.expected import Expected, estimate_wrong
 from herbray.tasks.methods.kin import find_kin
 from herbray.tasks.methods.probe import predict_out_of_fold
 from herbray.tasks.methods.reliability import Reliability, measure_reliability, read_first_names
-from herbray.tasks.methods.units import embeddings_units
+from herbray.tasks.methods.units import embeddings_units, gathering_codes, join_units
 from herbray.tasks.methods.wrong_names import Evidence, NameDoubts, doubt_names
 from herbray.tasks.mislabel import Mislabel
 
@@ -74,6 +75,7 @@ def list_suspects(
     seed: int = PAPER_SEED,
     neighbours: int = 5,
     accepted: Mapping[str, str] | None = None,
+    same: Labels | None = None,
 ) -> SuspectList:
     """Rank specimens by how probably their filed name is wrong.
 
@@ -92,6 +94,7 @@ def list_suspects(
             names may be too rare to be judged, or undetermined, which is written as "".
         accepted: synonym → accepted name. Names are judged as accepted names; a sheet under a synonym whose name is not
             suspected gets the kind "synonym", and the accepted name as suggestion.
+        same: [n] group of sheets that have one image, None for most; they are treated as sheets of one gathering.
 
     Raises:
         ValueError: the rank is unknown.
@@ -101,6 +104,8 @@ def list_suspects(
     filed = embeddings.rank(rank)
     names = _accept(filed, accepted or {})
     units = embeddings_units(embeddings)
+    if same is not None:
+        units = join_units(units, gathering_codes(same))
     rows, given, counts = select_classes(names, units, settings.folds)
     if counts["classes"] < 2:
         raise UnscorableError(
@@ -119,7 +124,7 @@ def list_suspects(
         doubts = doubts.take(np.lexsort((doubts.rows, doubts.own, -doubts.wrong)))
         expected = estimate_wrong(doubts, FIRST, seed)
     table = _table(embeddings, rank, names, doubts, near, neighbours)
-    unjudged = _list_unjudged(embeddings, rank, names, doubts.rows, settings.folds)
+    unjudged = _list_unjudged(embeddings, rank, names, units, doubts.rows, settings.folds)
     curves = (measure_reliability(*read_first_names(given, each)) for each in (raw, probabilities))
     told = _describe_not_judged(unjudged, rank, settings.folds)
     own = np.full(len(codes), np.nan)
@@ -141,7 +146,10 @@ def _table(
     rows, filed = doubts.rows, embeddings.rank(rank)
     suspected = doubts.wrong >= 0.5
     old = (filed[rows] != names[rows]) & ~suspected
-    kind = np.where(old, "synonym", np.where(doubts.conflict, "gathering", "name"))
+    collected = np.zeros(len(names), dtype=bool)
+    for each in find_conflicts(names.codes.astype(np.intp), embeddings_units(embeddings)):
+        collected[each.rows] = True
+    kind = np.select([old, collected[rows], doubts.conflict], ["synonym", "gathering", "image"], "name")
     columns = {
         "place": np.arange(1, len(rows) + 1),
         "specimen_id": embeddings.specimen_id[rows],
@@ -168,12 +176,13 @@ def _evidence(ids: Ids, names: Labels, near: NearestRows, rows: Indices, many: i
     return found
 
 
-def _list_unjudged(embeddings: Embeddings, rank: str, names: Labels, listed: Indices, folds: int) -> pa.Table:
+def _list_unjudged(
+    embeddings: Embeddings, rank: str, names: Labels, units: Indices, listed: Indices, folds: int
+) -> pa.Table:
     """The specimens that are not on the list, in `NOT_JUDGED`."""
     rest = np.ones(len(names), dtype=bool)
     rest[listed] = False
     rows, named = np.flatnonzero(rest), names.known()
-    units = embeddings_units(embeddings)
     many = count_units(names.codes[named].astype(np.intp), units[named], len(names.names))
     known = names.codes[rows] >= 0
     reasons = np.where(known, f"fewer than {folds} gatherings under this name", "no name at this rank")

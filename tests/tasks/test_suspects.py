@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from herbray.tasks import UnscorableError
+from herbray.tasks.interface.columns import Labels
 from herbray.tasks.suspects import SUSPECT, list_suspects
 
 
@@ -138,3 +139,17 @@ def test_the_list_is_the_same_for_the_same_seed(embeddings_of):
         np.sort(suspects_table(embeddings, seed=3)["given_probability"]),
         np.sort(suspects_table(embeddings, seed=4)["given_probability"]),
     )
+
+
+def test_sheets_with_one_image_are_held_out_together_and_disagree(embeddings_of):
+    embeddings = embeddings_of({"Alba": 30, "Borea": 30}, separation=9.0)
+    genus, same = embeddings.genus.copy(), np.full(60, None, dtype=object)
+    genus[7], same[[7, 20]] = "Borea", "one image"
+    gathering = np.where(np.isin(np.arange(60), (20, 21)), "one plant", None)
+    filed = dataclasses.replace(embeddings, genus=genus, gathering=gathering)
+    found = list_suspects(filed, same=Labels.of(same))
+    rows = {row["specimen_id"]: row for row in found.table.to_pylist()}
+    assert {name for name, row in rows.items() if row["kind"] == "image"} == {"Alba-0007", "Alba-0020", "Alba-0021"}
+    assert (rows["Alba-0007"]["place"], rows["Alba-0007"]["suspected"]) == (1, True)
+    assert not rows["Alba-0020"]["suspected"]
+    assert "Alba-0020" not in rows["Alba-0007"]["neighbours"]

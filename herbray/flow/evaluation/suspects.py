@@ -23,6 +23,7 @@ from herbray.flow.evaluation.suspects_figure import draw_figure
 from herbray.spreadsheet import write_csv
 from herbray.tasks import Embeddings
 from herbray.tasks import suspects as task
+from herbray.tasks.interface.columns import Labels
 from herbray.tasks.interface.validators import PooledSplit
 from herbray.tasks.mislabel import Mislabel
 from herbray.verdicts.files import read_verdicts
@@ -44,6 +45,11 @@ class Suspects(Spec):
     synonyms: Path | None = Field(
         None,
         description="table with the columns name and accepted: a sheet under a synonym is listed as such, not as wrong",
+    )
+    duplicates: Path | None = Field(
+        None,
+        description="Parquet table with the columns group and specimen_id: the sheets of a group have one image, so they are "
+        "held out together, and at most one of their names is right",
     )
     neighbours: int = Field(5, ge=1, le=100, description="number of similar sheets listed as evidence")
     most: int | None = Field(None, ge=1, description="most rows of the list; None: every specimen")
@@ -85,7 +91,8 @@ def suspects(spec: Suspects) -> SuspectList:
     table, note = read_embeddings(folder), read_note(folder)
     whole = Embeddings.from_table(table)
     embeddings = whole if spec.split is None else whole.select_splits(spec.split)
-    found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours, accepted)
+    same = _read_duplicates(spec.duplicates, embeddings) if spec.duplicates else None
+    found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours, accepted, same)
     unjudged = pa.concat_tables([found.unjudged, _list_unembedded(spec, specimens, table, embeddings)])
     listed = _add_sheet_columns(found.table.slice(0, spec.most), table, specimens)
     counted = _count(spec, found, unjudged, embeddings, table, specimens)
@@ -105,6 +112,19 @@ def suspects(spec: Suspects) -> SuspectList:
         *_score(spec, matched, known),
     ]
     return SuspectList(listed, "\n".join(filter(None, lines)))
+
+
+def _read_duplicates(path: Path, embeddings: Embeddings) -> Labels:
+    """The group of sheets with one image to which each sheet belongs; None for most.
+
+    Raises:
+        ValueError: the table cannot be read or lacks a column.
+    """
+    table = tables.read(path, "set duplicates to a table with the columns group and specimen_id")
+    if missing := {"group", "specimen_id"} - {*table.column_names}:
+        raise ValueError(f"{path}: no column {min(missing)}; the columns are {', '.join(table.column_names)}")
+    ids = pa.array(np.asarray(embeddings.specimen_id), pa.string())
+    return Labels.from_arrow(table["group"].take(pc.index_in(ids, table["specimen_id"].combine_chunks())))
 
 
 def _list_unembedded(spec: Suspects, specimens: pa.Table | None, table: pa.Table, embeddings: Embeddings) -> pa.Table:
@@ -202,8 +222,11 @@ def _score(spec: Suspects, matched: Matched | None, known: KnownNames) -> list[s
 def _summarise(found: task.SuspectList, listed: int, out: Path) -> str:
     suspected = pc.sum(found.table["suspected"]).as_py()
     head = f"{suspected:,} of {len(found.table):,} sheets are suspected"
-    kinds = {name: len(found.table.filter(pc.equal(found.table["kind"], name))) for name in ("gathering", "synonym")}
+    kinds = {
+        name: len(found.table.filter(pc.equal(found.table["kind"], name))) for name in ("gathering", "image", "synonym")
+    }
     more = [f"{kinds['gathering']:,} sheets are of gatherings with several names"] * bool(kinds["gathering"])
+    more += [f"{kinds['image']:,} have an image with several names"] * bool(kinds["image"])
     more += [f"{kinds['synonym']:,} are under a synonym"] * bool(kinds["synonym"])
     return "; ".join([head, *more, f"{out / 'suspects.csv'} lists {listed:,}, most probably wrong first"])
 

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     for number in range(90):
         row = dict.fromkeys(schema.SPECIMEN.names)
         row |= {"specimen_id": f"@{number:03d}", "genus": GENERA[number % 3], "split": "random", "institution": "NY"}
-        row |= {"gathering": f"g{number // 2}", "catalog_number": f"NY{number}"}
+        row |= {"gathering": f"g{number // 6}-{number % 3}", "catalog_number": f"NY{number}"}
         row["embedding"] = (6 * np.eye(8)[number % 3] + generator.standard_normal(8)).astype(np.float32)
         rows.append(row)
     rows[4]["genus"], rows[8]["genus"] = "Alba", "Borea"  # of Borea, of the third
@@ -58,8 +58,10 @@ def test_the_list_is_written_in_both_forms_with_evidence(folder, tmp_path):
         assert row["neighbour_names"] == [row["suggested"]] * 3
         assert len(set(row["neighbours"])) == 3
         assert row["specimen_id"] not in row["neighbours"]
-        twin = f"@{int(row['specimen_id'][1:]) ^ 1:03d}"
+        number = int(row["specimen_id"][1:])
+        twin = f"@{number + (3 if number % 6 < 3 else -3):03d}"
         assert twin not in row["neighbours"]  # the same gathering proves nothing
+        assert row["kind"] == "gathering"  # but its other name is evidence
         assert (row["institution"], row["catalog_number"]) == ("NY", f"NY{int(row['specimen_id'][1:])}")
         assert row["image"] is None
 
@@ -96,15 +98,15 @@ def test_images_come_from_the_catalogue_and_a_shorter_list_is_its_head(folder, t
 
 
 def test_a_person_reads_which_sheets_were_not_judged_and_why(folder, tmp_path):
-    done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path, probe=Mislabel(folds=30)))
+    done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path, probe=Mislabel(folds=16)))
     head, *_, why, counts = str(done).splitlines()
     assert head.endswith("most probably wrong first")
-    assert why.startswith("Not judged: 29 sheets of 1 name in fewer than 30 gatherings, which is the number of folds")
-    assert counts == f"90 sheets: 61 judged, 29 not judged; {tmp_path}/not-judged.csv lists the others"
+    assert why.startswith("Not judged: 28 sheets of 1 name in fewer than 16 gatherings, which is the number of folds")
+    assert counts == f"90 sheets: 62 judged, 28 not judged; {tmp_path}/not-judged.csv lists the others"
     with (tmp_path / "not-judged.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 29
-    assert {(row["rank"], row["reason"]) for row in rows} == {("genus", "fewer than 30 gatherings under this name")}
+    assert len(rows) == 28
+    assert {(row["rank"], row["reason"]) for row in rows} == {("genus", "fewer than 16 gatherings under this name")}
 
 
 def test_every_sheet_of_the_catalogue_is_accounted_for(folder, tmp_path):
@@ -149,3 +151,15 @@ def test_several_encoders_or_an_unknown_split_are_refused(folder, tmp_path):
         suspects(Suspects(embeddings=folder, split="herbarium", out=tmp_path))
     with pytest.raises(ConfigError, match="did you mean 'random'"):
         load(Suspects, overrides=["split=randm"])
+
+
+def test_sheets_with_one_image_come_from_a_table(folder, tmp_path):
+    file = tmp_path / "duplicates.parquet"
+    tables.write(file, pa.table({"group": ["@000", "@000"], "specimen_id": ["@000", "@001"]}))
+    done = suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))
+    assert "; 4 have an image with several names; " in str(
+        done
+    )  # two sheets, and the other sheet of a gathering of each
+    tables.write(file, pa.table({"group": ["@000"]}))
+    with pytest.raises(ValueError, match="no column specimen_id"):
+        suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))
