@@ -48,8 +48,8 @@ class Suspects(Spec):
     )
     duplicates: Path | None = Field(
         None,
-        description="Parquet table with the columns group and specimen_id: the sheets of a group have one image, so they are "
-        "held out together, and at most one of their names is right",
+        description="Parquet table with the columns group and specimen_id: the sheets of a group have one image, so "
+        "they are held out together, and at most one of their names is right",
     )
     neighbours: int = Field(5, ge=1, le=100, description="number of similar sheets listed as evidence")
     most: int | None = Field(None, ge=1, description="most rows of the list; None: every specimen")

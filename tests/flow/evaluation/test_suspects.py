@@ -157,9 +157,7 @@ def test_sheets_with_one_image_come_from_a_table(folder, tmp_path):
     file = tmp_path / "duplicates.parquet"
     tables.write(file, pa.table({"group": ["@000", "@000"], "specimen_id": ["@000", "@001"]}))
     done = suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))
-    assert "; 4 have an image with several names; " in str(
-        done
-    )  # two sheets, and the other sheet of a gathering of each
+    assert "; 2 have an image with several names; " in str(done)
     tables.write(file, pa.table({"group": ["@000"]}))
     with pytest.raises(ValueError, match="no column specimen_id"):
         suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))
