@@ -50,7 +50,8 @@ def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
     """Probabilities [n, k] to the power of 1 / temperature, rows scaled to add up to 1."""
     logits = np.log(np.maximum(probabilities, _LEAST)) / temperature
     scaled: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return scaled / scaled.sum(axis=1, keepdims=True)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,8 @@ class Monotone:
         """Probabilities of some scores, in their shape."""
         if not len(self.knots):
             return np.full(np.shape(scores), 0.5)
-        return np.interp(scores, self.knots, self.values)
+        found: Floats = np.interp(scores, self.knots, self.values)
+        return found
 
 
 def fit_isotonic(scores: Floats, hits: Mask, weights: Floats | None = None) -> Monotone:

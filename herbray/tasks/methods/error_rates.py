@@ -28,7 +28,7 @@ PRIOR_STRENGTH: Final = 10.0
 """Number of names that `PRIOR` is worth."""
 
 _ITERATIONS: Final = 200
-_CLOSE: Final = 1e-7  # change of the rate at which the iteration ends
+_CLOSE: Final = 1e-6  # change of the rate at which the iteration ends
 _LEAST: Final = 1e-300
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from herbray.tasks.methods.wrong_names import NameDoubts
 
-_DRAWS: Final = 400
+_DRAWS: Final = 200
 
 
 @dataclass(frozen=True)
