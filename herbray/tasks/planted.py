@@ -146,8 +146,8 @@ class Planted(ProbeTask):
         chosen = embeddings.take(rows)
         units, features = embeddings_units(chosen), np.asarray(chosen.features)
         near = find_all_nearest(features, units, max(self.neighbours, VOTERS))
-        voters = (each[:, : self.neighbours] for each in (near.neighbours, near.cosine, near.valid))
-        voting = NearestRows(near.rows, *voters)
+        many = self.neighbours
+        voting = NearestRows(near.rows, near.neighbours[:, :many], near.cosine[:, :many], near.valid[:, :many])
         kin = find_kin(chosen, rank, np.arange(len(classes)), classes)
         place = Place(self.name, split, f"{rank} ({self.plant})" if self.plant else rank)
         found = Measurement()

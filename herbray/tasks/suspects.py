@@ -125,11 +125,11 @@ def list_suspects(
         expected = estimate_wrong(doubts, FIRST, seed)
     table = _table(embeddings, rank, names, doubts, near, neighbours)
     unjudged = _list_unjudged(embeddings, rank, names, units, doubts.rows, settings.folds)
-    curves = (measure_reliability(*read_first_names(given, each)) for each in (raw, probabilities))
+    before, after = (measure_reliability(*read_first_names(given, each)) for each in (raw, probabilities))
     told = _describe_not_judged(unjudged, rank, settings.folds)
     own = np.full(len(codes), np.nan)
     own[rows] = summarise(given, raw).own
-    return SuspectList(table, unjudged, told, expected, float(doubts.wrong.sum()), *curves, own[doubts.rows])
+    return SuspectList(table, unjudged, told, expected, float(doubts.wrong.sum()), before, after, own[doubts.rows])
 
 
 def _accept(filed: Labels, accepted: Mapping[str, str]) -> Labels:

@@ -57,9 +57,10 @@ class Votes:
         near = self.near.neighbours[asked, :VOTERS]
         voters = np.where(self.near.valid[asked, :VOTERS], self.classes[near], -1)
         row, place = np.nonzero(voters >= 0)
-        found = np.tile(_SMOOTHING * self.frequency, (len(rows), 1))
+        found: Floats = np.tile(_SMOOTHING * self.frequency, (len(rows), 1))
         np.add.at(found, (row, voters[row, place]), (1.0 + self.near.cosine[asked][row, place]) / 2.0)
-        return found / found.sum(axis=1, keepdims=True)
+        found /= found.sum(axis=1, keepdims=True)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
