@@ -274,7 +274,9 @@ SUSPECT: Final = pa.schema(
         pa.field("suggested", pa.string(), nullable=False),  # the most likely other name
         pa.field("given_probability", pa.float64(), nullable=False),
         pa.field("suggested_probability", pa.float64(), nullable=False),
-        pa.field("suspected", pa.bool_(), nullable=False),  # by confident learning
+        pa.field("wrong_probability", pa.float64(), nullable=False),  # that the given name is wrong; orders the list
+        pa.field("suspected", pa.bool_(), nullable=False),  # the name is more probably wrong than right
+        pa.field("kind", pa.string(), nullable=False),  # "name", "synonym"; "gathering", "image": it has several
         pa.field("neighbours", pa.list_(pa.string()), nullable=False),  # ids of the most similar sheets, nearest first
         pa.field("neighbour_names", pa.list_(pa.string()), nullable=False),  # the names that they are filed under
         pa.field("image", pa.string()),  # path or URI, if the catalogue is given

@@ -40,13 +40,14 @@ def test_every_experiment_varies_one_setting_per_training_and_has_three_seeds(pa
         if path.stem not in ("window", "sizes"):  # whose first training is not the defaults
             defaults = flatten({"train": each.__class__().model_dump(), "shard": KINDS["shard"]().model_dump()})
             assert {key: ours[key] for key in differ} == {key: defaults[key] for key in differ}
-        if path.stem not in ("window", "geometry", "colour", "herbaria", "sizes"):
+        if path.stem not in ("window", "geometry", "colour", "herbaria", "sizes", "verdicts"):
             study = flatten({"train": config.parse(KINDS["train"], {"preset": "walker2022"}).model_dump()})
             assert {key: tree[key] for key in differ} == {key: study[key] for key in differ}
     expected = {
         "geometry": {"shard.geometry"},
         "window": {"train.stream.window"},
         "colour": {"train.augment.saturation", "train.augment.tint"},
+        "verdicts": {"shard.labels.verdicts"},
         "herbaria": {"train.stream.herbaria", "shard.mask"},
         "sizes": {"train.encoder.size", "train.encoder.init", "train.epochs", "train.sides"},
     }

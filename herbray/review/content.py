@@ -35,7 +35,9 @@ class Doubt:
     suggested: str
     given_probability: float
     suggested_probability: float
+    wrong_probability: float
     suspected: bool
+    kind: str
     place: int
     neighbour_names: tuple[str, ...]
 
@@ -96,12 +98,17 @@ def explain(item: Item) -> str:
             "settled."
         )
     doubt = item.doubts[0]
+    if doubt.kind == "synonym":
+        return f"{doubt.given} is a synonym of {doubt.suggested}; the plant is not doubted."
+    shared = {"gathering": "Sheets of its gathering", "image": "Sheets with this image"}
+    several = f"{shared[doubt.kind]} have several names. " if doubt.kind in shared else ""
     agree = doubt.neighbour_names.count(doubt.suggested)
     near = f", and {agree} of its {len(doubt.neighbour_names)} most similar sheets are filed as {doubt.suggested}"
     own, other = _percent(doubt.given_probability), _percent(doubt.suggested_probability)
     return (
-        f"It is filed as {doubt.given}, to which the encoder gives a probability of {own}; {doubt.suggested} has "
-        f"{other}{near if agree else ''}."
+        f"{several}It is filed as {doubt.given}, to which the encoder gives a probability of {own}; "
+        f"{doubt.suggested} has {other}{near if agree else ''}. The filed name is wrong with a probability of "
+        f"{_percent(doubt.wrong_probability)}."
     )
 
 

@@ -14,6 +14,7 @@ from herbray.tasks.methods.classes import explain_too_few, select_classes
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.probe import ProbeTask, cross_validate
 from herbray.tasks.methods.scores import macro_scores
+from herbray.tasks.methods.truth import true_names
 from herbray.tasks.methods.units import embeddings_units
 
 Level = Literal["order", "family", "genus", "species", "institution"]
@@ -30,6 +31,8 @@ class Identify(ProbeTask):
     Attributes:
         ranks: by default the three of the paper. "species" may be added, and "institution", which measures how well
             the representation reveals the herbarium itself (paper, ruler, lighting).
+        names: "filed" as they are; "true" learns and scores the names of `true_species`, at rank genus or species, for
+            specimens whose true name is known.
     """
 
     parallel_over: ClassVar[str | None] = "ranks"
@@ -44,6 +47,7 @@ class Identify(ProbeTask):
         "family",
         "order",
     )
+    names: Literal["filed", "true"] = "filed"
 
     def measure(self, embeddings: Embeddings, split: str, seed: int = PAPER_SEED) -> Measurement:
         """Score each rank; the outcomes are `accuracy` and `balanced_accuracy`. See `TaskSpec.measure`.
@@ -67,7 +71,10 @@ class Identify(ProbeTask):
     ) -> tuple[Indices, Indices, Indices, dict[str, int]]:
         """The rows that are scored, their classes and units, and the counts of `select_classes`."""
         units = embeddings_units(embeddings)
-        rows, classes, counts = select_classes(embeddings.rank(rank), units, self.folds)
+        if self.names == "true" and rank not in ("genus", "species"):
+            raise UnscorableError(f"no true name is known at rank {rank}", "identify", "choose ranks=[genus]")
+        labels = true_names(embeddings.true_species, rank) if self.names == "true" else embeddings.rank(rank)
+        rows, classes, counts = select_classes(labels, units, self.folds)
         if counts["classes"] < 2:
             where, way_out = f"identify, split {split!r}, rank {rank!r}", "embed more specimens or lower `folds`"
             raise UnscorableError(explain_too_few(counts, self.folds), where, way_out)
@@ -75,7 +82,7 @@ class Identify(ProbeTask):
 
     def _rank(self, embeddings: Embeddings, split: str, rank: str, seed: int) -> Measurement:
         rows, labels, units, counts = self._classes(embeddings, split, rank)
-        place = Place(self.name, split, rank)
+        place = Place(self.name, split, f"true {rank}" if self.names == "true" else rank)
         scores = place.scores(counts)
         hit = np.zeros(len(rows), dtype=bool)
         for fold in cross_validate(embeddings.take(rows).features, labels, units, self, seed):

@@ -41,6 +41,7 @@ def make_suspects(*rows):
     for place, (specimen, given, suggested) in enumerate(rows, 1):
         row = {"place": place, "specimen_id": specimen, "rank": "genus", "given": given, "suggested": suggested}
         row |= {"given_probability": 0.02, "suggested_probability": 0.875, "suspected": True}
+        row |= {"wrong_probability": 0.9, "kind": "name"}
         listed.append(row | {"neighbours": ["s1"], "neighbour_names": ["Borea", "Borea", ""]})
     return pa.Table.from_pylist(listed, schema=schema.SUSPECT)
 

@@ -26,6 +26,7 @@ def runs(tmp_path_factory):
         rows.append(row | {"embedding": generator.standard_normal(4).astype(np.float32)})
         doubt = {"place": number + 1, "specimen_id": row["specimen_id"], "rank": "genus", "given": row["genus"]}
         doubt |= {"suggested": NAMES[1 - number % 2], "given_probability": 0.1, "suggested_probability": 0.9}
+        doubt |= {"wrong_probability": 0.6 if number < 4 else 0.1, "kind": "name"}
         listed.append(doubt | {"suspected": number < 4, "neighbours": [], "neighbour_names": []})
     for split in ("random", "species"):
         part = [row for row in rows if row["split"] == split]

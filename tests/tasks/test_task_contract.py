@@ -17,7 +17,7 @@ from herbray.tasks.methods.probe import LinearTask
 SMALL = {
     "mislabel": {"draws": 2},
     "noise": {"draws": 2, "shares": (0.1, 0.3)},
-    "planted": {"first": 5},
+    "planted": {"first": (5,)},
     "silhouette": {"most": 90},
     "transfer": {"fitted_on": "herbarium"},
 }

@@ -74,7 +74,7 @@ def replace_synonyms(columns: Columns, path: Path) -> Coverage:
     Raises:
         ValueError: the table cannot be read or lacks a column, or synonyms form a circle.
     """
-    accepted, homonyms = _read_synonyms(path)
+    accepted, homonyms = read_synonyms(path)
     species = map_distinct(columns["species"], accepted.get)
     genus = map_distinct(species, lambda name: parse_name(name).genus)
     renamed = pc.coalesce(genus, map_distinct(columns["genus"], accepted.get))
@@ -128,8 +128,12 @@ def _choose(lineages: _Lineages, pair: str) -> tuple[str | None, str | None]:
     return fitting[0] if len(fitting) == 1 else (None, None)
 
 
-def _read_synonyms(path: Path) -> tuple[dict[str, str], set[str]]:
-    """Return synonym → accepted name, and the synonyms of several accepted names."""
+def read_synonyms(path: Path) -> tuple[dict[str, str], set[str]]:
+    """Return synonym → accepted name, and the synonyms of several accepted names.
+
+    Raises:
+        ValueError: the table cannot be read or lacks a column, or synonyms form a circle.
+    """
     found: dict[str, set[str]] = defaultdict(set)
     for name, accepted in _read_rows(path, ("name", "accepted")):
         old, new = (read.species or read.genus for read in (parse_name(name), parse_name(accepted)))

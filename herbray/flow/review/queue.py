@@ -68,7 +68,8 @@ def merge_lists(lists: Sequence[pa.Table], most: int) -> list[Subject]:
 
 
 def _read_doubt(row: Mapping[str, Any]) -> Doubt:
-    names = ("rank", "given", "suggested", "given_probability", "suggested_probability", "suspected", "place")
+    numbers = ("given_probability", "suggested_probability", "wrong_probability")
+    names = ("rank", "given", "suggested", "suspected", "kind", "place", *numbers)
     return Doubt(**{name: row[name] for name in names}, neighbour_names=tuple(row["neighbour_names"]))
 
 

@@ -31,7 +31,7 @@ INK, MUTED, LINE, GRID = "#101112", "#606162", "#b0b1b2", "#e0e1e2"
 DASHES: dict[str, Any] = {"color": MUTED, "linestyle": (0, (3, 2)), "linewidth": 1.1}  # the score of guessing
 
 _THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", GRID: "var(--grid)"}
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # keep text as text, so that it can be read aloud, searched and themed
     "svg.hashsalt": "herbray",
     "svg.id": None,
@@ -62,6 +62,8 @@ _STYLE: dict[Any, Any] = {
     "savefig.dpi": 160,  # of rasterised parts
     "path.simplify": True,
 }
+"""The style of figures."""
+
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -103,7 +105,7 @@ def _save(paint: Callable[[], Figure], out: IO[Any], **options: Any) -> None:  #
         fonts.setLevel(logging.ERROR)
         try:
             matplotlib.rcdefaults()  # a matplotlibrc of this machine must not change the report
-            matplotlib.rcParams.update(_STYLE)
+            matplotlib.rcParams.update(STYLE)
             paint().savefig(out, **options)
         finally:
             fonts.setLevel(level)

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from herbray.neighbours.search import NearestRows, find_all_nearest
+from herbray.tasks.interface.columns import Ids
 from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices
 from herbray.tasks.interface.outcomes import Measurement, Outcome, Place
 from herbray.tasks.interface.validators import refuse_duplicates
@@ -93,7 +94,7 @@ class SwapTask(ProbeTask, ABC):
                 for name, (value, weight) in contributions(wrong, doubt).items():
                     sums[prefix + name] += np.stack([value * weight, weight])
             scores += place.scores({"converged": probabilities.converged}, draw)
-        return Measurement(scores, _outcomes(place, sound, sums))
+        return Measurement(scores, pool_outcomes(place, sound.specimen_id, sums))
 
 
 def swap_labels(truth: Indices, share: float, seed: int, draw: int = 0) -> Indices:
@@ -118,11 +119,18 @@ def swap_counts(truth: Indices, share: float) -> list[int]:
     return [max(1, round(share * int(size))) for size in np.bincount(truth, minlength=2)]
 
 
-def _outcomes(place: Place, sound: Embeddings, sums: dict[str, Floats]) -> list[Outcome]:
+def pool_outcomes(place: Place, ids: Ids, sums: dict[str, Floats]) -> list[Outcome]:
+    """The outcomes of all draws together.
+
+    Args:
+        place: of the outcomes.
+        ids: [n].
+        sums: metric → [2, n], the sums over draws of value times weight, and of weight.
+    """
     found = []
     for metric, (value, weight) in sums.items():
         part = weight > 0  # depends only on the draws
         mean = value[part] / weight[part]
         lower = metric.endswith("fpr")
-        found += place.outcomes(metric, sound.specimen_id[part], mean, weight[part], lower_is_better=lower)
+        found += place.outcomes(metric, ids[part], mean, weight[part], lower_is_better=lower)
     return found

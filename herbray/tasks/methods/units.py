@@ -2,6 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from herbray.tasks.interface.columns import Labels
 from herbray.tasks.interface.embeddings import Embeddings, Indices
@@ -23,6 +25,15 @@ def gathering_codes(gathering: Labels | npt.ArrayLike) -> Indices:
 def embeddings_units(embeddings: Embeddings) -> Indices:
     """Units of all specimens [n]: the gatherings, so that duplicates are never neighbours or split across folds."""
     return gathering_codes(embeddings.gathering)
+
+
+def join_units(units: Indices, others: Indices) -> Indices:
+    """Codes [n] of the smallest groups of rows that keep both the `units` [n] and the `others` [n] together."""
+    many = len(units)
+    first, second = (np.unique(each, return_inverse=True)[1] for each in (units, others))
+    pairs = coo_array((np.ones(many), (first, second + many)), shape=(2 * many, 2 * many))
+    joined: Indices = connected_components(pairs, directed=False)[1].astype(np.intp)[first]
+    return joined
 
 
 def tally(codes: Integers, wanted: Integers) -> Integers:

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     for number in range(90):
         row = dict.fromkeys(schema.SPECIMEN.names)
         row |= {"specimen_id": f"@{number:03d}", "genus": GENERA[number % 3], "split": "random", "institution": "NY"}
-        row |= {"gathering": f"g{number // 2}", "catalog_number": f"NY{number}"}
+        row |= {"gathering": f"g{number // 6}-{number % 3}", "catalog_number": f"NY{number}"}
         row["embedding"] = (6 * np.eye(8)[number % 3] + generator.standard_normal(8)).astype(np.float32)
         rows.append(row)
     rows[4]["genus"], rows[8]["genus"] = "Alba", "Borea"  # of Borea, of the third
@@ -37,7 +37,14 @@ def folder(tmp_path_factory):
 def test_the_list_is_written_in_both_forms_with_evidence(folder, tmp_path):
     done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path / "out", neighbours=3))
     listed = done.table
-    assert str(done) == f"2 of 90 sheets are suspected; {tmp_path}/out/suspects.csv lists 90, most doubtful first"
+    head, *estimates, reliability, counts = str(done).splitlines()
+    kinds = "; 4 sheets are of gatherings with several names"
+    listing = f"{tmp_path}/out/suspects.csv lists 90, most probably wrong first"
+    assert head == f"2 of 90 sheets are suspected{kinds}; {listing}"
+    assert [line.split(",")[0] for line in estimates] == ["Of the first 10", "Of the first 50", "In all"]
+    assert reliability.startswith("Calibration error of the probe's probabilities, out of fold: ")
+    assert (tmp_path / "out" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    assert counts == "90 sheets: 90 judged, 0 not judged"
     assert listed.schema == schema.SUSPECT
     assert pq.read_table(tmp_path / "out" / "suspects.parquet").equals(listed)
     head = listed.slice(0, 2).to_pylist()
@@ -51,8 +58,10 @@ def test_the_list_is_written_in_both_forms_with_evidence(folder, tmp_path):
         assert row["neighbour_names"] == [row["suggested"]] * 3
         assert len(set(row["neighbours"])) == 3
         assert row["specimen_id"] not in row["neighbours"]
-        twin = f"@{int(row['specimen_id'][1:]) ^ 1:03d}"
+        number = int(row["specimen_id"][1:])
+        twin = f"@{number + (3 if number % 6 < 3 else -3):03d}"
         assert twin not in row["neighbours"]  # the same gathering proves nothing
+        assert row["kind"] == "gathering"  # but its other name is evidence
         assert (row["institution"], row["catalog_number"]) == ("NY", f"NY{int(row['specimen_id'][1:])}")
         assert row["image"] is None
 
@@ -89,10 +98,48 @@ def test_images_come_from_the_catalogue_and_a_shorter_list_is_its_head(folder, t
 
 
 def test_a_person_reads_which_sheets_were_not_judged_and_why(folder, tmp_path):
-    done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path, probe=Mislabel(folds=30)))
-    head, why = str(done).splitlines()
-    assert head.endswith("lists 61, most doubtful first")
-    assert why.startswith("Not judged: 29 sheets of 1 name in fewer than 30 gatherings, which is the number of folds")
+    done = suspects(Suspects(embeddings=folder, split="random", out=tmp_path, probe=Mislabel(folds=16)))
+    head, *_, why, counts = str(done).splitlines()
+    assert head.endswith("most probably wrong first")
+    assert why.startswith("Not judged: 28 sheets of 1 name in fewer than 16 gatherings, which is the number of folds")
+    assert counts == f"90 sheets: 62 judged, 28 not judged; {tmp_path}/not-judged.csv lists the others"
+    with (tmp_path / "not-judged.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 28
+    assert {(row["rank"], row["reason"]) for row in rows} == {("genus", "fewer than 16 gatherings under this name")}
+
+
+def test_every_sheet_of_the_catalogue_is_accounted_for(folder, tmp_path):
+    sheets = tmp_path / "sheets"
+    sheets.mkdir()
+    lines = ["specimen_id,image,genus", *(f"@{number:03d},{number}.jpg,Alba" for number in range(93))]
+    (sheets / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    for number in range(93):
+        (sheets / f"{number}.jpg").write_bytes(b"never opened")
+    catalogue.build(Catalogue(source=Folder(path=sheets), out=tmp_path / "catalogue"))
+    done = suspects(Suspects(embeddings=folder, out=tmp_path, catalogue=tmp_path / "catalogue"))
+    counts = f"93 sheets: 90 judged, 0 not judged, 3 of other splits or not embedded; {tmp_path}/not-judged.csv lists"
+    assert counts in str(done)
+    with (tmp_path / "not-judged.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["specimen_id"] for row in rows] == ["'@090", "'@091", "'@092"]
+    assert rows[0]["reason"].startswith("not embedded")
+
+
+def test_a_trained_encoder_is_told_of_and_synonyms_come_from_a_table(folder, tmp_path):
+    trained = tmp_path / "trained"
+    table = pq.read_table(folder / "split=random" / "part-00000.parquet")
+    at = table.schema.get_field_index("split")
+    table = table.set_column(at, table.schema.field(at), pa.array(["train"] * 90))
+    tables.write(trained / "split=train" / "part-00000.parquet", table)
+    storage.write_note(trained / "manifest.json", {"name": "encoder", "objective": "triplet"})
+    (tmp_path / "synonyms.csv").write_text("name,accepted\nBorea,Alba\n", encoding="utf-8")
+    done = suspects(Suspects(embeddings=trained, out=tmp_path, synonyms=tmp_path / "synonyms.csv"))
+    assert "90 of these sheets are in the training or validation split: the encoder has seen them" in str(done)
+    assert " are under a synonym; " in str(done)
+    old = [row for row in done.table.to_pylist() if row["kind"] == "synonym"]
+    assert {(row["given"], row["suggested"]) for row in old} == {("Borea", "Alba")}
+    assert len(old) >= 28
 
 
 def test_several_encoders_or_an_unknown_split_are_refused(folder, tmp_path):
@@ -104,3 +151,13 @@ def test_several_encoders_or_an_unknown_split_are_refused(folder, tmp_path):
         suspects(Suspects(embeddings=folder, split="herbarium", out=tmp_path))
     with pytest.raises(ConfigError, match="did you mean 'random'"):
         load(Suspects, overrides=["split=randm"])
+
+
+def test_sheets_with_one_image_come_from_a_table(folder, tmp_path):
+    file = tmp_path / "duplicates.parquet"
+    tables.write(file, pa.table({"group": ["@000", "@000"], "specimen_id": ["@000", "@001"]}))
+    done = suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))
+    assert "; 2 have an image with several names; " in str(done)
+    tables.write(file, pa.table({"group": ["@000"]}))
+    with pytest.raises(ValueError, match="no column specimen_id"):
+        suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))

@@ -19,7 +19,10 @@ def specimen(number):
     row = dict.fromkeys(schema.SPECIMEN.names)
     filed = WRONG.get(number, number % 5)
     row |= {"specimen_id": f"@{number:03d}", "genus": GENERA[filed], "family": FAMILIES[filed % 2], "split": "random"}
-    row |= {"institution": ("NY", "K", None)[number % 3], "gathering": f"Vale {number // 2}" if number % 7 else None}
+    row |= {
+        "institution": ("NY", "K", None)[number % 3],
+        "gathering": f"Vale {number // 10}-{number % 5}" if number % 7 else None,
+    }
     row |= {
         "catalog_number": f"NY-{number}",
         "reference": f"https://example.org/{number}" if number % 2 else "javascript:x",

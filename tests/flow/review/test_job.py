@@ -46,7 +46,9 @@ def test_the_page_holds_the_wrong_names_first_with_sheets_of_both_names(settings
         assert distances[0] < given["sheets"][0]["distance"]
         own = about["facts"].get("gathering", "none")
         assert own not in [sheet.get("gathering") for sheet in given["sheets"] + proposed["sheets"]]
-        assert about["why"].startswith("It is filed as ")
+        assert about["why"].startswith(
+            ("It is filed as ", "Sheets of its gathering have several names. It is filed as ")
+        )
         assert f"are filed as {item['suggested']}" in about["why"]
         assert (settings.out / item["picture"]).read_bytes()[:2] == b"\xff\xd8"
     shown = {sheet["picture"] for about in evidence for each in about["similar"] for sheet in each["sheets"]}
