@@ -87,7 +87,7 @@ def test_changed_shards_are_noticed(shards, tmp_path):
     import dataclasses
 
     window = windows_of(shards, epochs=1)[0]
-    wrong = dataclasses.replace(window.slices[0], rows=window.slices[0].rows + 1)
+    wrong = window.slices[0]._replace(rows=window.slices[0].rows + 1)
     window = dataclasses.replace(window, slices=(wrong, *window.slices[1:]))
     with pytest.raises(ValueError, match="the index says"):
         list(WindowReader(shards, 40).batches(window))
