@@ -78,7 +78,8 @@ def test_a_task_and_an_actor_that_fill_the_disk_of_their_node(cluster, shards, h
     start = EncoderSpec(size=32)
     encoder = build_encoder(start, 1, None)
     save_encoder(tmp_path / "encoder", encoder, start_card(start, Embed().seed, encoder))
-    words = [f"model={tmp_path}/encoder", f"shards={shards}", f"out={small_disk}/e", "splits=[train,random]", "actors=1"]
+    places = [f"model={tmp_path}/encoder", f"shards={shards}", f"out={small_disk}/e"]
+    words = [*places, "splits=[train,random]", "actors=1"]
     assert cli.run("embed", None, words) == 1
     error = capsys.readouterr().err
     for verb, folder in ("shard", "s"), ("embed", "e"):
