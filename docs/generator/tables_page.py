@@ -7,6 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from herbray import schema
+from herbray.schema import curation, results, specimens
 
 TABLES: Final = {
     "MASKED_CATALOGUE": ("Catalogue", "`catalogue.parquet`"),
@@ -37,7 +38,7 @@ def page() -> str:
     parts = [
         "# Tables",
         "Every table is a Parquet file, except verdicts, which are CSV. The columns are defined in "
-        f"`herbray/schema.py`, version {schema.VERSION}.",
+        f"`herbray/schema/`, version {schema.VERSION}.",
     ]
     for name, (heading, file) in TABLES.items():
         table = schema.embedding_schema(512) if name == "EMBEDDING" else getattr(schema, name)
@@ -45,9 +46,14 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _source() -> str:
+    """The source of all schemas."""
+    return "\n\n".join(map(inspect.getsource, (specimens, curation, results)))
+
+
 def _block(name: str) -> str:
     """The source that defines a table, with the string below it; empty for embeddings, which a function makes."""
-    found = re.search(rf'^{name}: .+?^""".+?"""', inspect.getsource(schema), re.M | re.S)
+    found = re.search(rf'^{name}: .+?^""".+?"""', _source(), re.M | re.S)
     return found[0] if found else ""
 
 
@@ -72,7 +78,7 @@ def _identity() -> dict[str, str]:
 
 def remarks(name: str) -> dict[str, str]:
     """Column → what it holds: the table's own comment, else that of the table whose columns it repeats."""
-    return _remarks(inspect.getsource(schema)) | _identity() | _remarks(_block(name))
+    return _remarks(_source()) | _identity() | _remarks(_block(name))
 
 
 def _columns(name: str, table: pa.Schema) -> str:

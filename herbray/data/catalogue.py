@@ -11,6 +11,7 @@ from pydantic import Field
 from herbray import __version__, storage, tables
 from herbray.config import Spec
 from herbray.data.duplicates.conflicts import describe_conflicts, find_conflicts
+from herbray.data.duplicates.image_groups import read_groups
 from herbray.data.names.catalogue_names import read_names
 from herbray.data.names.settings import Names
 from herbray.data.presence import find_absent
@@ -18,12 +19,11 @@ from herbray.data.refusals import RefusalLog, refuse_unusable
 from herbray.data.shared_images import join_gatherings
 from herbray.data.sources import Source
 from herbray.data.sources.base import Account
-from herbray.schema import CATALOGUE, DUPLICATE, MASK_BOXES, MASKED_CATALOGUE, RANKS, VERBATIM_NAME, VERSION
+from herbray.schema import CATALOGUE, MASK_BOXES, MASKED_CATALOGUE, RANKS, VERBATIM_NAME, VERSION
 
 CATALOGUE_FILE: Final = "catalogue.parquet"
 QUARANTINE_FILE: Final = "quarantine.parquet"
 CONFLICTS_FILE: Final = "conflicts.parquet"
-DUPLICATES_FILE: Final = "duplicates.parquet"
 MANIFEST_FILE: Final = "manifest.json"
 
 
@@ -129,23 +129,14 @@ def tidy(table: pa.Table, spec: Catalogue) -> tuple[pa.Table, pa.Table, list[str
     conflicts = pa.concat_tables(
         [find_conflicts(tidied, files, "file"), find_conflicts(tidied, tidied["gathering"], "gathering")]
     )
-    tidied, shared = join_gatherings(tidied, files, [_read_groups(folder, tidied) for folder in spec.duplicates])
+    groups = [read_groups(folder, tidied["specimen_id"]) for folder in spec.duplicates]
+    tidied, shared = join_gatherings(tidied, files, groups)
     absent = find_absent(tidied["image"])
     notes = [*names.notes, *shared]
     if absent:
         many = f"{len(absent):,} of {len(tidied):,} images are not there (e.g. {absent[0]})"
         notes.append(f"{many}: `herbray shard` will refuse them")
     return tidied.append_column(VERBATIM_NAME, names.columns[VERBATIM_NAME]), conflicts, notes
-
-
-def _read_groups(shards: Path, table: pa.Table) -> pa.ChunkedArray:
-    """The group of each row in the duplicates that a shards folder lists; null: none.
-
-    Raises:
-        ValueError: the list is missing or damaged.
-    """
-    found = tables.read(shards / DUPLICATES_FILE, f"run `herbray shard` with out={shards} again", DUPLICATE)
-    return found["group"].take(pc.index_in(table["specimen_id"], value_set=found["specimen_id"]))
 
 
 def read(folder: Path, verbatim: bool = False) -> pa.Table:

@@ -14,7 +14,7 @@ from herbray.tasks.methods.classes import explain_too_few, select_classes
 from herbray.tasks.methods.folds import deal_folds
 from herbray.tasks.methods.probe import ProbeTask, cross_validate
 from herbray.tasks.methods.scores import macro_scores
-from herbray.tasks.methods.truth import true_names
+from herbray.tasks.methods.true_names import true_names
 from herbray.tasks.methods.units import embeddings_units
 
 Level = Literal["order", "family", "genus", "species", "institution"]

@@ -12,7 +12,6 @@ from herbray.tasks.interface.base import PAPER_SEED
 from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Mask, UnscorableError
 from herbray.tasks.interface.outcomes import Measurement, Place, Score
 from herbray.tasks.interface.validators import PooledSplits, known_name, refuse_duplicates
-from herbray.tasks.methods.calibrated import VOTERS, Votes, calibrate
 from herbray.tasks.methods.classes import explain_too_few, select_classes
 from herbray.tasks.methods.confident import summarise
 from herbray.tasks.methods.detect import (
@@ -23,17 +22,18 @@ from herbray.tasks.methods.detect import (
     most_doubtful,
     precision_at,
 )
-from herbray.tasks.methods.error_rates import Kernel
-from herbray.tasks.methods.expected import estimate_wrong
 from herbray.tasks.methods.folds import deal_folds
-from herbray.tasks.methods.kin import find_kin
 from herbray.tasks.methods.planting import Kind, plant_wrong_names
 from herbray.tasks.methods.probe import OutOfFold, ProbeTask, predict_out_of_fold
-from herbray.tasks.methods.reliability import measure_reliability
 from herbray.tasks.methods.swaps import pool_outcomes
-from herbray.tasks.methods.truth import true_names
+from herbray.tasks.methods.true_names import true_names
 from herbray.tasks.methods.units import embeddings_units
-from herbray.tasks.methods.wrong_names import Evidence, NameDoubts, doubt_names
+from herbray.tasks.wrong_names.calibrated import VOTERS, Votes, calibrate
+from herbray.tasks.wrong_names.doubts import Evidence, NameDoubts, doubt_names
+from herbray.tasks.wrong_names.error_rates import Kernel
+from herbray.tasks.wrong_names.expected import estimate_wrong
+from herbray.tasks.wrong_names.kin import find_kin
+from herbray.tasks.wrong_names.reliability import measure_reliability
 
 Rank = Literal["genus", "species"]
 

@@ -14,18 +14,18 @@ from herbray.tasks.interface.base import PAPER_SEED
 from herbray.tasks.interface.columns import Ids, Labels
 from herbray.tasks.interface.embeddings import Embeddings, Floats, Indices, Objects, UnscorableError
 from herbray.tasks.judged import FIRST
-from herbray.tasks.methods.calibrated import VOTERS, Votes, calibrate
 from herbray.tasks.methods.classes import count_units, select_classes
 from herbray.tasks.methods.confident import summarise
-from herbray.tasks.methods.conflicts import find_conflicts
-from herbray.tasks.methods.error_rates import Kernel
-from herbray.tasks.methods.expected import Expected, estimate_wrong
-from herbray.tasks.methods.kin import find_kin
 from herbray.tasks.methods.probe import predict_out_of_fold
-from herbray.tasks.methods.reliability import Reliability, measure_reliability, read_first_names
 from herbray.tasks.methods.units import embeddings_units, gathering_codes, join_units
-from herbray.tasks.methods.wrong_names import Evidence, NameDoubts, doubt_names
 from herbray.tasks.mislabel import Mislabel
+from herbray.tasks.wrong_names.calibrated import VOTERS, Votes, calibrate
+from herbray.tasks.wrong_names.conflicts import find_conflicts
+from herbray.tasks.wrong_names.doubts import Evidence, NameDoubts, doubt_names
+from herbray.tasks.wrong_names.error_rates import Kernel
+from herbray.tasks.wrong_names.expected import Expected, estimate_wrong
+from herbray.tasks.wrong_names.kin import find_kin
+from herbray.tasks.wrong_names.reliability import Reliability, measure_reliability, read_first_names
 
 SUSPECT: Final = pa.schema(list(schema.SUSPECT)[:12])
 """The columns of `schema.SUSPECT` that follow from embeddings alone; one row per listed specimen."""

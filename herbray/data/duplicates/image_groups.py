@@ -1,22 +1,28 @@
 """Groups of specimens whose images are the same, or nearly so, from what the shards know about each image."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from herbray import tables
 from herbray.data.duplicates.near_pairs import find_near_pairs
-from herbray.data.imaging.likeness import LIKENESS_BYTES
+from herbray.data.imaging.perceptual_hash import HASH_BYTES
 from herbray.data.shared_images import MOST_SPECIMENS
 from herbray.schema import DUPLICATE
 
-DIGEST_BYTES: Final = 16
-"""Bytes of the digest of an image, which precedes its likeness."""
+DUPLICATES_FILE: Final = "duplicates.parquet"
+"""Name of the table in `herbray.schema.DUPLICATE`, in the folder of the shards."""
 
-PRINT_BYTES: Final = DIGEST_BYTES + LIKENESS_BYTES
+DIGEST_BYTES: Final = 16
+"""Bytes of the digest of an image, which precedes its perceptual hash."""
+
+PRINT_BYTES: Final = DIGEST_BYTES + HASH_BYTES
 
 
 def group_images(ids: Sequence[str], splits: Sequence[str], prints: bytes) -> tuple[pa.Table, list[str]]:
@@ -25,7 +31,7 @@ def group_images(ids: Sequence[str], splits: Sequence[str], prints: bytes) -> tu
     Args:
         ids: n specimens.
         splits: their splits.
-        prints: `PRINT_BYTES` bytes for each: the digest of the image in the shards, and its likeness.
+        prints: `PRINT_BYTES` bytes for each: the digest of the image in the shards, and its perceptual hash.
 
     Returns:
         The specimens in `herbray.schema.DUPLICATE`, by group and id; and sentences on images of more than 100
@@ -55,9 +61,23 @@ def group_images(ids: Sequence[str], splits: Sequence[str], prints: bytes) -> tu
     ]
 
 
-def _link_images(likenesses: np.ndarray) -> np.ndarray:
+def read_groups(shards: Path, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The group of each specimen in the duplicates that a shards folder lists; null: none.
+
+    Args:
+        shards: the folder.
+        ids: n specimens.
+
+    Raises:
+        ValueError: the list is missing or damaged.
+    """
+    found = tables.read(shards / DUPLICATES_FILE, f"run `herbray shard` with out={shards} again", DUPLICATE)
+    return found["group"].take(pc.index_in(ids, value_set=found["specimen_id"]))
+
+
+def _link_images(hashes: np.ndarray) -> np.ndarray:
     """Number the groups of images that are nearly equal, also through others."""
-    distinct, place = np.unique(likenesses, axis=0, return_inverse=True)
+    distinct, place = np.unique(hashes, axis=0, return_inverse=True)
     one, other = find_near_pairs(distinct)
     graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(len(distinct),) * 2)
     numbers: np.ndarray = connected_components(graph, directed=False)[1][place.ravel()]

@@ -1,4 +1,4 @@
-"""Pairs of images whose likenesses are nearly equal, without comparing every image with every other."""
+"""Pairs of images whose hashes are nearly equal, without comparing every image with every other."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,32 +6,32 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from herbray.data.imaging.likeness import LIKENESS_BYTES, NEAR_BITS
+from herbray.data.imaging.perceptual_hash import HASH_BYTES, NEAR_BITS
 
 Ints = npt.NDArray[np.int64]
 
 _PARTS: Final = NEAR_BITS + 1
-"""If two likenesses differ in at most `NEAR_BITS` bits, at least one of so many parts is equal."""
+"""If two hashes differ in at most `NEAR_BITS` bits, at least one of so many parts is equal."""
 
 _SEED: Final = 89  # bits next to each other are alike, so each part takes bits from everywhere
 _BLOCK: Final = 1 << 17  # pairs compared at once
 
 
-def find_near_pairs(likenesses: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
-    """Find all pairs whose likenesses differ in at most `NEAR_BITS` bits.
+def find_near_pairs(hashes: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
+    """Find all pairs whose hashes differ in at most `NEAR_BITS` bits.
 
-    Only likenesses that agree in one of 21 parts of 12 bits are compared (multi-index hashing, Norouzi et al. 2012, doi
+    Only hashes that agree in one of 21 parts of 12 bits are compared (multi-index hashing, Norouzi et al. 2012, doi
     10.1109/CVPR.2012.6248043).
 
     Args:
-        likenesses: UInt8 [n, 32], all different.
+        hashes: UInt8 [n, 32], all different.
 
     Returns:
         Two arrays of row numbers, the smaller of each pair in the first; sorted, each pair once.
     """
-    words = np.ascontiguousarray(likenesses).view(np.uint64).reshape(len(likenesses), LIKENESS_BYTES // 8)
+    words = np.ascontiguousarray(hashes).view(np.uint64).reshape(len(hashes), HASH_BYTES // 8)
     found = [np.empty((0, 2), np.int64)]
-    for keys in _make_parts(likenesses):
+    for keys in _make_parts(hashes):
         order = np.argsort(keys, kind="stable")
         first = words[order, 0]
         for left, right in _pair_equal(keys[order]):
@@ -43,14 +43,14 @@ def find_near_pairs(likenesses: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _make_parts(likenesses: npt.NDArray[np.uint8]) -> Iterator[Ints]:
+def _make_parts(hashes: npt.NDArray[np.uint8]) -> Iterator[Ints]:
     """The bits of each row, dealt to `_PARTS` numbers; a few bits are in none."""
-    size = LIKENESS_BYTES * 8 // _PARTS
-    places = np.random.default_rng(_SEED).permutation(LIKENESS_BYTES * 8)[: size * _PARTS].reshape(_PARTS, size)
+    size = HASH_BYTES * 8 // _PARTS
+    places = np.random.default_rng(_SEED).permutation(HASH_BYTES * 8)[: size * _PARTS].reshape(_PARTS, size)
     for part in places:
-        keys = np.zeros(len(likenesses), np.int64)
+        keys = np.zeros(len(hashes), np.int64)
         for place in part.tolist():
-            keys = keys << 1 | likenesses[:, place // 8] >> (7 - place % 8) & 1
+            keys = keys << 1 | hashes[:, place // 8] >> (7 - place % 8) & 1
         yield keys
 
 

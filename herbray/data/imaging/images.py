@@ -17,9 +17,9 @@ from herbray.data.imaging.boxes import Box, paint_boxes
 from herbray.data.imaging.formats import DEFAULT_FORMATS, Formats, open_image
 from herbray.data.imaging.jpeg2000_header import count_levels
 from herbray.data.imaging.jpeg_header import is_scalable
-from herbray.data.imaging.likeness import describe_likeness
 from herbray.data.imaging.orientation import turn_upright
 from herbray.data.imaging.originals import ImageRefused
+from herbray.data.imaging.perceptual_hash import compute_perceptual_hash
 from herbray.data.imaging.reduction import decode_reduced
 from herbray.data.imaging.resample import borrow_buffer, resize_lanczos
 
@@ -48,12 +48,12 @@ Geometry = Literal["crop", "pad"]
 
 @dataclass(frozen=True)
 class JpegImage:
-    """A checked image: JPEG bytes, size in pixels, and its likeness (`herbray.data.imaging.likeness`)."""
+    """A checked image: JPEG bytes, size in pixels, and its perceptual hash (`herbray.data.imaging.perceptual_hash`)."""
 
     jpeg: bytes
     width: int
     height: int
-    likeness: bytes
+    perceptual_hash: bytes
 
 
 def shrink_to_jpeg(
@@ -83,7 +83,7 @@ def shrink_to_jpeg(
     pixels = shrink_to_pixels(data, side, geometry, boxes, formats)
     height, width = pixels.shape[:2]
     jpeg = simplejpeg.encode_jpeg(pixels, quality=quality, colorsubsampling="420")
-    return JpegImage(jpeg, width, height, describe_likeness(pixels))
+    return JpegImage(jpeg, width, height, compute_perceptual_hash(pixels))
 
 
 def shrink_to_pixels(

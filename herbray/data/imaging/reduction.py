@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from herbray.data.imaging.bands import read_bands
+from herbray.data.imaging.bands.read import read_bands
 from herbray.data.imaging.originals import ImageRefused
 
 _BITS, _PHOTOMETRIC, _MAXIMUM = 258, 262, 281  # tags of TIFF

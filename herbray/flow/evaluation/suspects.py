@@ -13,6 +13,7 @@ from pydantic import Field
 from herbray import schema, storage, tables
 from herbray.config import Spec
 from herbray.data import catalogue
+from herbray.data.duplicates.image_groups import read_groups
 from herbray.data.judged_labels import TAUGHT
 from herbray.data.names.lookup import read_synonyms
 from herbray.flow.embedding_folder import read_embeddings, read_note
@@ -48,8 +49,8 @@ class Suspects(Spec):
     )
     duplicates: Path | None = Field(
         None,
-        description="Parquet table with the columns group and specimen_id: the sheets of a group have one image, so "
-        "they are held out together, and at most one of their names is right",
+        description="shards folder that lists duplicate images: sheets with one image are held out together, and at "
+        "most one of their names is right",
     )
     neighbours: int = Field(5, ge=1, le=100, description="number of similar sheets listed as evidence")
     most: int | None = Field(None, ge=1, description="most rows of the list; None: every specimen")
@@ -91,7 +92,10 @@ def suspects(spec: Suspects) -> SuspectList:
     table, note = read_embeddings(folder), read_note(folder)
     whole = Embeddings.from_table(table)
     embeddings = whole if spec.split is None else whole.select_splits(spec.split)
-    same = _read_duplicates(spec.duplicates, embeddings) if spec.duplicates else None
+    same = None
+    if spec.duplicates:
+        ids = pa.chunked_array([pa.array(np.asarray(embeddings.specimen_id), pa.string())])
+        same = Labels.from_arrow(read_groups(spec.duplicates, ids))
     found = task.list_suspects(embeddings, spec.rank, spec.probe, spec.seed, spec.neighbours, accepted, same)
     unjudged = pa.concat_tables([found.unjudged, _list_unembedded(spec, specimens, table, embeddings)])
     listed = _add_sheet_columns(found.table.slice(0, spec.most), table, specimens)
@@ -112,19 +116,6 @@ def suspects(spec: Suspects) -> SuspectList:
         *_score(spec, matched, known),
     ]
     return SuspectList(listed, "\n".join(filter(None, lines)))
-
-
-def _read_duplicates(path: Path, embeddings: Embeddings) -> Labels:
-    """The group of sheets with one image to which each sheet belongs; None for most.
-
-    Raises:
-        ValueError: the table cannot be read or lacks a column.
-    """
-    table = tables.read(path, "set duplicates to a table with the columns group and specimen_id")
-    if missing := {"group", "specimen_id"} - {*table.column_names}:
-        raise ValueError(f"{path}: no column {min(missing)}; the columns are {', '.join(table.column_names)}")
-    ids = pa.array(np.asarray(embeddings.specimen_id), pa.string())
-    return Labels.from_arrow(table["group"].take(pc.index_in(ids, table["specimen_id"].combine_chunks())))
 
 
 def _list_unembedded(spec: Suspects, specimens: pa.Table | None, table: pa.Table, embeddings: Embeddings) -> pa.Table:

@@ -4,8 +4,8 @@ import numpy as np
 
 from herbray.flow.evaluation.known_names import KnownNames
 from herbray.report.figures.reliability import Curve, draw_reliability
-from herbray.tasks.methods.reliability import Reliability, measure_reliability
 from herbray.tasks.suspects import SuspectList
+from herbray.tasks.wrong_names.reliability import Reliability, measure_reliability
 
 _FEWEST = 50  # known names with which a curve is drawn
 

@@ -18,8 +18,8 @@ from herbray.config import Spec
 from herbray.data import catalogue
 from herbray.data.catalogue import QuarantineLimit
 from herbray.data.web import fetched, records
-from herbray.data.web.due import Again, deal, find_host, is_fetched, list_due
 from herbray.data.web.hosts import JOURNALS, Conduct, Done, HostImages, fetch_hosts
+from herbray.data.web.pending import Again, deal, find_host, is_fetched, list_pending
 from herbray.data.web.records import Record
 from herbray.data.web.settings import Limits, Pace, name_agent
 from herbray.data.web.turns import Turns
@@ -97,7 +97,7 @@ def fetch(spec: Fetch) -> dict[str, Any]:
     storage.make_folder(spec.out)
     storage.remove(spec.out / fetched.MANIFEST_FILE)  # written last: a folder without a manifest is not finished
     known = records.read_records(spec.out / JOURNALS)
-    work = list_due(images, known, fetched.list_files(spec.out), _again(spec))
+    work = list_pending(images, known, fetched.list_files(spec.out), _again(spec))
     if work:
         announce(work, conduct)
         show(_run(spec, work, conduct), work, Counter(map(find_host, images)))

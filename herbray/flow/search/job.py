@@ -110,7 +110,9 @@ def _write_page(
     wanted = {row["specimen_id"] for row in rows} | (set(shown) - own.keys())
     pictures = read_thumbnails(spec.shards, wanted)
     queries = [
-        Query(name, _reduce(own[name]) if name in own else pictures.get(name, b""), found)
+        Query(Path(name).name, _reduce(own[name]), found)
+        if name in own
+        else Query(name, pictures.get(name, b""), found)
         for name, found in by_query.items()
     ]
     write_search_page(spec.out / "index.html", spec.title, _describe(spec, index, names), queries, pictures)

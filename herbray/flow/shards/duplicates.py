@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from herbray import storage, tables
 from herbray.data import catalogue
 from herbray.data.duplicates.conflicts import describe_conflicts, find_conflicts
-from herbray.data.duplicates.image_groups import count_crossing, group_images
+from herbray.data.duplicates.image_groups import DUPLICATES_FILE, count_crossing, group_images
 from herbray.data.planning.shard_plan import ShardFile
 
 _KINDS: Final = ("image", "near_image")
@@ -47,7 +47,7 @@ def write_duplicates(
     duplicates, remarks = group_images(ids, splits, b"".join(base64.b64decode(note["prints"]) for note in notes))
     place = pc.index_in(table["specimen_id"], value_set=duplicates["specimen_id"])
     conflicts = find_conflicts(table, duplicates["group"].take(place), duplicates["kind"].take(place))
-    tables.write(out / catalogue.DUPLICATES_FILE, duplicates)
+    tables.write(out / DUPLICATES_FILE, duplicates)
     tables.write(out / catalogue.CONFLICTS_FILE, conflicts)
     groups = duplicates.group_by(["group", "kind"]).aggregate([])["kind"].to_pylist()
     counts = {kind: groups.count(kind) for kind in _KINDS} | {"in_several_splits": count_crossing(duplicates)}
@@ -62,7 +62,7 @@ def _describe(counts: Mapping[str, int], specimens: int, out: Path) -> Iterator[
     if not specimens:
         return
     many = f"{counts['image']:,} groups of equal images and {counts['near_image']:,} of nearly equal ones"
-    yield f"{many} ({specimens:,} specimens), listed in {_show(out, catalogue.DUPLICATES_FILE)}"
+    yield f"{many} ({specimens:,} specimens), listed in {_show(out, DUPLICATES_FILE)}"
     if crossing := counts["in_several_splits"]:
         yield (
             f"{crossing:,} of these groups are in several splits, which makes tests too easy: run `herbray catalogue` "

@@ -55,8 +55,8 @@ def write_shard_file(
 
     Returns:
         `fingerprint`, `file`, `rows` (planned), `bags` (written), `refused` (rows of the quarantine) and `prints`: for
-        each row in the file, the digest of its image and its likeness (`herbray.data.duplicates.image_groups`), in
-        base64.
+        each row in the file, the digest of its image and its perceptual hash, in base64
+        (`herbray.data.duplicates.image_groups`).
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -194,4 +194,4 @@ def _make_bag(
 
 
 def _make_print(picture: images.JpegImage) -> bytes:
-    return hashlib.blake2b(picture.jpeg, digest_size=DIGEST_BYTES).digest() + picture.likeness
+    return hashlib.blake2b(picture.jpeg, digest_size=DIGEST_BYTES).digest() + picture.perceptual_hash

@@ -5,16 +5,16 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from herbray.data.duplicates.image_groups import DIGEST_BYTES, PRINT_BYTES, count_crossing, group_images
-from herbray.data.imaging.likeness import LIKENESS_BYTES, NEAR_BITS, describe_likeness
+from herbray.data.imaging.perceptual_hash import HASH_BYTES, NEAR_BITS, compute_perceptual_hash
 from herbray.data.sources.synthetic import Synthetic
 from herbray.schema import DUPLICATE
 
 
 def prints(*images):
-    """`(digest, number of bits by which the likeness differs from the first)` of each image."""
+    """`(digest, number of bits by which the perceptual hash differs from the first)` of each image."""
     found = b""
     for digest, apart in images:
-        bits = np.zeros(LIKENESS_BYTES * 8, np.uint8)
+        bits = np.zeros(HASH_BYTES * 8, np.uint8)
         bits[:apart] = 1
         found += bytes([digest]) * DIGEST_BYTES + np.packbits(bits).tobytes()
     return found
@@ -74,12 +74,12 @@ def save(image, quality):
     ids=["compressed", "reduced", "enlarged", "darker", "less contrast", "grey"],
 )
 def test_a_copy_is_like_its_sheet_and_other_sheets_are_not(sheets, change):
-    first = np.array([likeness_bits(sheet) for sheet in sheets])
-    copies = np.array([likeness_bits(change(sheet)) for sheet in sheets])
+    first = np.array([hash_bits(sheet) for sheet in sheets])
+    copies = np.array([hash_bits(change(sheet)) for sheet in sheets])
     apart = (first[:, None] != copies[None]).sum(2)
     assert np.diag(apart).max() <= NEAR_BITS
     assert apart[~np.eye(len(sheets), dtype=bool)].min() > NEAR_BITS
 
 
-def likeness_bits(image):
-    return np.unpackbits(np.frombuffer(describe_likeness(np.asarray(image)), np.uint8))
+def hash_bits(image):
+    return np.unpackbits(np.frombuffer(compute_perceptual_hash(np.asarray(image)), np.uint8))

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herbray.data.duplicates.near_pairs import find_near_pairs
-from herbray.data.imaging.likeness import LIKENESS_BYTES, NEAR_BITS
+from herbray.data.imaging.perceptual_hash import HASH_BYTES, NEAR_BITS
 
 
 def by_comparing_all(rows):
@@ -16,10 +16,10 @@ def by_comparing_all(rows):
 @given(st.integers(0, 2**32), st.integers(0, 60))
 def test_the_pairs_are_those_of_a_comparison_of_all(seed, many):
     rng = np.random.default_rng(seed)
-    rows = rng.integers(0, 256, (many, LIKENESS_BYTES), np.uint8)
+    rows = rng.integers(0, 256, (many, HASH_BYTES), np.uint8)
     copies = np.unpackbits(rows[: many // 2], axis=1)
     for copy in copies:  # around the limit
-        copy[rng.choice(LIKENESS_BYTES * 8, rng.integers(NEAR_BITS - 2, NEAR_BITS + 3), replace=False)] ^= 1
+        copy[rng.choice(HASH_BYTES * 8, rng.integers(NEAR_BITS - 2, NEAR_BITS + 3), replace=False)] ^= 1
     rows = np.unique(np.concatenate([rows, np.packbits(copies, axis=1)]), axis=0)
     left, right = find_near_pairs(rows)
     assert np.stack([left, right], 1).tolist() == by_comparing_all(rows)
@@ -27,7 +27,7 @@ def test_the_pairs_are_those_of_a_comparison_of_all(seed, many):
 
 def test_many_pairs_in_one_part_are_all_found(monkeypatch):
     monkeypatch.setattr("herbray.data.duplicates.near_pairs._BLOCK", 7)
-    rows = np.zeros((40, LIKENESS_BYTES), np.uint8)
+    rows = np.zeros((40, HASH_BYTES), np.uint8)
     rows[:, 0] = np.arange(40)  # all agree in most parts
     left, _ = find_near_pairs(rows)
     assert len(left) == 40 * 39 // 2

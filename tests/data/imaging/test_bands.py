@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from herbray.data.imaging import bands, images
+from herbray.data.imaging import images
+from herbray.data.imaging.bands import read as bands
 from herbray.data.imaging.formats import Formats, open_image
 from herbray.data.imaging.originals import ImageRefused
 from herbray.data.imaging.reduction import decode_reduced

@@ -1,6 +1,6 @@
 from herbray.data.draws import draw_numbers
-from herbray.data.web.due import Again, deal, is_fetched, list_due
 from herbray.data.web.hosts import HostImages
+from herbray.data.web.pending import Again, deal, is_fetched, list_pending
 from herbray.data.web.records import Journal, Record, compact, new_name, read_records
 
 WEB = "https://a.org/{}.jpg"
@@ -37,7 +37,7 @@ NEVER = Again(False, 0, 0)
 
 def due(records, again=NEVER, files=None):
     known = {record.image: record for record in records}
-    work = list_due([record.image for record in records], known, {"f": 7} if files is None else files, again)
+    work = list_pending([record.image for record in records], known, {"f": 7} if files is None else files, again)
     return {image[14:-4] for each in work for image in each.images}
 
 
@@ -52,10 +52,10 @@ def test_only_what_is_missing_is_due():
     assert due(records, Again(True, 0, 0)) == {"short", "gone", "failed", "refused"}
     assert due([kept], Again(False, 101, 512)) == {"kept"}
     assert due([kept], Again(False, 99, 512)) == set()
-    (work,) = list_due([each.image for each in (failed, short)], {each.image: each for each in records}, {}, NEVER)
+    (work,) = list_pending([each.image for each in (failed, short)], {each.image: each for each in records}, {}, NEVER)
     assert (work.images, work.known) == ((short.image, failed.image), {failed.image: failed})  # what failed is the last
     assert not is_fetched(None, {"": 0})
-    (work,) = list_due([kept.image, WEB.format("new")], {kept.image: kept}, {"f": 7}, Again(False, 101, 0))
+    (work,) = list_pending([kept.image, WEB.format("new")], {kept.image: kept}, {"f": 7}, Again(False, 101, 0))
     assert [*work.images] == sorted(work.images, key=lambda image: draw_numbers(0, "fetch", [image])[0])
     assert (work.known, len(work.images)) == ({kept.image: kept}, 2)
 
@@ -66,7 +66,7 @@ def test_hosts_are_dealt_whole_and_evenly():
         for host, count in zip("abcd", (2, 9, 5, 5), strict=True)
         for number in range(count)
     ]
-    work = list_due(["nowhere", *images], {}, {}, Again(False, 0, 0))
+    work = list_pending(["nowhere", *images], {}, {}, Again(False, 0, 0))
     assert [(each.host, len(each.images)) for each in work] == [
         ("b.org", 9),
         ("c.org", 5),

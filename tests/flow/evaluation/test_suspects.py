@@ -153,11 +153,12 @@ def test_several_encoders_or_an_unknown_split_are_refused(folder, tmp_path):
         load(Suspects, overrides=["split=randm"])
 
 
-def test_sheets_with_one_image_come_from_a_table(folder, tmp_path):
-    file = tmp_path / "duplicates.parquet"
-    tables.write(file, pa.table({"group": ["@000", "@000"], "specimen_id": ["@000", "@001"]}))
-    done = suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))
+def test_sheets_with_one_image_come_from_the_list_of_the_shards(folder, tmp_path):
+    rows = [{"group": "@000", "kind": "image", "specimen_id": each, "split": "random"} for each in ("@000", "@001")]
+    table = pa.Table.from_pylist(rows, schema=schema.DUPLICATE)
+    tables.write(tmp_path / "duplicates.parquet", table)
+    done = suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=tmp_path))
     assert "; 2 have an image with several names; " in str(done)
-    tables.write(file, pa.table({"group": ["@000"]}))
-    with pytest.raises(ValueError, match="no column specimen_id"):
-        suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=file))
+    tables.write(tmp_path / "duplicates.parquet", table.drop_columns("specimen_id"))
+    with pytest.raises(ValueError, match=r"duplicates\.parquet.*specimen_id"):
+        suspects(Suspects(embeddings=folder, out=tmp_path / "out", duplicates=tmp_path))

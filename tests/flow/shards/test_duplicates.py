@@ -86,7 +86,7 @@ def test_duplicates_are_found_and_the_next_catalogue_keeps_them_on_one_side(tmp_
     }
 
 
-def test_a_file_of_an_earlier_version_without_likenesses_is_written_again(tmp_path, sheets):
+def test_a_file_of_an_earlier_version_without_perceptual_hashes_is_written_again(tmp_path, sheets):
     rows = pa.table(
         {name: [None] for name in schema.CATALOGUE.names} | {"specimen_id": ["a"], "image": [f"{sheets}/0-0.jpg"]},
         schema=schema.CATALOGUE,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from herbray.data.imaging.inflate import inflate_pieces
+from herbray.data.imaging.bands.inflate import inflate_pieces
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _JPEG_TABLES = 256, 257, 258, 259, 262, 284, 347
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS = 273, 277, 278, 279

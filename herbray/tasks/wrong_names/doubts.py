@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 
 from herbray.tasks.interface.embeddings import Floats, Indices, Mask
-from herbray.tasks.methods.calibrated import Calibrated
 from herbray.tasks.methods.confident import summarise
-from herbray.tasks.methods.conflicts import Conflict, estimate_sheet_rate, find_conflicts, weigh_names
-from herbray.tasks.methods.error_rates import Terms, fit_rate
+from herbray.tasks.wrong_names.calibrated import Calibrated
+from herbray.tasks.wrong_names.conflicts import Conflict, estimate_sheet_rate, find_conflicts, weigh_names
+from herbray.tasks.wrong_names.error_rates import Terms, fit_rate
 
 _STRENGTH: Final = 50.0  # groups that the rate of all rows is worth
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from herbray.tasks.methods.wrong_names import NameDoubts
+from herbray.tasks.wrong_names.doubts import NameDoubts
 
 _DRAWS: Final = 200
 

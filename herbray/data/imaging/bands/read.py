@@ -11,9 +11,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from herbray.data.imaging.bands.png import cut_png
+from herbray.data.imaging.bands.tiff import cut_tiff
 from herbray.data.imaging.originals import ImageRefused
-from herbray.data.imaging.png_bands import cut_png
-from herbray.data.imaging.tiff_bands import cut_tiff
 
 BAND_PIXELS: Final = 4_000_000
 """Pixels of a band, about."""

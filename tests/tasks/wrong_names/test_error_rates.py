@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from herbray.tasks.methods.error_rates import Kernel, fit_rate
+from herbray.tasks.wrong_names.error_rates import Kernel, fit_rate
 
 KIN = np.array([0, 0, 1, 1, 1])
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from herbray.tasks.methods.conflicts import Conflict, estimate_sheet_rate, find_conflicts, weigh_names
+from herbray.tasks.wrong_names.conflicts import Conflict, estimate_sheet_rate, find_conflicts, weigh_names
 
 
 def test_gatherings_under_several_names_are_found_whatever_the_order_of_rows():

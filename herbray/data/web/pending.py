@@ -27,7 +27,7 @@ class Again:
     side: int
 
 
-def list_due(
+def list_pending(
     images: Iterable[str], records: Mapping[str, Record], files: Mapping[str, int], again: Again
 ) -> list[HostImages]:
     """The images to ask for, hosts with most of them first.
@@ -41,14 +41,16 @@ def list_due(
         files: of fetched images, with their sizes.
         again: which are asked for again.
     """
-    due = [image for image in images if _is_due(image, records.get(image), files, again)]
-    known = {image: records[image] for image in due if image in records}
+    pending = [image for image in images if _is_pending(image, records.get(image), files, again)]
+    known = {image: records[image] for image in pending if image in records}
     known = {image: record for image, record in known.items() if record.reason or is_fetched(record, files)}
     places = zip(
-        (bool(known[i].reason) if i in known else False for i in due), draw_numbers(0, "fetch", due), strict=True
+        (bool(known[i].reason) if i in known else False for i in pending),
+        draw_numbers(0, "fetch", pending),
+        strict=True,
     )
     by_host: defaultdict[str, list[str]] = defaultdict(list)
-    for _, image in sorted(zip(places, due, strict=True)):
+    for _, image in sorted(zip(places, pending, strict=True)):
         by_host[find_host(image)].append(image)
     found = [HostImages(host, tuple(each), {i: known[i] for i in each if i in known}) for host, each in by_host.items()]
     return sorted(found, key=lambda work: (-len(work.images), work.host))
@@ -67,7 +69,7 @@ def is_fetched(record: Record | None, files: Mapping[str, int]) -> bool:
     return record is not None and not record.reason and files.get(record.file) == record.bytes
 
 
-def _is_due(image: str, record: Record | None, files: Mapping[str, int], again: Again) -> bool:
+def _is_pending(image: str, record: Record | None, files: Mapping[str, int], again: Again) -> bool:
     if record is None:
         return True
     if record.reason:

@@ -21,8 +21,8 @@ from herbray.neighbours.search import NearestRows
 from herbray.probes.calibration import apply_temperature, fit_temperature
 from herbray.probes.linear import Probabilities
 from herbray.tasks.interface.embeddings import Floats, Indices
-from herbray.tasks.methods.error_rates import PRIOR, Kernel, fit_rate
 from herbray.tasks.methods.probe import OutOfFold
+from herbray.tasks.wrong_names.error_rates import PRIOR, Kernel, fit_rate
 
 _CELLS: Final = 2**22  # probabilities that the temperatures are fitted on
 _LEAST_ROWS: Final = 64  # of each fold, whatever the number of classes

@@ -1,0 +1,1 @@
+"""Large PNG and TIFF files, decoded in bands of rows."""
