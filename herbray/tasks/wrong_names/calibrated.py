@@ -114,13 +114,13 @@ def calibrate(raw: OutOfFold, given: Indices, votes: Votes, kernel: Kernel, seed
     here = np.arange(len(rows))
     weights, parts, rate = np.ones(len(rows)), np.array(_START), PRIOR
     temperatures = [1.0] * len(raw.folds)
-    calm = dense.copy()
+    tempered = dense.copy()
     for _ in range(_ROUNDS):
         for number in range(len(raw.folds)):
             others = fold != number
             temperatures[number] = fit_temperature(dense[others], labels[others], weights[others])
-            calm[~others] = apply_temperature(dense[~others], temperatures[number])
-        experts = _list_experts(calm, shares, kernel)
+            tempered[~others] = apply_temperature(dense[~others], temperatures[number])
+        experts = _list_experts(tempered, shares, kernel)
         mixed = np.tensordot(parts, experts, axes=1)
         terms = kernel.terms(labels, mixed[here, labels], kernel.sum_kin(mixed)[here, kernel.kin[labels]])
         rate = fit_rate(terms)
@@ -131,10 +131,10 @@ def calibrate(raw: OutOfFold, given: Indices, votes: Votes, kernel: Kernel, seed
     return Calibrated(raw, votes, tuple(temperatures), parts, kernel, rate)
 
 
-def _list_experts(calm: Floats, shares: Floats, kernel: Kernel) -> Floats:
+def _list_experts(tempered: Floats, shares: Floats, kernel: Kernel) -> Floats:
     """The probabilities of the three experts: [3, b, k]."""
-    kin = kernel.sum_kin(0.5 * (calm + shares))[:, kernel.kin] * kernel.among
-    return np.stack([calm, shares, kin])
+    kin = kernel.sum_kin(0.5 * (tempered + shares))[:, kernel.kin] * kernel.among
+    return np.stack([tempered, shares, kin])
 
 
 def _draw(raw: OutOfFold, seed: int) -> tuple[Indices, Indices, Floats]:

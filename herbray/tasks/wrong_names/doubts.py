@@ -104,33 +104,33 @@ class NameDoubts:
 def doubt_names(evidence: Evidence) -> NameDoubts:
     """Judge all names that can be judged."""
     conflicts = find_conflicts(evidence.names, evidence.units)
-    quarrel = np.zeros(len(evidence.names), dtype=bool)
+    in_conflict = np.zeros(len(evidence.names), dtype=bool)
     for each in conflicts:
-        quarrel[each.rows] = True
-    found = _judge_groups(evidence, quarrel)
+        in_conflict[each.rows] = True
+    found = _judge_groups(evidence, in_conflict)
     _judge_conflicts(found, evidence, conflicts)
-    listed = quarrel.copy()
+    listed = in_conflict.copy()
     listed[evidence.judged] = True
     return found.take(np.flatnonzero(listed))
 
 
-def _judge_groups(evidence: Evidence, quarrel: Mask) -> NameDoubts:
+def _judge_groups(evidence: Evidence, in_conflict: Mask) -> NameDoubts:
     """The names of all rows; those of conflicts, and those that no probe has judged, are still to be judged."""
     given, size = evidence.given, len(evidence.names)
     summary, kin = summarise(given, evidence.probabilities), _read_kin(evidence, given)
-    calm = np.flatnonzero(~quarrel[evidence.judged])
-    rows = evidence.judged[calm]
+    undisputed = np.flatnonzero(~in_conflict[evidence.judged])
+    rows = evidence.judged[undisputed]
     _, first, group, many = np.unique(evidence.units[rows], return_index=True, return_inverse=True, return_counts=True)
-    own, near = (np.bincount(group, values[calm]) / many for values in (summary.own, kin))
+    own, near = (np.bincount(group, values[undisputed]) / many for values in (summary.own, kin))
     groups = Groups(
-        evidence.probabilities.kernel.terms(given[calm][first], own, near), many > 1, evidence.probabilities.rate
+        evidence.probabilities.kernel.terms(given[undisputed][first], own, near), many > 1, evidence.probabilities.rate
     )
     numbers, suggested = np.full((2, size), -1)
     wrong, probability, other = np.zeros((3, size))
     numbers[rows], suggested[evidence.judged] = group, evidence.classes[summary.rival]
     wrong[rows], other[evidence.judged] = groups.find_wrong()[group], summary.rival_probability
     probability[rows] = own[group]
-    return NameDoubts(np.arange(size), wrong, probability, suggested, other, quarrel, numbers, groups)
+    return NameDoubts(np.arange(size), wrong, probability, suggested, other, in_conflict, numbers, groups)
 
 
 def _read_kin(evidence: Evidence, given: Indices) -> Floats:
